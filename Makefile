@@ -1,0 +1,43 @@
+# `make demo` and `make test` set up .venv by themselves. PYTHON=... chooses another interpreter (3.11 or newer).
+PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11; do \
+	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
+BIN := .venv/bin
+# Waiting threads that sleep: two processes on few cores otherwise slow each other several-fold.
+export OMP_WAIT_POLICY ?= PASSIVE
+# Pins the build backend too, which pip installs in an environment of its own.
+export PIP_CONSTRAINT := $(CURDIR)/constraints.txt
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+.PHONY: demo test test-all lint format wheel clean
+.DEFAULT_GOAL := test
+
+.venv/.installed: pyproject.toml constraints.txt
+	@test -n "$(PYTHON)" || { echo "lodbrain needs Python 3.11 or newer; name one with: make PYTHON=/path/to/python3" >&2; exit 1; }
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --editable '.[dev]'
+	touch $@
+
+demo: .venv/.installed
+	$(BIN)/lodbrain demo -o demo
+
+test: .venv/.installed
+	$(BIN)/python -m pytest
+
+test-all: .venv/.installed
+	$(BIN)/python -m pytest -m "not network"
+
+lint: .venv/.installed
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports --no-cache
+
+format: .venv/.installed
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+wheel: .venv/.installed
+	$(BIN)/python -m pip wheel --no-deps --wheel-dir dist .
+
+clean:
+	rm -rf .venv dist build demo

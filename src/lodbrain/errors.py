@@ -1,0 +1,59 @@
+"""The errors that a user can meet, each one line: what, which file, what to do.
+
+An exception's class decides the exit code of the command line (`exit_code`); the `code` names the case for tests and logs.
+"""
+
+from __future__ import annotations
+
+from os import PathLike
+
+
+class LodbrainError(Exception):
+    """One line for people: what is wrong, with which file, and what to do about it.
+
+    Parameters
+    ----------
+    code : str
+        Short stable name of the case, such as ``"truncated"``.
+    path : str or PathLike or None
+        The file or folder concerned, or None where there is none.
+    what : str
+        What is wrong.
+    hint : str
+        What to do about it.
+    """
+
+    exit_code = 70
+
+    def __init__(self, code: str, path: str | PathLike[str] | None, what: str, hint: str = "") -> None:
+        self.code, self.path, self.what, self.hint = code, path, what, hint
+        where = f"{path}: " if path is not None else ""
+        super().__init__(" ".join(f"{where}{what}{'. ' + hint if hint else ''}".split()))
+
+    def __reduce__(self) -> tuple[object, ...]:
+        """Cross process boundaries whole: the default would pass the finished line as `code`."""
+        return (type(self), (self.code, self.path, self.what, self.hint))
+
+
+class UsageError(LodbrainError):
+    """The command was asked for something that cannot be: exit 2, before any work."""
+
+    exit_code = 2
+
+
+class InputError(LodbrainError):
+    """One input is missing or refused; the others of the same command go on: exit 3, or 4 if all failed."""
+
+    exit_code = 4
+
+
+class WeightsError(LodbrainError):
+    """Weights are missing or are not what their card says: exit 5."""
+
+    exit_code = 5
+
+
+class OutputError(LodbrainError):
+    """The output cannot be written: exit 6."""
+
+    exit_code = 6

@@ -1,0 +1,65 @@
+"""What all tests share: the development data, no network, a cache of their own."""
+
+import os
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+
+import hypothesis
+import pytest
+
+ROOT = Path(__file__).parents[1]
+DATA = Path(os.environ.get("LODBRAIN_DATA") or ROOT.parent / "shared" / "data")
+
+# No deadline: a busy machine is no failure. No database: a test must not depend on what failed here before.
+hypothesis.settings.register_profile("lodbrain", deadline=None, database=None)
+hypothesis.settings.load_profile("lodbrain")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Skip, with the reason, what this machine has no data or device for."""
+    if not DATA.is_dir():
+        for item in items:
+            if item.get_closest_marker("data"):
+                item.add_marker(pytest.mark.skip(reason=f"no development data at {DATA}; set LODBRAIN_DATA"))
+    gpu = [item for item in items if item.get_closest_marker("gpu")]
+    if gpu:
+        import torch
+
+        if not (torch.cuda.is_available() or torch.backends.mps.is_available()):
+            for item in gpu:
+                item.add_marker(pytest.mark.skip(reason="neither CUDA nor MPS here"))
+
+
+@pytest.fixture(scope="session")
+def data_dir() -> Path:
+    """The folder of the development data; tests that use it carry ``@pytest.mark.data``."""
+    if not DATA.is_dir():
+        pytest.skip(f"no development data at {DATA}; set LODBRAIN_DATA")
+    return DATA
+
+
+@pytest.fixture(autouse=True)
+def own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """No test reads or fills the user's cache."""
+    folder = tmp_path_factory.mktemp("cache")
+    monkeypatch.setenv("LODBRAIN_CACHE", str(folder))
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def no_network(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Only the loopback can be reached, except in tests marked ``network``."""
+    if request.node.get_closest_marker("network"):
+        yield
+        return
+    connect = socket.socket.connect
+
+    def loopback_only(self: socket.socket, address: object) -> None:
+        if self.family != socket.AF_UNIX and isinstance(address, tuple) and address[0] not in ("127.0.0.1", "::1"):
+            raise OSError(f"a test tried to reach {address[0]}; mark it `network` if it must")
+        connect(self, address)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(socket.socket, "connect", loopback_only)
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    yield
