@@ -1,0 +1,18 @@
+"""Images: checked reading, atomic writing, and steps on the grid that can be undone exactly."""
+
+from lodbrain.images.atomic import atomic
+from lodbrain.images.grid import Crop, Reorientation, to_ras
+from lodbrain.images.image import Image
+from lodbrain.images.io import read_array, read_image, read_labels, write_nifti
+
+__all__ = [
+    "Crop",
+    "Image",
+    "Reorientation",
+    "atomic",
+    "read_array",
+    "read_image",
+    "read_labels",
+    "to_ras",
+    "write_nifti",
+]

@@ -1,0 +1,95 @@
+"""Writing a file so that nobody ever meets half of it."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import secrets
+from collections.abc import Iterator
+from pathlib import Path
+
+from lodbrain.errors import OutputError
+
+_HINTS = {
+    errno.ENOSPC: ("disk-full", "the disk is full", "Free some space or choose another output folder."),
+    errno.EDQUOT: ("disk-full", "your disk quota is used up", "Free some space or choose another output folder."),
+    errno.EFBIG: ("disk-full", "the file is too large for this disk", "Choose another output folder."),
+    errno.EROFS: ("not-writable", "the disk is read-only", "Choose another output folder."),
+    errno.EACCES: ("not-writable", "writing is not permitted", "Choose another output folder."),
+    errno.EPERM: ("not-writable", "writing is not permitted", "Choose another output folder."),
+    errno.ENOENT: ("not-writable", "the folder does not exist", "Create it first."),
+    errno.ENOTDIR: ("not-writable", "a part of the path is not a folder", "Choose another output folder."),
+    errno.EISDIR: ("not-writable", "a folder of this name exists", "Choose another name."),
+    errno.ENAMETOOLONG: ("not-writable", "the name is too long for this disk", "Choose a shorter name."),
+    errno.EIO: ("not-writable", "the disk reports an error", "Choose another output folder."),
+}
+
+
+@contextlib.contextmanager
+def atomic(path: str | os.PathLike[str]) -> Iterator[Path]:
+    r"""A temporary path in the same folder, which becomes `path` when the block ends well.
+
+    Whatever happens, `path` holds either what it held before or all of the new content. An exception, also one raised
+    by a signal's handler, removes the temporary file.
+
+    Parameters
+    ----------
+    path : str or PathLike
+        File to write. Its folder must exist.
+
+    Yields
+    ------
+    Path
+        An empty file that the block opens and fills. It ends like `path`, for libraries that choose a format by name.
+
+    Raises
+    ------
+    OutputError
+        The folder cannot be written to, or the disk is full.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> target = Path(tempfile.mkdtemp()) / "volumes.tsv"
+    >>> with atomic(target) as temporary:
+    ...     _ = temporary.write_text("index\tname\n")
+    >>> target.read_text(), len(list(target.parent.iterdir()))
+    ('index\tname\n', 1)
+    """
+    target = Path(path)
+    temporary = target.with_name(f".lodbrain-{secrets.token_hex(6)}{_ending(target)}")
+    try:
+        # Mode 0o666 less the umask, like any other file: tempfile's 0o600 would lock out the user's group.
+        os.close(os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
+        yield temporary
+        _sync(temporary)
+        os.replace(temporary, target)
+    except BaseException as error:
+        with contextlib.suppress(OSError):
+            temporary.unlink()
+        if isinstance(error, OSError) and _concerns_output(error, temporary) and error.errno in _HINTS:
+            code, what, hint = _HINTS[error.errno]
+            raise OutputError(code, target, what, hint) from error
+        raise
+    with contextlib.suppress(OSError):  # some file systems cannot sync a folder; the file itself is complete
+        _sync(target.parent)
+
+
+def _ending(target: Path) -> str:
+    """The last two suffixes (``.nii.gz``), or the last one where the name is full of dots."""
+    two = "".join(target.suffixes[-2:])
+    return two if len(two) <= 20 else target.suffix[:20]
+
+
+def _concerns_output(error: OSError, temporary: Path) -> bool:
+    """False where the block failed to open some other file, which is not about the output."""
+    return error.filename is None or Path(os.fsdecode(error.filename)) == temporary
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,80 @@
+"""Checks of an affine: what no scan can have is refused, what is unusual is noted."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lodbrain.errors import InputError
+
+MIN_VOXEL_MM, MAX_VOXEL_MM = 0.1, 10.0
+
+#: Beyond this ratio of voxel sides structures are guessed between slices rather than seen.
+_THICK_RATIO = 3.0
+
+#: A brain is some 140 x 170 x 130 mm; with less than this along an axis parts of it lie outside.
+_SMALL_FIELD_MM = 100.0
+
+#: Cosine between axes: 0.02 is about one degree.
+_SHEAR_COSINE = 0.02
+
+#: Determinant of the unit axes; 1 for a right angle.
+_FLAT_DETERMINANT = 1e-3
+
+
+def check_affine(
+    path: Path | None, affine: NDArray[np.float64], shape: tuple[int, int, int], *, allow_odd_voxels: bool = False
+) -> list[str]:
+    """Notes on what is unusual in a grid.
+
+    Parameters
+    ----------
+    path : Path or None
+        For the message.
+    affine : (4, 4) float64
+        Voxel to millimetres.
+    shape : tuple of int
+        (X, Y, Z).
+    allow_odd_voxels : bool
+        Accept voxel sides outside of 0.1 to 10 mm.
+
+    Raises
+    ------
+    InputError
+        ``bad-affine``: not finite, or its axes do not span space. ``odd-voxels``.
+    """
+    hint = "Its orientation is lost: convert it again from DICOM."
+    if not np.isfinite(affine).all():
+        raise InputError("bad-affine", path, "its affine holds values that are not numbers", hint)
+    spacing = np.linalg.norm(affine[:3, :3], axis=0)
+    if not spacing.all() or not np.isfinite(spacing).all():
+        raise InputError("bad-affine", path, "its affine is singular", hint)
+    axes = affine[:3, :3] / spacing
+    if abs(np.linalg.det(axes)) < _FLAT_DETERMINANT:
+        raise InputError("bad-affine", path, "its affine is singular", hint)
+    sides = " x ".join(f"{side:.3g}" for side in spacing)
+    rounding = 1 + 1e-4
+    odd = spacing.min() * rounding < MIN_VOXEL_MM or spacing.max() > MAX_VOXEL_MM * rounding
+    if odd and not allow_odd_voxels:
+        raise InputError(
+            "odd-voxels",
+            path,
+            f"its voxels are {sides} mm",
+            f"Voxel sides of {MIN_VOXEL_MM:g} to {MAX_VOXEL_MM:g} mm are expected; --allow-odd-voxels accepts others.",
+        )
+    notes = []
+    cosines = np.abs(axes.T @ axes - np.eye(3)).max()
+    if cosines > _SHEAR_COSINE:
+        degrees = np.degrees(np.arcsin(min(cosines, 1.0)))
+        notes.append(f"The axes are sheared by {degrees:.1f} degrees; they are used as if at right angles.")
+    if spacing.max() > _THICK_RATIO * spacing.min():
+        notes.append(f"The voxels are far from cubes ({sides} mm); what lies between the slices is guessed.")
+    field = spacing * shape
+    if field.min() < _SMALL_FIELD_MM:
+        notes.append(
+            f"The field of view is small ({' x '.join(f'{side:.0f}' for side in field)} mm); "
+            "volumes of structures that it cuts are too small."
+        )
+    return notes

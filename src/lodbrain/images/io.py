@@ -1,0 +1,184 @@
+"""Reading scans and label maps with every check, and writing results on their grid."""
+
+from __future__ import annotations
+
+import gzip
+import os
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lodbrain.errors import InputError
+from lodbrain.images import nifti
+from lodbrain.images.atomic import atomic
+from lodbrain.images.geometry import check_affine
+from lodbrain.images.image import Image
+from lodbrain.images.load import load
+from lodbrain.images.values import looks_like_labels, to_intensities, to_labels
+
+PathLike = str | os.PathLike[str]
+
+#: zlib levels. Label map of 256^3 int16: level 1 0.05 s, 4 0.10 s and 39% smaller, 6 0.13 s and 43% smaller.
+#: Posteriors hardly shrink at any level, so the fastest.
+_LEVEL_LABELS, _LEVEL_FLOATS = 4, 1
+
+_SLAB = 16
+
+
+def read_image(path: PathLike, *, frame: int | None = None, allow_odd_voxels: bool = False) -> Image:
+    """A scan with float32 intensities, or the reason why it cannot be one.
+
+    The file is read to its end and its checksums are verified. What can be mended is, and noted in `Image.notes`.
+
+    Parameters
+    ----------
+    path : str or PathLike
+        NIfTI-1 or NIfTI-2 (``.nii``, ``.nii.gz``, a ``.hdr`` and ``.img`` pair) or MGH (``.mgh``, ``.mgz``), told by
+        content.
+    frame : int, optional
+        Which volume of a 4D file, from 0.
+    allow_odd_voxels : bool
+        Accept voxel sides outside of 0.1 to 10 mm.
+
+    Returns
+    -------
+    Image
+        data (X, Y, Z) float32, finite; affine in mm.
+
+    Raises
+    ------
+    InputError
+        The file is missing, damaged, or no scan.
+
+    Examples
+    --------
+    >>> image = read_image("scan.nii.gz")  # doctest: +SKIP
+    >>> image.shape, image.spacing_mm  # doctest: +SKIP
+    """
+    source = Path(path)
+    layout, buffer, notes = load(source, frame)
+    notes += check_affine(source, layout.affine, layout.shape, allow_odd_voxels=allow_odd_voxels)
+    values, mended = to_intensities(source, buffer, layout.dtype, slope=layout.slope, intercept=layout.intercept)
+    return _image(values, layout.shape, layout.affine, layout.header, [*notes, *mended])
+
+
+def read_array(data: NDArray[Any], affine: NDArray[np.float64], *, allow_odd_voxels: bool = False) -> Image:
+    """A scan from an array, with the checks of `read_image`.
+
+    Parameters
+    ----------
+    data : (X, Y, Z) int or float
+        Copied.
+    affine : (4, 4) float
+        Voxel to millimetres, RAS.
+    allow_odd_voxels : bool
+        Accept voxel sides outside of 0.1 to 10 mm.
+
+    Raises
+    ------
+    InputError
+        The array is no scan.
+    """
+    data, affine = np.asarray(data), np.asarray(affine, dtype=np.float64)
+    if data.ndim != 3 or 1 in data.shape or 0 in data.shape:
+        raise InputError("bad-array", None, f"the array's shape is {data.shape}", "Give a volume (X, Y, Z).")
+    if data.dtype.kind not in "biuf":
+        raise InputError("bad-array", None, f"the array holds {data.dtype}", "Give real numbers.")
+    if affine.shape != (4, 4):
+        raise InputError("bad-affine", None, f"the affine's shape is {affine.shape}", "Give (4, 4).")
+    if data.dtype.kind == "b" or data.dtype.itemsize not in (1, 2, 4, 8) or data.dtype == np.float16:
+        data = data.astype(np.float32)
+    shape = (data.shape[0], data.shape[1], data.shape[2])
+    notes = check_affine(None, affine, shape, allow_odd_voxels=allow_odd_voxels)
+    values, mended = to_intensities(None, bytearray(data.tobytes("F")), data.dtype)
+    return _image(values, shape, affine, None, [*notes, *mended])
+
+
+def read_labels(path: PathLike) -> Image:
+    """A label map with integer data.
+
+    Parameters
+    ----------
+    path : str or PathLike
+        As for `read_image`. Whole numbers stored as floats are accepted.
+
+    Returns
+    -------
+    Image
+        data (X, Y, Z), the smallest of int16, int32 and int64 that holds the labels.
+
+    Raises
+    ------
+    InputError
+        The file is missing, damaged, or holds values that are not whole numbers.
+    """
+    source = Path(path)
+    layout, buffer, notes = load(source, None)
+    check_affine(source, layout.affine, layout.shape, allow_odd_voxels=True)
+    labels, mended = to_labels(source, buffer, layout.dtype, slope=layout.slope, intercept=layout.intercept)
+    data = labels.reshape(layout.shape, order="F")
+    return Image(data, layout.affine, layout.header, tuple([*notes, *mended]))
+
+
+def write_nifti(path: PathLike, data: NDArray[Any], like: Image, *, description: str = "") -> None:
+    """Write a result on the grid of an image, atomically.
+
+    qform, sform, both codes, voxel sizes and units are `like`'s own. The same input gives the same bytes.
+
+    Parameters
+    ----------
+    path : str or PathLike
+        ``.nii`` or ``.nii.gz``.
+    data : (X, Y, Z) or (X, Y, Z, C)
+        On `like`'s grid. The dtype is kept; bool becomes uint8, float16 (which NIfTI lacks) float32.
+    like : Image
+        Whose grid is used.
+    description : str
+        Free text for the header, at most 79 bytes.
+
+    Raises
+    ------
+    ValueError
+        `data` is not on `like`'s grid, or the name ends otherwise.
+    OutputError
+        The file cannot be written.
+    """
+    target = Path(path)
+    if not target.name.endswith((".nii", ".nii.gz")):
+        raise ValueError(f"path must end in .nii or .nii.gz, got {target.name!r}")
+    if data.ndim not in (3, 4) or data.shape[:3] != like.shape:
+        raise ValueError(f"data must be on the grid {like.shape}, got {data.shape}")
+    stored = np.dtype({"b1": "u1", "f2": "f4"}.get(data.dtype.str[1:], data.dtype)).newbyteorder("<")
+    head = nifti.result_header(like.header, like.affine, data.shape, stored, description)
+    with atomic(target) as temporary, ExitStack() as stack:
+        plain = stack.enter_context(temporary.open("wb"))
+        file: IO[bytes] | gzip.GzipFile = plain
+        if target.name.endswith(".gz"):
+            level = _LEVEL_FLOATS if stored.kind == "f" else _LEVEL_LABELS
+            # Without name and time in its header the stream depends on the content alone.
+            file = stack.enter_context(gzip.GzipFile("", "wb", level, plain, mtime=0))
+        file.write(head)
+        for slab in _slabs(data):
+            # Copied compactly before it is turned into the file's order: four times as fast where strides are 2^n.
+            file.write(slab.astype(stored, order="K").tobytes("F"))
+
+
+def _image(
+    values: NDArray[np.float32], shape: tuple[int, int, int], affine: NDArray[np.float64], header: Any, notes: list[str]
+) -> Image:
+    data = values.reshape(shape, order="F")
+    if looks_like_labels(data):
+        notes.append("It looks like a label map or a mask, not a scan.")
+    return Image(data, affine, header, tuple(notes))
+
+
+def _slabs(data: NDArray[Any]) -> Iterator[NDArray[Any]]:
+    """Slabs (X, Y, some) in the order of the file."""
+    volumes = [data] if data.ndim == 3 else [data[..., channel] for channel in range(data.shape[3])]
+    for volume in volumes:
+        for z in range(0, volume.shape[2], _SLAB):
+            yield volume[:, :, z : z + _SLAB]

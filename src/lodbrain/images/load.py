@@ -1,0 +1,126 @@
+"""From a file to its checked header and the stored voxels of one volume."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from pathlib import Path
+
+from lodbrain.errors import InputError
+from lodbrain.images import mgh, nifti
+from lodbrain.images.layout import Layout, check_size
+from lodbrain.images.stream import Stream
+
+_AGAIN = "Copy or download the file again."
+_GZIP_NAMES, _PLAIN_NAMES, _MGH_NAMES = (".gz", ".mgz"), (".nii", ".hdr", ".img", ".mgh"), (".mgh", ".mgz", ".mgh.gz")
+
+
+def load(path: Path, frame: int | None) -> tuple[Layout, bytearray, list[str]]:
+    """Layout, the voxels of one frame as stored, and notes; the whole file is read and verified.
+
+    Parameters
+    ----------
+    path : Path
+        Image, or either file of a ``.hdr`` and ``.img`` pair.
+    frame : int or None
+        Which volume of a 4D file, from 0.
+
+    Raises
+    ------
+    InputError
+        The file is missing, damaged, not an image, or not one volume of real numbers.
+    """
+    with ExitStack() as stack:
+        stream = stack.enter_context(Stream(_header_file(path)))
+        head = stream.read(4)
+        layout = _layout(stream, head)
+        notes = [*_name_notes(stream, head), *layout.notes]
+        position = layout.offset
+        if layout.pair:
+            stream.finish()
+            stream = stack.enter_context(Stream(_voxel_file(stream.path)))
+            position = stream.skip(layout.offset)
+        check_size(stream.path, layout, size=stream.size, capacity=stream.capacity, compressed=stream.compressed)
+        chosen = _chosen_frame(path, layout, frame)
+        try:
+            buffer = bytearray(layout.frame_bytes)
+        except MemoryError as error:
+            raise InputError("too-large", path, "its voxels do not fit into memory", "Use a larger machine.") from error
+        before, after = chosen * layout.frame_bytes, (layout.frames - chosen - 1) * layout.frame_bytes
+        complete = (
+            position == layout.offset
+            and stream.skip(before) == before
+            and stream.fill(buffer) == len(buffer)
+            and stream.skip(after) == after
+        )
+        surplus, garbage = stream.finish()
+        if not complete:
+            raise InputError("truncated", stream.path, "it holds fewer voxels than its header claims", _AGAIN)
+        unexpected = garbage + (0 if layout.tail else surplus)
+        if unexpected:
+            notes.append(f"{unexpected} bytes behind the voxels were ignored.")
+        return layout, buffer, notes
+
+
+def _layout(stream: Stream, head: bytes) -> Layout:
+    """The layout, by content. Where it is refused, damage of the stream is named instead, as the deeper reason."""
+    try:
+        if mgh.is_mgh(head):
+            return mgh.read_layout(stream, head)
+        if nifti.is_nifti(head):
+            return nifti.read_layout(stream, head)
+        raise InputError("wrong-format", stream.path, "it is not a NIfTI or MGH image", "Convert the scan to NIfTI.")
+    except InputError as shallow:
+        try:
+            stream.finish()
+        except InputError as deeper:
+            if deeper.code in ("damaged", "truncated"):
+                raise deeper from shallow
+        raise
+
+
+def _chosen_frame(path: Path, layout: Layout, frame: int | None) -> int:
+    if frame is None and layout.frames > 1:
+        raise InputError(
+            "4d",
+            path,
+            f"it holds {layout.frames} volumes",
+            f"Choose one with --frame N, from 0 to {layout.frames - 1}.",
+        )
+    if frame is not None and not 0 <= frame < layout.frames:
+        raise InputError(
+            "no-such-frame", path, f"it has no frame {frame}", f"Its frames are 0 to {layout.frames - 1}."
+        )
+    return frame or 0
+
+
+def _header_file(path: Path) -> Path:
+    """The ``.hdr`` beside an ``.img``; any other path itself."""
+    name = path.name.lower().removesuffix(".gz")
+    return _partner(path, ".hdr") if name.endswith(".img") and path.exists() else path
+
+
+def _voxel_file(header: Path) -> Path:
+    return _partner(header, ".img")
+
+
+def _partner(path: Path, suffix: str) -> Path:
+    """The other file of a pair, plain or gzip."""
+    stem = path.name[:-3] if path.name.lower().endswith(".gz") else path.name
+    stem = stem.rpartition(".")[0] or stem
+    for name in (stem + suffix, stem + suffix + ".gz", stem + suffix.upper()):
+        if (partner := path.with_name(name)).exists():
+            return partner
+    raise InputError("missing-pair", path, f"{stem}{suffix} is missing beside it", "Copy both files of the pair.")
+
+
+def _name_notes(stream: Stream, head: bytes) -> list[str]:
+    """Notes where the name promises another form than the content has."""
+    name, notes = stream.path.name.lower(), []
+    if stream.compressed and name.endswith(_PLAIN_NAMES):
+        notes.append(f"The file is gzip-compressed although its name ends in {stream.path.suffix}.")
+    if not stream.compressed and name.endswith(_GZIP_NAMES):
+        notes.append(f"The file is not compressed although its name ends in {stream.path.suffix}.")
+    if mgh.is_mgh(head) != name.endswith(_MGH_NAMES) and (mgh.is_mgh(head) or name.endswith(_MGH_NAMES)):
+        kind = "MGH" if mgh.is_mgh(head) else "NIfTI"
+        notes.append(f"The file is in the {kind} format although its name ends in {stream.path.suffix}.")
+    return notes

@@ -1,0 +1,214 @@
+"""From stored voxels to intensities or labels: what can be mended is, and noted."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lodbrain.errors import InputError
+
+_CHUNK = 1 << 20
+_SAMPLE = 1 << 20
+
+#: Above this part of NaN and Inf a scan is refused.
+_MAX_BAD = 0.5
+
+#: Intensities whose squares leave float32 are scaled or clipped.
+_LARGEST, _SMALLEST = 1e18, 1e-18
+
+#: Part of the foreground voxels equal to their neighbour, above which an image looks like a label map.
+_FLAT = 0.8
+
+
+def to_intensities(
+    path: Path | None, buffer: bytearray, dtype: np.dtype[Any], *, slope: float = 1.0, intercept: float = 0.0
+) -> tuple[NDArray[np.float32], list[str]]:
+    """float32 intensities, and notes on what was mended.
+
+    Parameters
+    ----------
+    path : Path or None
+        For the message.
+    buffer : bytearray
+        Voxels as stored. It is used up: where voxels have four or eight bytes, the result lies in its memory.
+    dtype : numpy dtype
+        Of the stored voxels.
+    slope, intercept : float
+        Intensity = slope * stored + intercept.
+
+    Returns
+    -------
+    intensities : (N,) float32
+        Finite, in the order of the buffer.
+    notes : list of str
+        One sentence each.
+
+    Raises
+    ------
+    InputError
+        ``not-finite``: more than half are NaN or Inf. ``constant``: all are the same.
+    """
+    notes: list[str] = []
+    lowest, highest, n_bad = _bounds(np.frombuffer(buffer, dtype))
+    n_voxels = len(buffer) // dtype.itemsize
+    if n_bad > _MAX_BAD * n_voxels:
+        raise InputError(
+            "not-finite", path, f"{n_bad / n_voxels:.0%} of its voxels are NaN or Inf", "Export the scan again."
+        )
+    if n_bad:
+        notes.append(f"NaN or Inf in {n_bad / n_voxels:.2%} of the voxels; they were set to the darkest intensity.")
+    with np.errstate(over="ignore"):
+        lowest, highest = sorted((np.float64(lowest) * slope + intercept, np.float64(highest) * slope + intercept))
+    factor, limit = 1.0, np.inf
+    magnitude = max(-lowest, highest)
+    if not np.isfinite(magnitude):
+        raise InputError("not-finite", path, "its intensity scaling leads beyond all numbers", "Export the scan again.")
+    if magnitude > _LARGEST or 0 < magnitude < _SMALLEST:
+        factor, limit = _tame(_sample(buffer, dtype, slope, intercept), magnitude)
+        notes.append(f"Intensities up to {magnitude:.3g} were multiplied by {factor:.3g} and clipped to +-{limit:.3g}.")
+    fill = 0.0
+    if n_bad and lowest < 0:
+        darkest = np.percentile(_sample(buffer, dtype, slope, intercept), 0.1)  # robust against a few wild voxels
+        fill = float(np.clip(min(0.0, darkest) * factor, -limit, limit))
+    plain = slope == 1 and intercept == 0 and factor == 1 and not np.isfinite(limit)
+    if plain and not n_bad and dtype == np.float32 and dtype.isnative:
+        intensities = np.frombuffer(buffer, np.float32)
+    else:
+        intensities = _convert(buffer, dtype, slope * factor, intercept * factor, limit, fill)
+    low, high = float(intensities.min()), float(intensities.max())
+    if low == high:
+        raise InputError("constant", path, f"all of its voxels are {low:g}", "Give the scan itself.")
+    if low < 0:
+        notes.append(f"Negative intensities (down to {low:.4g}) were kept.")
+    return intensities, notes
+
+
+def to_labels(
+    path: Path | None, buffer: bytearray, dtype: np.dtype[Any], *, slope: float = 1.0, intercept: float = 0.0
+) -> tuple[NDArray[np.integer[Any]], list[str]]:
+    """Labels in the smallest of int16, int32 and int64 that holds them, and notes.
+
+    Raises
+    ------
+    InputError
+        ``not-labels``: values that are not whole numbers. ``not-finite``: more than half are NaN or Inf.
+    """
+    stored = np.frombuffer(buffer, dtype)
+    lowest, highest, n_bad = _bounds(stored)
+    if n_bad > _MAX_BAD * stored.size:
+        what = f"{n_bad / stored.size:.0%} of its voxels are NaN or Inf"
+        raise InputError("not-finite", path, what, "Export it again.")
+    scaled = [lowest * slope + intercept, highest * slope + intercept]
+    target = next((t for t in (np.int16, np.int32, np.int64) if _fits(scaled, t)), None)
+    what, hint = "it holds values that are not labels", "Give a label map: whole numbers."
+    if target is None:
+        raise InputError("not-labels", path, what, hint)
+    labels: NDArray[np.integer[Any]] = np.empty(stored.size, target)
+    for start in range(0, stored.size, _CHUNK):
+        part = stored[start : start + _CHUNK]
+        if dtype.kind == "f" or slope != 1 or intercept != 0:
+            exact = np.where(np.isfinite(part), part, 0).astype(np.float64) * slope + intercept
+            part = np.rint(exact)
+            if not np.allclose(exact, part, rtol=0, atol=1e-3):  # scaling in float32 leaves some dust
+                raise InputError("not-labels", path, what, hint)
+        labels[start : start + _CHUNK] = part
+    return labels, [f"NaN or Inf in {n_bad / stored.size:.2%} of the voxels; they were set to 0."] if n_bad else []
+
+
+def looks_like_labels(data: NDArray[np.float32]) -> bool:
+    """Whether a volume holds whole numbers in flat patches, as label maps and masks do.
+
+    Parameters
+    ----------
+    data : (X, Y, Z) float32
+        Looked at in the middle slices.
+    """
+    middle = data.shape[2] // 2
+    slab = data[:, :, max(0, middle - 8) : middle + 8]
+    if not np.array_equal(slab, np.rint(slab)):
+        return False
+    foreground = slab[:, :-1] > slab.min()
+    n_foreground = int(np.count_nonzero(foreground))
+    same = int(np.count_nonzero((slab[:, :-1] == slab[:, 1:]) & foreground))
+    return n_foreground > 0 and same > _FLAT * n_foreground
+
+
+def _bounds(stored: NDArray[Any]) -> tuple[float, float, int]:
+    """Lowest and highest finite value, and how many are NaN or Inf."""
+    if stored.dtype.kind in "iu":
+        return int(stored.min()), int(stored.max()), 0
+    lowest, highest, n_bad = np.inf, -np.inf, 0
+    with np.errstate(invalid="ignore"):
+        for start in range(0, stored.size, _CHUNK):
+            part = stored[start : start + _CHUNK]
+            low, high = part.min(), part.max()
+            if not (np.isfinite(low) and np.isfinite(high)):
+                part = part[np.isfinite(part)]
+                n_bad += min(_CHUNK, stored.size - start) - part.size
+                if not part.size:
+                    continue
+                low, high = part.min(), part.max()
+            lowest, highest = min(lowest, float(low)), max(highest, float(high))
+    return lowest, highest, n_bad
+
+
+def _sample(buffer: bytearray, dtype: np.dtype[Any], slope: float, intercept: float) -> NDArray[np.float64]:
+    """Finite intensities, about a million of them."""
+    stored = np.frombuffer(buffer, dtype)
+    part = stored[:: stored.size // _SAMPLE + 1].astype(np.float64)
+    sample: NDArray[np.float64] = part[np.isfinite(part)] * slope + intercept
+    return sample
+
+
+def _tame(sample: NDArray[np.float64], magnitude: float) -> tuple[float, float]:
+    """Factor and limit that bring extreme intensities into the range of float32.
+
+    A few wild voxels are clipped; where all are extreme, the bulk is scaled to 1000.
+    """
+    bulk = float(np.percentile(np.abs(sample), 99)) if sample.size else 0.0
+    if bulk == 0:
+        bulk = magnitude
+    factor = 1.0 if _SMALLEST <= bulk <= _LARGEST else 1000 / bulk
+    return factor, 10 * bulk * factor
+
+
+def _convert(
+    buffer: bytearray, dtype: np.dtype[Any], slope: float, intercept: float, limit: float, fill: float
+) -> NDArray[np.float32]:
+    """Scaled float32 in the buffer's own memory where it is large enough.
+
+    Chunk after chunk is copied, scaled and written back: voxel i goes to bytes 4i to 4i+4, which never lie behind the
+    voxels that have been read.
+    """
+    stored = np.frombuffer(buffer, dtype)
+    n_voxels, in_place = stored.size, dtype.itemsize >= 4
+    result = np.frombuffer(buffer, np.float32, count=n_voxels) if in_place else np.empty(n_voxels, np.float32)
+    scaled = slope != 1 or intercept != 0
+    for start in range(0, n_voxels, _CHUNK):
+        part = stored[start : start + _CHUNK]
+        if scaled or dtype.itemsize == 8:
+            part = part.astype(np.float64)
+            with np.errstate(invalid="ignore", over="ignore"):
+                part *= slope
+                part += intercept
+        else:
+            part = part.astype(np.float32)
+        if dtype.kind == "f":
+            bad = ~np.isfinite(part)
+            part[bad] = fill
+        if np.isfinite(limit):
+            np.clip(part, -limit, limit, out=part)
+        result[start : start + _CHUNK] = part
+    if dtype.itemsize == 8:
+        del stored, part, result
+        del buffer[4 * n_voxels :]  # gives the second half of the memory back
+        result = np.frombuffer(buffer, np.float32)
+    return result
+
+
+def _fits(bounds: list[float], target: type[np.signedinteger[Any]]) -> bool:
+    limits = np.iinfo(target)
+    return all(limits.min - 0.5 < bound < limits.max + 0.5 for bound in bounds)
