@@ -1,0 +1,118 @@
+"""`lodbrain models`: what there is, what it scored, where its weights lie, and whether they are what they should be."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from cyclopts import App
+from rich.console import Console
+from rich.table import Table
+
+from lodbrain.errors import WeightsError
+from lodbrain.models import zoo
+
+app = App(name="models")
+
+
+@app.command(name="list")
+def list_models() -> int:
+    """List the named models."""
+    table = Table("name", "labels", "parameters", "licence", "weights", box=None, pad_edge=False, header_style="bold")
+    for card in zoo.cards().values():
+        table.add_row(card.name, card.labels, f"{card.parameters:,}", card.licence, _state(card))
+    Console(highlight=False, markup=False).print(table)
+    return 0
+
+
+@app.command
+def show(name: str) -> int:
+    """Show a model's card: labels, licence, training, measured Dice, where its weights lie.
+
+    Parameters
+    ----------
+    name
+        A name that `lodbrain models list` shows.
+    """
+    card = zoo.card(name)
+    rows = {
+        "name": card.name,
+        "what": card.description,
+        "architecture": card.architecture,
+        "labels": card.labels,
+        "parameters": f"{card.parameters:,}",
+        "weights": str(zoo.locate(card) or f"not here yet: lodbrain models get {card.name}"),
+        "sha256": card.sha256,
+        "from": card.url or "the package",
+        "licence": card.licence,
+        "cite": card.citation,
+        **_flat("training", card.training),
+        **_flat("dice", card.dice),
+    }
+    width = max(map(len, rows))
+    for key, value in rows.items():  # not a table of rich, which would fold hashes and addresses
+        print(f"{key:{width}}  {value}")
+    return 0
+
+
+@app.command
+def verify(name: str | None = None) -> int:
+    """Check the SHA-256 of weights on disk; exit status 5 if one is wrong.
+
+    Parameters
+    ----------
+    name
+        One model, whose weights must be here. Without it: every model whose weights are here.
+    """
+    wrong: WeightsError | None = None
+    for card in zoo.cards().values() if name is None else [zoo.card(name)]:
+        path = zoo.locate(card)
+        if path is None:
+            if name is not None:
+                what, hint = f"the weights of {name} are not here", f"Get them: lodbrain models get {name}"
+                raise WeightsError("missing", zoo.cache_path(card), what, hint)
+            print(f"{card.name}: not downloaded")
+            continue
+        try:
+            zoo.read_verified(card, path)
+            print(f"{card.name}: ok, {path}")
+        except WeightsError as error:
+            print(f"{card.name}: WRONG, {path}")
+            wrong = wrong or error
+    if wrong is not None:
+        raise wrong
+    return 0
+
+
+@app.command
+def get(name: str) -> int:
+    """Download a model's weights into the cache, if they are not here, and verify them.
+
+    Parameters
+    ----------
+    name
+        A name that `lodbrain models list` shows.
+    """
+    card = zoo.card(name)
+    path = zoo.fetch(card)
+    zoo.read_verified(card, path)
+    print(path)
+    return 0
+
+
+def _state(card: zoo.Card) -> str:
+    path = zoo.locate(card)
+    if path is None:
+        return "to be downloaded"
+    return "in the package" if path.parent == zoo.MODELS else "in the cache"
+
+
+def _flat(prefix: str, values: Mapping[str, Any]) -> dict[str, str]:
+    """Return nested tables as one level of rows: ``training data``, ``dice swm grey matter``."""
+    rows: dict[str, str] = {}
+    for key, value in values.items():
+        if isinstance(value, Mapping):
+            rows |= _flat(f"{prefix} {key}", value)
+        else:
+            rows[f"{prefix} {key}"] = str(value)
+    return rows

@@ -1,0 +1,85 @@
+"""A model's card: what it is, where its weights come from and what they scored, as JSON."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import Any, Literal
+
+from lodbrain.errors import WeightsError
+
+
+@dataclasses.dataclass(frozen=True)
+class Card:
+    """What a model is, where its weights come from and what they scored.
+
+    Attributes
+    ----------
+    name : str
+        Name in the zoo.
+    architecture : str
+        A key of `zoo.ARCHITECTURES`.
+    labels : {"structures", "tissue"}
+        The label table whose positions are the network's classes.
+    config : dict
+        Arguments of the architecture.
+    file : str
+        File name of the weights.
+    sha256 : str
+        Of that file; empty in the card inside a file of weights.
+    url : str
+        Where the file is downloaded from; empty if nowhere.
+    licence, citation, description : str
+        Licence of the weights, what to cite, one or two sentences.
+    parameters : int
+        Number of learned values.
+    training, dice : dict
+        How the model was trained; measured Dice by data set and structure.
+    """
+
+    name: str
+    architecture: str
+    labels: Literal["structures", "tissue"]
+    config: dict[str, Any]
+    file: str
+    sha256: str
+    url: str
+    licence: str
+    citation: str
+    description: str
+    parameters: int
+    training: dict[str, Any] = dataclasses.field(default_factory=dict)
+    dice: dict[str, Any] = dataclasses.field(default_factory=dict)
+
+    def to_json(self) -> str:
+        """Return the card as JSON text."""
+        return json.dumps(dataclasses.asdict(self), indent=2, ensure_ascii=False)
+
+    @classmethod
+    def from_json(cls, text: str, path: Path) -> Card:
+        """Return the card that a JSON text holds; fields unknown to this version are left out.
+
+        Raises
+        ------
+        WeightsError
+            ``"card"`` if the text is no card; the line names `path` and the first field that is wrong.
+        """
+        try:
+            values = json.loads(text)
+        except (ValueError, RecursionError) as error:
+            raise WeightsError("card", path, f"the model's card is not JSON: {error}") from error
+        if not isinstance(values, dict):
+            raise WeightsError("card", path, "the model's card is not a JSON object")
+        given: dict[str, Any] = {}
+        for field in dataclasses.fields(cls):
+            kind = {"parameters": int, "config": dict, "training": dict, "dice": dict}.get(field.name, str)
+            if field.name not in values and field.name in ("training", "dice"):
+                continue
+            if not isinstance(values.get(field.name), kind):
+                raise WeightsError("card", path, f"the model's card lacks a {kind.__name__} named {field.name!r}")
+            given[field.name] = values[field.name]
+        if given["labels"] not in ("structures", "tissue"):
+            what = f"the model's card has labels {given['labels']!r}, not structures or tissue"
+            raise WeightsError("card", path, what)
+        return cls(**given)

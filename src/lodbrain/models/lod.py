@@ -1,0 +1,219 @@
+"""The ladder of detail: one small U-Net per level, coarse to fine.
+
+The coarsest level sees the whole head and says what lies where. Each finer level sees the image at twice the resolution, is told
+the coarser level's features and posteriors, and corrects its logits::
+
+    image 4 mm ---> level 2 ---> logits, features
+                                   |  x2
+    image 2 mm ---> level 1 ---> + logits, features
+                                   |  x2
+    image 1 mm ---> level 0 ---> + logits
+
+Levels are numbered by the power of two of their nominal voxel size in mm. References: Svanera et al. 2024, doi:10.1016/j.media.2024.103090.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import nn
+
+from lodbrain.labels import N_CLASSES, SIDELESS, SIDELESS_OF_CLASS, STRUCTURES
+from lodbrain.models.blocks import PlainConv, Residual, StandardConv, activate, double
+
+_LEFT = [c for c, label in enumerate(STRUCTURES) if label.side == "left"]
+_RIGHT = [c for c, label in enumerate(STRUCTURES) if label.side == "right"]
+
+
+@dataclass(frozen=True)
+class LevelConfig:
+    """One level of the ladder.
+
+    Attributes
+    ----------
+    exponent : int
+        log2 of the nominal voxel size in mm: 2 for 4 mm, 0 for 1 mm, -1 for 0.5 mm.
+    channels : tuple of int
+        Feature channels at the level's own resolution and after each pooling by 2.
+    sided : bool
+        Whether the level tells left from right itself, or takes the side from the level above.
+    """
+
+    exponent: int
+    channels: tuple[int, ...]
+    sided: bool = True
+
+
+@dataclass(frozen=True, eq=False)
+class Detail:
+    """What one level hands to the next.
+
+    Attributes
+    ----------
+    features : (B, F, X, Y, Z) tensor
+    logits : (B, C, X, Y, Z) tensor
+        33 classes, or 19 without sides.
+    side : (B, 1, X, Y, Z) tensor or None
+        Log odds of left against right, where the logits have no sides.
+    """
+
+    features: torch.Tensor
+    logits: torch.Tensor
+    side: torch.Tensor | None = None
+
+    def map(self, function: Any) -> Detail:
+        """Apply a function to each of the tensors."""
+        return Detail(
+            function(self.features), function(self.logits), None if self.side is None else function(self.side)
+        )
+
+
+def merge_sides(logits: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Split logits of 33 classes into 19 classes without sides, and the log odds of left against right.
+
+    Parameters
+    ----------
+    logits : (B, 33, X, Y, Z) tensor
+
+    Returns
+    -------
+    sideless : (B, 19, X, Y, Z) tensor
+    side : (B, 1, X, Y, Z) tensor
+    """
+    left, right = logits[:, _LEFT], logits[:, _RIGHT]
+    both = torch.logaddexp(left, right)
+    order = [SIDELESS_OF_CLASS[c] for c in _LEFT]
+    sideless = logits.new_empty((logits.shape[0], len(SIDELESS), *logits.shape[2:]))
+    sideless[:, order] = both
+    middle = [c for c, label in enumerate(STRUCTURES) if label.side is None]
+    sideless[:, [SIDELESS_OF_CLASS[c] for c in middle]] = logits[:, middle]
+    side = left.logsumexp(1, keepdim=True) - right.logsumexp(1, keepdim=True)
+    return sideless, side
+
+
+def split_sides(sideless: torch.Tensor, side: torch.Tensor) -> torch.Tensor:
+    """Log posteriors of 33 classes from log posteriors of 19 and the log odds of the side: the inverse of `merge_sides`."""
+    out = sideless[:, torch.as_tensor(SIDELESS_OF_CLASS, device=sideless.device)]
+    out[:, _LEFT] += nn.functional.logsigmoid(side)
+    out[:, _RIGHT] += nn.functional.logsigmoid(-side)
+    return out
+
+
+class Level(nn.Module):
+    """A U-Net on one level: strided convolutions down, trilinear doubling up, skips added.
+
+    Parameters
+    ----------
+    config : LevelConfig
+    coarse_channels : int
+        Features of the level above plus its classes; 0 for the coarsest.
+    """
+
+    def __init__(self, config: LevelConfig, coarse_channels: int = 0) -> None:
+        super().__init__()
+        self.config = config
+        channels = config.channels
+        classes = N_CLASSES if config.sided else len(SIDELESS)
+        self.entry = StandardConv(2, channels[0])
+        self.context = nn.Conv3d(coarse_channels, channels[0], 1) if coarse_channels else None
+        self.down = nn.ModuleList(StandardConv(a, b, 2, stride=2) for a, b in zip(channels, channels[1:], strict=False))
+        self.encode = nn.ModuleList(Residual(c) for c in channels)
+        self.up = nn.ModuleList(nn.Conv3d(b, a, 1) for a, b in zip(channels, channels[1:], strict=False))
+        self.decode = nn.ModuleList(PlainConv(c, c) for c in channels[:-1])
+        self.head = nn.Conv3d(channels[0], classes, 1)
+        self.trust = nn.Parameter(torch.ones(())) if coarse_channels else None
+        nn.init.zeros_(self.head.bias)  # type: ignore[arg-type]
+        if coarse_channels:
+            nn.init.zeros_(self.head.weight)  # begin with the coarse level's answer
+
+    @property
+    def stride(self) -> int:
+        """Voxels that tiles of this level are aligned to."""
+        return int(2 ** (len(self.config.channels) - 1))
+
+    @property
+    def radius(self) -> int:
+        """Receptive radius in voxels of this level, rounded up to `stride`."""
+        depth = len(self.config.channels) - 1
+        reach = 1 + sum(2 * 2**d for d in range(depth + 1))  # entry, two convolutions on every scale
+        reach += sum(2**d for d in range(depth))  # decoding
+        reach += sum(2 ** (d + 1) for d in range(depth))  # doubling
+        return -(-reach // self.stride) * self.stride
+
+    def forward(self, image: torch.Tensor, log_voxel: torch.Tensor, coarse: Detail | None = None) -> Detail:
+        """Features and logits of one level.
+
+        Parameters
+        ----------
+        image : (B, 1, X, Y, Z) tensor
+            Normalised image; sides are multiples of `stride`.
+        log_voxel : (B,) tensor
+            log2 of the voxel side over the level's nominal one.
+        coarse : Detail or None
+            Of the level above, on voxels twice as large with the same corner, sides at least half of the image's.
+        """
+        shape = image.shape[2:]
+        told = log_voxel.to(image.dtype).view(-1, 1, 1, 1, 1).expand(-1, 1, *shape)
+        x = self.entry(torch.cat([image, told], 1))
+        prior = side = None
+        if coarse is not None and self.context is not None and self.trust is not None:
+            prior, side = coarse.logits, coarse.side
+            if not self.config.sided and side is None:
+                prior, side = merge_sides(prior)
+            context = self.context(torch.cat([coarse.features, prior.softmax(1)], 1))
+            x = x + double(context, shape)
+            prior = self.trust * double(prior, shape)
+            side = None if side is None else double(side, shape)
+        skips = []
+        for encode, down in zip(self.encode, self.down, strict=False):
+            x = encode(x)
+            skips.append(x)
+            x = down(x)
+        x = self.encode[-1](x)
+        for up, decode, skip in zip(reversed(self.up), reversed(self.decode), reversed(skips), strict=True):
+            x = decode(skip + double(up(x), skip.shape[2:]))
+        x = activate(x)
+        logits = self.head(x)
+        return Detail(x, logits if prior is None else logits + prior, side)
+
+
+class Ladder(nn.Module):
+    """Levels from coarse to fine.
+
+    Parameters
+    ----------
+    levels : sequence of LevelConfig
+        Coarsest first; exponents fall by one.
+    """
+
+    def __init__(self, levels: tuple[LevelConfig, ...]) -> None:
+        super().__init__()
+        exponents = [level.exponent for level in levels]
+        if not levels or exponents != list(range(exponents[0], exponents[0] - len(levels), -1)):
+            raise ValueError(f"levels must go from coarse to fine in steps of one, got exponents {exponents}")
+        self.levels = nn.ModuleList()
+        above: LevelConfig | None = None
+        for level in levels:
+            told = N_CLASSES if level.sided else len(SIDELESS)
+            self.levels.append(Level(level, above.channels[0] + told if above else 0))
+            above = level
+        self.configs = levels
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> Ladder:
+        """Build from a card's configuration: ``{"levels": [{"exponent": 2, "channels": [...], "sided": true}, ...]}``."""
+        return cls(
+            tuple(
+                LevelConfig(int(row["exponent"]), tuple(int(c) for c in row["channels"]), bool(row.get("sided", True)))
+                for row in config["levels"]
+            )
+        )
+
+    def level_for(self, voxel_mm: float) -> int:
+        """Position of the finest level that a scan of this voxel size uses."""
+        exponent = round(math.log2(voxel_mm))
+        position = self.configs[0].exponent - exponent
+        return min(max(position, 0), len(self.configs) - 1)

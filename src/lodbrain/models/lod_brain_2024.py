@@ -1,0 +1,157 @@
+"""The published LOD-Brain network; `lod_brain_2024_inference` runs it on a volume in a quarter of the memory.
+
+References
+----------
+Svanera, M., Savardi, M., Signoroni, A., Benini, S., Muckli, L. (2024). Fighting the scanner effect in brain MRI
+segmentation with a progressive level-of-detail network trained on multi-site data. Medical Image Analysis 93:103090,
+doi:10.1016/j.media.2024.103090. Weights: https://github.com/rockNroll87q/LOD-Brain (MIT).
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+#: Three halvings (max pooling, then two strided convolutions): every side of the input is a multiple of this.
+MULTIPLE: Final = 8
+CLASSES: Final = 7
+#: tensorflow-addons' default; PyTorch's is 1e-5.
+EPSILON: Final = 1e-3
+GROUPS: Final = 8
+
+#: Layer of the published weight file (Keras) -> module here.
+KERAS_LAYERS: Final[dict[str, str]] = {
+    "conv3d": "coarse.stem",
+    "conv3d_1": "coarse.down.0.conv",
+    "group_normalization": "coarse.down.0.norm",
+    "conv3d_2": "coarse.down.0.step",
+    "conv3d_3": "coarse.down.1.conv",
+    "group_normalization_1": "coarse.down.1.norm",
+    "conv3d_4": "coarse.down.1.step",
+    "conv3d_5": "coarse.up.0.conv",
+    "group_normalization_2": "coarse.up.0.norm",
+    "conv3d_transpose": "coarse.up.0.step",
+    "conv3d_6": "coarse.up.1.conv",
+    "group_normalization_3": "coarse.up.1.norm",
+    "conv3d_transpose_1": "coarse.up.1.step",
+    "conv3d_7": "coarse.out",
+    "conv3d_8": "stem",
+    "conv3d_9": "down.conv",
+    "group_normalization_4": "down.norm",
+    "conv3d_10": "down.step",
+    "conv3d_11": "up.conv",
+    "group_normalization_5": "up.norm",
+    "conv3d_transpose_2": "up.step",
+    "conv3d_12": "out",
+    "main_output": "head",
+}
+
+
+class Block(nn.Module):
+    """A 3x3x3 convolution with GroupNorm and ReLU, then a step to half or double the size with ReLU.
+
+    Parameters
+    ----------
+    channels, filters : int
+        Channels that come in; channels of the 3x3x3 convolution. 4 x `filters` channels go out.
+    step : type
+        `nn.Conv3d` halves the sides, `nn.ConvTranspose3d` doubles them.
+    dropout : float
+        Share of values dropped before the step while training.
+    """
+
+    def __init__(
+        self, channels: int, filters: int, step: type[nn.Conv3d] | type[nn.ConvTranspose3d], *, dropout: float
+    ) -> None:
+        super().__init__()
+        self.conv = nn.Conv3d(channels, filters, 3, padding=1)
+        self.norm = nn.GroupNorm(GROUPS, filters, eps=EPSILON)
+        self.dropout = nn.Dropout(dropout)
+        self.step = step(filters, 4 * filters, 2, stride=2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return (B, 4 x filters, ...) at half or double the size of `x` (B, channels, ...)."""
+        return F.relu_(self.step(self.dropout(F.relu_(self.norm(self.conv(x))))))
+
+
+class Coarse(nn.Module):
+    """Level 0: a U-Net of two steps on the volume max-pooled by 2; it returns its last features, (B, 32, ...)."""
+
+    def __init__(self, *, dropout: float) -> None:
+        super().__init__()
+        self.stem = nn.Conv3d(1, 32, 3, padding=1)
+        self.down = nn.ModuleList(
+            [Block(32, 16, nn.Conv3d, dropout=dropout), Block(64, 32, nn.Conv3d, dropout=dropout)]
+        )
+        self.up = nn.ModuleList(
+            [Block(128, 16, nn.ConvTranspose3d, dropout=dropout), Block(64, 8, nn.ConvTranspose3d, dropout=dropout)]
+        )
+        self.out = nn.Conv3d(32, 32, 3, padding=1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return features (B, 32, X/2, Y/2, Z/2) of a volume (B, 1, X, Y, Z)."""
+        skip = self.stem(F.max_pool3d(x, 2))
+        skip_half = self.down[0](skip)
+        half: Tensor = self.up[0](self.down[1](skip_half)) + skip_half
+        features: Tensor = self.up[1](half) + skip
+        return features
+
+
+class LodBrain2024(nn.Module):
+    """LOD-Brain as published (Svanera et al. 2024, doi:10.1016/j.media.2024.103090): 337,719 parameters, two levels.
+
+    ::
+
+        x -> max pool 2 -> [ U-Net of two steps ] -> features -> conv ------------.
+        |                                               | doubled                 | doubled
+        '--> stem -> down -> up -> + skip of the stem -> + -> conv -------------> + -> 1x1x1 -> 7 classes
+
+    Random weights are He-normal with zero biases, as in the published training. GroupNorm sees the whole volume, so a
+    result depends on how much background surrounds the head; never cut the input into tiles.
+
+    Parameters
+    ----------
+    dropout : float
+        Share of values dropped in every block while training; 0.05 in the published training.
+
+    References
+    ----------
+    Svanera, M. et al. (2024), Medical Image Analysis 93:103090, doi:10.1016/j.media.2024.103090, section 2.
+
+    Examples
+    --------
+    >>> import torch
+    >>> network = LodBrain2024().eval()
+    >>> network(torch.zeros(1, 1, 16, 16, 8)).shape
+    torch.Size([1, 7, 16, 16, 8])
+    """
+
+    def __init__(self, *, dropout: float = 0.05) -> None:
+        super().__init__()
+        self.coarse = Coarse(dropout=dropout)
+        self.stem = nn.Conv3d(1, 32, 3, padding=1)
+        self.down = Block(32, 32, nn.Conv3d, dropout=dropout)
+        self.up = Block(128, 8, nn.ConvTranspose3d, dropout=dropout)
+        self.out = nn.Conv3d(32, 32, 3, padding=1)
+        self.head = nn.Conv3d(32, CLASSES, 1)
+        for module in self.modules():
+            if isinstance(module, nn.Conv3d | nn.ConvTranspose3d):
+                nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
+                nn.init.zeros_(module.bias)  # type: ignore[arg-type]
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return logits (B, 7, X, Y, Z) of z-scored volumes (B, 1, X, Y, Z) in LIA order; sides are multiples of 8."""
+        if x.ndim != 5 or x.shape[1] != 1 or any(side % MULTIPLE for side in x.shape[2:]):
+            raise ValueError(f"x must be (B, 1, X, Y, Z) with sides that are multiples of 8, got {tuple(x.shape)}")
+        coarse = self.coarse(x)
+        skip = self.stem(x)
+        features = self.up(self.down(skip)) + skip + doubled(coarse)
+        logits: Tensor = self.head(self.out(features) + doubled(self.coarse.out(coarse)))
+        return logits
+
+
+def doubled(x: Tensor) -> Tensor:
+    """Return `x` (B, C, ...) with every voxel repeated twice along each axis."""
+    return F.interpolate(x, scale_factor=2.0, mode="nearest")

@@ -1,0 +1,150 @@
+"""Files of weights as bytes, checked before and while they are parsed; nothing here unpickles.
+
+The caller reads a file once, verifies the SHA-256 of these bytes and parses the same bytes.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load as parse_safetensors
+from torch import Tensor, nn
+
+from lodbrain.errors import WeightsError
+
+#: A header names a few hundred tensors and one card; the format itself allows 100 MB.
+MAX_HEADER_BYTES = 4 * 2**20
+PICKLE_SUFFIXES = frozenset({".pt", ".pth", ".ckpt", ".pkl", ".pickle", ".bin", ".joblib", ".npy", ".npz"})
+
+_KERAS_TENSORS = {"kernel:0": "weight", "bias:0": "bias", "gamma:0": "weight", "beta:0": "bias"}
+_AGAIN = "Fetch or make the file again"
+
+
+def sha256(data: bytes) -> str:
+    """Return the SHA-256 of bytes as 64 hexadecimal digits."""
+    return hashlib.sha256(data).hexdigest()
+
+
+def refuse_pickle(path: Path, data: bytes) -> None:
+    """Raise unless a file can be a safetensors, by its name and by its first bytes.
+
+    Raises
+    ------
+    WeightsError
+        ``"pickle"`` for the formats that run code when loaded, ``"format"`` for any other name.
+    """
+    zipped = data[:4] == b"PK\x03\x04"
+    pickled = data[:1] == b"\x80" and data[8:9] != b"{"  # opcode PROTO; a safetensors of the same length byte has a {
+    if path.suffix.lower() in PICKLE_SUFFIXES or zipped or pickled:
+        raise WeightsError(
+            "pickle",
+            path,
+            "pickled weights can run any code when they are loaded and are refused",
+            "Convert them to .safetensors where you trust them",
+        )
+    if path.suffix.lower() != ".safetensors":
+        raise WeightsError("format", path, "is not a .safetensors file", "A model file is a .safetensors with its card")
+
+
+def read_safetensors(data: bytes, path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """Return the tensors and the metadata of a safetensors file.
+
+    Parameters
+    ----------
+    data : bytes
+        The whole file.
+    path : Path
+        Its name, for errors.
+
+    Raises
+    ------
+    WeightsError
+        ``"format"`` if the header is implausible: longer than the file or than 4 MiB, not JSON, tensors that overlap,
+        leave gaps or do not end where the file ends.
+    """
+    length = int.from_bytes(data[:8], "little")
+    if len(data) < 8 or length > min(MAX_HEADER_BYTES, len(data) - 8):
+        raise WeightsError("format", path, "is not a safetensors file: its header is cut or too long", _AGAIN)
+    try:
+        header = json.loads(data[8 : 8 + length])
+        # The library checks offsets, sizes and types of all tensors against each other and the file's length.
+        tensors = parse_safetensors(data)
+    except (SafetensorError, ValueError, KeyError, TypeError, RuntimeError) as error:
+        raise WeightsError("format", path, f"is not a safetensors file: {error}", _AGAIN) from error
+    return tensors, dict(header.get("__metadata__") or {})
+
+
+def read_keras(data: bytes, path: Path, names: Mapping[str, str]) -> dict[str, Tensor]:
+    """Return the tensors of a Keras weight file (HDF5) under the names and in the layout of a PyTorch network.
+
+    Keras keeps the kernel of a 3D convolution as (x, y, z, in, out) and of a transposed one as (x, y, z, out, in);
+    PyTorch as (out, in, x, y, z) and (in, out, x, y, z). The same permutation turns either.
+
+    Parameters
+    ----------
+    data : bytes
+        The whole file, verified.
+    path : Path
+        Its name, for errors.
+    names : mapping of str to str
+        Keras layer to module of the network, both without the name of the tensor.
+
+    Raises
+    ------
+    WeightsError
+        ``"dependency"`` without h5py; ``"format"`` if the file is no HDF5; ``"tensors"`` for a layer or tensor that
+        `names` does not hold.
+    """
+    try:
+        import h5py
+    except ImportError as error:
+        hint = "Install it with: pip install 'lodbrain[lod-brain-2024]'"
+        raise WeightsError("dependency", path, "reading this file needs h5py", hint) from error
+    tensors: dict[str, Tensor] = {}
+
+    def take(name: str, item: object) -> None:
+        if not isinstance(item, h5py.Dataset):
+            return
+        layer, _, tensor = name.rpartition("/")
+        module, parameter = names.get(layer.rpartition("/")[2]), _KERAS_TENSORS.get(tensor)
+        if module is None or parameter is None:
+            raise WeightsError("tensors", path, f"holds a tensor that the network does not have: {name}", _AGAIN)
+        values = torch.from_numpy(item[()])
+        tensors[f"{module}.{parameter}"] = values.permute(4, 3, 0, 1, 2) if values.ndim == 5 else values
+
+    try:
+        with h5py.File(io.BytesIO(data), "r") as file:
+            file.visititems(take)
+    except (OSError, RuntimeError, TypeError) as error:
+        raise WeightsError("format", path, f"is not a Keras weight file: {error}", _AGAIN) from error
+    return tensors
+
+
+def fill(network: nn.Module, tensors: Mapping[str, Tensor], path: Path) -> None:
+    """Copy weights into a network, every one of them and nothing else.
+
+    Raises
+    ------
+    WeightsError
+        ``"tensors"`` that names the first tensor that is missing, unknown, of another shape, or not finite.
+    """
+    wanted = network.state_dict()
+    for name in sorted(wanted.keys() | tensors.keys()):
+        if name not in tensors:
+            what = f"lacks the tensor {name}"
+        elif name not in wanted:
+            what = f"holds a tensor that the network does not have: {name}"
+        elif tensors[name].shape != wanted[name].shape:
+            what = f"holds {name} as {tuple(tensors[name].shape)}; the network wants {tuple(wanted[name].shape)}"
+        elif not tensors[name].isfinite().all():
+            what = f"holds values in {name} that are not finite"
+        else:
+            continue
+        raise WeightsError("tensors", path, what, "The file does not belong to this architecture; " + _AGAIN.lower())
+    network.load_state_dict(dict(tensors))

@@ -1,0 +1,260 @@
+"""The zoo: a model's name -> its card, its verified weights, its network.
+
+A card is `resources/models/<name>.json`. Weights lie beside it in the package, or in the cache, or are downloaded;
+their SHA-256 is verified before they are parsed. A model can also be a file: a .safetensors that carries its card.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import tempfile
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from platformdirs import user_cache_path
+
+from lodbrain.errors import OutputError, UsageError, WeightsError
+from lodbrain.models.card import Card
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+__all__ = [
+    "ARCHITECTURES",
+    "MODELS",
+    "Card",
+    "cache_path",
+    "card",
+    "cards",
+    "fetch",
+    "load",
+    "locate",
+    "read_verified",
+    "save",
+]
+
+MODELS = Path(__file__).resolve().parents[1] / "resources" / "models"
+#: Key of the card in a safetensors file's metadata.
+METADATA_KEY = "lodbrain"
+#: The default model has 8 MB; nothing near this size is a model of ours.
+MAX_FILE_BYTES = 2**30
+
+
+def _build_lod(config: dict[str, Any]) -> nn.Module:
+    from lodbrain.models.lod import Ladder
+
+    network: nn.Module = Ladder.from_config(config)
+    return network
+
+
+def _build_lod_brain_2024(config: dict[str, Any]) -> nn.Module:
+    from lodbrain.models.lod_brain_2024 import LodBrain2024
+
+    return LodBrain2024(**config)
+
+
+#: Name of an architecture -> what builds it, with random weights, from a card's `config`.
+ARCHITECTURES: dict[str, Callable[[dict[str, Any]], nn.Module]] = {
+    "lod": _build_lod,
+    "lod-brain-2024": _build_lod_brain_2024,
+}
+
+
+def cards() -> dict[str, Card]:
+    """Return the cards of all named models, by name.
+
+    Examples
+    --------
+    >>> cards()["lod-brain-2024"].parameters
+    337719
+    """
+    found = (Card.from_json(path.read_text(encoding="utf-8"), path) for path in sorted(MODELS.glob("*.json")))
+    return {card.name: card for card in found}
+
+
+def card(name: str) -> Card:
+    """Return the card of a named model.
+
+    Raises
+    ------
+    UsageError
+        If there is no such model.
+    """
+    known = cards()
+    if name not in known:
+        raise UsageError("model", None, f"there is no model named {name!r}", f"Known: {', '.join(known)}")
+    return known[name]
+
+
+def cache_path(card: Card) -> Path:
+    """Return where the cache keeps a model's file: $LODBRAIN_CACHE/<name>/<file>, whether or not it is there."""
+    root = os.environ.get("LODBRAIN_CACHE")
+    return (Path(root).expanduser() if root else user_cache_path("lodbrain")) / card.name / card.file
+
+
+def locate(card: Card) -> Path | None:
+    """Return the file of a model's weights, in the package or the cache; None if it has to be downloaded."""
+    return next((path for path in (MODELS / card.file, cache_path(card)) if path.is_file()), None)
+
+
+def fetch(card: Card) -> Path:
+    """Return the file of a model's weights, downloaded into the cache if it is nowhere yet. It is not verified here.
+
+    Raises
+    ------
+    WeightsError
+        ``"missing"`` if it cannot be downloaded: the line names the file, where to put it, and where it comes from.
+    OutputError
+        If the cache cannot be written.
+    """
+    found = locate(card)
+    if found is not None:
+        return found
+    path = cache_path(card)
+    hint = f"Put {card.file} there" + (f"; it comes from {card.url}" if card.url else "")
+    if not card.url:
+        raise WeightsError("missing", path, f"the weights of {card.name} are not here", hint)
+    import pooch
+
+    pooch.get_logger().setLevel("ERROR")
+    try:
+        pooch.retrieve(card.url, f"sha256:{card.sha256}", fname=path.name, path=path.parent)
+    except PermissionError as error:
+        raise OutputError("not-writable", path, "the cache cannot be written", "Set LODBRAIN_CACHE") from error
+    except (OSError, ValueError) as error:  # requests' errors are OSErrors; pooch's wrong hash is a ValueError
+        what = f"the weights of {card.name} are not here and could not be downloaded ({type(error).__name__})"
+        raise WeightsError("missing", path, what, hint) from error
+    return path
+
+
+def read_verified(card: Card, path: Path) -> bytes:
+    """Return the bytes of a model's file once their SHA-256 is the card's.
+
+    Raises
+    ------
+    WeightsError
+        ``"sha256"`` if it is another; ``"missing"`` if the file cannot be read.
+    """
+    from lodbrain.models.weights import sha256
+
+    data = _read(path)
+    if sha256(data) != card.sha256:
+        what = f"is not the file of {card.name}: SHA-256 {sha256(data)}, wanted {card.sha256}"
+        raise WeightsError("sha256", path, what, f"Delete it, then: lodbrain models get {card.name}")
+    return data
+
+
+def load(name_or_file: str | os.PathLike[str]) -> tuple[Card, nn.Module]:
+    """Return a model's card, with its file's SHA-256, and its network with verified weights, in eval mode on the CPU.
+
+    Parameters
+    ----------
+    name_or_file : str or PathLike
+        A name of `cards()`, or a model file (.safetensors with its card). A name goes before a file of the same name.
+
+    Raises
+    ------
+    WeightsError
+        If weights are missing, are not what the card says, or come in a format that is refused.
+    UsageError
+        If there is no model of that name and nothing looks like a file.
+    """
+    from lodbrain.models import weights
+
+    name = os.fspath(name_or_file)
+    known = cards()
+    if name not in known and (Path(name).suffix or os.sep in name):
+        path = Path(name)
+        data = _read(path)
+        weights.refuse_pickle(path, data)
+        tensors, metadata = weights.read_safetensors(data, path)
+        if METADATA_KEY not in metadata:
+            raise WeightsError(
+                "card", path, "carries no model card", "Only model files that lodbrain wrote can be used"
+            )
+        its_card = dataclasses.replace(Card.from_json(metadata[METADATA_KEY], path), sha256=weights.sha256(data))
+        network = _build(its_card, path)
+    else:
+        its_card = card(name)
+        path = fetch(its_card)
+        data = read_verified(its_card, path)
+        network = _build(its_card, path)
+        if path.suffix == ".h5":
+            from lodbrain.models.lod_brain_2024 import KERAS_LAYERS
+
+            tensors = weights.read_keras(data, path, KERAS_LAYERS)
+        else:
+            tensors, _ = weights.read_safetensors(data, path)
+    weights.fill(network, tensors, path)
+    return its_card, network.eval()
+
+
+def save(path: str | os.PathLike[str], card: Card, state_dict: Mapping[str, Tensor]) -> tuple[int, str]:
+    """Write a model file: a safetensors that carries its card. An old file stays whole until the new one is complete.
+
+    Parameters
+    ----------
+    path : str or PathLike
+        Ends in .safetensors.
+    card : Card
+        Written without its SHA-256, which it cannot hold.
+    state_dict : mapping of str to Tensor
+        Weights of the network.
+
+    Returns
+    -------
+    int, str
+        Size in bytes and SHA-256 of the file, for the card beside it.
+    """
+    from safetensors.torch import save as to_bytes
+
+    from lodbrain.models.weights import sha256
+
+    target = Path(path)
+    if target.suffix != ".safetensors":
+        raise ValueError(f"path must end in .safetensors, got {target}")
+    tensors = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in state_dict.items()}
+    data = to_bytes(tensors, {METADATA_KEY: dataclasses.replace(card, sha256="").to_json()})
+    temporary = None
+    try:
+        with tempfile.NamedTemporaryFile(dir=target.parent, prefix=f".{target.name}.", delete=False) as file:
+            temporary = Path(file.name)
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.chmod(0o644)
+        os.replace(temporary, target)
+    except BaseException as error:
+        if temporary is not None:
+            temporary.unlink(missing_ok=True)
+        if isinstance(error, OSError):
+            raise OutputError("not-writable", target, f"the model cannot be written ({error.strerror})") from error
+        raise
+    return len(data), sha256(data)
+
+
+def _read(path: Path) -> bytes:
+    try:
+        if path.stat().st_size > MAX_FILE_BYTES:
+            raise WeightsError("format", path, f"is larger than any model ({path.stat().st_size} bytes)")
+        return path.read_bytes()
+    except OSError as error:
+        raise WeightsError("missing", path, f"the model file cannot be read ({error.strerror})") from error
+
+
+def _build(card: Card, path: Path) -> nn.Module:
+    if card.architecture not in ARCHITECTURES:
+        what = f"the model's architecture {card.architecture!r} is unknown"
+        raise WeightsError("card", path, what, "A newer lodbrain may know it")
+    try:
+        network = ARCHITECTURES[card.architecture](card.config)
+    except (TypeError, ValueError, KeyError, RuntimeError) as error:
+        what = f"the card's config fits no network of {card.architecture}: {error}"
+        raise WeightsError("card", path, what) from error
+    parameters = sum(parameter.numel() for parameter in network.parameters())
+    if parameters != card.parameters:
+        what = f"the card says {card.parameters} parameters, its config gives {parameters}"
+        raise WeightsError("card", path, what)
+    return network

@@ -1,0 +1,69 @@
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+import torch
+
+from lodbrain.models import zoo
+from lodbrain.models.lod_brain_2024 import KERAS_LAYERS, LodBrain2024
+
+
+def test_network_has_337719_parameters(lod_brain_2024: LodBrain2024) -> None:
+    assert sum(parameter.numel() for parameter in lod_brain_2024.parameters()) == 337_719
+
+
+def test_every_layer_of_the_published_file_has_its_module(lod_brain_2024: LodBrain2024) -> None:
+    modules = {name.rpartition(".")[0] for name in lod_brain_2024.state_dict()}
+    assert set(KERAS_LAYERS.values()) == modules
+    assert len(KERAS_LAYERS) == len(modules)
+
+
+def test_group_norms_have_the_published_epsilon_and_groups(lod_brain_2024: LodBrain2024) -> None:
+    norms = [module for module in lod_brain_2024.modules() if isinstance(module, torch.nn.GroupNorm)]
+    assert [(norm.eps, norm.num_groups) for norm in norms] == [(1e-3, 8)] * 6
+
+
+def test_every_parameter_gets_a_gradient_and_a_step_lowers_the_loss() -> None:
+    with torch.random.fork_rng():
+        torch.manual_seed(3)
+        network = LodBrain2024(dropout=0.0).train()
+        x = torch.randn(1, 1, 16, 8, 24)
+        target = torch.randint(0, 7, (1, 16, 8, 24))
+    optimiser = torch.optim.SGD(network.parameters(), lr=1e-3)
+    losses = []
+    for _ in range(3):
+        optimiser.zero_grad()
+        loss = torch.nn.functional.cross_entropy(network(x), target)
+        loss.backward()
+        optimiser.step()
+        losses.append(loss.item())
+    assert all(parameter.grad is not None for parameter in network.parameters())
+    assert losses[2] < losses[1] < losses[0]
+
+
+def test_dropout_is_active_in_training_only() -> None:
+    network = LodBrain2024(dropout=0.5)
+    x = torch.ones(1, 1, 8, 8, 8)
+    with torch.inference_mode():
+        assert not torch.equal(network.train()(x), network(x))
+        assert torch.equal(network.eval()(x), network(x))
+
+
+@pytest.mark.parametrize("shape", [(1, 1, 12, 8, 8), (1, 2, 8, 8, 8), (1, 8, 8, 8)])
+def test_input_of_a_wrong_shape_is_refused_with_the_shape_named(
+    lod_brain_2024: LodBrain2024, shape: tuple[int, ...]
+) -> None:
+    with pytest.raises(ValueError, match=r"multiples of 8, got \(1, "):
+        lod_brain_2024(torch.zeros(shape))
+
+
+@pytest.mark.data
+def test_published_weights_give_the_logits_of_an_independent_implementation(
+    data_dir: Path, peers: ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LODBRAIN_CACHE", str(data_dir / "peers"))
+    _, network = zoo.load("lod-brain-2024")
+    reference = peers.LodBrain(str(data_dir / "peers" / "lod-brain-2024" / "weights_lv1.h5"))
+    x = torch.randn(1, 1, 64, 48, 40, generator=torch.Generator().manual_seed(5))
+    with torch.inference_mode():
+        torch.testing.assert_close(network(x), reference(x), rtol=1e-4, atol=1e-4)

@@ -1,0 +1,162 @@
+from pathlib import Path
+from types import ModuleType
+
+import numpy as np
+import psutil
+import pytest
+import torch
+
+from lodbrain.models import lod_brain_2024_inference as inference
+from lodbrain.models import zoo
+from lodbrain.models.lod_brain_2024 import LodBrain2024
+from lodbrain.models.lod_brain_2024_inference import (
+    as_lia,
+    logits_in_slabs,
+    padded_shape,
+    peak_memory_bytes,
+    predict_lod_brain_2024,
+)
+
+
+@pytest.fixture
+def scan() -> np.ndarray:
+    """A ball of 1000 on noise in (20, 30, 17), off centre so that every flip shows."""
+    x, y, z = np.ogrid[:20, :30, :17]
+    ball = (x - 6) ** 2 + (y - 20) ** 2 + (z - 5) ** 2 < 16
+    return (1000 * ball + 50 * np.random.default_rng(2).random(ball.shape)).astype(np.float32)
+
+
+@pytest.fixture
+def small_grid(monkeypatch: pytest.MonkeyPatch) -> None:
+    """32^3 in place of 256^3."""
+    monkeypatch.setattr(inference, "SIDE", 32)
+
+
+def published(scan: np.ndarray, side: tuple[int, int, int], network: LodBrain2024) -> torch.Tensor:
+    """Posteriors (7, X, Y, Z) in RAS order, step by step as published, with one plain forward pass."""
+    lia = np.flip(scan, (0, 2)).transpose(0, 2, 1)
+    low = [(s - n) // 2 for s, n in zip(side, lia.shape, strict=True)]
+    grid = np.pad(lia, [(a, s - n - a) for a, s, n in zip(low, side, lia.shape, strict=True)])
+    x = torch.tensor((grid - grid.mean()) / grid.std(), dtype=torch.float32)
+    with torch.inference_mode():
+        posteriors = network(x[None, None])[0].softmax(0)
+    a, b, c = (slice(lo, lo + n) for lo, n in zip(low, lia.shape, strict=True))
+    return posteriors[:, a, b, c].permute(0, 1, 3, 2).flip(1, 3)
+
+
+@pytest.mark.parametrize("thickness", [2, 8, 16, 64])
+def test_slabs_give_the_logits_of_one_forward_pass(lod_brain_2024: LodBrain2024, thickness: int) -> None:
+    x = torch.randn(1, 1, 40, 24, 16, generator=torch.Generator().manual_seed(4))
+    with torch.inference_mode():
+        whole = lod_brain_2024(x)
+    box = (slice(3, 38), slice(0, 24), slice(5, 12))
+    result = torch.full_like(whole, torch.nan)
+    for (a, b, c), logits in logits_in_slabs(lod_brain_2024, x, box, thickness=thickness):
+        result[:, :, a, b, c] = logits
+    expected = whole[:, :, 3:38, :, 5:12]
+    torch.testing.assert_close(result[:, :, 3:38, :, 5:12], expected, rtol=0, atol=1e-5 * float(whole.abs().max()))
+    assert int(result.isfinite().sum()) == expected.numel()
+
+
+def test_group_norm_pooled_over_slabs_of_unequal_mean_is_that_of_the_whole() -> None:
+    generator = torch.Generator().manual_seed(6)
+    x = torch.randn(1, 8, 12, 3, 3, generator=generator) + torch.arange(12.0)[:, None, None] ** 2
+    norm = torch.nn.GroupNorm(2, 8, eps=1e-3)
+    torch.nn.init.normal_(norm.weight, generator=generator)
+    torch.nn.init.normal_(norm.bias, generator=generator)
+    parts = [torch.var_mean(part, dim=(0, 2, 3, 4), correction=0) for part in (x[:, :, :8], x[:, :, 8:])]
+    variances, means = (torch.stack([part[i].double() for part in parts]) for i in (0, 1))
+    with torch.inference_mode():
+        scale, shift = inference._group_norm(norm, variances, means, torch.tensor([72, 36]))
+        result = x * scale[:, None, None, None] + shift[:, None, None, None]
+        torch.testing.assert_close(result.float(), norm(x), rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.usefixtures("small_grid")
+def test_prediction_is_that_of_the_published_steps(lod_brain_2024: LodBrain2024, scan: np.ndarray) -> None:
+    expected = published(scan, (32, 32, 32), lod_brain_2024)
+    result = predict_lod_brain_2024(lod_brain_2024, scan, posteriors=True)
+    assert result.posteriors is not None
+    assert result.posteriors.dtype == np.float16
+    np.testing.assert_allclose(result.posteriors, expected, rtol=0, atol=1e-3)
+    np.testing.assert_allclose(result.soft_volume_vox, expected.sum((1, 2, 3)), rtol=1e-4)
+    assert result.classes.dtype == np.uint8
+    assert np.mean(result.classes == expected.argmax(0).numpy()) > 0.999
+    assert len(np.unique(result.classes)) > 2
+
+
+@pytest.mark.usefixtures("small_grid")
+def test_volume_beyond_the_published_grid_is_not_cropped(lod_brain_2024: LodBrain2024, scan: np.ndarray) -> None:
+    large = np.tile(scan, (2, 1, 1))  # 40 voxels on a side of 32: the grid grows to 40
+    expected = published(large, (40, 32, 32), lod_brain_2024)
+    result = predict_lod_brain_2024(lod_brain_2024, large)
+    assert result.classes.shape == (40, 30, 17)
+    assert np.mean(result.classes == expected.argmax(0).numpy()) > 0.999
+    assert result.soft_volume_vox.sum() == pytest.approx(large.size, rel=1e-5)
+    assert result.posteriors is None
+
+
+@pytest.mark.usefixtures("small_grid")
+def test_scale_and_layout_of_the_scan_do_not_change_the_classes(lod_brain_2024: LodBrain2024, scan: np.ndarray) -> None:
+    expected = predict_lod_brain_2024(lod_brain_2024, scan).classes
+    np.testing.assert_array_equal(predict_lod_brain_2024(lod_brain_2024, scan * 4).classes, expected)
+    np.testing.assert_array_equal(predict_lod_brain_2024(lod_brain_2024, np.asfortranarray(scan)).classes, expected)
+
+
+@pytest.mark.usefixtures("small_grid")
+def test_progress_ends_at_one(lod_brain_2024: LodBrain2024, scan: np.ndarray) -> None:
+    told: list[float] = []
+    predict_lod_brain_2024(lod_brain_2024, scan, progress=lambda fraction, text: told.append(fraction))
+    assert told == sorted(told)
+    assert told[-1] == 1.0
+
+
+@pytest.mark.usefixtures("small_grid")
+def test_constant_volume_is_refused(lod_brain_2024: LodBrain2024) -> None:
+    with pytest.raises(ValueError, match=r"data must vary, got 0\.0 throughout"):
+        predict_lod_brain_2024(lod_brain_2024, np.zeros((8, 8, 8), np.float32))
+
+
+def test_writing_through_the_lia_view_is_the_way_back() -> None:
+    ras = np.zeros((2, 3, 4), np.uint8)
+    as_lia(ras)[0, 1, 2] = 7  # L: x from the right end; I: z from the top; A: y
+    assert ras[1, 2, 2] == 7
+    assert as_lia(ras).shape == (2, 4, 3)
+
+
+def test_padded_grid_is_256_or_the_next_multiple_of_8() -> None:
+    assert padded_shape((1, 256, 257)) == (256, 256, 264)
+
+
+def test_memory_grows_with_the_grid_and_shrinks_with_the_dtype() -> None:
+    assert (
+        peak_memory_bytes((160, 200, 160)) == peak_memory_bytes((256, 256, 256)) == pytest.approx(3.4 * 2**30, rel=0.05)
+    )
+    assert peak_memory_bytes((256, 256, 300)) > peak_memory_bytes((256, 256, 256))
+    assert peak_memory_bytes((256, 256, 256), dtype=torch.bfloat16) < 2.5 * 2**30
+
+
+@pytest.mark.data
+@pytest.mark.slow
+def test_dev_scan_is_segmented_as_by_an_independent_implementation(
+    data_dir: Path, peers: ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if psutil.virtual_memory().available < 14 * 2**30:
+        pytest.skip("the other implementation needs 12.2 GiB")
+    import nibabel as nib
+
+    monkeypatch.setenv("LODBRAIN_CACHE", str(data_dir / "peers"))
+    image = nib.load(data_dir / "dev" / "malc-1000_T1w.nii.gz")
+    reference = peers.LodBrain(str(data_dir / "peers" / "lod-brain-2024" / "weights_lv1.h5"))
+    grid, undo = peers.conform(image)
+    with torch.inference_mode():
+        expected = undo(reference(torch.tensor(reference.prepare(grid))[None, None]).argmax(1)[0].numpy())
+    canonical = nib.as_closest_canonical(image)
+    _, network = zoo.load("lod-brain-2024")
+    assert isinstance(network, LodBrain2024)
+    result = predict_lod_brain_2024(network, np.asarray(canonical.dataobj, np.float32)).classes
+    back = nib.orientations.ornt_transform(nib.io_orientation(canonical.affine), nib.io_orientation(image.affine))
+    result = nib.orientations.apply_orientation(result, back)
+    for tissue in range(7):
+        a, b = result == tissue, expected == tissue
+        assert 2 * np.sum(a & b) / (a.sum() + b.sum()) >= 0.995, f"class {tissue}"

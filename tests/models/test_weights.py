@@ -1,0 +1,172 @@
+import json
+import pickle
+import sys
+from pathlib import Path
+
+import h5py
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from safetensors.torch import save as to_safetensors
+
+from lodbrain.errors import WeightsError
+from lodbrain.models.lod_brain_2024 import KERAS_LAYERS, LodBrain2024
+from lodbrain.models.weights import fill, read_keras, read_safetensors, refuse_pickle, sha256
+
+FILE = Path("model.safetensors")
+SMALL = to_safetensors({"a": torch.arange(6.0).reshape(2, 3), "b": torch.ones(1)}, {"lodbrain": "{}"})
+
+
+def write_keras(path: Path, network: LodBrain2024, *, leave_out: str = "", also: str = "") -> bytes:
+    """A network's weights as Keras writes them: layers in groups of groups, kernels as (x, y, z, in, out)."""
+    state = network.state_dict()
+    with h5py.File(path, "w") as file:
+        for layer, module in KERAS_LAYERS.items():
+            norm = "normalization" in layer
+            for parameter, tensor in (
+                ("weight", "gamma:0" if norm else "kernel:0"),
+                ("bias", "beta:0" if norm else "bias:0"),
+            ):
+                if layer != leave_out:
+                    values = state[f"{module}.{parameter}"]
+                    values = values.permute(2, 3, 4, 1, 0) if values.ndim == 5 else values
+                    file[f"plain/{layer}/{tensor}"] = values.numpy()
+        if also:
+            file[also] = torch.zeros(3).numpy()
+    return path.read_bytes()
+
+
+def header(values: object, body: bytes = b"") -> bytes:
+    text = json.dumps(values).encode()
+    return len(text).to_bytes(8, "little") + text + body
+
+
+def test_keras_file_fills_the_network_with_its_own_weights(lod_brain_2024: LodBrain2024, tmp_path: Path) -> None:
+    data = write_keras(tmp_path / "weights.h5", lod_brain_2024)
+    other = LodBrain2024()
+    fill(other, read_keras(data, tmp_path / "weights.h5", KERAS_LAYERS), tmp_path / "weights.h5")
+    for name, values in lod_brain_2024.state_dict().items():
+        torch.testing.assert_close(other.state_dict()[name], values, rtol=0, atol=0)
+
+
+def test_keras_file_with_an_unknown_tensor_is_refused(lod_brain_2024: LodBrain2024, tmp_path: Path) -> None:
+    data = write_keras(tmp_path / "weights.h5", lod_brain_2024, also="conv3d_99/conv3d_99/kernel:0")
+    with pytest.raises(WeightsError, match="does not have: conv3d_99/conv3d_99/kernel:0") as caught:
+        read_keras(data, tmp_path / "weights.h5", KERAS_LAYERS)
+    assert caught.value.code == "tensors"
+
+
+def test_keras_file_that_lacks_a_layer_is_refused(lod_brain_2024: LodBrain2024, tmp_path: Path) -> None:
+    data = write_keras(tmp_path / "weights.h5", lod_brain_2024, leave_out="main_output")
+    with pytest.raises(WeightsError, match=r"lacks the tensor head\.bias"):
+        fill(LodBrain2024(), read_keras(data, FILE, KERAS_LAYERS), FILE)
+
+
+def test_file_that_is_no_hdf5_is_refused() -> None:
+    with pytest.raises(WeightsError, match="not a Keras weight file") as caught:
+        read_keras(b"<html>404</html>", Path("weights.h5"), KERAS_LAYERS)
+    assert caught.value.code == "format"
+
+
+def test_missing_h5py_is_said_with_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "h5py", None)
+    with pytest.raises(WeightsError, match=r"pip install 'lodbrain\[lod-brain-2024\]'") as caught:
+        read_keras(b"", Path("weights.h5"), KERAS_LAYERS)
+    assert caught.value.code == "dependency"
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "said"),
+    [
+        ("head.bias", torch.zeros(6), r"holds head.bias as \(6,\); the network wants \(7,\)"),
+        ("head.bias", torch.full((7,), torch.nan), "head.bias that are not finite"),
+        ("extra", torch.zeros(1), "does not have: extra"),
+    ],
+)
+def test_weights_that_do_not_fit_are_refused_and_the_tensor_named(
+    lod_brain_2024: LodBrain2024, name: str, value: torch.Tensor, said: str
+) -> None:
+    with pytest.raises(WeightsError, match=said):
+        fill(LodBrain2024(), {**lod_brain_2024.state_dict(), name: value}, FILE)
+
+
+def test_safetensors_gives_tensors_and_metadata() -> None:
+    tensors, metadata = read_safetensors(SMALL, FILE)
+    assert tensors["a"].tolist() == [[0, 1, 2], [3, 4, 5]]
+    assert metadata == {"lodbrain": "{}"}
+
+
+ONE = {"dtype": "F32", "shape": [1], "data_offsets": [0, 4]}
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"",
+        b"\0" * 7,
+        SMALL[:-1],
+        SMALL + b"\0",
+        (2**40).to_bytes(8, "little") + b"{}",
+        (5 * 2**20).to_bytes(8, "little") + b" " * 6 * 2**20,
+        header([1, 2]),
+        header("text"),
+        header({"a": {**ONE, "data_offsets": [0, 8]}}, bytes(8)),
+        header({"a": {**ONE, "data_offsets": [4, 8]}}, bytes(8)),
+        header({"a": {**ONE, "shape": [2**62]}}, bytes(4)),
+        header({"a": {**ONE, "shape": [-1]}}, bytes(4)),
+        header({"a": {**ONE, "dtype": "PICKLE"}}, bytes(4)),
+        header({"a": ONE, "b": ONE}, bytes(4)),
+        header({"a": ONE, "__metadata__": {"lodbrain": 1}}, bytes(4)),
+        (3).to_bytes(8, "little") + b"\xff\xfe{",
+        (10000).to_bytes(8, "little") + b"[" * 10000,
+    ],
+)
+def test_implausible_safetensors_is_refused(data: bytes) -> None:
+    with pytest.raises(WeightsError, match="not a safetensors file") as caught:
+        read_safetensors(data, FILE)
+    assert caught.value.code == "format"
+
+
+@given(st.integers(0, len(SMALL) - 1), st.integers(0, 255))
+def test_changed_byte_is_refused_or_read_without_another_error(position: int, value: int) -> None:
+    data = bytearray(SMALL)
+    data[position] = value
+    try:
+        tensors, _ = read_safetensors(bytes(data), FILE)
+    except WeightsError as error:
+        assert error.code == "format"
+    else:
+        assert sum(tensor.nbytes for tensor in tensors.values()) == 28
+
+
+@pytest.mark.parametrize("name", ["m.pt", "m.pth", "m.ckpt", "m.pkl", "M.PTH"])
+def test_pickle_by_name_is_refused(name: str) -> None:
+    with pytest.raises(WeightsError, match="can run any code") as caught:
+        refuse_pickle(Path(name), SMALL)
+    assert caught.value.code == "pickle"
+
+
+def test_pickle_by_content_is_refused(tmp_path: Path) -> None:
+    torch.save({"a": torch.ones(1)}, tmp_path / "model.safetensors")
+    for data in (pickle.dumps({"a": 1}), (tmp_path / "model.safetensors").read_bytes()):
+        with pytest.raises(WeightsError) as caught:
+            refuse_pickle(FILE, data)
+        assert caught.value.code == "pickle"
+
+
+def test_safetensors_whose_header_has_128_bytes_is_no_pickle() -> None:
+    data = header({"a": ONE, "__metadata__": {"x": "y" * 40}}, bytes(4))
+    assert data[0] == 0x80
+    refuse_pickle(FILE, data)
+
+
+@pytest.mark.parametrize("name", ["m.h5", "m.onnx", "m"])
+def test_other_formats_are_refused(name: str) -> None:
+    with pytest.raises(WeightsError) as caught:
+        refuse_pickle(Path(name), SMALL)
+    assert caught.value.code == "format"
+
+
+def test_sha256_is_the_standard_one() -> None:
+    assert sha256(b"abc") == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"

@@ -1,0 +1,237 @@
+import dataclasses
+import hashlib
+from pathlib import Path
+
+import pooch
+import pytest
+import requests
+import torch
+
+from lodbrain.errors import OutputError, UsageError, WeightsError
+from lodbrain.models import zoo
+from lodbrain.models.lod_brain_2024 import LodBrain2024
+from lodbrain.models.zoo import Card
+
+PUBLISHED = zoo.card("lod-brain-2024")
+
+
+@pytest.fixture
+def card() -> Card:
+    return dataclasses.replace(
+        PUBLISHED, name="mine", file="mine.safetensors", sha256="", url="", dice={"a": {"b": 0.5}}
+    )
+
+
+@pytest.fixture
+def saved(card: Card, lod_brain_2024: LodBrain2024, tmp_path: Path) -> Path:
+    zoo.save(tmp_path / "mine.safetensors", card, lod_brain_2024.state_dict())
+    return tmp_path / "mine.safetensors"
+
+
+@pytest.fixture
+def no_download(monkeypatch: pytest.MonkeyPatch) -> None:
+    def retrieve(*args: object, **kwargs: object) -> None:
+        raise AssertionError("this must not be downloaded")
+
+    monkeypatch.setattr(pooch, "retrieve", retrieve)
+
+
+def code_of(name_or_file: object) -> str:
+    with pytest.raises(WeightsError) as caught:
+        zoo.load(name_or_file)  # type: ignore[arg-type]
+    assert caught.value.exit_code == 5
+    assert "\n" not in str(caught.value)
+    return caught.value.code
+
+
+def test_every_card_bears_its_file_name_and_a_sha256() -> None:
+    for path in zoo.MODELS.glob("*.json"):
+        card = zoo.cards()[path.stem]
+        assert len(bytes.fromhex(card.sha256)) == 32
+        assert card.architecture in zoo.ARCHITECTURES
+        assert card.url or (zoo.MODELS / card.file).is_file()
+
+
+def test_published_model_is_pinned_to_one_commit_and_one_file() -> None:
+    assert PUBLISHED.sha256 == "0a88ff21d1f05643b31126ae9b736230cb4d4edd2478fe9bb26f4bd39975d623"
+    assert "/b1f46e5e511ee6a5e85d6e0d0a79e0afe160f5cc/" in PUBLISHED.url
+    assert (PUBLISHED.labels, PUBLISHED.licence) == ("tissue", "MIT")
+
+
+def test_card_survives_json(card: Card) -> None:
+    assert Card.from_json(card.to_json(), Path("card.json")) == card
+
+
+def test_card_of_a_later_version_is_read_without_its_new_fields(card: Card) -> None:
+    assert Card.from_json(card.to_json().replace('"name"', '"later": 1, "name"', 1), Path("card.json")) == card
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("{", "not JSON"),
+        ("[]", "not a JSON object"),
+        ('{"name": "x"}', "lacks a str named 'architecture'"),
+        (PUBLISHED.to_json().replace("337719", '"many"'), "lacks a int named 'parameters'"),
+        (PUBLISHED.to_json().replace('"tissue"', '"lobes"'), "labels 'lobes'"),
+    ],
+)
+def test_wrong_card_is_refused_and_says_why(text: str, said: str) -> None:
+    with pytest.raises(WeightsError, match=said):
+        Card.from_json(text, Path("card.json"))
+
+
+def test_saved_model_loads_with_its_card_and_its_weights(
+    card: Card, lod_brain_2024: LodBrain2024, tmp_path: Path
+) -> None:
+    path = tmp_path / "mine.safetensors"
+    size, digest = zoo.save(path, card, lod_brain_2024.state_dict())
+    assert path.stat().st_size == size
+    assert hashlib.sha256(path.read_bytes()).hexdigest() == digest
+    loaded, network = zoo.load(path)
+    assert loaded == dataclasses.replace(card, sha256=digest)
+    assert not network.training
+    x = torch.randn(1, 1, 8, 8, 16, generator=torch.Generator().manual_seed(0))
+    with torch.inference_mode():
+        assert torch.equal(network(x), lod_brain_2024(x))
+    assert [file.name for file in tmp_path.iterdir()] == ["mine.safetensors"]
+
+
+def test_saving_twice_gives_the_same_bytes(card: Card, lod_brain_2024: LodBrain2024, tmp_path: Path) -> None:
+    first = zoo.save(tmp_path / "a.safetensors", card, lod_brain_2024.state_dict())
+    assert zoo.save(tmp_path / "b.safetensors", card, lod_brain_2024.state_dict()) == first
+
+
+def test_old_model_stays_whole_when_saving_fails(card: Card, saved: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = saved.read_bytes()
+
+    def full(descriptor: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(zoo.os, "fsync", full)
+    with pytest.raises(OutputError, match="No space left"):
+        zoo.save(saved, card, {"a": torch.ones(1)})
+    assert saved.read_bytes() == before
+    assert list(saved.parent.iterdir()) == [saved]
+
+
+def test_saving_into_a_missing_folder_is_an_output_error(card: Card, tmp_path: Path) -> None:
+    with pytest.raises(OutputError) as caught:
+        zoo.save(tmp_path / "none" / "a.safetensors", card, {})
+    assert caught.value.exit_code == 6
+
+
+def test_weights_are_found_in_the_package_before_the_cache(
+    saved: Path, card: Card, own_cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (own_cache / "mine").mkdir()
+    cached = own_cache / "mine" / "mine.safetensors"
+    cached.write_bytes(saved.read_bytes())
+    assert zoo.locate(card) == cached
+    monkeypatch.setattr(zoo, "MODELS", saved.parent)
+    assert zoo.locate(card) == saved
+
+
+def test_named_model_with_the_right_sha256_loads(saved: Path, card: Card, monkeypatch: pytest.MonkeyPatch) -> None:
+    named = dataclasses.replace(card, sha256=hashlib.sha256(saved.read_bytes()).hexdigest())
+    (saved.parent / "mine.json").write_text(named.to_json())
+    monkeypatch.setattr(zoo, "MODELS", saved.parent)
+    assert zoo.load("mine")[0] == named
+
+
+@pytest.mark.usefixtures("no_download")
+def test_wrong_sha256_is_refused_without_fallback_or_parsing(own_cache: Path) -> None:
+    path = own_cache / "lod-brain-2024" / "weights_lv1.h5"
+    path.parent.mkdir()
+    path.write_bytes(b"other weights")
+    assert code_of("lod-brain-2024") == "sha256"
+    assert path.read_bytes() == b"other weights"
+
+
+@pytest.mark.parametrize("error", [requests.ConnectionError("no route"), ValueError("SHA256 hash of downloaded file")])
+def test_weights_that_cannot_be_downloaded_are_named_with_where_to_put_them(
+    own_cache: Path, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    def retrieve(*args: object, **kwargs: object) -> None:
+        raise error
+
+    monkeypatch.setattr(pooch, "retrieve", retrieve)
+    with pytest.raises(WeightsError) as caught:
+        zoo.load("lod-brain-2024")
+    assert caught.value.code == "missing"
+    assert str(own_cache / "lod-brain-2024" / "weights_lv1.h5") in str(caught.value)
+    assert f"Put weights_lv1.h5 there; it comes from {PUBLISHED.url}" in str(caught.value)
+
+
+def test_download_goes_into_the_cache_and_its_hash_is_checked(own_cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+
+    def retrieve(url: str, known_hash: str, *, fname: str, path: Path) -> None:
+        asked.append((url, known_hash))
+        path.mkdir()
+        (path / fname).write_bytes(b"not it")
+
+    monkeypatch.setattr(pooch, "retrieve", retrieve)
+    assert zoo.fetch(PUBLISHED) == own_cache / "lod-brain-2024" / "weights_lv1.h5"
+    assert asked == [(PUBLISHED.url, f"sha256:{PUBLISHED.sha256}")]
+    assert code_of("lod-brain-2024") == "sha256"
+
+
+@pytest.mark.usefixtures("no_download")
+def test_weights_that_are_published_nowhere_are_not_looked_for(card: Card) -> None:
+    with pytest.raises(WeightsError, match="the weights of mine are not here"):
+        zoo.fetch(card)
+
+
+def test_unknown_name_is_wrong_usage() -> None:
+    with pytest.raises(UsageError, match=r"no model named 'lod-brian'.*lod-brain-2024") as caught:
+        zoo.load("lod-brian")
+    assert caught.value.exit_code == 2
+
+
+@pytest.mark.parametrize(
+    ("name", "code"),
+    [("m.pt", "pickle"), ("m.pth", "pickle"), ("m.ckpt", "pickle"), ("m.pkl", "pickle"), ("m.h5", "format")],
+)
+def test_pickled_and_foreign_model_files_are_refused(tmp_path: Path, name: str, code: str) -> None:
+    torch.save({"a": torch.ones(1)}, tmp_path / name) if code == "pickle" else (tmp_path / name).write_bytes(b"\x89HDF")
+    assert code_of(tmp_path / name) == code
+
+
+def test_model_file_that_is_not_there_is_missing(tmp_path: Path) -> None:
+    assert code_of(tmp_path / "none.safetensors") == "missing"
+    assert code_of(tmp_path) == "missing"
+
+
+def test_safetensors_without_a_card_is_refused(tmp_path: Path) -> None:
+    from safetensors.torch import save_file
+
+    save_file({"a": torch.ones(1)}, tmp_path / "bare.safetensors")
+    assert code_of(tmp_path / "bare.safetensors") == "card"
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"parameters": 337_718}, {"architecture": "u-net"}, {"config": {"channels": 3}}, {"config": {"dropout": 7.0}}],
+)
+def test_card_that_does_not_describe_its_network_is_refused(
+    card: Card, lod_brain_2024: LodBrain2024, tmp_path: Path, change: dict[str, object]
+) -> None:
+    path = tmp_path / "mine.safetensors"
+    zoo.save(path, dataclasses.replace(card, **change), lod_brain_2024.state_dict())
+    assert code_of(path) == "card"
+
+
+def test_weights_of_another_architecture_are_refused(card: Card, tmp_path: Path) -> None:
+    path = tmp_path / "mine.safetensors"
+    zoo.save(path, card, {"a": torch.ones(1)})
+    assert code_of(path) == "tensors"
+
+
+@pytest.mark.data
+def test_published_file_loads(data_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LODBRAIN_CACHE", str(data_dir / "peers"))
+    card, network = zoo.load("lod-brain-2024")
+    assert card == PUBLISHED
+    assert not network.training
+    assert sum(parameter.numel() for parameter in network.parameters()) == 337_719
