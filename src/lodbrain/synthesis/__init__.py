@@ -1,0 +1,1 @@
+"""From label maps to unlimited pairs of image and labels."""

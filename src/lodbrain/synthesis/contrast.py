@@ -1,0 +1,142 @@
+"""What each label looks like: class means and spreads, drawn from priors of a T1w scan or at random."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+
+from lodbrain.labels import STRUCTURES
+from lodbrain.synthesis.labelmaps import CODE_OF_RAW, MIRROR_OF_CODE, N_CODES, OUTSIDE
+
+#: Sub-classes that a tissue outside of the brain is split into: real fat, muscle and bone are never one grey value.
+N_SUBCLASSES = 4
+SPLIT_LABELS = (507, 511, 515, 516)
+
+WHITE, GREY, FLUID = "white", "grey", "fluid"
+
+# Mean and standard deviation on a scale of 0 to 255 where white matter is 160 (SynthSeg's prior_means_t1), and how far a structure lies from
+# grey (0) to white (1) matter, for contrasts that only keep the order.
+_T1W: dict[str, tuple[float, float]] = {
+    "Cerebral-White-Matter": (160, 16), "Cerebral-Cortex": (96, 19), "Hippocampus": (96, 19), "Amygdala": (96, 19),
+    "Caudate": (96, 19), "Accumbens-area": (96, 19), "Putamen": (124, 14), "Pallidum": (152, 9), "Thalamus": (130, 20),
+    "VentralDC": (143, 21), "Brain-Stem": (130, 18), "Cerebellum-Cortex": (88, 17), "Cerebellum-White-Matter": (136, 15),
+    "CSF": (44, 26), "Lateral-Ventricle": (44, 26), "Inf-Lat-Vent": (44, 26), "3rd-Ventricle": (44, 26), "4th-Ventricle": (44, 26),
+    "Background": (0, 0),
+}  # fmt: skip
+_T1W_OTHER = {25: (116, 19), 57: (116, 19), 77: (116, 19), 80: (116, 19), 136: (60, 24), 137: (60, 24), 163: (60, 24), 164: (60, 24),
+              30: (60, 24), 62: (60, 24), 72: (44, 26), 85: (130, 20)}  # fmt: skip
+
+
+def _prior_table() -> torch.Tensor:
+    rows = [(0.0, 0.0)] * N_CODES
+    for label in STRUCTURES:
+        rows[CODE_OF_RAW[label.index]] = _T1W[label.name.removeprefix("Left-").removeprefix("Right-")]
+    for raw, row in _T1W_OTHER.items():
+        rows[CODE_OF_RAW[raw]] = row
+    return torch.tensor(rows, dtype=torch.float32)
+
+
+#: (N_CODES, 2) float32: mean and standard deviation of each code in a T1w scan; 0 for background and outside of the brain.
+T1W_PRIOR = _prior_table()
+
+_WM, _GM, _CSF = (CODE_OF_RAW[raw] for raw in (2, 3, 24))
+_OUTSIDE_CODES = torch.tensor([CODE_OF_RAW[raw] for raw in OUTSIDE])
+_SPLIT_CODES = torch.tensor([CODE_OF_RAW[raw] for raw in SPLIT_LABELS])
+
+
+@dataclass(frozen=True)
+class Contrasts:
+    """How often each kind of contrast is drawn, and how far it may stray.
+
+    `spread` multiplies the T1w prior's standard deviations; `within` is the largest standard deviation inside a class, on the scale where
+    white matter is 160; the rest, up to 1, is fully random.
+    """
+
+    t1w_share: float = 0.6
+    ordered_share: float = 0.25
+    spread: float = 1.5
+    within: float = 14.0
+    same_sides_share: float = 0.9
+
+
+@dataclass(frozen=True, eq=False)
+class Contrast:
+    """Fixed class intensities.
+
+    Attributes
+    ----------
+    means, sds : (N_CODES, N_SUBCLASSES) float32 tensors
+        Mean and standard deviation inside each class on a scale of 0 to 255.
+    kind : {"t1w", "ordered", "random"}
+    """
+
+    means: torch.Tensor
+    sds: torch.Tensor
+    kind: str
+
+    @property
+    def white_matter(self) -> float:
+        """Mean of the cerebral white matter, the unit of noise."""
+        return float(self.means[_WM].mean())
+
+
+def draw_contrast(contrasts: Contrasts, generator: torch.Generator) -> Contrast:
+    """Draw the class intensities of one scan."""
+
+    def normal(*shape: int) -> torch.Tensor:
+        return torch.randn(shape, generator=generator)
+
+    def uniform(low: float, high: float, *shape: int) -> torch.Tensor:
+        return low + (high - low) * torch.rand(shape, generator=generator)
+
+    pick = float(uniform(0, 1))
+    kind = (
+        "t1w"
+        if pick < contrasts.t1w_share
+        else "ordered"
+        if pick < contrasts.t1w_share + contrasts.ordered_share
+        else "random"
+    )
+    prior_mean, prior_sd = T1W_PRIOR[:, 0], T1W_PRIOR[:, 1]
+    # Structures of one tissue stray together more than alone: a protocol moves the whole grey matter.
+    tissue = (prior_mean - prior_mean[_GM]) / (prior_mean[_WM] - prior_mean[_GM])  # CSF about -0.8, grey 0, white 1
+    if kind == "random":
+        means = uniform(10, 250, N_CODES)
+    else:
+        if kind == "t1w":
+            csf, gm, wm = _ordered_t1w(contrasts.spread, normal)
+        else:
+            csf, gm, wm = (float(v) for v in _ordered_random(uniform))
+        along = torch.where(tissue >= 0, gm + tissue * (wm - gm), gm + tissue / tissue[_CSF].abs() * (gm - csf))
+        means = along + 0.35 * contrasts.spread * prior_sd * normal(N_CODES) * min(1.0, abs(wm - gm) / 64)
+    means = torch.where(
+        torch.isin(torch.arange(N_CODES), _OUTSIDE_CODES), uniform(0, 255, N_CODES) ** 2 / 255 * 1.1, means
+    )
+    if float(uniform(0, 1)) < contrasts.same_sides_share:
+        means = (means + means[MIRROR_OF_CODE]) / 2
+    means = means.clamp(0, 300)
+    means[0] = 0
+    table = means[:, None].repeat(1, N_SUBCLASSES)
+    table[_SPLIT_CODES] = uniform(0, 255, len(_SPLIT_CODES), N_SUBCLASSES)
+    sds = (uniform(0, 1, N_CODES) * uniform(0, contrasts.within))[:, None].repeat(1, N_SUBCLASSES)
+    sds[_OUTSIDE_CODES] = sds[_OUTSIDE_CODES] + uniform(0, 12, len(_OUTSIDE_CODES), N_SUBCLASSES)
+    sds[0] = 0
+    return Contrast(table, sds, kind)
+
+
+def _ordered_t1w(spread: float, normal) -> tuple[float, float, float]:  # type: ignore[no-untyped-def]
+    """CSF, grey and white matter around the T1w prior, at least 8 apart; the prior itself where ten draws fail."""
+    anchors = T1W_PRIOR[[_CSF, _GM, _WM]]
+    for _ in range(10):
+        csf, gm, wm = (anchors[:, 0] + 0.7 * spread * anchors[:, 1] * normal(3)).tolist()
+        if csf >= 0 and gm - csf >= 8 and wm - gm >= 16:
+            return csf, gm, wm
+    csf, gm, wm = anchors[:, 0].tolist()
+    return csf, gm, wm
+
+
+def _ordered_random(uniform) -> torch.Tensor:  # type: ignore[no-untyped-def]
+    """CSF < grey < white matter with gaps of at least 12 and 18."""
+    values = uniform(0, 210, 3).sort().values
+    return values + torch.tensor([0.0, 12.0, 30.0])

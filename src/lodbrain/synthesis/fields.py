@@ -1,0 +1,117 @@
+"""Smooth random fields in scanner space, cheap to evaluate on any grid.
+
+A field is a cubic B-spline with control points on a regular lattice. On a grid its three axes separate, so that evaluation is
+three small matrix products: 160^3 points of one channel take some tens of milliseconds on one core.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+
+
+@dataclass(frozen=True)
+class Grid:
+    """A regular grid in scanner space, whose origin is near the centre of the brain.
+
+    Attributes
+    ----------
+    shape : tuple of 3 int
+        Voxels along right, anterior, superior.
+    spacing_mm : tuple of 3 float
+        Voxel size.
+    corner_mm : tuple of 3 float
+        Outer corner of voxel (0, 0, 0): a grid pooled by 2 keeps its corner.
+    """
+
+    shape: tuple[int, int, int]
+    spacing_mm: tuple[float, float, float]
+    corner_mm: tuple[float, float, float]
+
+    def finer(self, factor: int) -> Grid:
+        """The same field of view with every voxel split into `factor` cubed."""
+        x, y, z = (n * factor for n in self.shape)
+        a, b, c = (v / factor for v in self.spacing_mm)
+        return Grid((x, y, z), (a, b, c), self.corner_mm)
+
+    def coarser(self, factor: int) -> Grid:
+        """The grid of voxels `factor` times as large that covers this one (the last may reach beyond it)."""
+        x, y, z = (-(-n // factor) for n in self.shape)
+        a, b, c = (v * factor for v in self.spacing_mm)
+        return Grid((x, y, z), (a, b, c), self.corner_mm)
+
+    def crop(self, start: tuple[int, int, int], shape: tuple[int, int, int]) -> Grid:
+        """A box of this grid (it may reach beyond it)."""
+        a, b, c = (o + i * v for o, i, v in zip(self.corner_mm, start, self.spacing_mm, strict=True))
+        return Grid(shape, self.spacing_mm, (a, b, c))
+
+    def axes_mm(self, device: torch.device | str = "cpu") -> list[torch.Tensor]:
+        """Centres of the voxels along each axis, three float32 tensors."""
+        return [
+            (torch.arange(n, dtype=torch.float32, device=device) + 0.5) * v + o
+            for n, v, o in zip(self.shape, self.spacing_mm, self.corner_mm, strict=True)
+        ]
+
+
+def _spline_weights(at_mm: torch.Tensor, lattice_mm: float, n: int) -> torch.Tensor:
+    """(P, n): weight of each control point at each position; the lattice is centred on 0, positions beyond it are clamped."""
+    t = (at_mm / lattice_mm + (n - 1) / 2).clamp(0, n - 1)
+    d = (t[:, None] - torch.arange(n, device=at_mm.device)).abs()
+    inner, outer = 2 / 3 - d**2 + d**3 / 2, (2 - d).clamp(min=0) ** 3 / 6
+    return torch.where(d < 1, inner, outer)
+
+
+@dataclass(frozen=True, eq=False)
+class SmoothField:
+    """A cubic B-spline field, centred on the origin of scanner space.
+
+    Attributes
+    ----------
+    control : (C, L, M, N) float32 tensor
+        Values at the control points.
+    lattice_mm : float
+        Distance of the control points.
+    """
+
+    control: torch.Tensor
+    lattice_mm: float
+
+    def on(self, grid: Grid, rows: slice = slice(None)) -> torch.Tensor:
+        """Values on a grid.
+
+        Parameters
+        ----------
+        grid : Grid
+        rows : slice
+            Part of the grid's first axis, for evaluation in chunks.
+
+        Returns
+        -------
+        (C, X, Y, Z) float32 tensor
+        """
+        x, y, z = grid.axes_mm(self.control.device)
+        wx, wy, wz = (
+            _spline_weights(axis, self.lattice_mm, n)
+            for axis, n in zip((x[rows], y, z), self.control.shape[1:], strict=True)
+        )
+        # Smallest products first: the full-size axis comes last.
+        out = torch.einsum("clmn,xl->cxmn", self.control, wx)
+        out = torch.einsum("cxmn,ym->cxyn", out, wy)
+        return out @ wz.T
+
+
+def random_control(
+    channels: int, lattice_mm: float, extent_mm: float, generator: torch.Generator, *, smooth: float = 0.0
+) -> torch.Tensor:
+    """(C, n, n, n) standard normal control points that cover +-`extent_mm`/2, optionally smoothed towards their neighbours.
+
+    With `smooth` s in (0, 1) neighbours are mixed along each axis (1-s, s/2, s/2), and the variance is restored.
+    """
+    n = int(extent_mm / lattice_mm) + 4
+    control = torch.randn((channels, n, n, n), generator=generator)
+    if smooth > 0:
+        for axis in (1, 2, 3):
+            control = (1 - smooth) * control + smooth / 2 * (control.roll(1, axis) + control.roll(-1, axis))
+        control = control / control.std()
+    return control

@@ -1,0 +1,1 @@
+"""Training: pairs, losses, levels from coarse to fine, checkpoints."""
