@@ -1,0 +1,137 @@
+"""`lodbrain`, the command line: a thin shell, one file per command, each imported only when it is called."""
+
+from __future__ import annotations
+
+import difflib
+import os
+import signal
+import sys
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from types import FrameType
+from typing import NoReturn
+
+from cyclopts import App, CycloptsError, UnknownCommandError
+
+from lodbrain.errors import LodbrainError
+from lodbrain.version import __version__
+
+USAGE, BUG = 2, 70
+INTERRUPTED, BROKEN_PIPE, TERMINATED = 130, 141, 143  # 128 + the number of the signal, as shells report it
+
+#: name, where it lives, one line for the help. The help is given here so that showing it imports no command.
+COMMANDS = [
+    ("demo", "lodbrain.cli.demo:demo", "Segment an example head: nothing to download."),
+    ("segment", "lodbrain.cli.segment:segment", "Segment scans: label map, volumes and a record of what was done."),
+    ("models", "lodbrain.cli.models:app", "List, show, verify and get models."),
+    ("fetch", "lodbrain.cli.fetch:app", "Download public data that training and tests use."),
+    ("train", "lodbrain.cli.train:train", "Train a model as a configuration file says."),
+]
+
+#: Extra that brings a package which commands import at their top.
+EXTRAS = {"matplotlib": "report", "pydantic": "train", "tensorboard": "train", "yaml": "train"}
+
+app = App(
+    name="lodbrain",
+    version=f"lodbrain {__version__}",
+    help="""Segment brain MRI at the scan's own voxel size, on an ordinary computer.
+
+    For research, not a medical device.""",
+    suppress_keyboard_interrupt=False,
+)
+for _name, _place, _help in COMMANDS:
+    app.command(_place, name=_name, help=_help)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command and return its exit status; every error is one line on stderr.
+
+    Parameters
+    ----------
+    argv : sequence of str, optional
+        The words after ``lodbrain``, by default those of the process.
+
+    Returns
+    -------
+    int
+        0 done; 2 wrong usage; 3 some inputs failed; 4 all failed; 5 weights not verified; 6 output not writable;
+        70 a bug; 128 + n ended by signal n.
+    """
+    words = list(sys.argv[1:] if argv is None else argv)
+    try:
+        with _terminate_as_exception():
+            status = app(words, print_error=False, exit_on_error=False, result_action="return_value")
+            sys.stdout.flush()
+        return status if isinstance(status, int) else 0
+    except LodbrainError as error:
+        return _fail(str(error), error.exit_code)
+    except CycloptsError as error:
+        return _fail(_usage(error, words), USAGE)
+    except KeyboardInterrupt:
+        return _fail("interrupted; nothing half-written was left behind", INTERRUPTED)
+    except _Terminated:
+        return _fail("terminated; nothing half-written was left behind", TERMINATED)
+    except (BrokenPipeError, SystemExit):  # rich turns the one into the other
+        # Whoever read the output has gone (`lodbrain models list | head -1`). Python flushes stdout once more at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return BROKEN_PIPE
+    except Exception as error:
+        if extra := _missing_extra(error):
+            return _fail(f"this needs {extra[0]}. Install it with: pip install 'lodbrain[{extra[1]}]'", USAGE)
+        return _fail(
+            f"internal error: {type(error).__name__}: {error}. This is a bug: please report it, with what "
+            "LODBRAIN_DEBUG=1 adds to this line",
+            BUG,
+        )
+
+
+class _Terminated(BaseException):
+    """SIGTERM, as an exception: whatever cleans up after Ctrl-C cleans up after it too."""
+
+
+@contextmanager
+def _terminate_as_exception() -> Iterator[None]:
+    """Turn SIGTERM into `_Terminated` in the block; only the main thread may set a signal's handler."""
+
+    def handler(number: int, frame: FrameType | None) -> NoReturn:
+        raise _Terminated
+
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _fail(line: str, status: int) -> int:
+    if os.environ.get("LODBRAIN_DEBUG") == "1":
+        import traceback
+
+        traceback.print_exc()
+    print("lodbrain:", " ".join(line.split()), file=sys.stderr)
+    return status
+
+
+def _missing_extra(error: BaseException | None) -> tuple[str, str] | None:
+    """Package and extra, if a package of an extra is what could not be imported.
+
+    The error may be a cause of `error`: cyclopts wraps what the import of a command's module raises.
+    """
+    while error is not None:
+        if isinstance(error, ModuleNotFoundError) and error.name and (extra := EXTRAS.get(error.name.split(".")[0])):
+            return error.name.split(".")[0], extra
+        error = error.__cause__
+    return None
+
+
+def _usage(error: CycloptsError, words: Sequence[str]) -> str:
+    names = [name for name, _, _ in COMMANDS]
+    if isinstance(error, UnknownCommandError) and words[0] not in names:
+        # Said here: cyclopts would import every command, torch and all, to look for a likely one.
+        near = difflib.get_close_matches(words[0], names, n=1)
+        return f"there is no command {words[0]!r}.{f' Did you mean {near[0]!r}?' if near else ''} See: lodbrain --help"
+    return f"{error} See: {' '.join(['lodbrain', *(word for word in words[:1] if word in names), '--help'])}"

@@ -1,0 +1,113 @@
+"""`lodbrain segment`: scans in, label maps, volumes and a record of what was done out."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated, TypeAlias
+
+from cyclopts import Parameter
+
+from lodbrain.cli.progress import progress_bar
+from lodbrain.errors import UsageError
+from lodbrain.inference.memory import parse_memory
+from lodbrain.inference.segment import Outcome, exit_code, segment_files
+from lodbrain.inference.settings import Settings
+from lodbrain.inference.volumes import BRAIN
+from lodbrain.labels import Scheme
+
+Flag: TypeAlias = Annotated[bool, Parameter(negative="", show_default=False)]
+
+
+def segment(
+    inputs: Annotated[list[str], Parameter(name="INPUT", required=True, negative="")],
+    /,
+    *,
+    out: Annotated[Path, Parameter(name=["--out", "-o"])],
+    labels: Scheme = "structures",
+    model: str = "default",
+    device: str = "auto",
+    memory: str | None = None,
+    threads: int | None = None,
+    posteriors: Flag = False,
+    resume: Flag = False,
+    overwrite: Flag = False,
+    frame: int | None = None,
+    allow_odd_voxels: Flag = False,
+    quiet: Annotated[Flag, Parameter(name=["--quiet", "-q"])] = False,
+) -> int:
+    """Segment scans on their own grids.
+
+    For each scan NAME.nii.gz the folder gets NAME_dseg.nii.gz (label map), NAME_dseg.tsv (names and colours),
+    NAME_volumes.tsv (mm^3) and NAME_dseg.json (how it was made, and what was found and mended in the scan).
+
+    Parameters
+    ----------
+    inputs
+        Scans (.nii, .nii.gz, .mgz), folders (searched recursively) or quoted globs.
+    out
+        Folder for the results.
+    labels
+        32 structures with FreeSurfer's numbers, 6 tissue classes, or a brain mask.
+    model
+        Name in `lodbrain models list`, or a model file.
+    device
+        auto, cpu, cuda, cuda:1 ... or mps.
+    memory
+        Budget such as 4GB or 2GiB. Default: what is free, less a margin.
+    threads
+        Threads of the CPU. Default: one a core.
+    posteriors
+        Write the posteriors, too: NAME_probseg.nii.gz, one large volume for each label.
+    resume
+        Skip scans whose results are complete and made the same way; do the others again.
+    overwrite
+        Replace results that are there.
+    frame
+        Which volume of a 4D file, from 0.
+    allow_odd_voxels
+        Accept voxels smaller than 0.1 mm or larger than 10 mm.
+    quiet
+        Print errors only.
+    """
+    try:
+        settings = Settings(
+            labels=labels,
+            model=model,
+            device=device,
+            memory_bytes=parse_memory(memory) if memory is not None else None,
+            threads=threads,
+            posteriors=posteriors,
+            frame=frame,
+            allow_odd_voxels=allow_odd_voxels,
+            resume=resume,
+            overwrite=overwrite,
+        )
+    except ValueError as error:
+        raise UsageError("setting", None, str(error)) from error
+
+    def say(outcome: Outcome) -> None:
+        if outcome.error is not None:
+            print(f"lodbrain: {outcome.error}", file=sys.stderr, flush=True)
+        elif not quiet:
+            print(result_line(outcome), flush=True)
+
+    with progress_bar(show=not quiet) as progress:
+        outcomes = segment_files(inputs, out, settings, progress=progress, finished=say)
+    if not quiet and len(outcomes) > 1:
+        print(summary(outcomes))
+    return exit_code(outcomes)
+
+
+def result_line(outcome: Outcome) -> str:
+    """Return one line on a scan that did not fail."""
+    if outcome.status == "skipped":
+        return f"{outcome.path.name}: {outcome.outputs.labels} is complete, skipped"
+    brain_ml = next(row.volume_mm3 for row in outcome.volumes if row.name == BRAIN) / 1000
+    return f"{outcome.path.name}: {outcome.outputs.labels}, brain {brain_ml:.0f} ml, {outcome.seconds:.1f} s"
+
+
+def summary(outcomes: list[Outcome]) -> str:
+    """Return how many scans were done, skipped and failed, such as ``"3 done, 1 failed"``."""
+    counts = {status: sum(outcome.status == status for outcome in outcomes) for status in ("done", "skipped", "failed")}
+    return ", ".join(f"{count} {status}" for status, count in counts.items() if count)

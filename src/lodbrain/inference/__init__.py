@@ -1,0 +1,1 @@
+"""From a scan to labels, volumes and files."""

@@ -1,0 +1,85 @@
+"""Memory: what the user allows, what is free, what was used at most."""
+
+from __future__ import annotations
+
+import re
+import sys
+from pathlib import Path
+
+import psutil
+
+_UNITS = {"": 1, "K": 1000, "M": 1000**2, "G": 1000**3, "T": 1000**4}
+_UNITS |= {f"{unit}I": 1024**power for power, unit in enumerate("KMGT", start=1)}
+
+MEBIBYTE = 1024**2
+
+
+def parse_memory(text: str) -> int:
+    """Return the bytes that a text such as ``"4GB"`` stands for.
+
+    Parameters
+    ----------
+    text : str
+        A number and a unit: B, KB, MB, GB, TB (powers of 1000), KiB, MiB, GiB, TiB (powers of 1024); the B may be left
+        out, case does not matter.
+
+    Raises
+    ------
+    ValueError
+        If the text is no such amount, or is not above zero.
+
+    Examples
+    --------
+    >>> parse_memory("4GB"), parse_memory("1.5 GiB"), parse_memory("800m")
+    (4000000000, 1610612736, 800000000)
+    """
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([KMGT]?I?)B?", text.strip().upper())
+    amount = int(float(match[1]) * _UNITS[match[2]]) if match and match[2] in _UNITS else 0
+    if amount <= 0:
+        raise ValueError(f"memory must be an amount like 4GB, 800MB or 2GiB, got {text!r}")
+    return amount
+
+
+def free_bytes(device: str = "cpu") -> int:
+    """Return the memory that may be used on a device: what is free, less a margin of a tenth and at least 512 MiB.
+
+    On the CPU a limit set by the container or the batch system (cgroup v2) counts as well.
+    """
+    if device.startswith("cuda"):
+        import torch
+
+        free = int(torch.cuda.mem_get_info(device)[0])
+    else:
+        free = min([psutil.virtual_memory().available, *_cgroup_free()])
+    return max(free - max(free // 10, 512 * MEBIBYTE), 256 * MEBIBYTE)
+
+
+def peak_mib() -> float:
+    """Return the largest memory of this process so far, in MiB."""
+    if sys.platform == "win32":
+        return float(psutil.Process().memory_info().peak_wset) / MEBIBYTE
+    import resource
+
+    # bytes on macOS, KiB elsewhere: getrusage(2)
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (MEBIBYTE if sys.platform == "darwin" else 1024)
+
+
+def _cgroup_free(root: Path = Path("/sys/fs/cgroup"), own: Path = Path("/proc/self/cgroup")) -> list[int]:
+    """Free bytes under each limit that holds for this process: of its own group and of every group above it."""
+    free = []
+    try:
+        line = next(line for line in own.read_text().splitlines() if line.startswith("0::"))
+    except (OSError, StopIteration):
+        return []
+    group = root / line.removeprefix("0::").lstrip("/")
+    for folder in (group, *group.parents):
+        if not folder.is_relative_to(root):
+            break
+        try:
+            limit = int((folder / "memory.max").read_text())
+            used = int((folder / "memory.current").read_text())
+            stat = dict(line.split() for line in (folder / "memory.stat").read_text().splitlines())
+        except (OSError, ValueError):  # no limit is written as "max"
+            continue
+        free.append(limit - used + int(stat.get("inactive_file", 0)))  # file cache is given back when needed
+    return free

@@ -1,0 +1,66 @@
+"""Array in, classes out: runs the network that a card asks for."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lodbrain.inference.prediction import Options, Prediction, Progress
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from lodbrain.models.card import Card
+
+
+def predict(
+    data: NDArray[np.float32],
+    spacing_mm: tuple[float, float, float],
+    *,
+    card: Card,
+    network: nn.Module,
+    options: Options | None = None,
+    progress: Progress | None = None,
+) -> Prediction:
+    """Segment an array.
+
+    Parameters
+    ----------
+    data : (X, Y, Z) float32
+        Scan in RAS order: x to the right, y to the front, z up. Finite.
+    spacing_mm : (3,) float
+        Voxel sides.
+    card : Card
+        Says which architecture it is.
+    network : torch.nn.Module
+        In eval mode.
+    options : Options, optional
+    progress : callable, optional
+        Called with the share done and a few words.
+
+    Returns
+    -------
+    Prediction
+        On the grid of `data`.
+
+    Raises
+    ------
+    InputError
+        ``"no-brain"`` if no brain is found.
+    """
+    options, report = options or Options(), progress or (lambda share, text: None)
+    x, y, z = (float(v) for v in spacing_mm)
+    if card.architecture == "lod":
+        from lodbrain.inference.ladder import run_ladder
+
+        return run_ladder(data, (x, y, z), network=network, options=options, progress=report)  # type: ignore[arg-type]
+    from lodbrain.inference.postprocess import keep_largest
+    from lodbrain.models.lod_brain_2024_inference import predict_lod_brain_2024
+
+    result = predict_lod_brain_2024(
+        network, data, device=options.device, posteriors=options.posteriors, progress=report
+    )  # type: ignore[arg-type]
+    classes = keep_largest(result.classes, np.zeros_like(result.classes)) if options.postprocess else result.classes
+    return Prediction(classes, result.soft_volume_vox, result.posteriors)

@@ -1,0 +1,63 @@
+"""What every network is asked and what it answers, whatever its architecture."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+Progress = Callable[[float, str], None]
+
+
+@dataclass(frozen=True)
+class Options:
+    """How to run a network.
+
+    Attributes
+    ----------
+    device : str
+        Name of a torch device.
+    memory_bytes : int or None
+        What the process may use at its peak; None for no limit.
+    posteriors : bool
+        Whether to return the posteriors of all classes.
+    postprocess : bool
+        Whether to keep only the largest component of each structure.
+    dtype : {"auto", "float32", "bfloat16"}
+        Arithmetic of the convolutions. "auto" is bfloat16 where the processor computes in it.
+    tile_voxels : int or None
+        Largest number of voxels that a tile reads; None to derive it from the memory.
+    """
+
+    device: str = "cpu"
+    memory_bytes: int | None = None
+    posteriors: bool = False
+    postprocess: bool = True
+    dtype: Literal["auto", "float32", "bfloat16"] = "auto"
+    tile_voxels: int | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Prediction:
+    """What a network says of a scan.
+
+    Attributes
+    ----------
+    classes : (X, Y, Z) uint8
+        Positions in the label table of the model.
+    soft_volume_vox : (C,) float64
+        Sum of the posteriors of each class, in voxels.
+    posteriors : (C, X, Y, Z) float16 or None
+    quality : dict of str to float
+    notes : tuple of str
+        What was done differently from the plain case, and why.
+    """
+
+    classes: NDArray[np.uint8]
+    soft_volume_vox: NDArray[np.float64]
+    posteriors: NDArray[np.float16] | None = None
+    quality: dict[str, float] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()

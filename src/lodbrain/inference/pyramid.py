@@ -1,0 +1,107 @@
+"""The ladder of images: the working grid of a scan, pooled by 2 as often as the model has levels."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F  # noqa: N812
+
+#: Up to this ratio of voxel sides the networks see the scan's own voxels; they are trained on sides that differ by up to 15% from their mean.
+LARGEST_RATIO = 1.2
+
+
+@dataclass(frozen=True)
+class WorkingGrid:
+    """The grid that the finest level runs on, with the corner of the scan's own.
+
+    Attributes
+    ----------
+    shape : tuple of 3 int
+    spacing_mm : tuple of 3 float
+    native : bool
+        Whether it is the scan's own grid.
+    note : str
+        What was done and why; empty if native.
+    """
+
+    shape: tuple[int, int, int]
+    spacing_mm: tuple[float, float, float]
+    native: bool
+    note: str = ""
+
+    @property
+    def voxel_mm(self) -> float:
+        """Side of a cube of the voxel's volume."""
+        return math.prod(self.spacing_mm) ** (1 / 3)
+
+
+def working_grid(shape: tuple[int, int, int], spacing_mm: tuple[float, float, float], finest_mm: float) -> WorkingGrid:
+    """Choose the grid to work on.
+
+    Parameters
+    ----------
+    shape, spacing_mm : tuples of 3
+        Of the scan.
+    finest_mm : float
+        Smallest voxel that the model's finest level was trained for.
+    """
+    small, large = min(spacing_mm), max(spacing_mm)
+    mean = math.prod(spacing_mm) ** (1 / 3)
+    if large / small <= LARGEST_RATIO and mean >= finest_mm:
+        return WorkingGrid(shape, spacing_mm, True)
+    if large / small <= LARGEST_RATIO:
+        factor = 2 ** math.ceil(math.log2(finest_mm / mean))
+        x, y, z = (-(-n // factor) for n in shape)
+        a, b, c = (v * factor for v in spacing_mm)
+        return WorkingGrid(
+            (x, y, z),
+            (a, b, c),
+            False,
+            f"worked at {mean * factor:.2f} mm, {factor} times the scan's voxel: finer than the model",
+        )
+    voxel = max(small, min(1.0, mean), finest_mm)
+    x, y, z = (max(1, math.ceil(n * v / voxel - 0.01)) for n, v in zip(shape, spacing_mm, strict=True))
+    sides = " x ".join(f"{v:.2f}" for v in spacing_mm)
+    return WorkingGrid(
+        (x, y, z),
+        (voxel, voxel, voxel),
+        False,
+        f"resampled from {sides} mm to {voxel:.2f} mm isotropic: sides differ by more than 20%",
+    )
+
+
+def interpolation_matrix(n_to: int, v_to: float, n_from: int, v_from: float) -> torch.Tensor:
+    """(n_to, n_from) float32: linear interpolation from one axis to another that begins at the same corner.
+
+    Where voxels grow, the triangle widens with them, so that nothing is skipped. Rows sum to 1.
+    """
+    at = (torch.arange(n_to, dtype=torch.float32) + 0.5) * (v_to / v_from) - 0.5
+    width = max(1.0, v_to / v_from)
+    weights = (1 - (at.clamp(0, n_from - 1)[:, None] - torch.arange(n_from, dtype=torch.float32)).abs() / width).clamp(
+        min=0
+    )
+    return weights / weights.sum(1, keepdim=True)
+
+
+def resample(volume: torch.Tensor, grid_from: WorkingGrid, grid_to: WorkingGrid) -> torch.Tensor:
+    """A (X, Y, Z) float32 tensor on another grid of the same corner, by `interpolation_matrix` along each axis."""
+    for axis in range(3):
+        n, v = grid_to.shape[axis], grid_to.spacing_mm[axis]
+        m, w = grid_from.shape[axis], grid_from.spacing_mm[axis]
+        if (n, v) != (m, w):
+            matrix = interpolation_matrix(n, v, m, w).to(volume.device)
+            volume = torch.tensordot(matrix, volume, dims=([1], [axis])).movedim(0, axis)
+    return volume.contiguous()
+
+
+def pool(volume: torch.Tensor) -> torch.Tensor:
+    """(X, Y, Z) -> halved, rounded up: means of 2 x 2 x 2 voxels, of those that exist at the far edge."""
+    return F.avg_pool3d(volume[None, None], 2, ceil_mode=True, count_include_pad=False)[0, 0]
+
+
+def pad_to(volume: torch.Tensor, multiple: int) -> torch.Tensor:
+    """Zeros behind the last voxel of the last three axes, up to a multiple."""
+    pad = [amount for n in reversed(volume.shape[-3:]) for amount in (0, -n % multiple)]
+    return F.pad(volume, pad) if any(pad) else volume

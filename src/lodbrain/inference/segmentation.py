@@ -1,0 +1,194 @@
+"""Labels, volumes and posteriors of one scan on its own grid, in memory."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from os import PathLike
+from typing import TypeAlias
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from lodbrain.errors import InputError
+from lodbrain.images.grid import to_ras
+from lodbrain.images.image import Image
+from lodbrain.images.io import read_array, read_image
+from lodbrain.inference.memory import free_bytes, parse_memory
+from lodbrain.inference.settings import Model, Settings, load_model
+from lodbrain.inference.volumes import Volume, index_of_class, volumes
+from lodbrain.labels import TABLES, Label, Scheme
+
+#: Called with the share done, 0 to 1, and a few words on what is being done.
+Progress: TypeAlias = Callable[[float, str], None]
+
+
+@dataclass(frozen=True, eq=False)
+class Segmentation:
+    """A segmented scan.
+
+    Attributes
+    ----------
+    labels : (X, Y, Z) uint8
+        Label map on the scan's own grid; the numbers are those of `table`.
+    affine : (4, 4) float64
+        Voxel to RAS in mm, the scan's.
+    table : tuple of Label
+        Index, name and colour of the labels, background first.
+    volumes : tuple of Volume
+        A row for each label, then TIV (where the model knows CSF) and brain.
+    posteriors : (X, Y, Z, C) float16 or float32, or None
+        One volume for each row of `table`, in its order.
+    notes : tuple of str
+        What was found in the scan and mended, and what was done differently because of it.
+    quality : dict of str to float
+        Signs of trouble.
+    """
+
+    labels: NDArray[np.uint8]
+    affine: NDArray[np.float64]
+    table: tuple[Label, ...]
+    volumes: tuple[Volume, ...]
+    posteriors: NDArray[np.floating] | None = None
+    notes: tuple[str, ...] = ()
+    quality: dict[str, float] = field(default_factory=dict)
+
+
+def segment(
+    scan: str | PathLike[str] | ArrayLike,
+    *,
+    affine: ArrayLike | None = None,
+    labels: Scheme = "structures",
+    model: str = "default",
+    device: str = "auto",
+    memory: str | int | None = None,
+    threads: int | None = None,
+    posteriors: bool = False,
+    frame: int | None = None,
+    allow_odd_voxels: bool = False,
+    progress: Progress | None = None,
+) -> Segmentation:
+    """Return the segmentation of a scan, without writing anything.
+
+    Parameters
+    ----------
+    scan : path or (X, Y, Z) array_like
+        A NIfTI or MGZ file, or the intensities themselves.
+    affine : (4, 4) array_like, optional
+        Voxel to RAS in mm. An array needs it; a file brings its own.
+    labels, model, device, threads, posteriors, frame, allow_odd_voxels
+        As in `Settings`.
+    memory : str or int, optional
+        Budget, ``"4GB"`` or bytes; default: what is free, less a margin.
+    progress : callable, optional
+        Called with the share done and a few words.
+
+    Raises
+    ------
+    ValueError
+        If an array comes without its affine, or a file with one; if a setting is out of range.
+    InputError
+        If the scan is refused, or no brain is found in it.
+    UsageError
+        If the model cannot give these labels, or the device is not there.
+
+    Examples
+    --------
+    >>> import lodbrain
+    >>> result = lodbrain.segment("scan.nii.gz", labels="tissue")  # doctest: +SKIP
+    >>> result.labels.shape, result.labels.dtype  # doctest: +SKIP
+    ((256, 256, 170), dtype('uint8'))
+    """
+    settings = Settings(
+        labels=labels,
+        model=model,
+        device=device,
+        memory_bytes=parse_memory(memory) if isinstance(memory, str) else memory,
+        threads=threads,
+        posteriors=posteriors,
+        frame=frame,
+        allow_odd_voxels=allow_odd_voxels,
+    )
+    if isinstance(scan, (str, PathLike)):
+        if affine is not None:
+            raise ValueError("affine must not be given for a file, which has its own")
+        image = read_image(scan, frame=frame, allow_odd_voxels=allow_odd_voxels)
+    else:
+        if affine is None:
+            raise ValueError("affine must be given with an array: it says which side is left and how large voxels are")
+        image = read_array(np.asarray(scan), np.asarray(affine), allow_odd_voxels=allow_odd_voxels)
+    return segment_image(image, load_model(settings), settings=settings, progress=progress)
+
+
+def segment_image(image: Image, model: Model, *, settings: Settings, progress: Progress | None = None) -> Segmentation:
+    """Return the segmentation of an image on its own grid.
+
+    Raises
+    ------
+    InputError
+        If no brain is found.
+    """
+    from lodbrain.inference.predict import Options, predict
+
+    ras, reorientation = to_ras(image)
+    x_mm, y_mm, z_mm = ras.spacing_mm.tolist()
+    memory_bytes = settings.memory_bytes or free_bytes(model.device)
+    with _threads(settings.threads):
+        prediction = predict(
+            ras.data,
+            (x_mm, y_mm, z_mm),
+            card=model.card,
+            network=model.network,
+            options=Options(device=model.device, memory_bytes=memory_bytes, posteriors=settings.posteriors),
+            progress=progress,
+        )
+    if not prediction.classes.any():
+        raise InputError("no-brain", None, "no brain was found in it", "Is this a head, and is its orientation right?")
+    index = index_of_class(model.card.labels, settings.labels)
+    table = TABLES[settings.labels]
+    posteriors = None
+    if prediction.posteriors is not None:
+        posteriors = reorientation.undo(_merge(prediction.posteriors, index, table))
+    return Segmentation(
+        labels=reorientation.undo(index.astype(np.uint8)[prediction.classes]),
+        affine=image.affine,
+        table=table,
+        volumes=volumes(
+            prediction.classes,
+            prediction.soft_volume_vox,
+            model_labels=model.card.labels,
+            scheme=settings.labels,
+            voxel_volume_mm3=image.voxel_volume_mm3,
+        ),
+        posteriors=posteriors,
+        notes=(*image.notes, *prediction.notes),
+        quality=prediction.quality,
+    )
+
+
+def _merge(posteriors: NDArray[np.floating], index: NDArray[np.int16], table: Sequence[Label]) -> NDArray[np.floating]:
+    """Add up the posteriors (K, X, Y, Z) of the classes that share an index; one volume a row of `table`, last axis."""
+    if index.tolist() == [label.index for label in table]:
+        return np.moveaxis(posteriors, 0, -1)
+    row_of = {label.index: row for row, label in enumerate(table)}
+    merged = np.zeros((*posteriors.shape[1:], len(table)), dtype=np.float32)
+    for posterior, number in zip(posteriors, index.tolist(), strict=True):
+        merged[..., row_of[number]] += posterior
+    return merged
+
+
+@contextmanager
+def _threads(count: int | None) -> Iterator[None]:
+    """Compute with so many threads of the CPU, then with as many as before."""
+    if count is None:
+        yield
+        return
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)

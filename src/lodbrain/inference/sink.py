@@ -1,0 +1,80 @@
+"""Where the finest level's tiles go: straight to labels on the scan's grid, or kept and interpolated to it."""
+
+from __future__ import annotations
+
+import torch
+
+from lodbrain.inference.decide import Decision, decide
+from lodbrain.inference.pyramid import WorkingGrid, interpolation_matrix
+from lodbrain.inference.tiling import Box, shape_of
+from lodbrain.models.lod import Detail
+
+_SLAB_VOXELS = 1_000_000
+
+
+class Sink:
+    """Collects decisions on the scan's own grid, tile by tile.
+
+    Where the working grid is not the scan's, logits are kept (float16, inside of the box) and interpolated in `finish`, slab by slab.
+
+    Parameters
+    ----------
+    scan, grid : WorkingGrid
+        The scan's own grid, and the one that the networks run on.
+    box : Box
+        The part of the working grid that the tiles will fill; beyond it all is background.
+    posteriors : bool
+        Whether to collect those of all classes.
+    """
+
+    def __init__(self, scan: WorkingGrid, grid: WorkingGrid, box: Box, *, posteriors: bool) -> None:
+        self.scan, self.grid, self.posteriors = scan, grid, posteriors
+        x, y, z = ((max(0, a), min(n, b)) for (a, b), n in zip(box, grid.shape, strict=True))
+        self.box: Box = (x, y, z)
+        self.decision = Decision.empty(scan.shape, posteriors=posteriors)
+        self._kept: torch.Tensor | None = None
+        self._sided = False
+
+    def take(self, detail: Detail, core: Box) -> None:
+        """Take a level's result over a part of the working grid; what lies outside of the box (padding, alignment) is left out."""
+        spans = [(max(a, lo), min(b, hi)) for (a, b), (lo, hi) in zip(core, self.box, strict=True)]
+        if any(a >= b for a, b in spans):
+            return
+        cut = (slice(None), slice(None), *(slice(a - c, b - c) for (a, b), (c, _) in zip(spans, core, strict=True)))
+        part = detail.map(lambda t: t[cut])
+        if self.grid.native:
+            (x, _), (y, _), (z, _) = spans
+            self.decision.put(decide(part, posteriors=self.posteriors), (x, y, z))
+            return
+        joined = part.logits[0] if part.side is None else torch.cat([part.logits[0], part.side[0]])
+        if self._kept is None:
+            self._sided = part.side is None
+            self._kept = torch.zeros((joined.shape[0], *shape_of(self.box)), dtype=torch.float16)
+        where = tuple(slice(a - lo, b - lo) for (a, b), (lo, _) in zip(spans, self.box, strict=True))
+        self._kept[(slice(None), *where)] = joined.half().cpu()
+
+    def finish(self) -> Decision:
+        """The decision over the whole scan, after the last tile."""
+        if self._kept is None:
+            return self.decision
+        matrices, spans = [], []
+        for axis, (lo, hi) in enumerate(self.box):
+            matrix = interpolation_matrix(
+                self.scan.shape[axis], self.scan.spacing_mm[axis], self.grid.shape[axis], self.grid.spacing_mm[axis]
+            )
+            # Scan voxels whose whole weight lies inside of the box.
+            inside = (matrix[:, lo:hi].sum(1) > 0.999).nonzero().flatten()
+            spans.append((int(inside[0]), int(inside[-1]) + 1))
+            matrices.append(matrix[spans[-1][0] : spans[-1][1], lo:hi])
+        (first, last), (y, y_stop), (z, z_stop) = spans
+        rows = max(1, _SLAB_VOXELS // ((y_stop - y) * (z_stop - z)))
+        for start in range(0, last - first, rows):
+            weights = matrices[0][start : start + rows]
+            used = weights.any(0).nonzero().flatten()
+            near = slice(int(used[0]), int(used[-1]) + 1)
+            slab = torch.einsum("xl,clmn->cxmn", weights[:, near], self._kept[:, near].float())
+            slab = (torch.einsum("ym,cxmn->cxyn", matrices[1], slab) @ matrices[2].T)[None]
+            detail = Detail(slab, slab) if self._sided else Detail(slab, slab[:, :-1], slab[:, -1:])
+            self.decision.put(decide(detail, posteriors=self.posteriors), (first + start, y, z))
+        self._kept = None
+        return self.decision

@@ -1,0 +1,107 @@
+"""Pure geometry of tiles: boxes in voxels, aligned to the pooling, with halos of real voxels."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import product
+
+Box = tuple[tuple[int, int], tuple[int, int], tuple[int, int]]
+
+
+@dataclass(frozen=True)
+class Tile:
+    """A part of a box and what has to be read to compute it.
+
+    Attributes
+    ----------
+    core : Box
+        (start, stop) along each axis of the voxels that this tile answers for.
+    read : Box
+        The core and its halo, clipped to the volume.
+    """
+
+    core: Box
+    read: Box
+
+    @property
+    def inside(self) -> tuple[slice, slice, slice]:
+        """Where the core lies in what was read."""
+        a, b, c = (slice(c0 - r0, c1 - r0) for (c0, c1), (r0, _) in zip(self.core, self.read, strict=True))
+        return a, b, c
+
+
+def shape_of(box: Box) -> tuple[int, int, int]:
+    """Voxels of a box along each axis."""
+    x, y, z = (stop - start for start, stop in box)
+    return x, y, z
+
+
+def slices(box: Box) -> tuple[slice, slice, slice]:
+    """The box as slices."""
+    x, y, z = (slice(start, stop) for start, stop in box)
+    return x, y, z
+
+
+def grow(box: Box, margin: tuple[int, int, int], shape: tuple[int, int, int], align: int) -> Box:
+    """A box with a margin, widened to multiples of `align` and clipped to the volume.
+
+    Parameters
+    ----------
+    box : Box
+    margin : tuple of 3 int
+        Voxels added on either side of each axis.
+    shape : tuple of 3 int
+        Of the volume, multiples of `align`.
+    align : int
+        Multiple that starts and stops lie on.
+    """
+    x, y, z = (
+        (max(0, (start - m) // align * align), min(n, -(-(stop + m) // align) * align))
+        for (start, stop), m, n in zip(box, margin, shape, strict=True)
+    )
+    return x, y, z
+
+
+def tiles(box: Box, shape: tuple[int, int, int], *, halo: int, align: int, most_voxels: int) -> Iterator[Tile]:
+    """Cut a box into tiles of which none reads more than `most_voxels`.
+
+    The box is cut into equal parts along its longest axis first, so that the halo, which is computed twice, stays small.
+
+    Parameters
+    ----------
+    box : Box
+        Aligned to `align`.
+    shape : tuple of 3 int
+        Of the volume that may be read.
+    halo : int
+        Voxels read around a core, a multiple of `align`.
+    align : int
+        Multiple that all starts and stops lie on.
+    most_voxels : int
+        Limit of what one tile reads. Where not even one aligned cube fits, tiles of one `align` cube are made.
+    """
+    parts = [1, 1, 1]
+    sizes = list(shape_of(box))
+
+    def core(axis: int) -> int:
+        return -(-sizes[axis] // (parts[axis] * align)) * align
+
+    def read_voxels() -> int:
+        total = 1
+        for axis in range(3):
+            total *= min(core(axis) + 2 * halo, shape[axis])
+        return total
+
+    while read_voxels() > most_voxels:
+        axis = max(range(3), key=core)
+        if core(axis) <= align:
+            break
+        parts[axis] += 1
+    edges = []
+    for axis, (start, stop) in enumerate(box):
+        step = core(axis)
+        edges.append([(a, min(a + step, stop)) for a in range(start, stop, step)])
+    for x, y, z in product(*edges):
+        part: Box = (x, y, z)
+        yield Tile(part, grow(part, (halo, halo, halo), shape, align))

@@ -1,0 +1,111 @@
+"""The main job on a head that needs no search: what a newcomer runs first."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from importlib.util import find_spec
+from os import PathLike
+from pathlib import Path
+
+from lodbrain.datasets.openneuro import fetch_head
+from lodbrain.errors import UsageError
+from lodbrain.images.atomic import atomic
+from lodbrain.images.io import read_image, read_labels
+from lodbrain.inference.outputs import check_writable
+from lodbrain.inference.segment import Outcome, segment_file
+from lodbrain.inference.settings import Settings
+from lodbrain.labels import TABLES, Label
+
+#: ICBM152 2009a nonlinear symmetric, T1w, 1 mm, skull-stripped. Read as a file of the package nilearn, which is
+#: not imported, and neither is what it depends on.
+TEMPLATE = Path("datasets", "data", "mni_icbm152_t1_tal_nlin_sym_09a_converted.nii.gz")
+
+INSTALL = 'Install it with: pip install "lodbrain[demo]"'
+
+
+@dataclass(frozen=True)
+class Demo:
+    """What the demo made.
+
+    Attributes
+    ----------
+    scan : Path
+        A copy of the input, beside the results.
+    outcome : Outcome
+        Volumes, files and seconds.
+    picture : Path
+        Three planes of the scan and its labels.
+    """
+
+    scan: Path
+    outcome: Outcome
+    picture: Path
+
+    @property
+    def files(self) -> list[Path]:
+        """Everything that lies in the folder now."""
+        return [self.scan, *self.outcome.outputs.existing(), self.picture]
+
+
+def demo(
+    out_dir: str | PathLike[str],
+    *,
+    fetch: bool = False,
+    settings: Settings | None = None,
+    progress: Callable[[float, str], None] | None = None,
+) -> Demo:
+    """Segment the ICBM152 template or, with `fetch`, a real head, and draw it. Earlier results are replaced.
+
+    Parameters
+    ----------
+    out_dir : path
+        Folder for the copy of the scan, the results and the picture.
+    fetch : bool
+        Take a head from OpenNeuro, downloaded once, in place of the template that nilearn carries.
+    settings : Settings, optional
+        Model, device, memory ...; the default is what ``lodbrain segment`` does.
+    progress : callable, optional
+        Called with the share done and a few words.
+
+    Raises
+    ------
+    UsageError
+        If nilearn or matplotlib is not installed.
+    """
+    if find_spec("matplotlib") is None:
+        raise UsageError("extra", None, "the demo draws with matplotlib, which is not installed", INSTALL)
+    source = fetch_head(progress=progress) if fetch else template()
+    scan = Path(out_dir, source.name if fetch else "icbm152_T1w.nii.gz")
+    check_writable(scan.parent)
+    with atomic(scan) as temporary:
+        temporary.write_bytes(source.read_bytes())
+    settings = replace(settings or Settings(), resume=False, overwrite=True)
+    outcome = segment_file(scan, scan.parent, settings, progress=progress)
+    picture = scan.with_name(f"{outcome.outputs.stem}_dseg.png")
+    draw(scan, outcome.outputs.labels, picture, table=TABLES[settings.labels])
+    return Demo(scan, outcome, picture)
+
+
+def template() -> Path:
+    """Return where nilearn keeps the template.
+
+    Raises
+    ------
+    UsageError
+        If nilearn is not installed, or keeps it no more.
+    """
+    found = find_spec("nilearn")
+    if found is None or not found.submodule_search_locations:
+        raise UsageError("extra", None, "the demo's scan comes with nilearn, which is not installed", INSTALL)
+    path = Path(found.submodule_search_locations[0], TEMPLATE)
+    if not path.is_file():
+        raise UsageError("extra", path, "this nilearn has no such file", INSTALL)
+    return path
+
+
+def draw(scan: Path, labels: Path, picture: Path, *, table: Sequence[Label]) -> None:
+    """Draw a scan and its label map as they lie on the disk."""
+    from lodbrain.report.figures import three_planes
+
+    three_planes(read_image(scan), read_labels(labels).data, picture, table=table, title=scan.name)

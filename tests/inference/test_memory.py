@@ -1,0 +1,68 @@
+from pathlib import Path
+
+import psutil
+import pytest
+
+from lodbrain.inference import memory
+from lodbrain.inference.memory import MEBIBYTE, free_bytes, parse_memory, peak_mib
+
+
+@pytest.mark.parametrize(
+    ("text", "amount"),
+    [
+        ("4GB", 4 * 10**9),
+        ("800MB", 8 * 10**8),
+        ("2GiB", 2 * 1024**3),
+        (" 1.5 gib ", 3 * 2**29),
+        ("512m", 512 * 10**6),
+        ("64KiB", 65536),
+        ("1T", 10**12),
+        ("1000", 1000),
+        ("1000B", 1000),
+    ],
+)
+def test_amounts_with_units_are_read(text: str, amount: int) -> None:
+    assert parse_memory(text) == amount
+
+
+@pytest.mark.parametrize("text", ["", "GB", "4 gigs", "-4GB", "0GB", "1e9", "4IB", "4,5GB", "0.1B"])
+def test_what_is_no_amount_is_refused_by_its_text(text: str) -> None:
+    with pytest.raises(ValueError, match="memory must be an amount like 4GB") as caught:
+        parse_memory(text)
+    assert repr(text) in str(caught.value)
+
+
+def free(monkeypatch: pytest.MonkeyPatch, available: int, groups: list[int]) -> int:
+    monkeypatch.setattr(psutil, "virtual_memory", lambda: type("Memory", (), {"available": available}))
+    monkeypatch.setattr(memory, "_cgroup_free", lambda: groups)
+    return free_bytes()
+
+
+def test_free_memory_leaves_a_tenth_and_at_least_512_mib(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert free(monkeypatch, 100 * 10**9, []) == 90 * 10**9
+    assert free(monkeypatch, 2048 * MEBIBYTE, []) == 1536 * MEBIBYTE
+    assert free(monkeypatch, 10 * MEBIBYTE, []) == 256 * MEBIBYTE
+
+
+def test_the_limit_of_a_container_counts(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert free(monkeypatch, 100 * 10**9, [40 * 10**9, 20 * 10**9]) == 18 * 10**9
+
+
+def test_limits_of_own_and_outer_groups_are_read(tmp_path: Path) -> None:
+    inner = tmp_path / "cgroup" / "job" / "step"
+    inner.mkdir(parents=True)
+    for folder, limit, used, file in ((inner, "max", 5, 0), (inner.parent, "1000", 300, 100)):
+        (folder / "memory.max").write_text(f"{limit}\n")
+        (folder / "memory.current").write_text(f"{used}\n")
+        (folder / "memory.stat").write_text(f"anon 200\ninactive_file {file}\n")
+    own = tmp_path / "own"
+    own.write_text("0::/job/step\n")
+    assert memory._cgroup_free(tmp_path / "cgroup", own) == [800]
+    assert memory._cgroup_free(tmp_path / "cgroup", tmp_path / "no such file") == []
+
+
+def test_peak_is_in_mib() -> None:
+    before = peak_mib()
+    block = bytearray(64 * MEBIBYTE)
+    block[::4096] = b"x" * len(block[::4096])
+    assert 10 < before <= peak_mib() < 100_000

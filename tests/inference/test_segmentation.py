@@ -1,0 +1,131 @@
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+import lodbrain
+from lodbrain.errors import InputError
+from lodbrain.labels import BRAIN, STRUCTURES, TISSUES, relabel
+
+#: 0.5 x 0.8 x 1.2 mm, the columns of `OBLIQUE`
+VOXEL_MM3 = 0.48
+_C, _S = np.cos(0.3), np.sin(0.3)
+OBLIQUE = np.array([[0, 0.8 * _C, 1.2 * _S, -10], [0, 0.8 * _S, -1.2 * _C, 20], [0.5, 0, 0, 5], [0, 0, 0, 1.0]])
+
+
+def test_labels_lie_on_the_grid_of_an_oblique_array(fake_model: Any, classes: np.ndarray) -> None:
+    result = lodbrain.segment(classes, affine=OBLIQUE)
+    assert result.labels.dtype == np.uint8
+    np.testing.assert_array_equal(result.labels, relabel(classes.astype(int)))
+    np.testing.assert_array_equal(result.affine, OBLIQUE)
+    assert result.table is STRUCTURES
+
+
+def test_the_network_sees_ras_order(fake_model: Any, classes: np.ndarray) -> None:
+    lodbrain.segment(classes, affine=OBLIQUE)
+    seen = fake_model.calls[0]
+    np.testing.assert_allclose(seen.spacing_mm, [0.8, 1.2, 0.5])
+    np.testing.assert_array_equal(seen.data, classes.transpose(1, 2, 0)[:, ::-1])
+
+
+def test_volumes_come_from_the_determinant_of_the_affine(fake_model: Any, classes: np.ndarray) -> None:
+    volumes = {row.name: row for row in lodbrain.segment(classes, affine=OBLIQUE).volumes}
+    for position, label in enumerate(STRUCTURES[1:], start=1):
+        voxels = np.count_nonzero(classes == position)
+        assert volumes[label.name].volume_mm3 == pytest.approx(voxels * VOXEL_MM3)
+        assert volumes[label.name].soft_volume_mm3 == pytest.approx(0.75 * voxels * VOXEL_MM3)
+    assert volumes["TIV"].volume_mm3 == pytest.approx(np.count_nonzero(classes) * VOXEL_MM3)
+    csf = volumes["CSF"].volume_mm3
+    assert csf > 0
+    assert volumes["brain"].volume_mm3 == pytest.approx(volumes["TIV"].volume_mm3 - csf)
+
+
+@pytest.mark.parametrize(("labels", "table"), [("structures", STRUCTURES), ("tissue", TISSUES), ("brain", BRAIN)])
+def test_posteriors_have_one_volume_a_label_and_add_up_to_one(
+    labels: Any, table: Any, fake_model: Any, classes: np.ndarray
+) -> None:
+    result = lodbrain.segment(classes, affine=OBLIQUE, labels=labels, posteriors=True)
+    assert result.posteriors is not None
+    assert result.posteriors.shape == (*classes.shape, len(table))
+    np.testing.assert_allclose(result.posteriors.sum(axis=-1), 1)
+    indices = np.array([label.index for label in table])
+    inside = result.labels > 0
+    column = np.searchsorted(indices, result.labels[inside])
+    np.testing.assert_array_equal(result.posteriors[inside, column], 0.75)
+
+
+@pytest.mark.parametrize("labels", ["tissue", "brain"])
+def test_structures_merge_into_coarser_labels(labels: Any, fake_model: Any, classes: np.ndarray) -> None:
+    result = lodbrain.segment(classes, affine=OBLIQUE, labels=labels)
+    np.testing.assert_array_equal(result.labels, relabel(classes.astype(int), labels))
+
+
+def test_tissue_model_gives_tissues_and_brain(fake_model: Any, classes: np.ndarray) -> None:
+    fake_model.labels = "tissue"
+    tissues = (classes % 7).astype(np.float32)
+    np.testing.assert_array_equal(lodbrain.segment(tissues, affine=OBLIQUE, labels="tissue").labels, tissues)
+    np.testing.assert_array_equal(lodbrain.segment(tissues, affine=OBLIQUE, labels="brain").labels, tissues > 0)
+
+
+def test_file_and_array_give_the_same(fake_model: Any, classes: np.ndarray, write_scan: Callable[[], Path]) -> None:
+    of_file, of_array = lodbrain.segment(write_scan()), lodbrain.segment(classes, affine=OBLIQUE)
+    np.testing.assert_array_equal(of_file.labels, of_array.labels)
+    np.testing.assert_allclose(of_file.affine, OBLIQUE, atol=1e-5)
+
+
+def test_notes_of_reading_and_of_inference_and_quality_are_handed_on(fake_model: Any, classes: np.ndarray) -> None:
+    classes[0, 0, 0] = np.nan
+    result = lodbrain.segment(classes, affine=OBLIQUE)
+    assert any("NaN" in note for note in result.notes)
+    assert result.notes[-1] == "It was seen whole."
+    assert result.quality == {"certainty": 0.75}
+
+
+def test_memory_may_be_text_or_bytes_and_defaults_to_what_is_free(
+    fake_model: Any, classes: np.ndarray, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("lodbrain.inference.segmentation.free_bytes", lambda device: 123)
+    for memory in ("2GB", 5, None):
+        lodbrain.segment(classes, affine=OBLIQUE, memory=memory, device="cpu")
+    assert [call.options.memory_bytes for call in fake_model.calls] == [2 * 10**9, 5, 123]
+    assert fake_model.calls[0].options.device == "cpu"
+
+
+def test_threads_are_set_for_the_run_only(
+    fake_model: Any, classes: np.ndarray, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    chosen: list[int] = []
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 3)
+    monkeypatch.setattr(torch, "set_num_threads", chosen.append)
+    lodbrain.segment(classes, affine=OBLIQUE)
+    assert chosen == []
+    fake_model.error = InputError("x", None, "refused")
+    with pytest.raises(InputError):
+        lodbrain.segment(classes, affine=OBLIQUE, threads=1)
+    assert chosen == [1, 3]
+
+
+def test_progress_is_passed_on(fake_model: Any, classes: np.ndarray) -> None:
+    heard: list[tuple[float, str]] = []
+    lodbrain.segment(classes, affine=OBLIQUE, progress=lambda share, text: heard.append((share, text)))
+    assert heard == [(0.5, "half")]
+
+
+def test_nothing_found_is_an_error(fake_model: Any) -> None:
+    faint = np.zeros((8, 8, 8))
+    faint[4, 4, 4] = 0.5
+    with pytest.raises(InputError, match="no brain was found"):
+        lodbrain.segment(faint, affine=OBLIQUE)
+
+
+def test_array_without_affine_says_why_one_is_needed(classes: np.ndarray) -> None:
+    with pytest.raises(ValueError, match="affine must be given with an array: it says which side is left"):
+        lodbrain.segment(classes)
+
+
+def test_file_with_affine_is_refused(write_scan: Callable[[], Path]) -> None:
+    with pytest.raises(ValueError, match="affine must not be given for a file"):
+        lodbrain.segment(write_scan(), affine=OBLIQUE)
