@@ -3,10 +3,13 @@
 import os
 import socket
 from collections.abc import Iterator
+from importlib.util import find_spec
 from pathlib import Path
 
 import hypothesis
+import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 ROOT = Path(__file__).parents[1]
 DATA = Path(os.environ.get("LODBRAIN_DATA") or ROOT.parent / "shared" / "data")
@@ -37,6 +40,35 @@ def data_dir() -> Path:
     if not DATA.is_dir():
         pytest.skip(f"no development data at {DATA}; set LODBRAIN_DATA")
     return DATA
+
+
+@pytest.fixture(scope="session")
+def template_4mm() -> tuple[NDArray[np.float32], NDArray[np.float64]]:
+    """The ICBM152 template averaged to 4 mm, in RAS order, with an oblique affine: a head that takes a second."""
+    spec = find_spec("nilearn")
+    if spec is None or spec.origin is None:
+        pytest.skip("nilearn, which carries the template, is not installed")
+    from lodbrain.images import read_image, to_ras
+
+    folder = Path(spec.origin).parent / "datasets" / "data"
+    image, _ = to_ras(read_image(folder / "mni_icbm152_t1_tal_nlin_sym_09a_converted.nii.gz"))
+    x, y, z = (n // 4 for n in image.shape)
+    data = image.data[: 4 * x, : 4 * y, : 4 * z].reshape(x, 4, y, 4, z, 4).mean((1, 3, 5))
+    turn = np.deg2rad(12)
+    affine = np.eye(4)
+    affine[:3, :3] = 4 * np.array([[np.cos(turn), -np.sin(turn), 0], [np.sin(turn), np.cos(turn), 0], [0, 0, 1]])
+    affine[:3, 3] = -90, -126, -72
+    return data.astype(np.float32), affine
+
+
+@pytest.fixture
+def head_4mm(template_4mm: tuple[NDArray[np.float32], NDArray[np.float64]], tmp_path: Path) -> Path:
+    """The same as a file, head.nii.gz."""
+    from lodbrain.images import Image, write_nifti
+
+    data, affine = template_4mm
+    write_nifti(tmp_path / "head.nii.gz", data, Image(data, affine))
+    return tmp_path / "head.nii.gz"
 
 
 @pytest.fixture(autouse=True)

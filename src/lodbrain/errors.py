@@ -1,6 +1,7 @@
 """The errors that a user can meet, each one line: what, which file, what to do.
 
-An exception's class decides the exit code of the command line (`exit_code`); the `code` names the case for tests and logs.
+An exception's class decides the exit code of the command line (`exit_code`); the `code` names the case for tests and
+logs.
 """
 
 from __future__ import annotations

@@ -156,4 +156,5 @@ def relabel(classes: NDArray[np.integer], scheme: Scheme = "structures") -> NDAr
     if scheme not in TABLES:
         raise ValueError(f"scheme must be one of {sorted(TABLES)}, got {scheme!r}")
     table = {"structures": INDEX_OF_CLASS, "tissue": TISSUE_OF_CLASS, "brain": TISSUE_OF_CLASS > 0}[scheme]
-    return np.asarray(table)[classes].astype(np.int16)
+    indices: NDArray[np.int16] = np.asarray(table, np.int16)[classes]
+    return indices

@@ -74,6 +74,7 @@ def test_sidecar_says_how_the_result_was_made(fake_model: Any, write_scan: Write
         "posteriors": False,
         "frame": None,
         "allow_odd_voxels": False,
+        "postprocess": True,
     }
     assert content["input"] == {"name": "scan.nii.gz", "sha256": hashlib.sha256(path.read_bytes()).hexdigest()}
     assert content["grid"]["shape"] == [16, 15, 14]
@@ -188,7 +189,9 @@ def test_resume_redoes_what_is_not_the_same_or_not_whole(
     assert segment_file(path, out, Settings(resume=True)).status == "skipped"
 
 
-@pytest.mark.parametrize("setting", [{"labels": "tissue"}, {"posteriors": True}, {"allow_odd_voxels": True}])
+@pytest.mark.parametrize(
+    "setting", [{"labels": "tissue"}, {"posteriors": True}, {"allow_odd_voxels": True}, {"postprocess": False}]
+)
 def test_resume_redoes_what_was_made_with_other_settings(
     setting: dict[str, Any], fake_model: Any, write_scan: WriteScan, tmp_path: Path
 ) -> None:

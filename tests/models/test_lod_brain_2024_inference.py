@@ -150,7 +150,9 @@ def test_dev_scan_is_segmented_as_by_an_independent_implementation(
     reference = peers.LodBrain(str(data_dir / "peers" / "lod-brain-2024" / "weights_lv1.h5"))
     grid, undo = peers.conform(image)
     with torch.inference_mode():
-        expected = undo(reference(torch.tensor(reference.prepare(grid))[None, None]).argmax(1)[0].numpy())
+        expected = undo(
+            reference(torch.tensor(reference.prepare(grid))[None, None]).argmax(1)[0].to(torch.uint8).numpy()
+        )
     canonical = nib.as_closest_canonical(image)
     _, network = zoo.load("lod-brain-2024")
     assert isinstance(network, LodBrain2024)

@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.table import Table
 
 from lodbrain.cli.progress import progress_bar
+from lodbrain.inference.memory import keep_freed_memory
 from lodbrain.inference.volumes import Volume
 from lodbrain.workflows import demo as workflow
 
@@ -30,6 +31,7 @@ def demo(
     fetch
         Download a real head from OpenNeuro (15 MB, CC0), once, and take that.
     """
+    keep_freed_memory()
     with progress_bar() as progress:
         made = workflow.demo(out, fetch=fetch, progress=progress)
     console = Console()

@@ -10,7 +10,7 @@ from cyclopts import Parameter
 
 from lodbrain.cli.progress import progress_bar
 from lodbrain.errors import UsageError
-from lodbrain.inference.memory import parse_memory
+from lodbrain.inference.memory import keep_freed_memory, parse_memory
 from lodbrain.inference.segment import Outcome, exit_code, segment_files
 from lodbrain.inference.settings import Settings
 from lodbrain.inference.volumes import BRAIN
@@ -34,6 +34,7 @@ def segment(
     overwrite: Flag = False,
     frame: int | None = None,
     allow_odd_voxels: Flag = False,
+    no_postprocess: Flag = False,
     quiet: Annotated[Flag, Parameter(name=["--quiet", "-q"])] = False,
 ) -> int:
     """Segment scans on their own grids.
@@ -67,6 +68,8 @@ def segment(
         Which volume of a 4D file, from 0.
     allow_odd_voxels
         Accept voxels smaller than 0.1 mm or larger than 10 mm.
+    no_postprocess
+        Keep every piece of a structure, not only the largest.
     quiet
         Print errors only.
     """
@@ -80,6 +83,7 @@ def segment(
             posteriors=posteriors,
             frame=frame,
             allow_odd_voxels=allow_odd_voxels,
+            postprocess=not no_postprocess,
             resume=resume,
             overwrite=overwrite,
         )
@@ -92,6 +96,7 @@ def segment(
         elif not quiet:
             print(result_line(outcome), flush=True)
 
+    keep_freed_memory()
     with progress_bar(show=not quiet) as progress:
         outcomes = segment_files(inputs, out, settings, progress=progress, finished=say)
     if not quiet and len(outcomes) > 1:

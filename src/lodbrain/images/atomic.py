@@ -63,7 +63,7 @@ def atomic(path: str | os.PathLike[str]) -> Iterator[Path]:
         # Mode 0o666 less the umask, like any other file: tempfile's 0o600 would lock out the user's group.
         os.close(os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
         yield temporary
-        _sync(temporary)
+        _sync(temporary, os.O_RDWR)  # Windows syncs only what it may write
         os.replace(temporary, target)
     except BaseException as error:
         with contextlib.suppress(OSError):
@@ -73,7 +73,7 @@ def atomic(path: str | os.PathLike[str]) -> Iterator[Path]:
             raise OutputError(code, target, what, hint) from error
         raise
     with contextlib.suppress(OSError):  # some file systems cannot sync a folder; the file itself is complete
-        _sync(target.parent)
+        _sync(target.parent, os.O_RDONLY)
 
 
 def _ending(target: Path) -> str:
@@ -87,8 +87,8 @@ def _concerns_output(error: OSError, temporary: Path) -> bool:
     return error.filename is None or Path(os.fsdecode(error.filename)) == temporary
 
 
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
+def _sync(path: Path, flags: int) -> None:
+    descriptor = os.open(path, flags)
     try:
         os.fsync(descriptor)
     finally:

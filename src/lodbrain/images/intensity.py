@@ -1,7 +1,7 @@
 """Robust intensity scaling, the same in training and inference.
 
-A whole-volume z-score depends on how much air and neck the field of view holds. The coarsest level sees the image in units of its
-bright half; once it has found the brain, the finer levels see it in units of the brain's own spread.
+A whole-volume z-score depends on how much air and neck the field of view holds. The coarsest level sees the image in
+units of its bright half; once it has found the brain, the finer levels see it in units of the brain's own spread.
 """
 
 from __future__ import annotations
@@ -13,7 +13,15 @@ import torch
 
 @dataclass(frozen=True)
 class Scaling:
-    """A fixed linear scaling: (image - offset) / unit, clamped to +-`limit`."""
+    """A fixed linear scaling: (image - offset) / unit, clamped to +-`limit`.
+
+    Attributes
+    ----------
+    offset, unit : float
+        In the image's units.
+    limit : float
+        In units of the result.
+    """
 
     offset: float
     unit: float
@@ -31,6 +39,16 @@ def foreground_scaling(image: torch.Tensor) -> Scaling:
     ----------
     image : (X, Y, Z) float tensor
         Finite values.
+
+    Returns
+    -------
+    Scaling
+        Without offset; of unit 1 where nothing is above 0.
+
+    Examples
+    --------
+    >>> foreground_scaling(torch.tensor([[[0.0, 0.0, 10.0, 30.0]]])).unit
+    20.0
     """
     bright = image[image > image.mean()]
     unit = float(bright.mean()) if bright.numel() else 1.0
@@ -48,6 +66,16 @@ def brain_scaling(image: torch.Tensor, brain: torch.Tensor, *, least_voxels: int
         Where the coarsest level saw the brain.
     least_voxels : int
         With a smaller mask the foreground (all above the mean) takes its place.
+
+    Returns
+    -------
+    Scaling
+        Of the image's own unit where the voxels do not differ.
+
+    Examples
+    --------
+    >>> brain_scaling(torch.arange(5.0).view(5, 1, 1), torch.ones(5, 1, 1, dtype=torch.bool), least_voxels=1)
+    Scaling(offset=2.0, unit=2.0, limit=6.0)
     """
     values = image[brain]
     if values.numel() < least_voxels:

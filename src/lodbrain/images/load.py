@@ -87,9 +87,7 @@ def _chosen_frame(path: Path, layout: Layout, frame: int | None) -> int:
             f"Choose one with --frame N, from 0 to {layout.frames - 1}.",
         )
     if frame is not None and not 0 <= frame < layout.frames:
-        raise InputError(
-            "no-such-frame", path, f"it has no frame {frame}", f"Its frames are 0 to {layout.frames - 1}."
-        )
+        raise InputError("no-such-frame", path, f"it has no frame {frame}", f"Its frames are 0 to {layout.frames - 1}.")
     return frame or 0
 
 

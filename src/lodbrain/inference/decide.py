@@ -1,4 +1,7 @@
-"""From logits to labels: the best class, the next best, and soft volumes, without ever holding 33 channels of a whole head."""
+"""From logits to labels: the best class, the next best, and soft volumes.
+
+It goes row by row, so that 33 channels of a whole head are never held at once.
+"""
 
 from __future__ import annotations
 

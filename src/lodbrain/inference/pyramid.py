@@ -6,9 +6,10 @@ import math
 from dataclasses import dataclass
 
 import torch
-import torch.nn.functional as F  # noqa: N812
+import torch.nn.functional as F
 
-#: Up to this ratio of voxel sides the networks see the scan's own voxels; they are trained on sides that differ by up to 15% from their mean.
+#: Up to this ratio of voxel sides the networks see the scan's own voxels; they are trained on sides that differ by up
+#: to 15% from their mean.
 LARGEST_RATIO = 1.2
 
 

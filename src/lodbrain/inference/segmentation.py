@@ -67,6 +67,7 @@ def segment(
     posteriors: bool = False,
     frame: int | None = None,
     allow_odd_voxels: bool = False,
+    postprocess: bool = True,
     progress: Progress | None = None,
 ) -> Segmentation:
     """Return the segmentation of a scan, without writing anything.
@@ -77,7 +78,7 @@ def segment(
         A NIfTI or MGZ file, or the intensities themselves.
     affine : (4, 4) array_like, optional
         Voxel to RAS in mm. An array needs it; a file brings its own.
-    labels, model, device, threads, posteriors, frame, allow_odd_voxels
+    labels, model, device, threads, posteriors, frame, allow_odd_voxels, postprocess
         As in `Settings`.
     memory : str or int, optional
         Budget, ``"4GB"`` or bytes; default: what is free, less a margin.
@@ -109,6 +110,7 @@ def segment(
         posteriors=posteriors,
         frame=frame,
         allow_odd_voxels=allow_odd_voxels,
+        postprocess=postprocess,
     )
     if isinstance(scan, (str, PathLike)):
         if affine is not None:
@@ -140,7 +142,12 @@ def segment_image(image: Image, model: Model, *, settings: Settings, progress: P
             (x_mm, y_mm, z_mm),
             card=model.card,
             network=model.network,
-            options=Options(device=model.device, memory_bytes=memory_bytes, posteriors=settings.posteriors),
+            options=Options(
+                device=model.device,
+                memory_bytes=memory_bytes,
+                posteriors=settings.posteriors,
+                postprocess=settings.postprocess,
+            ),
             progress=progress,
         )
     if not prediction.classes.any():

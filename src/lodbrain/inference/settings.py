@@ -38,6 +38,8 @@ class Settings:
         Which volume of a 4D file, from 0.
     allow_odd_voxels : bool
         Take voxels outside of 0.1 to 10 mm.
+    postprocess : bool
+        Keep only the largest piece of each structure.
     resume : bool
         Skip scans whose outputs are complete, and redo the others.
     overwrite : bool
@@ -52,6 +54,7 @@ class Settings:
     posteriors: bool = False
     frame: int | None = None
     allow_odd_voxels: bool = False
+    postprocess: bool = True
     resume: bool = False
     overwrite: bool = False
 

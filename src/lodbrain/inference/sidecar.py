@@ -14,6 +14,9 @@ from lodbrain.inference.segmentation import Segmentation
 from lodbrain.inference.settings import Model, Settings
 from lodbrain.version import __version__
 
+#: What changes the result, and so is compared on resuming.
+_SETTINGS = ("labels", "posteriors", "frame", "allow_odd_voxels", "postprocess")
+
 
 def made_from(path: Path, model: Model, settings: Settings) -> Json:
     """Return what the result depends on: the part of a sidecar that resume compares.
@@ -27,7 +30,7 @@ def made_from(path: Path, model: Model, settings: Settings) -> Json:
     """
     return {
         "model": {"name": model.card.name, "sha256": model.sha256},
-        "settings": {key: getattr(settings, key) for key in ("labels", "posteriors", "frame", "allow_odd_voxels")},
+        "settings": {key: getattr(settings, key) for key in _SETTINGS},
         "input": {"name": path.name, "sha256": sha256(path)},
     }
 

@@ -15,7 +15,8 @@ _SLAB_VOXELS = 1_000_000
 class Sink:
     """Collects decisions on the scan's own grid, tile by tile.
 
-    Where the working grid is not the scan's, logits are kept (float16, inside of the box) and interpolated in `finish`, slab by slab.
+    Where the working grid is not the scan's, logits are kept (float16, inside of the box) and interpolated in `finish`,
+    slab by slab.
 
     Parameters
     ----------
@@ -36,7 +37,17 @@ class Sink:
         self._sided = False
 
     def take(self, detail: Detail, core: Box) -> None:
-        """Take a level's result over a part of the working grid; what lies outside of the box (padding, alignment) is left out."""
+        """Take a level's result over a part of the working grid.
+
+        What lies outside of the box (padding, alignment) is left out.
+
+        Parameters
+        ----------
+        detail : Detail
+            Of one scan, over `core`.
+        core : Box
+            Of the working grid; parts that are taken one after the other do not overlap.
+        """
         spans = [(max(a, lo), min(b, hi)) for (a, b), (lo, hi) in zip(core, self.box, strict=True)]
         if any(a >= b for a, b in spans):
             return

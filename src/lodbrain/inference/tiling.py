@@ -66,7 +66,8 @@ def grow(box: Box, margin: tuple[int, int, int], shape: tuple[int, int, int], al
 def tiles(box: Box, shape: tuple[int, int, int], *, halo: int, align: int, most_voxels: int) -> Iterator[Tile]:
     """Cut a box into tiles of which none reads more than `most_voxels`.
 
-    The box is cut into equal parts along its longest axis first, so that the halo, which is computed twice, stays small.
+    The box is cut into equal parts along its longest axis first, so that the halo, which is computed twice, stays
+    small.
 
     Parameters
     ----------
@@ -80,6 +81,18 @@ def tiles(box: Box, shape: tuple[int, int, int], *, halo: int, align: int, most_
         Multiple that all starts and stops lie on.
     most_voxels : int
         Limit of what one tile reads. Where not even one aligned cube fits, tiles of one `align` cube are made.
+
+    Yields
+    ------
+    Tile
+        Their cores cover the box once.
+
+    Examples
+    --------
+    >>> for tile in tiles(((0, 8), (0, 4), (0, 4)), (16, 4, 4), halo=2, align=2, most_voxels=100):
+    ...     print(tile.core[0], tile.read[0])
+    (0, 4) (0, 6)
+    (4, 8) (2, 10)
     """
     parts = [1, 1, 1]
     sizes = list(shape_of(box))

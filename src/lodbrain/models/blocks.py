@@ -3,23 +3,33 @@
 from __future__ import annotations
 
 import torch
-import torch.nn.functional as F  # noqa: N812
+import torch.nn.functional as F
 from torch import nn
 
-#: sqrt(2 / (1 + slope^2)): keeps the variance of unit normal input through a leaky ReLU of slope 0.1.
+#: sqrt(2 / (1 + slope^2)): keeps the mean square of unit normal input through a leaky ReLU of slope 0.1.
 _SLOPE = 0.1
-_GAIN = (2 / (1 + _SLOPE**2)) ** 0.5
+_GAIN: float = (2 / (1 + _SLOPE**2)) ** 0.5
 
 
 class StandardConv(nn.Conv3d):
-    """A convolution whose kernels are standardised: zero mean and unit variance over the fan-in, times a learnt gain.
+    """A convolution whose kernels are standardised: zero mean and unit norm, times a learnt gain.
 
-    It stabilises training as a normalisation of activations does, yet the result of a voxel depends on nothing outside of the
-    receptive field: tiled and whole-volume results agree.
+    It stabilises training as a normalisation of activations does, yet the result of a voxel depends on nothing outside
+    of the receptive field: tiled and whole-volume results agree.
+
+    Parameters
+    ----------
+    inputs, outputs : int
+        Channels.
+    size : int
+        Edge of the kernel.
+    stride : int
+        With a stride of 1 the volume keeps its shape; else it is not padded.
 
     References
     ----------
-    Brock et al. 2021, Characterizing signal propagation to close the performance gap in unnormalized ResNets, arXiv:2101.08692.
+    Brock et al. 2021, Characterizing signal propagation to close the performance gap in unnormalized ResNets,
+    arXiv:2101.08692.
     """
 
     def __init__(self, inputs: int, outputs: int, size: int = 3, *, stride: int = 1) -> None:
@@ -40,8 +50,10 @@ class StandardConv(nn.Conv3d):
 
 
 def activate(x: torch.Tensor) -> torch.Tensor:
-    """Leaky ReLU, scaled to keep the variance."""
-    return F.leaky_relu(x, _SLOPE) * _GAIN if torch.is_grad_enabled() else F.leaky_relu_(x, _SLOPE).mul_(_GAIN)
+    """Leaky ReLU, scaled to keep the mean square; in place where no gradient is asked for."""
+    if torch.is_grad_enabled():
+        return F.leaky_relu(x, _SLOPE) * _GAIN
+    return F.leaky_relu_(x, _SLOPE).mul_(_GAIN)
 
 
 class Residual(nn.Module):
@@ -56,7 +68,8 @@ class Residual(nn.Module):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """(B, C, X, Y, Z) -> the same shape."""
         inner = self.first(activate(x.clone() if not torch.is_grad_enabled() else x))
-        return x + self.strength * self.second(activate(inner))
+        outer: torch.Tensor = self.second(activate(inner))
+        return x + self.strength * outer
 
 
 class PlainConv(nn.Module):
@@ -72,6 +85,20 @@ class PlainConv(nn.Module):
 
 
 def double(x: torch.Tensor, shape: tuple[int, int, int] | torch.Size) -> torch.Tensor:
-    """Upsample by exactly 2 with trilinear weights and crop to `shape`: voxel i of the result lies in voxel i // 2 of x."""
+    """Upsample by exactly 2 with trilinear weights.
+
+    Parameters
+    ----------
+    x : (B, C, X, Y, Z) tensor
+    shape : tuple of 3 int
+        Of the result, at most twice that of `x`: the rest is cut off.
+
+    Returns
+    -------
+    (B, C, *shape) tensor
+        Voxel i lies in voxel i // 2 of `x`.
+    """
+    # Channels last: three to four times as fast on the CPU.
+    x = x.contiguous(memory_format=torch.channels_last_3d)
     up = F.interpolate(x, scale_factor=2.0, mode="trilinear", align_corners=False)
     return up[..., : shape[0], : shape[1], : shape[2]]

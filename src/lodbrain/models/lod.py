@@ -1,7 +1,7 @@
 """The ladder of detail: one small U-Net per level, coarse to fine.
 
-The coarsest level sees the whole head and says what lies where. Each finer level sees the image at twice the resolution, is told
-the coarser level's features and posteriors, and corrects its logits::
+The coarsest level sees the whole head and says what lies where. Each finer level sees the image at twice the
+resolution, is told the coarser level's features and posteriors, and corrects its logits::
 
     image 4 mm ---> level 2 ---> logits, features
                                    |  x2
@@ -9,13 +9,19 @@ the coarser level's features and posteriors, and corrects its logits::
                                    |  x2
     image 1 mm ---> level 0 ---> + logits
 
-Levels are numbered by the power of two of their nominal voxel size in mm. References: Svanera et al. 2024, doi:10.1016/j.media.2024.103090.
+Levels are numbered by the power of two of their nominal voxel size in mm.
+
+References
+----------
+Svanera et al. 2024, doi:10.1016/j.media.2024.103090.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import torch
@@ -64,7 +70,7 @@ class Detail:
     logits: torch.Tensor
     side: torch.Tensor | None = None
 
-    def map(self, function: Any) -> Detail:
+    def map(self, function: Callable[[torch.Tensor], torch.Tensor]) -> Detail:
         """Apply a function to each of the tensors."""
         return Detail(
             function(self.features), function(self.logits), None if self.side is None else function(self.side)
@@ -95,7 +101,18 @@ def merge_sides(logits: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
 
 
 def split_sides(sideless: torch.Tensor, side: torch.Tensor) -> torch.Tensor:
-    """Log posteriors of 33 classes from log posteriors of 19 and the log odds of the side: the inverse of `merge_sides`."""
+    """Log posteriors of 33 classes from log posteriors of 19 and the log odds of the side; `merge_sides` undoes it.
+
+    Parameters
+    ----------
+    sideless : (B, 19, X, Y, Z) tensor
+    side : (B, 1, X, Y, Z) tensor
+        Log odds of left against right, the same for every paired structure.
+
+    Returns
+    -------
+    (B, 33, X, Y, Z) tensor
+    """
     out = sideless[:, torch.as_tensor(SIDELESS_OF_CLASS, device=sideless.device)]
     out[:, _LEFT] += nn.functional.logsigmoid(side)
     out[:, _RIGHT] += nn.functional.logsigmoid(-side)
@@ -119,9 +136,9 @@ class Level(nn.Module):
         classes = N_CLASSES if config.sided else len(SIDELESS)
         self.entry = StandardConv(2, channels[0])
         self.context = nn.Conv3d(coarse_channels, channels[0], 1) if coarse_channels else None
-        self.down = nn.ModuleList(StandardConv(a, b, 2, stride=2) for a, b in zip(channels, channels[1:], strict=False))
+        self.down = nn.ModuleList(StandardConv(a, b, 2, stride=2) for a, b in pairwise(channels))
         self.encode = nn.ModuleList(Residual(c) for c in channels)
-        self.up = nn.ModuleList(nn.Conv3d(b, a, 1) for a, b in zip(channels, channels[1:], strict=False))
+        self.up = nn.ModuleList(nn.Conv3d(b, a, 1) for a, b in pairwise(channels))
         self.decode = nn.ModuleList(PlainConv(c, c) for c in channels[:-1])
         self.head = nn.Conv3d(channels[0], classes, 1)
         self.trust = nn.Parameter(torch.ones(())) if coarse_channels else None
@@ -132,16 +149,17 @@ class Level(nn.Module):
     @property
     def stride(self) -> int:
         """Voxels that tiles of this level are aligned to."""
-        return int(2 ** (len(self.config.channels) - 1))
+        return 1 << (len(self.config.channels) - 1)
 
     @property
     def radius(self) -> int:
         """Receptive radius in voxels of this level, rounded up to `stride`."""
         depth = len(self.config.channels) - 1
-        reach = 1 + sum(2 * 2**d for d in range(depth + 1))  # entry, two convolutions on every scale
-        reach += sum(2**d for d in range(depth))  # decoding
-        reach += sum(2 ** (d + 1) for d in range(depth))  # doubling
-        return -(-reach // self.stride) * self.stride
+        reach = 1 + sum(2 << d for d in range(depth + 1))  # entry, two convolutions on every scale
+        reach += sum(1 << d for d in range(depth))  # decoding
+        reach += sum(2 << d for d in range(depth))  # doubling
+        stride = self.stride
+        return -(-reach // stride) * stride
 
     def forward(self, image: torch.Tensor, log_voxel: torch.Tensor, coarse: Detail | None = None) -> Detail:
         """Features and logits of one level.
@@ -169,9 +187,8 @@ class Level(nn.Module):
             side = None if side is None else double(side, shape)
         skips = []
         for encode, down in zip(self.encode, self.down, strict=False):
-            x = encode(x)
-            skips.append(x)
-            x = down(x)
+            skips.append(encode(x))
+            x = down(skips[-1])
         x = self.encode[-1](x)
         for up, decode, skip in zip(reversed(self.up), reversed(self.decode), reversed(skips), strict=True):
             x = decode(skip + double(up(x), skip.shape[2:]))
@@ -204,13 +221,25 @@ class Ladder(nn.Module):
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> Ladder:
-        """Build from a card's configuration: ``{"levels": [{"exponent": 2, "channels": [...], "sided": true}, ...]}``."""
+        """Build from a card's configuration.
+
+        Parameters
+        ----------
+        config : dict
+            ``{"levels": [{"exponent": 2, "channels": [16, 32], "sided": true}, ...]}``
+        """
         return cls(
             tuple(
                 LevelConfig(int(row["exponent"]), tuple(int(c) for c in row["channels"]), bool(row.get("sided", True)))
                 for row in config["levels"]
             )
         )
+
+    def level(self, position: int) -> Level:
+        """The level at a position, 0 the coarsest."""
+        level = self.levels[position]
+        assert isinstance(level, Level)
+        return level
 
     def level_for(self, voxel_mm: float) -> int:
         """Position of the finest level that a scan of this voxel size uses."""

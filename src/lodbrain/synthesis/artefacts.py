@@ -1,8 +1,8 @@
 """What a scanner and its processing do to a scan: bias field, blur, noise, gamma, thick slices, stripping, defacing.
 
-Every effect is a frozen dataclass that holds its drawn parameters; applying it twice gives the same scan. A parameter of zero changes
-nothing. Images are (X, Y, Z) float32 tensors on a `Grid`, whose voxels may be larger than those of the scan (`coarseness`), so
-that one plan can be rendered at every level of the ladder.
+Every effect is a frozen dataclass that holds its drawn parameters; applying it twice gives the same scan. A parameter
+of zero changes nothing. Images are (X, Y, Z) float32 tensors on a `Grid`, whose voxels may be larger than those of the
+scan (`coarseness`), so that one plan can be rendered at every level of the ladder.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import math
 from dataclasses import dataclass
 
 import torch
-import torch.nn.functional as F  # noqa: N812
+import torch.nn.functional as F
 
 from lodbrain.synthesis.fields import Grid, SmoothField
 
@@ -22,7 +22,16 @@ FWHM_PER_SIGMA = 2 * math.sqrt(2 * math.log(2))
 class Bias:
     """Multiplicative field exp(f): receive and transmit inhomogeneity.
 
-    `drop_outs` holds rows (x, y, z, width, depth) in mm: places where signal is lost, as at the temporal lobes and the cerebellum at 7 T.
+    Attributes
+    ----------
+    log_field : SmoothField
+        f, of one channel.
+    centre_gain : float
+        Added to f at the origin of scanner space, as at 7 T and above.
+    centre_width_mm : float
+        Standard deviation of that bump.
+    drop_outs : tuple of (x_mm, y_mm, z_mm, width_mm, depth)
+        Places where signal is lost, as at the temporal lobes and the cerebellum at 7 T.
     """
 
     log_field: SmoothField
@@ -52,7 +61,8 @@ def gaussian_blur(image: torch.Tensor, sigma_vox: tuple[float, float, float]) ->
         at = torch.arange(-radius, radius + 1, dtype=torch.float32, device=image.device)
         kernel = torch.exp(-(at**2) / (2 * sigma**2))
         kernel = kernel / kernel.sum()
-        # Weighted sum of shifted views: three to seven passes, several times faster than a 3D convolution of one channel.
+        # Weighted sum of shifted views: three to seven passes, several times faster than a 3D convolution of one
+        # channel.
         n = image.shape[axis]
         padded = torch.cat(
             [image.narrow(axis, 0, 1)] * radius + [image] + [image.narrow(axis, n - 1, 1)] * radius, axis
@@ -97,7 +107,7 @@ class Acquisition:
             size = list(image.shape)
             thick = list(size)
             thick[self.slice_axis] = max(2, round(size[self.slice_axis] / thickness))
-            slabs = F.adaptive_avg_pool3d(image[None, None], thick)
+            slabs = F.adaptive_avg_pool3d(image[None, None], (thick[0], thick[1], thick[2]))
             image = F.interpolate(slabs, size=size, mode="trilinear", align_corners=False)[0, 0]
         sigma = self.noise / coarseness**1.5  # averaging n voxels divides the noise by sqrt(n)
         if sigma > 0:
@@ -113,7 +123,16 @@ class Acquisition:
 class Stripping:
     """A skull-stripped scan: voxels further than `margin_mm` plus an error field from the brain are zero.
 
-    A negative margin cuts into the brain's surface where the error field says so.
+    The brain itself is kept whatever the margin.
+
+    Attributes
+    ----------
+    margin_mm : float
+        What is left around the brain.
+    error : SmoothField
+        Of one channel.
+    error_mm : float
+        Its strength.
     """
 
     margin_mm: float
@@ -127,7 +146,17 @@ class Stripping:
 
 @dataclass(frozen=True)
 class Defacing:
-    """Voxels in front of and below a plane are zero, except near the brain."""
+    """Voxels beyond a plane are zero, except near the brain.
+
+    Attributes
+    ----------
+    normal : tuple of 3 float
+        Of the plane, in scanner space, towards the face.
+    offset_mm : float
+        Of the plane along the normal, in units of its length.
+    keep_mm : float
+        Distance to the brain up to which nothing is removed.
+    """
 
     normal: tuple[float, float, float]
     offset_mm: float
@@ -143,7 +172,15 @@ class Defacing:
 
 @dataclass(frozen=True)
 class Tone:
-    """Gamma and clipping of the finished scan, both relative to white matter."""
+    """Gamma and clipping of the finished scan, both relative to white matter.
+
+    Attributes
+    ----------
+    gamma : float
+        Exponent; 1 for none.
+    clip : float
+        Largest value in units of white matter; 0 for none.
+    """
 
     gamma: float = 1.0
     clip: float = 0.0

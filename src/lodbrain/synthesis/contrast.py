@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -15,17 +16,20 @@ SPLIT_LABELS = (507, 511, 515, 516)
 
 WHITE, GREY, FLUID = "white", "grey", "fluid"
 
-# Mean and standard deviation on a scale of 0 to 255 where white matter is 160 (SynthSeg's prior_means_t1), and how far a structure lies from
-# grey (0) to white (1) matter, for contrasts that only keep the order.
+# Mean and standard deviation on a scale of 0 to 255 where white matter is 160 (SynthSeg's prior_means_t1).
 _T1W: dict[str, tuple[float, float]] = {
     "Cerebral-White-Matter": (160, 16), "Cerebral-Cortex": (96, 19), "Hippocampus": (96, 19), "Amygdala": (96, 19),
     "Caudate": (96, 19), "Accumbens-area": (96, 19), "Putamen": (124, 14), "Pallidum": (152, 9), "Thalamus": (130, 20),
-    "VentralDC": (143, 21), "Brain-Stem": (130, 18), "Cerebellum-Cortex": (88, 17), "Cerebellum-White-Matter": (136, 15),
-    "CSF": (44, 26), "Lateral-Ventricle": (44, 26), "Inf-Lat-Vent": (44, 26), "3rd-Ventricle": (44, 26), "4th-Ventricle": (44, 26),
-    "Background": (0, 0),
+    "VentralDC": (143, 21), "Brain-Stem": (130, 18),
+    "Cerebellum-Cortex": (88, 17), "Cerebellum-White-Matter": (136, 15),
+    "CSF": (44, 26), "Lateral-Ventricle": (44, 26), "Inf-Lat-Vent": (44, 26), "3rd-Ventricle": (44, 26),
+    "4th-Ventricle": (44, 26), "Background": (0, 0),
 }  # fmt: skip
-_T1W_OTHER = {25: (116, 19), 57: (116, 19), 77: (116, 19), 80: (116, 19), 136: (60, 24), 137: (60, 24), 163: (60, 24), 164: (60, 24),
-              30: (60, 24), 62: (60, 24), 72: (44, 26), 85: (130, 20)}  # fmt: skip
+# Lesions, choroid plexus, vessels, fifth ventricle, chiasm: by raw label.
+_T1W_OTHER = {
+    25: (116, 19), 57: (116, 19), 77: (116, 19), 80: (116, 19), 136: (60, 24), 137: (60, 24), 163: (60, 24),
+    164: (60, 24), 30: (60, 24), 62: (60, 24), 72: (44, 26), 85: (130, 20),
+}  # fmt: skip
 
 
 def _prior_table() -> torch.Tensor:
@@ -37,7 +41,8 @@ def _prior_table() -> torch.Tensor:
     return torch.tensor(rows, dtype=torch.float32)
 
 
-#: (N_CODES, 2) float32: mean and standard deviation of each code in a T1w scan; 0 for background and outside of the brain.
+#: (N_CODES, 2) float32: mean and standard deviation of each code in a T1w scan; 0 for background and outside of the
+#: brain.
 T1W_PRIOR = _prior_table()
 
 _WM, _GM, _CSF = (CODE_OF_RAW[raw] for raw in (2, 3, 24))
@@ -49,8 +54,17 @@ _SPLIT_CODES = torch.tensor([CODE_OF_RAW[raw] for raw in SPLIT_LABELS])
 class Contrasts:
     """How often each kind of contrast is drawn, and how far it may stray.
 
-    `spread` multiplies the T1w prior's standard deviations; `within` is the largest standard deviation inside a class, on the scale where
-    white matter is 160; the rest, up to 1, is fully random.
+    Attributes
+    ----------
+    t1w_share, ordered_share : float
+        Shares of scans around the T1w prior, and of scans of any contrast with CSF < grey < white matter; the rest, up
+        to 1, is fully random.
+    spread : float
+        Multiplies the T1w prior's standard deviations.
+    within : float
+        Largest standard deviation inside a class, on the scale where white matter is 160.
+    same_sides_share : float
+        Share of scans where left and right look the same.
     """
 
     t1w_share: float = 0.6
@@ -69,6 +83,7 @@ class Contrast:
     means, sds : (N_CODES, N_SUBCLASSES) float32 tensors
         Mean and standard deviation inside each class on a scale of 0 to 255.
     kind : {"t1w", "ordered", "random"}
+        How they were drawn.
     """
 
     means: torch.Tensor
@@ -82,7 +97,14 @@ class Contrast:
 
 
 def draw_contrast(contrasts: Contrasts, generator: torch.Generator) -> Contrast:
-    """Draw the class intensities of one scan."""
+    """Draw the class intensities of one scan.
+
+    Parameters
+    ----------
+    contrasts : Contrasts
+    generator : torch.Generator
+        On the CPU.
+    """
 
     def normal(*shape: int) -> torch.Tensor:
         return torch.randn(shape, generator=generator)
@@ -91,13 +113,11 @@ def draw_contrast(contrasts: Contrasts, generator: torch.Generator) -> Contrast:
         return low + (high - low) * torch.rand(shape, generator=generator)
 
     pick = float(uniform(0, 1))
-    kind = (
-        "t1w"
-        if pick < contrasts.t1w_share
-        else "ordered"
-        if pick < contrasts.t1w_share + contrasts.ordered_share
-        else "random"
-    )
+    kind = "random"
+    if pick < contrasts.t1w_share:
+        kind = "t1w"
+    elif pick < contrasts.t1w_share + contrasts.ordered_share:
+        kind = "ordered"
     prior_mean, prior_sd = T1W_PRIOR[:, 0], T1W_PRIOR[:, 1]
     # Structures of one tissue stray together more than alone: a protocol moves the whole grey matter.
     tissue = (prior_mean - prior_mean[_GM]) / (prior_mean[_WM] - prior_mean[_GM])  # CSF about -0.8, grey 0, white 1
@@ -107,7 +127,7 @@ def draw_contrast(contrasts: Contrasts, generator: torch.Generator) -> Contrast:
         if kind == "t1w":
             csf, gm, wm = _ordered_t1w(contrasts.spread, normal)
         else:
-            csf, gm, wm = (float(v) for v in _ordered_random(uniform))
+            csf, gm, wm = _ordered_random(uniform)
         along = torch.where(tissue >= 0, gm + tissue * (wm - gm), gm + tissue / tissue[_CSF].abs() * (gm - csf))
         means = along + 0.35 * contrasts.spread * prior_sd * normal(N_CODES) * min(1.0, abs(wm - gm) / 64)
     means = torch.where(
@@ -125,7 +145,7 @@ def draw_contrast(contrasts: Contrasts, generator: torch.Generator) -> Contrast:
     return Contrast(table, sds, kind)
 
 
-def _ordered_t1w(spread: float, normal) -> tuple[float, float, float]:  # type: ignore[no-untyped-def]
+def _ordered_t1w(spread: float, normal: Callable[[int], torch.Tensor]) -> tuple[float, float, float]:
     """CSF, grey and white matter around the T1w prior, at least 8 apart; the prior itself where ten draws fail."""
     anchors = T1W_PRIOR[[_CSF, _GM, _WM]]
     for _ in range(10):
@@ -136,7 +156,7 @@ def _ordered_t1w(spread: float, normal) -> tuple[float, float, float]:  # type: 
     return csf, gm, wm
 
 
-def _ordered_random(uniform) -> torch.Tensor:  # type: ignore[no-untyped-def]
+def _ordered_random(uniform: Callable[[float, float, int], torch.Tensor]) -> tuple[float, float, float]:
     """CSF < grey < white matter with gaps of at least 12 and 18."""
-    values = uniform(0, 210, 3).sort().values
-    return values + torch.tensor([0.0, 12.0, 30.0])
+    csf, gm, wm = (uniform(0, 210, 3).sort().values + torch.tensor([0.0, 12.0, 30.0])).tolist()
+    return csf, gm, wm

@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 
 import torch
-import torch.nn.functional as F  # noqa: N812
+import torch.nn.functional as F
 
 from lodbrain.synthesis.fields import Grid, SmoothField, random_control
 
@@ -19,8 +19,22 @@ LATTICE_MM = 14.0
 class Shapes:
     """Ranges that shapes are drawn from.
 
-    Rotation and its rare larger range in degrees; the deformation is the largest standard deviation of the velocity field in mm; ventricles
-    are scaled by a factor between the two ends, log-uniformly.
+    Attributes
+    ----------
+    rotation_deg, large_rotation_deg : float
+        Largest rotation about each axis, and in rare cases.
+    large_rotation_share : float
+        How rare.
+    scale : tuple of 2 float
+        Smallest and largest size of the head.
+    shear : float
+        Largest entry of the shear matrix.
+    deformation_mm : float
+        Largest standard deviation of the velocity field.
+    ventricles : tuple of 2 float
+        Factor that the lateral ventricles are swollen by, drawn log-uniformly between the two.
+    flip_share : float
+        Share of heads with left and right exchanged.
     """
 
     rotation_deg: float = 20.0
@@ -67,7 +81,7 @@ class Deformation:
 
 
 def rotation_matrix(angles_rad: torch.Tensor) -> torch.Tensor:
-    """(3, 3): rotation about x, then y, then z."""
+    """(3, 3) float32: rotation about x, then y, then z, by (3,) angles."""
     (cx, cy, cz), (sx, sy, sz) = angles_rad.cos().tolist(), angles_rad.sin().tolist()
     rx = torch.tensor([[1, 0, 0], [0, cx, -sx], [0, sx, cx]])
     ry = torch.tensor([[cy, 0, sy], [0, 1, 0], [-sy, 0, cy]])
@@ -104,7 +118,8 @@ def integrate(velocity: torch.Tensor, lattice_mm: float, *, steps: int = 5) -> t
     for _ in range(steps):
         where = ((base + u) / half - 1).permute(1, 2, 3, 0).flip(-1)[None]
         u = u + F.grid_sample(u[None], where, mode="bilinear", padding_mode="border", align_corners=True)[0]
-    return u * lattice_mm
+    displacement: torch.Tensor = u * lattice_mm
+    return displacement
 
 
 def _uniform(low: float, high: float, generator: torch.Generator) -> float:

@@ -1,7 +1,7 @@
 """Smooth random fields in scanner space, cheap to evaluate on any grid.
 
-A field is a cubic B-spline with control points on a regular lattice. On a grid its three axes separate, so that evaluation is
-three small matrix products: 160^3 points of one channel take some tens of milliseconds on one core.
+A field is a cubic B-spline with control points on a regular lattice. On a grid its three axes separate, so that
+evaluation is three small matrix products: 160^3 points of one channel take some tens of milliseconds on one core.
 """
 
 from __future__ import annotations
@@ -55,7 +55,10 @@ class Grid:
 
 
 def _spline_weights(at_mm: torch.Tensor, lattice_mm: float, n: int) -> torch.Tensor:
-    """(P, n): weight of each control point at each position; the lattice is centred on 0, positions beyond it are clamped."""
+    """(P, n): weight of each control point at each position.
+
+    The lattice is centred on 0; positions beyond it are clamped.
+    """
     t = (at_mm / lattice_mm + (n - 1) / 2).clamp(0, n - 1)
     d = (t[:, None] - torch.arange(n, device=at_mm.device)).abs()
     inner, outer = 2 / 3 - d**2 + d**3 / 2, (2 - d).clamp(min=0) ** 3 / 6
@@ -76,6 +79,10 @@ class SmoothField:
 
     control: torch.Tensor
     lattice_mm: float
+
+    def to(self, device: torch.device | str) -> SmoothField:
+        """The same field, to be evaluated on another device."""
+        return SmoothField(self.control.to(device), self.lattice_mm)
 
     def on(self, grid: Grid, rows: slice = slice(None)) -> torch.Tensor:
         """Values on a grid.
@@ -104,9 +111,23 @@ class SmoothField:
 def random_control(
     channels: int, lattice_mm: float, extent_mm: float, generator: torch.Generator, *, smooth: float = 0.0
 ) -> torch.Tensor:
-    """(C, n, n, n) standard normal control points that cover +-`extent_mm`/2, optionally smoothed towards their neighbours.
+    """Standard normal control points that cover +-`extent_mm`/2, optionally smoothed towards their neighbours.
 
-    With `smooth` s in (0, 1) neighbours are mixed along each axis (1-s, s/2, s/2), and the variance is restored.
+    Parameters
+    ----------
+    channels : int
+    lattice_mm : float
+        Distance of the control points.
+    extent_mm : float
+        Edge of the cube of scanner space that is covered.
+    generator : torch.Generator
+        On the CPU.
+    smooth : float
+        s in (0, 1): neighbours are mixed along each axis (1-s, s/2, s/2), and the variance is restored; 0 for none.
+
+    Returns
+    -------
+    (C, n, n, n) float32 tensor
     """
     n = int(extent_mm / lattice_mm) + 4
     control = torch.randn((channels, n, n, n), generator=generator)

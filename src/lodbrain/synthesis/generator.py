@@ -1,12 +1,13 @@
 """Draw a scan once, render it at any level of detail.
 
-`draw_plan` fixes everything about one synthetic scan: shape, contrast, field of view, artefacts. `render` computes image and
-target of that scan on any grid: the whole head at 4 mm, a crop of it at 1 mm. All levels of the ladder see the same head.
+`draw_plan` fixes everything about one synthetic scan: shape, contrast, field of view, artefacts. `render` computes
+image and target of that scan on any grid: the whole head at 4 mm, a crop of it at 1 mm. All levels of the ladder see
+the same head.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import torch
 
@@ -25,8 +26,8 @@ _CHUNK_POINTS = 2_000_000
 class Settings:
     """What the generator draws from; shares are probabilities.
 
-    Noise is relative to white matter; `bias` is the largest standard deviation of the log field; `uhf_share` is the share of scans with the
-    strong fields of 7 T and above.
+    Noise is relative to white matter; `bias` is the largest standard deviation of the log field; `uhf_share` is the
+    share of scans with the strong fields of 7 T and above.
     """
 
     shapes: Shapes = field(default_factory=Shapes)
@@ -49,7 +50,10 @@ class Settings:
 
 @dataclass(frozen=True, eq=False)
 class Plan:
-    """Everything that was drawn about one scan. `scan` is the grid of the scan itself; `seed` starts the noise of each rendering."""
+    """Everything that was drawn about one scan.
+
+    `scan` is the grid of the scan itself; `seed` starts the noise of each rendering.
+    """
 
     deformation: Deformation
     contrast: Contrast
@@ -64,6 +68,18 @@ class Plan:
     defacing: Defacing | None
     tone: Tone
     seed: int
+
+    def to(self, device: torch.device | str) -> Plan:
+        """The same scan, to be rendered on another device."""
+        stripping = self.stripping
+        return replace(
+            self,
+            deformation=replace(self.deformation, displacement=self.deformation.displacement.to(device)),
+            subclasses=self.subclasses.to(device),
+            texture=self.texture.to(device),
+            bias=replace(self.bias, log_field=self.bias.log_field.to(device)),
+            stripping=None if stripping is None else replace(stripping, error=stripping.error.to(device)),
+        )
 
 
 def _uniform(low: float, high: float, generator: torch.Generator) -> float:
@@ -165,9 +181,8 @@ def _draw_field_of_view(
     if tight:
         margins = torch.rand((2, 3), generator=generator) * 14 - 2
     else:
-        margins = torch.rand((2, 3), generator=generator) * torch.tensor([45.0, 45.0, 45.0]) + torch.tensor(
-            [2.0, 4.0, 2.0]
-        )
+        least = torch.tensor([2.0, 4.0, 2.0])
+        margins = torch.rand((2, 3), generator=generator) * 45.0 + least
         margins[0, 2] += 50 * torch.rand((), generator=generator)  # the neck
         shift = (torch.rand(3, generator=generator) * 2 - 1) * settings.shift_mm * torch.rand((), generator=generator)
         margins = torch.stack([margins[0] + shift, margins[1] - shift]).clamp(min=0)
@@ -176,7 +191,8 @@ def _draw_field_of_view(
     stretch = 1 + (torch.rand(3, generator=generator) * 2 - 1) * settings.anisotropy * float(_chance(0.3, generator))
     spacing = (base * stretch / stretch.prod() ** (1 / 3)).tolist()
     shape = [max(16, round(float(n) / v)) for n, v in zip(stop - start, spacing, strict=True)]
-    return Grid((shape[0], shape[1], shape[2]), (spacing[0], spacing[1], spacing[2]), tuple(start.tolist()))  # type: ignore[arg-type]
+    x, y, z = start.tolist()
+    return Grid((shape[0], shape[1], shape[2]), (spacing[0], spacing[1], spacing[2]), (x, y, z))
 
 
 def render(
@@ -200,17 +216,17 @@ def render(
     -------
     image : (X, Y, Z) float32 tensor
     target : (33, X, Y, Z) float32 tensor
-        Share of each class in each voxel; sums to 1.
+        Share of each class in each voxel; sums to 1. Both on the device of the label map.
     """
     device = labels.codes.device
+    plan = plan.to(device)
     means, sds, target, distance_mm = _sample(plan, labels, grid, supersample)
     # Salt of the noise: the same crop gives the same scan, another crop or level has its own noise.
     salt = hash((plan.seed, grid.shape, coarseness, tuple(round(c * 1000) for c in grid.corner_mm))) % 2**62
     noise = torch.Generator().manual_seed(salt)
     grain = torch.randn(means.shape, generator=noise).to(device)
-    image = (
-        means + sds * grain / coarseness**0.75
-    )  # anatomy's grain is correlated: it averages out more slowly than noise
+    # Anatomy's grain is correlated: it averages out more slowly than noise.
+    image = means + sds * grain / coarseness**0.75
     if plan.texture_strength:
         image = image * (1 + plan.texture_strength * plan.texture.on(grid)[0])
     kept = None
@@ -240,7 +256,10 @@ def render(
 def _sample(
     plan: Plan, labels: LabelMap, grid: Grid, supersample: int
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Box averages over each voxel of class mean, class spread and one-hot labels, and the distance to the brain at its centre."""
+    """Averages over each voxel of class mean, class spread and one-hot labels; distance of its centre to the brain.
+
+    Shapes are (X, Y, Z), but (33, X, Y, Z) for the labels; the distance is in mm.
+    """
     device, r = labels.codes.device, supersample
     nx, ny, nz = grid.shape
     class_of_code = CLASS_OF_CODE[MIRROR_OF_CODE] if plan.deformation.flipped else CLASS_OF_CODE

@@ -1,7 +1,7 @@
 """Label maps to draw synthetic scans from: what each label becomes as a target, and what it looks like.
 
-A label map holds *raw* labels: the 32 structures and, beyond them, lesions, choroid plexus, vessels and the tissues outside
-of the brain, as in SynthSeg's training maps. The generator works on *codes*, positions in `RAW_LABELS`.
+A label map holds *raw* labels: the 32 structures and, beyond them, lesions, choroid plexus, vessels and the tissues
+outside of the brain, as in SynthSeg's training maps. The generator works on *codes*, positions in `RAW_LABELS`.
 """
 
 from __future__ import annotations
@@ -107,7 +107,7 @@ def encode(raw: NDArray[np.integer], name: str = "label map") -> NDArray[np.uint
     Raises
     ------
     InputError
-        If a label is not in the table, or the map is empty.
+        If a label is not in the table, or there is no brain.
     """
     present = np.unique(raw)
     unknown = sorted(set(present.tolist()) - set(RAW_LABELS))
@@ -115,13 +115,14 @@ def encode(raw: NDArray[np.integer], name: str = "label map") -> NDArray[np.uint
         raise InputError(
             "labels", name, f"labels that are not in the table: {unknown[:8]}", "map them to FreeSurfer's first"
         )
-    if not any(value in CLASS_OF_INDEX for value in present.tolist() if value):
+    if not any(value in CLASS_OF_INDEX and value not in (0, 24) for value in present.tolist()):
         raise InputError(
             "empty-map", name, "no brain structure in the label map", "check that it is a label map of a head"
         )
     table = np.zeros(max(RAW_LABELS) + 1, np.uint8)
     table[list(RAW_LABELS)] = np.arange(N_CODES, dtype=np.uint8)
-    return table[raw]
+    codes: NDArray[np.uint8] = table[raw]
+    return codes
 
 
 def prepare(image: Image, name: str = "label map") -> LabelMap:

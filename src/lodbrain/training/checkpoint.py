@@ -41,12 +41,19 @@ def save_checkpoint(path: Path, groups: Groups, state: dict[str, Any]) -> None:
 
 
 def load_checkpoint(path: Path) -> tuple[Groups, dict[str, Any]] | None:
-    """Read the newest whole checkpoint: `path`, else its predecessor, else None."""
+    """The newest whole checkpoint: `path`, else its predecessor, else None.
+
+    Returns
+    -------
+    groups : dict of dict of tensors
+    state : dict
+        As they were saved.
+    """
     for candidate in (path, path.with_name(path.name + ".previous")):
         try:
             with safe_open(candidate, framework="pt") as file:
                 groups: Groups = {}
-                for key in file.keys():  # noqa: SIM118
+                for key in file.keys():  # noqa: SIM118 (a file of tensors is no dict)
                     group, name = key.split("/", 1)
                     groups.setdefault(group, {})[name] = file.get_tensor(key)
                 return groups, json.loads((file.metadata() or {})["state"])

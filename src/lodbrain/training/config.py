@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from lodbrain.errors import UsageError
+from lodbrain.synthesis.generator import Settings
 
 
 class _Strict(BaseModel):
@@ -18,7 +18,8 @@ class _Strict(BaseModel):
 class LevelSettings(_Strict):
     """One level of the ladder and its training.
 
-    `crop` is the largest shape in voxels of the level (whole head if absent); `halo` the margin of the level above around a crop.
+    `crop` is the largest shape in voxels of the level (whole head if absent); `halo` the margin of the level above
+    around a crop.
     """
 
     exponent: int
@@ -49,7 +50,7 @@ class TrainingConfig(_Strict):
     train: tuple[str, ...]
     validate_on: tuple[str, ...] = Field(alias="validate")
     levels: tuple[LevelSettings, ...]
-    generator: dict[str, Any] = Field(default_factory=dict)
+    generator: Settings = Settings()
     corruption: Corruption = Corruption()
     seed: int = 0
     batch: int = Field(1, gt=0)
@@ -68,6 +69,11 @@ class TrainingConfig(_Strict):
 def read_config(path: str | Path) -> TrainingConfig:
     """Read a training configuration.
 
+    Parameters
+    ----------
+    path : path
+        A YAML file, such as ``configs/default.yaml``.
+
     Raises
     ------
     UsageError
@@ -85,7 +91,7 @@ def read_config(path: str | Path) -> TrainingConfig:
     if not isinstance(raw, dict):
         raise UsageError("config", path, "is not a mapping of settings", "see configs/default.yaml")
     try:
-        return TrainingConfig(**raw)
+        return TrainingConfig.model_validate(raw)
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"])

@@ -1,4 +1,7 @@
-"""Train one level after the other, coarse to fine, each frozen before the next; killed at any moment, it goes on where it was."""
+"""Train one level after the other, coarse to fine, each frozen before the next.
+
+Killed at any moment, it goes on where it was.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +15,6 @@ from torch import nn
 
 from lodbrain.labels import TISSUE_OF_CLASS
 from lodbrain.models.lod import Ladder, LevelConfig, split_sides
-from lodbrain.synthesis.generator import Settings
 from lodbrain.synthesis.labelmaps import LabelMap
 from lodbrain.training.checkpoint import Groups, load_checkpoint, save_checkpoint
 from lodbrain.training.config import TrainingConfig
@@ -25,8 +27,9 @@ _STATES = ("exp_avg", "exp_avg_sq")
 
 def build_ladder(config: TrainingConfig) -> Ladder:
     """The untrained ladder of a configuration, its weights drawn from the seed."""
-    torch.manual_seed(config.seed)
-    return Ladder(tuple(LevelConfig(level.exponent, level.channels, level.sided) for level in config.levels))
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(config.seed)
+        return Ladder(tuple(LevelConfig(level.exponent, level.channels, level.sided) for level in config.levels))
 
 
 def learning_rate(step: int, steps: int, peak: float, warm_up: int) -> float:
@@ -52,7 +55,22 @@ def load_trained_levels(ladder: Ladder, config: TrainingConfig, upto: int) -> No
 
 
 def validate(source: PairSource, level: nn.Module, n: int, *, bfloat16: bool) -> dict[str, float]:
-    """Hard Dice on fixed synthetic scans of the validation maps: per structure and tissue, averaged over scans where it is present."""
+    """Hard Dice on fixed synthetic scans of the validation maps.
+
+    Parameters
+    ----------
+    source : PairSource
+        Without corruption.
+    level : torch.nn.Module
+    n : int
+        Number of scans.
+    bfloat16 : bool
+
+    Returns
+    -------
+    dict of str to float
+        Means over structures and tissues, and each tissue; every class is averaged over the scans where it is present.
+    """
     level.eval()
     structures: list[torch.Tensor] = []
     tissues: list[torch.Tensor] = []
@@ -113,6 +131,7 @@ def train_level(
         Called with the mean loss every 50 steps, and with validation scores.
     """
     settings, level = config.levels[position], ladder.levels[position]
+    device = next(level.parameters()).device
     path = checkpoint_path(config, position)
     optimizer = torch.optim.AdamW(level.parameters(), lr=settings.learning_rate, weight_decay=config.weight_decay)
     ema = {name: value.detach().clone() for name, value in level.state_dict().items()}
@@ -121,7 +140,7 @@ def train_level(
     if found is not None:
         groups, state = found
         level.load_state_dict(groups["model"])
-        ema, first = groups["ema"], int(state["step"])
+        ema, first = {name: value.to(device) for name, value in groups["ema"].items()}, int(state["step"])
         _restore_optimizer(optimizer, level, groups, first)
     seeds = _seeds(config, position, first)
     pairs = prefetch(sources[0], seeds)
@@ -206,6 +225,7 @@ def make_source(
     training: bool,
 ) -> PairSource:
     """The pairs of one level, corrupted for training."""
-    settings = Settings(**config.generator)
     corruption = config.corruption if training else None
-    return PairSource(ladder, position, config.levels, maps, fine_maps, settings, corruption, bfloat16=config.bfloat16)
+    return PairSource(
+        ladder, position, config.levels, maps, fine_maps, config.generator, corruption, bfloat16=config.bfloat16
+    )

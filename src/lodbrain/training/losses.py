@@ -32,7 +32,7 @@ def merge(shares: torch.Tensor, into: torch.Tensor, n: int) -> torch.Tensor:
 
 
 def merge_target_sides(target: torch.Tensor) -> torch.Tensor:
-    """(B, 33, ...) -> (B, 19, ...)."""
+    """Shares of 19 classes without sides (B, 19, ...) from those of 33 (B, 33, ...)."""
     return merge(target, _SIDELESS, len(SIDELESS))
 
 

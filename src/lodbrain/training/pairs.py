@@ -8,13 +8,13 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import torch
-import torch.nn.functional as F  # noqa: N812
 
 from lodbrain.images.intensity import brain_scaling, foreground_scaling
+from lodbrain.inference.pyramid import pad_to
 from lodbrain.labels import TISSUE_OF_CLASS
 from lodbrain.models.lod import Detail, Ladder
 from lodbrain.synthesis.fields import Grid
-from lodbrain.synthesis.generator import Plan, Settings, draw_plan, render
+from lodbrain.synthesis.generator import Settings, draw_plan, render
 from lodbrain.synthesis.labelmaps import LabelMap
 from lodbrain.training.config import Corruption, LevelSettings
 
@@ -41,14 +41,15 @@ class Pair:
     coarse: Detail | None
 
 
-def pad_to(x: torch.Tensor, multiple: int) -> torch.Tensor:
-    """Zeros behind the last voxel of each axis, up to a multiple."""
-    pad = [amount for n in reversed(x.shape[-3:]) for amount in (0, -n % multiple)]
-    return F.pad(x, pad) if any(pad) else x
+def _pad_target(target: torch.Tensor, multiple: int) -> torch.Tensor:
+    """(1, 33, X, Y, Z): the (33, X, Y, Z) target, with background up to a multiple."""
+    padded = pad_to(target[None], multiple)
+    padded[:, 0] = 1 - padded[:, 1:].sum(1)
+    return padded
 
 
 def brain_of(logits: torch.Tensor) -> torch.Tensor:
-    """(X, Y, Z) bool: where a level of 33 classes sees more brain than not; logits are (1, 33, X, Y, Z)."""
+    """Where a level of 33 classes sees more brain than not: (X, Y, Z) bool, from logits (1, 33, X, Y, Z)."""
     return logits.float().softmax(1)[0, _BRAIN.to(logits.device)].sum(0) > 0.5
 
 
@@ -66,7 +67,7 @@ class PairSource:
         In eval mode; its levels above `position` are run, none is changed.
     position : int
         Position of the level to train, 0 the coarsest.
-    settings : list of LevelSettings
+    settings : tuple of LevelSettings
         Of all levels.
     maps, fine_maps : list of LabelMap
         For whole heads, and for the level itself (the same list, or finer versions in the same order).
@@ -96,7 +97,7 @@ class PairSource:
 
     @torch.no_grad()
     def draw(self, seed: int) -> Pair:
-        """The pair of a seed."""
+        """The pair of a seed: the same whatever was drawn before, and in whichever thread."""
         random = torch.Generator().manual_seed(seed)
         which = int(torch.randint(len(self.maps), (), generator=random))
         labels = self.maps[which]
@@ -104,10 +105,9 @@ class PairSource:
         factor = 2 ** (len(self.settings) - 1)
         whole = plan.scan.coarser(factor)
         image, target = render(plan, labels, whole, coarseness=factor)
-        stride = self.ladder.levels[0].stride  # type: ignore[union-attr]
-        x = pad_to(foreground_scaling(image).apply(image)[None, None], int(stride))  # type: ignore[arg-type]
-        padded = pad_to(target[None], int(stride))  # type: ignore[arg-type]
-        padded[:, 0] = 1 - padded[:, 1:].sum(1)
+        stride = self.ladder.level(0).stride
+        x = pad_to(foreground_scaling(image).apply(image)[None, None], stride)
+        padded = _pad_target(target, stride)
         log_voxel = log_voxel_of(whole, self.settings[0].exponent).to(x.device)
         if self.position == 0:
             return Pair(x, padded, log_voxel, None)
@@ -121,17 +121,15 @@ class PairSource:
             last = position == self.position
             source = self.fine_maps[which] if last else labels
             grid = plan.scan.coarser(factor)
-            begin, shape = self._box(position, grid, focus, random)
+            begin, shape = self._box(position, grid, focus)
             crop = grid.crop(begin, shape)
             image, target = render(plan, source, crop, coarseness=factor)
-            level = self.ladder.levels[position]
-            x = pad_to(scaling.apply(image)[None, None], int(level.stride))  # type: ignore[arg-type]
+            stride = self.ladder.level(position).stride
+            x = pad_to(scaling.apply(image)[None, None], stride)
             coarse = self._crop(detail, start, begin, x.shape[2:])
             log_voxel = log_voxel_of(crop, self.settings[position].exponent).to(x.device)
             if last:
-                padded = pad_to(target[None], int(level.stride))  # type: ignore[arg-type]
-                padded[:, 0] = 1 - padded[:, 1:].sum(1)
-                return Pair(x, padded, log_voxel, self._corrupt(coarse, random))
+                return Pair(x, _pad_target(target, stride), log_voxel, self._corrupt(coarse, random))
             detail, start = self._run(position, x, log_voxel, coarse), begin
         raise AssertionError("the loop returns at its last position")
 
@@ -148,21 +146,17 @@ class PairSource:
         place = places[int(torch.randint(len(places), (), generator=random))].tolist()
         return [(i + 0.5) * v for i, v in zip(place, whole.spacing_mm, strict=True)]
 
-    def _box(
-        self, position: int, grid: Grid, focus: list[float], random: torch.Generator
-    ) -> tuple[tuple[int, int, int], tuple[int, int, int]]:
+    def _box(self, position: int, grid: Grid, focus: list[float]) -> tuple[tuple[int, int, int], tuple[int, int, int]]:
         """Start and shape of the crop of a level, in voxels of its grid; starts are even, so that coarse voxels fit."""
-        target, own = self.settings[self.position], self.settings[position]
-        crop = target.crop or (10**6,) * 3
-        if position < self.position:
-            scale = 2 ** (self.position - position)
-            crop = tuple(-(-n // scale) + 2 * target.halo for n in crop)  # type: ignore[assignment]
-            if own.crop is None:
-                crop = (10**6,) * 3
+        target, above = self.settings[self.position], position < self.position
+        crop = list(grid.shape)
+        if target.crop is not None and not (above and self.settings[position].crop is None):
+            scale, halo = 2 ** (self.position - position), target.halo if above else 0
+            crop = [-(-n // scale) + 2 * halo for n in target.crop]
         starts, sizes = [], []
-        multiple = 2 * int(self.ladder.levels[position].stride)  # type: ignore[arg-type]
-        for n, size, at, v in zip(grid.shape, crop, focus, grid.spacing_mm, strict=True):
-            size = min(n, -(-size // multiple) * multiple)
+        multiple = 2 * self.ladder.level(position).stride
+        for n, most, at, v in zip(grid.shape, crop, focus, grid.spacing_mm, strict=True):
+            size = min(n, -(-most // multiple) * multiple)
             start = min(max(0, round(at / v) - size // 2), n - size)
             starts.append(start - start % 2)
             sizes.append(size)
@@ -195,7 +189,22 @@ class PairSource:
 
 
 def prefetch(source: PairSource, seeds: Iterator[int], *, ahead: int = 2, threads: int = 1) -> Iterator[Pair]:
-    """Draw pairs in a background thread, in order."""
+    """Draw pairs in a background thread, in the order of their seeds.
+
+    Parameters
+    ----------
+    source : PairSource
+    seeds : iterator of int
+        Without end.
+    ahead : int
+        Pairs that are drawn before they are asked for.
+    threads : int
+        Of torch, in the background.
+
+    Yields
+    ------
+    Pair
+    """
     with ThreadPoolExecutor(1, initializer=torch.set_num_threads, initargs=(threads,)) as pool:
         waiting = [pool.submit(source.draw, next(seeds)) for _ in range(ahead)]
         while True:

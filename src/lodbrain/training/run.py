@@ -15,6 +15,7 @@ from torch.utils.tensorboard import SummaryWriter
 from lodbrain.datasets.labelmaps import find_labelmaps
 from lodbrain.errors import InputError
 from lodbrain.images.atomic import atomic
+from lodbrain.inference.settings import choose_device
 from lodbrain.models import zoo
 from lodbrain.models.card import Card
 from lodbrain.models.lod import Ladder
@@ -51,24 +52,25 @@ def train(
     """
     if config.threads is not None:
         torch.set_num_threads(config.threads)
-    maps = load_maps(config, report)
-    ladder = build_ladder(config)
+    device = choose_device(config.device)
+    maps = {name: map.to(device) for name, map in load_maps(config, report).items()}
+    ladder = build_ladder(config).to(device)
     config.out.mkdir(parents=True, exist_ok=True)
     count = len(config.levels) if stop_after is None else min(stop_after, len(config.levels))
     with SummaryWriter(str(config.out / "tensorboard")) as writer:
         for position in range(count):
             settings = config.levels[position]
-            fine = fine_maps(config, maps, settings.labelmap_mm, report)
+            fine = {name: map.to(device) for name, map in fine_maps(config, maps, settings.labelmap_mm, report).items()}
             load_trained_levels(ladder, config, position)
-            for level in list(ladder.levels)[:position]:
-                level.eval().requires_grad_(False)
+            for above in range(position):
+                ladder.level(above).eval().requires_grad_(False)
             sources = [
                 make_source(
                     ladder, position, config, [maps[n] for n in names], [fine[n] for n in names], training=training
                 )
                 for names, training in ((config.train, True), (config.validate_on, False))
             ]
-            ladder.levels[position].to(memory_format=torch.channels_last_3d)
+            ladder.level(position).to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
 
             def log(step: int, values: dict[str, float], exponent: int = settings.exponent) -> None:
                 for name, value in values.items():
@@ -81,7 +83,13 @@ def train(
 
 
 def load_maps(config: TrainingConfig, report: Callable[[str], None]) -> dict[str, LabelMap]:
-    """The label maps that a configuration names, prepared, by name."""
+    """The label maps that a configuration names, prepared, by name.
+
+    Raises
+    ------
+    InputError
+        If one is missing, or is no label map.
+    """
     paths = {path.name.split(".nii")[0]: path for path in find_labelmaps(config.labelmaps)}
     wanted = (*config.train, *config.validate_on)
     missing = [name for name in wanted if name not in paths]
@@ -96,7 +104,10 @@ def load_maps(config: TrainingConfig, report: Callable[[str], None]) -> dict[str
 def fine_maps(
     config: TrainingConfig, maps: dict[str, LabelMap], voxel_mm: float | None, report: Callable[[str], None]
 ) -> dict[str, LabelMap]:
-    """Smooth versions of the maps at a finer voxel size, kept beside the run since they take half a minute each."""
+    """Smooth versions of the maps at a finer voxel size, kept beside the run since they take half a minute each.
+
+    With a voxel size of None the maps themselves.
+    """
     if voxel_mm is None:
         return maps
     folder = config.out / f"labelmaps_{voxel_mm:g}mm"
@@ -107,7 +118,7 @@ def fine_maps(
         path = folder / f"{name}.safetensors"
         if not path.exists():
             report(f"upsampling {name} to {voxel_mm:g} mm")
-            fine = upsample(labels, factor)
+            fine = upsample(labels.to("cpu"), factor)
             with atomic(path) as temporary:
                 save_file({"codes": fine.codes, "distance": fine.distance}, temporary)
         with safe_open(path, framework="pt") as file:
@@ -121,7 +132,10 @@ def fine_maps(
 
 
 def export(ladder: Ladder, config: TrainingConfig, path: Path) -> Path:
-    """Write the model file of a trained ladder, half precision: weights of 32 bits carry no more Dice than of 16."""
+    """Write the model file of a trained ladder, and return its path.
+
+    Half precision: weights of 32 bits carry no more Dice than of 16.
+    """
     state = {name: value.half() if value.is_floating_point() else value for name, value in ladder.state_dict().items()}
     levels = [
         {"exponent": level.exponent, "channels": list(level.channels), "sided": level.sided} for level in config.levels
@@ -139,7 +153,8 @@ def export(ladder: Ladder, config: TrainingConfig, path: Path) -> Path:
         description=config.description,
         parameters=sum(p.numel() for p in ladder.parameters()),
         training={
-            "data": "synthetic scans of SynthSeg's 20 whole-head label maps (Apache-2.0), of which 16 for training and 4 for validation",
+            "data": "synthetic scans of SynthSeg's 20 whole-head label maps (Apache-2.0), "
+            "of which 16 for training and 4 for validation",
             "maps": list(config.train),
             "steps": [level.steps for level in config.levels],
             "seed": config.seed,

@@ -1,0 +1,43 @@
+"""Which arithmetic a processor is fast in."""
+
+from __future__ import annotations
+
+import torch
+
+
+def working_dtype(asked: str, device: torch.device) -> torch.dtype:
+    """bfloat16 where it is asked for or the processor computes in it, else float32.
+
+    Parameters
+    ----------
+    asked : {"auto", "float32", "bfloat16"}
+    device : torch.device
+
+    Examples
+    --------
+    >>> working_dtype("float32", torch.device("cpu"))
+    torch.float32
+    """
+    if asked == "float32":
+        return torch.float32
+    if asked == "bfloat16":
+        return torch.bfloat16
+    if device.type == "cpu":
+        return torch.bfloat16 if _cpu_has_bfloat16() else torch.float32
+    return torch.bfloat16 if device.type == "cuda" and torch.cuda.is_bf16_supported() else torch.float32
+
+
+def _cpu_has_bfloat16() -> bool:
+    """Whether the processor multiplies bfloat16 in hardware (AVX512_BF16 or AMX)."""
+    if not torch.backends.mkldnn.is_available():  # type: ignore[no-untyped-call]
+        return False
+    capabilities = torch.backends.cpu.get_cpu_capability()
+    return capabilities == "AVX512" and bool(torch.ops.mkldnn._is_mkldnn_bf16_supported()) and _flag("avx512_bf16")
+
+
+def _flag(name: str) -> bool:
+    try:
+        with open("/proc/cpuinfo") as file:
+            return any(line.startswith("flags") and name in line.split() for line in file)
+    except OSError:
+        return False

@@ -1,0 +1,99 @@
+import numpy as np
+import pytest
+import torch
+
+from lodbrain.inference import decide as module
+from lodbrain.inference.decide import Decision, decide
+from lodbrain.labels import CLASS_OF_INDEX, MIRROR_OF_CLASS, SIDELESS
+from lodbrain.models.lod import Detail, split_sides
+
+SHAPE = (7, 6, 5)
+
+
+def _random(*shape: int, seed: int = 0) -> torch.Tensor:
+    return 3 * torch.randn(shape, generator=torch.Generator().manual_seed(seed))
+
+
+def _sided() -> Detail:
+    logits = _random(1, 33, *SHAPE)
+    return Detail(logits, logits)
+
+
+def _sideless(strength: float = 10.0) -> Detail:
+    logits = _random(1, 19, *SHAPE)
+    side = strength * torch.where(_random(1, 1, *SHAPE, seed=1) > 0, 1.0, -1.0)
+    return Detail(logits, logits, side)
+
+
+def _posteriors(detail: Detail) -> torch.Tensor:
+    """(33, X, Y, Z) float32, the plain way."""
+    log_p = detail.logits.log_softmax(1)
+    return (log_p if detail.side is None else split_sides(log_p, detail.side))[0].exp()
+
+
+@pytest.mark.parametrize("detail", [_sided(), _sideless(), _sideless(0.5)], ids=["sided", "sure", "unsure"])
+def test_posteriors_sum_to_one_and_soft_volumes_are_their_sums(detail: Detail) -> None:
+    decision = decide(detail, posteriors=True)
+    assert decision.posteriors is not None
+    expected = _posteriors(detail)
+    np.testing.assert_allclose(decision.posteriors, expected.numpy(), atol=1e-3)
+    np.testing.assert_allclose(decision.posteriors.astype(np.float32).sum(0), 1, atol=2e-3)
+    np.testing.assert_allclose(decision.soft_volume_vox, expected.sum((1, 2, 3)).numpy(), rtol=1e-4)
+    assert decision.soft_volume_vox.sum() == pytest.approx(np.prod(SHAPE), rel=1e-5)
+
+
+@pytest.mark.parametrize("detail", [_sided(), _sideless()], ids=["sided", "sideless"])
+def test_classes_and_second_are_the_largest_posteriors(detail: Detail) -> None:
+    decision = decide(detail, posteriors=False)
+    best = _posteriors(detail).topk(2, 0)
+    np.testing.assert_array_equal(decision.classes, best.indices[0].numpy())
+    np.testing.assert_array_equal(decision.second, best.indices[1].numpy())
+    assert decision.posteriors is None
+    assert decision.classes.dtype == decision.second.dtype == np.uint8
+
+
+def test_structure_is_decided_before_its_side() -> None:
+    logits = torch.full((1, len(SIDELESS), 1, 1, 1), -20.0)
+    cortex, white = SIDELESS.index("Cerebral-Cortex"), SIDELESS.index("Cerebral-White-Matter")
+    logits[0, cortex], logits[0, white] = 0.0, -0.5
+    decision = decide(Detail(logits, logits, torch.full((1, 1, 1, 1, 1), -0.2)), posteriors=False)
+    assert decision.classes.item() == CLASS_OF_INDEX[42]
+    # 0.62 x 0.45 for the cortex of the other side is less than 0.38 x 0.55 for white matter? No: it is next best.
+    assert decision.second.item() == MIRROR_OF_CLASS[CLASS_OF_INDEX[42]]
+
+
+def test_rows_at_a_time_give_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    for detail in (_sided(), _sideless()):
+        whole = decide(detail, posteriors=True)
+        monkeypatch.setattr(module, "_ROWS_VOXELS", 2 * SHAPE[1] * SHAPE[2])
+        rows = decide(detail, posteriors=True)
+        monkeypatch.undo()
+        np.testing.assert_array_equal(rows.classes, whole.classes)
+        np.testing.assert_array_equal(rows.second, whole.second)
+        np.testing.assert_array_equal(rows.posteriors, whole.posteriors)
+        np.testing.assert_allclose(rows.soft_volume_vox, whole.soft_volume_vox, rtol=1e-5)
+        assert rows.confidence() == pytest.approx(whole.confidence())
+
+
+def test_confidence_is_the_mean_posterior_of_the_brain() -> None:
+    logits = torch.full((1, 33, 3, 1, 1), -30.0)
+    logits[0, 1, 0], logits[0, 2, 0] = 0.0, 0.0  # one half
+    logits[0, 1, 1] = 0.0  # certain
+    logits[0, 0, 2] = 0.0  # background does not count
+    assert decide(Detail(logits, logits), posteriors=False).confidence() == pytest.approx(0.75)
+    assert Decision.empty((2, 2, 2), posteriors=False).confidence() == 0
+
+
+def test_parts_are_put_where_they_belong() -> None:
+    part = decide(_sided(), posteriors=True)
+    whole = Decision.empty((10, 10, 10), posteriors=True)
+    whole.put(part, (2, 3, 4))
+    assert part.posteriors is not None
+    assert whole.posteriors is not None
+    np.testing.assert_array_equal(whole.classes[2:9, 3:9, 4:9], part.classes)
+    np.testing.assert_array_equal(whole.posteriors[:, 2:9, 3:9, 4:9], part.posteriors)
+    assert np.count_nonzero(whole.classes) == np.count_nonzero(part.classes)
+    assert (whole.posteriors[0, :2] == 1).all()
+    whole.put(part, (0, 0, 0))
+    np.testing.assert_allclose(whole.soft_volume_vox, 2 * part.soft_volume_vox)
+    assert whole.confidence() == pytest.approx(part.confidence())

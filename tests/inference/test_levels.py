@@ -1,0 +1,74 @@
+import pytest
+import torch
+
+from lodbrain.images.intensity import Scaling
+from lodbrain.inference.levels import Run, Stage, each_tile, most_voxels, refine
+from lodbrain.inference.prediction import Options
+from lodbrain.inference.tiling import Box
+from lodbrain.models.lod import Detail, Ladder, LevelConfig
+
+WHOLE: Box = ((0, 40), (0, 16), (0, 16))
+
+
+@pytest.fixture
+def stage() -> Stage:
+    """Of the level above, on the whole of its grid."""
+    random = torch.Generator().manual_seed(0)
+    features, logits = (torch.randn((1, c, 20, 8, 8), generator=random) for c in (4, 33))
+    return Stage(Detail(features, logits), ((0, 20), (0, 8), (0, 8)))
+
+
+def _run(tile_voxels: int | None = None) -> Run:
+    with torch.random.fork_rng():
+        torch.manual_seed(1)
+        network = Ladder((LevelConfig(1, (4,)), LevelConfig(0, (4, 8), sided=False))).eval()
+        torch.nn.init.normal_(network.level(1).head.weight)
+    images = tuple(
+        torch.randn(shape, generator=torch.Generator().manual_seed(2)) for shape in ((20, 8, 8), (39, 16, 15))
+    )
+    options = Options(dtype="float32", tile_voxels=tile_voxels)
+    return Run(network, images, (2.0, 1.0), Scaling(0.0, 1.0, 6.0), torch.float32, options)
+
+
+def test_tiles_give_what_the_whole_gives(stage: Stage) -> None:
+    with torch.inference_mode():
+        whole, tiled = (refine(_run(limit), 1, stage, WHOLE) for limit in (None, 34 * 16 * 16))
+    assert whole.box == tiled.box == WHOLE
+    for one, two in (
+        (whole.detail.features, tiled.detail.features),
+        (whole.detail.logits, tiled.detail.logits),
+        (whole.detail.side, tiled.detail.side),
+    ):
+        torch.testing.assert_close(one, two, atol=1e-5, rtol=0)
+
+
+def test_box_gives_what_the_whole_gives_there(stage: Stage) -> None:
+    run = _run()
+    box = run.aligned(((17, 25), (3, 9), (0, 16)), 1)
+    assert box == ((16, 26), (2, 10), (0, 16))
+    with torch.inference_mode():
+        whole, part = refine(run, 1, stage, WHOLE), refine(run, 1, stage, box)
+    torch.testing.assert_close(part.detail.logits, whole.detail.logits[:, :, 16:26, 2:10], atol=1e-5, rtol=0)
+
+
+def test_tiles_report_their_share(stage: Stage) -> None:
+    with torch.inference_mode():
+        found = [(core, share) for _, core, share in each_tile(_run(34 * 16 * 16), 1, stage, WHOLE)]
+    assert len(found) > 1
+    assert [share for _, share in found] == [(i + 1) / len(found) for i in range(len(found))]
+
+
+def test_aligned_box_stays_in_the_padded_volume() -> None:
+    assert _run().aligned(((-9, 99), (-9, 99), (-9, 99)), 1) == WHOLE
+
+
+def test_memory_limits_what_a_tile_reads() -> None:
+    level = _run().network.level(1)
+    plenty, little = (most_voxels(level, torch.float32, Options(memory_bytes=n)) for n in (10 * 10**9, 10**9))
+    assert little == int(0.4 * 10**9 / ((10 * 4 + 99) * 4))
+    assert plenty == most_voxels(level, torch.float32, Options()) == int(1e9 / ((10 * 4 + 99) * 4))
+    assert (
+        most_voxels(level, torch.bfloat16, Options()) == 2 * plenty
+        or abs(most_voxels(level, torch.bfloat16, Options()) - 2 * plenty) <= 1
+    )
+    assert most_voxels(level, torch.float32, Options(tile_voxels=7)) == 7

@@ -1,0 +1,64 @@
+"""A head of ellipsoids, and a plan without any effect."""
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+import torch
+
+from lodbrain.images.image import Image
+from lodbrain.synthesis.artefacts import Acquisition, Bias, Tone
+from lodbrain.synthesis.contrast import N_SUBCLASSES, T1W_PRIOR, Contrast
+from lodbrain.synthesis.deform import LATTICE_MM, Deformation
+from lodbrain.synthesis.fields import Grid, SmoothField
+from lodbrain.synthesis.generator import Plan
+from lodbrain.synthesis.labelmaps import LabelMap, prepare
+
+#: Inside of each radius: label on the left, on the right.
+SHELLS = ((0.95, 516, 516), (0.8, 24, 24), (0.74, 3, 42), (0.6, 2, 41), (0.3, 10, 49), (0.2, 4, 43))
+SHAPE = (36, 40, 32)
+
+
+@pytest.fixture(scope="session")
+def raw_head() -> np.ndarray:
+    """(36, 40, 32) int16 in RAS order: skin, CSF, cortex, white matter, thalamus, ventricles, and a brainstem below."""
+    x, y, z = np.meshgrid(*((np.arange(n) + 0.5) / n * 2 - 1 for n in SHAPE), indexing="ij")
+    radius = np.sqrt(x**2 + y**2 + z**2)
+    raw = np.zeros(SHAPE, np.int16)
+    for limit, left, right in SHELLS:
+        raw[radius < limit] = np.where(x < 0, left, right)[radius < limit]
+    raw[(np.hypot(x, y + 0.2) < 0.15) & (z < -0.3) & (radius < 0.74)] = 16
+    return raw
+
+
+@pytest.fixture(scope="session")
+def head(raw_head: np.ndarray) -> LabelMap:
+    """The head on 4 mm voxels."""
+    return prepare(Image(raw_head, np.diag([4.0, 4.0, 4.0, 1.0])), "head")
+
+
+@pytest.fixture(scope="session")
+def plain_plan() -> Callable[[Grid, torch.Tensor], Plan]:
+    """A function: the plan that shows a map as it is, in the means of a T1w scan."""
+
+    def make(grid: Grid, offset_mm: torch.Tensor) -> Plan:
+        still = SmoothField(torch.zeros(3, 30, 30, 30), LATTICE_MM)
+        flat = SmoothField(torch.zeros(1, 30, 30, 30), LATTICE_MM)
+        means = T1W_PRIOR[:, :1].repeat(1, N_SUBCLASSES)
+        return Plan(
+            deformation=Deformation(torch.eye(3), offset_mm.float(), still),
+            contrast=Contrast(means, torch.zeros_like(means), "t1w"),
+            scan=grid,
+            subclasses=flat,
+            texture=flat,
+            texture_strength=0.0,
+            bias=Bias(flat),
+            acquisition=Acquisition(),
+            background=("zero", 0.0),
+            stripping=None,
+            defacing=None,
+            tone=Tone(),
+            seed=3,
+        )
+
+    return make

@@ -1,0 +1,99 @@
+from pathlib import Path
+
+import pytest
+
+from lodbrain.errors import UsageError
+from lodbrain.synthesis.contrast import Contrasts
+from lodbrain.training.config import Corruption, read_config
+
+GOOD = """
+name: tiny
+out: runs/tiny
+train: [a, b]
+validate: [c]
+levels:
+  - {exponent: 2, channels: [4, 8], steps: 10}
+  - {exponent: 1, channels: [4], steps: 5, crop: [16, 16, 16], sided: false}
+"""
+ROOT = Path(__file__).parents[2]
+
+
+def _read(tmp_path: Path, text: str):
+    path = tmp_path / "config.yaml"
+    path.write_text(text)
+    return read_config(path)
+
+
+def test_fields_are_read_and_the_rest_has_defaults(tmp_path: Path) -> None:
+    config = _read(tmp_path, GOOD)
+    assert (config.name, config.out, config.train, config.validate_on) == (
+        "tiny",
+        Path("runs/tiny"),
+        ("a", "b"),
+        ("c",),
+    )
+    assert [level.exponent for level in config.levels] == [2, 1]
+    assert config.levels[0].crop is None
+    assert config.levels[1].crop == (16, 16, 16)
+    assert (config.levels[0].sided, config.levels[1].sided) == (True, False)
+    assert (config.seed, config.batch, config.ema, config.corruption) == (0, 1, 0.999, Corruption())
+
+
+@pytest.mark.parametrize(
+    ("addition", "message"),
+    [
+        ("batch: 0", "batch: .*greater than 0"),
+        ("learning_rates: 1", "learning_rates: Extra inputs"),
+        ("seed: many", "seed: .*integer"),
+        ("corruption: {drops: 1}", "corruption.drops: Extra"),
+        ("generator: {voxels: [1, 2]}", "generator.voxels: "),
+        ("generator: {voxel_mm: [1]}", "generator.voxel_mm"),
+        ("generator: {contrasts: {t1w: 0.5}}", "generator.contrasts.t1w: "),
+    ],
+)
+def test_wrong_field_is_named(tmp_path: Path, addition: str, message: str) -> None:
+    with pytest.raises(UsageError, match=message) as caught:
+        _read(tmp_path, GOOD + addition)
+    assert caught.value.exit_code == 2
+    assert str(tmp_path / "config.yaml") in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("name: tiny\n", "", "name: Field required"),
+        ("steps: 5", "steps: 0", r"levels\.1\.steps"),
+        ("channels: [4, 8]", "channels: []", r"levels\.0\.channels"),
+        ("validate: [c]", "validate: 7", "validate: "),
+    ],
+)
+def test_missing_or_wrong_level_is_named(tmp_path: Path, old: str, new: str, message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        _read(tmp_path, GOOD.replace(old, new))
+
+
+@pytest.mark.parametrize(
+    ("text", "message"), [("a: [", "is not YAML"), ("- a\n- b", "not a mapping"), ("", "not a mapping")]
+)
+def test_what_is_no_configuration_is_refused(tmp_path: Path, text: str, message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        _read(tmp_path, text)
+
+
+def test_missing_file_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"none\.yaml: cannot be read"):
+        read_config(tmp_path / "none.yaml")
+
+
+def test_generator_settings_reach_the_generator(tmp_path: Path) -> None:
+    settings = _read(tmp_path, GOOD + "generator: {voxel_mm: [0.5, 0.9], contrasts: {t1w_share: 1.0}}").generator
+    assert settings.voxel_mm == (0.5, 0.9)
+    assert settings.contrasts == Contrasts(t1w_share=1.0)
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "configs").glob("*.yaml")), ids=lambda path: path.stem)
+def test_configurations_of_the_project_are_valid(path: Path) -> None:
+    config = read_config(path)
+    exponents = [level.exponent for level in config.levels]
+    assert exponents == list(range(exponents[0], exponents[0] - len(exponents), -1))
+    assert not set(config.train) & set(config.validate_on)

@@ -1,0 +1,86 @@
+import pytest
+import torch
+from torch.nn.functional import one_hot
+
+from lodbrain.labels import SIDELESS, TISSUE_OF_CLASS
+from lodbrain.training.losses import merge, merge_target_sides, segmentation_loss, soft_dice_loss
+
+
+def _target(classes: int = 33) -> torch.Tensor:
+    """(1, C, 12, 12, 12): every class in 52 voxels or more."""
+    labels = torch.arange(12**3).view(1, 12, 12, 12) % classes
+    return one_hot(labels, classes).movedim(-1, 1).float()
+
+
+@pytest.mark.parametrize("classes", [33, 19])
+def test_perfect_prediction_costs_nothing(classes: int) -> None:
+    target = _target(classes)
+    assert float(segmentation_loss(target * 60, target)) == pytest.approx(0, abs=1e-5)
+
+
+@pytest.mark.parametrize("classes", [33, 19])
+def test_the_more_is_wrong_the_more_it_costs(classes: int) -> None:
+    target = _target(classes)
+    losses = []
+    for wrong in (0, 4, 12):
+        guess = target.clone()
+        guess[:, :, :wrong] = target[:, :, :wrong].roll(1, 1)
+        losses.append(float(segmentation_loss(guess * 8, target)))
+    assert losses[0] < losses[1] - 1 < losses[2] - 2
+
+
+def test_loss_of_no_idea_is_that_of_equal_shares() -> None:
+    target = _target()
+    p = 1 / 33
+    dice = torch.tensor([2 * n * p / (n + 12**3 * p**2) for n in target.sum((0, 2, 3, 4))[1:].tolist()]).mean()
+    # each tissue is told as many 33rds as it has structures
+    share = torch.bincount(torch.as_tensor(TISSUE_OF_CLASS)) / 33
+    size = merge(target, torch.as_tensor(TISSUE_OF_CLASS), 7).sum((0, 2, 3, 4))
+    tissue = (2 * size * share / (size + 12**3 * share**2))[1:].mean()
+    expected = torch.log(torch.tensor(33.0)) + (1 - dice) + 0.5 * (1 - tissue)
+    torch.testing.assert_close(segmentation_loss(torch.zeros_like(target), target), expected)
+
+
+def test_soft_target_is_best_met_by_its_own_shares() -> None:
+    target = 0.7 * _target() + 0.3 * _target().roll(1, 1)
+    own = (target + 1e-9).log()
+    losses = [float(segmentation_loss(own * sharpness, target)) for sharpness in (0.3, 1.0, 3.0)]
+    assert losses[1] < min(losses[0], losses[2])
+
+
+def test_absent_and_tiny_classes_are_ignored() -> None:
+    target = torch.zeros(1, 4, 10, 10, 10)
+    target[:, 1, :5], target[:, 0, 5:] = 1, 1
+    target[0, 0, 9, 9, :], target[0, 2, 9, 9, :] = 0, 1  # class 2 has 10 voxels, class 3 none
+    p = target.clone()
+    p[:, 2], p[:, 3] = 0.3, 0.7
+    assert float(soft_dice_loss(p, target)) == pytest.approx(0, abs=1e-6)
+    assert float(soft_dice_loss(p, target, least_share=5.0)) > 0.3
+
+
+def test_without_any_structure_dice_is_no_loss_but_still_has_a_gradient() -> None:
+    target = torch.zeros(1, 3, 4, 4, 4)
+    target[:, 0] = 1
+    p = torch.full_like(target, 1 / 3, requires_grad=True)
+    loss = soft_dice_loss(p, target)
+    loss.backward()
+    assert loss.item() == 0
+    assert p.grad is not None
+    assert not p.grad.any()
+
+
+def test_half_overlap_has_a_dice_of_one_half() -> None:
+    target = torch.zeros(1, 2, 40, 1, 1)
+    target[0, 1, :20], target[0, 0, 20:] = 1, 1
+    p = target.roll(10, 2)
+    assert float(soft_dice_loss(p, target)) == pytest.approx(0.5)
+
+
+def test_merging_adds_shares() -> None:
+    shares = torch.rand((2, 33, 3, 3, 3), generator=torch.Generator().manual_seed(0)).softmax(1)
+    tissues = merge(shares, torch.as_tensor(TISSUE_OF_CLASS), 7)
+    torch.testing.assert_close(tissues[:, 3], shares[:, [c for c, t in enumerate(TISSUE_OF_CLASS) if t == 3]].sum(1))
+    torch.testing.assert_close(tissues.sum(1), torch.ones(2, 3, 3, 3))
+    sideless = merge_target_sides(shares)
+    assert sideless.shape[1] == len(SIDELESS)
+    torch.testing.assert_close(sideless.sum(1), torch.ones(2, 3, 3, 3))

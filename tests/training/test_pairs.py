@@ -1,0 +1,139 @@
+import math
+from collections.abc import Callable
+from dataclasses import replace
+from itertools import count, islice
+
+import pytest
+import torch
+
+from lodbrain.labels import N_CLASSES
+from lodbrain.models.lod import Detail, Ladder
+from lodbrain.synthesis.fields import Grid
+from lodbrain.synthesis.labelmaps import LabelMap
+from lodbrain.training.config import TrainingConfig
+from lodbrain.training.loop import build_ladder, make_source
+from lodbrain.training.pairs import Pair, PairSource, brain_of, log_voxel_of, prefetch
+
+MakeConfig = Callable[..., TrainingConfig]
+
+
+@pytest.fixture
+def sources(make_config: MakeConfig, head: LabelMap) -> list[PairSource]:
+    """Of both levels, over an untrained ladder that sees brain."""
+    config = make_config()
+    ladder = build_ladder(config).eval()
+    return [make_source(ladder, position, config, [head], [head], training=True) for position in (0, 1)]
+
+
+def _tensors(pair: Pair) -> list[torch.Tensor]:
+    coarse = [] if pair.coarse is None else [pair.coarse.features, pair.coarse.logits]
+    return [pair.image, pair.target, pair.log_voxel, *coarse]
+
+
+def _same(one: Pair, two: Pair) -> bool:
+    return all(torch.equal(a, b) for a, b in zip(_tensors(one), _tensors(two), strict=True))
+
+
+@pytest.mark.parametrize("position", [0, 1])
+def test_same_seed_same_pair_in_any_order(sources: list[PairSource], position: int) -> None:
+    source = sources[position]
+    there = [source.draw(seed) for seed in (3, 4, 5)]
+    back = [source.draw(seed) for seed in (5, 4, 3)]
+    assert all(_same(a, b) for a, b in zip(there, reversed(back), strict=True))
+    assert not torch.equal(there[0].log_voxel, there[1].log_voxel)
+
+
+def test_prefetched_pairs_are_those_of_the_seeds_in_order(sources: list[PairSource]) -> None:
+    before = torch.get_num_threads()
+    pairs = list(islice(prefetch(sources[1], count(7), threads=before), 4))
+    assert all(_same(pair, sources[1].draw(7 + i)) for i, pair in enumerate(pairs))
+    assert torch.get_num_threads() == before
+
+
+def test_prefetching_tells_what_went_wrong(sources: list[PairSource], monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(seed: int) -> Pair:
+        raise ValueError(f"seed {seed}")
+
+    monkeypatch.setattr(sources[0], "draw", fail)
+    with pytest.raises(ValueError, match="seed 0"):
+        next(prefetch(sources[0], count()))
+
+
+@pytest.mark.parametrize("position", [0, 1])
+def test_pair_fits_its_level(sources: list[PairSource], position: int) -> None:
+    source = sources[position]
+    for seed in range(3):
+        pair = source.draw(seed)
+        x, y, z = pair.image.shape[2:]
+        stride = source.ladder.level(position).stride
+        assert (x % stride, y % stride, z % stride) == (0, 0, 0)
+        assert pair.target.shape == (1, N_CLASSES, x, y, z)
+        torch.testing.assert_close(pair.target.sum(1), torch.ones(1, x, y, z), atol=1e-5, rtol=0)
+        assert bool(pair.image.isfinite().all())
+        # 5 to 7 mm voxels; the coarse level has twice that, and is called 8 mm
+        assert abs(float(pair.log_voxel) - math.log2(6 / 4)) <= math.log2(7 / 6) + 0.1
+        if position:
+            assert pair.coarse is not None
+            assert pair.coarse.logits.shape == (1, N_CLASSES, -(-x // 2), -(-y // 2), -(-z // 2))
+            assert all(n <= c for n, c in zip((x, y, z), (12, 16, 12), strict=True))
+
+
+def test_crop_lies_in_the_brain(sources: list[PairSource]) -> None:
+    shares = [float(1 - sources[1].draw(seed).target[0, 0].mean()) for seed in range(4)]
+    assert min(shares) > 0.1
+
+
+def test_validation_is_not_corrupted(make_config: MakeConfig, sources: list[PairSource], head: LabelMap) -> None:
+    clean = make_source(sources[1].ladder, 1, make_config(), [head], [head], training=False)
+    dirty = make_source(
+        sources[1].ladder,
+        1,
+        make_config(corruption={"drop": 1.0, "temperature": 0.5, "shift_share": 0.0}),
+        [head],
+        [head],
+        training=True,
+    )
+    one, two = clean.draw(3), dirty.draw(3)
+    assert one.coarse is not None
+    assert two.coarse is not None
+    assert torch.equal(one.image, two.image)
+    assert not two.coarse.features.any()
+    ratio = two.coarse.logits / one.coarse.logits
+    torch.testing.assert_close(ratio, ratio.mean().expand(ratio.shape), atol=1e-3, rtol=0)
+    assert math.exp(-0.5) <= float(ratio.mean()) <= math.exp(0.5)
+    assert abs(float(ratio.mean()) - 1) > 1e-3
+
+
+def test_coarse_level_under_a_crop_is_its_own_place(sources: list[PairSource]) -> None:
+    values = torch.arange(6.0 * 5 * 4).view(1, 1, 6, 5, 4)
+    cut = PairSource._crop(Detail(values, values), (2, 0, 0), (8, 2, 0), torch.Size((4, 6, 12)))
+    assert torch.equal(cut.features[..., :4], values[:, :, 2:4, 1:4])
+    # beyond the far edge the last voxel is repeated
+    assert torch.equal(cut.features[..., 4:], values[:, :, 2:4, 1:4, 3:].expand(1, 1, 2, 3, 2))
+
+
+def test_without_brain_the_middle_is_looked_at(sources: list[PairSource]) -> None:
+    grid = Grid((10, 8, 6), (2.0, 2.0, 3.0), (0.0, 0.0, 0.0))
+    nothing = torch.zeros(10, 8, 6, dtype=torch.bool)
+    assert sources[1]._focus(nothing, grid, torch.Generator()) == [10, 8, 9]
+
+
+def test_log_voxel_is_relative_to_the_levels_size() -> None:
+    grid = Grid((1, 1, 1), (1.0, 1.0, 8.0), (0.0, 0.0, 0.0))
+    assert float(log_voxel_of(grid, 0)) == 1
+    assert float(log_voxel_of(replace(grid, spacing_mm=(4.0, 4.0, 4.0)), 2)) == pytest.approx(0, abs=1e-6)
+
+
+def test_brain_is_where_tissue_has_more_than_half_of_the_posterior() -> None:
+    logits = torch.zeros(1, N_CLASSES, 3, 1, 1)
+    logits[0, 0, 0], logits[0, 16, 1], logits[0, 1, 2] = 9.0, 9.0, 9.0  # background, CSF, white matter
+    assert brain_of(logits).flatten().tolist() == [False, False, True]
+
+
+def test_training_a_ladder_leaves_its_frozen_levels_alone(sources: list[PairSource]) -> None:
+    ladder: Ladder = sources[1].ladder
+    before = {name: value.clone() for name, value in ladder.state_dict().items()}
+    pair = sources[1].draw(0)
+    assert pair.coarse is not None
+    assert not pair.coarse.logits.requires_grad
+    assert all(torch.equal(value, before[name]) for name, value in ladder.state_dict().items())
