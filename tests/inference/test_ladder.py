@@ -65,6 +65,8 @@ def _run(data: np.ndarray, spacing: Spacing, network: Ladder, **options) -> Pred
 @pytest.mark.parametrize("spacing", SPACINGS, ids=NAMES)
 @pytest.mark.usefixtures("any_brain")
 def test_tiled_and_untiled_agree(spacing: Spacing, data: np.ndarray, network: Ladder) -> None:
+    if spacing == (0.8, 0.8, 1.6):  # most voxels of all, on the working grid
+        data = data[:45, :50, :41]
     whole = _run(data, spacing, network)
     tiled = _run(data, spacing, network, tile_voxels=80_000)
     assert whole.classes.shape == data.shape
@@ -148,7 +150,7 @@ def test_quality_says_what_was_found_and_moved(data: np.ndarray, network: Ladder
 def test_progress_goes_up(data: np.ndarray, network: Ladder) -> None:
     seen: list[tuple[float, str]] = []
     run_ladder(
-        data,
+        data[:45, :50, :41],
         (1.0, 1.0, 1.0),
         network=network,
         options=Options(dtype="float32", tile_voxels=80_000),
@@ -163,5 +165,6 @@ def test_progress_goes_up(data: np.ndarray, network: Ladder) -> None:
 
 @pytest.mark.usefixtures("any_brain")
 def test_gain_of_the_scanner_does_not_matter(data: np.ndarray, network: Ladder) -> None:
-    one, two = (_run(d, (2.0, 2.0, 2.0), network).classes for d in (data, data * 1000))
+    part = data[:45, :50, :41]
+    one, two = (_run(d, (2.0, 2.0, 2.0), network).classes for d in (part, part * 1000))
     assert (one != two).mean() < 1e-3

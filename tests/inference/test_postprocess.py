@@ -6,7 +6,7 @@ from lodbrain.inference.postprocess import keep_largest
 
 @pytest.fixture
 def volume() -> tuple[np.ndarray, np.ndarray]:
-    """Class 1 in pieces of 27, 8 and 1 voxels, class 4 in pieces of 8 and 2; next best is 7, but 0 for the single voxel."""
+    """Class 1 in pieces of 27, 8 and 1 voxels, class 4 in pieces of 8 and 2; next best is 7, 0 for the single voxel."""
     classes, second = np.zeros((12, 10, 8), np.uint8), np.full((12, 10, 8), 7, np.uint8)
     classes[1:4, 1:4, 1:4] = 1
     classes[6:8, 1:3, 1:3] = 1

@@ -1,11 +1,12 @@
 """A small head of ellipsoids, and a ladder of two tiny levels to train on it."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from lodbrain.images.image import Image
 from lodbrain.synthesis.labelmaps import LabelMap, prepare
@@ -13,6 +14,15 @@ from lodbrain.training.config import TrainingConfig
 
 #: Inside of each radius: label on the left, on the right.
 SHELLS = ((0.95, 516, 516), (0.8, 24, 24), (0.74, 3, 42), (0.6, 2, 41), (0.3, 10, 49), (0.2, 4, 43))
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> Iterator[None]:
+    """Volumes this small only wait for a second thread."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="session")

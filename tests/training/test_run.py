@@ -1,3 +1,4 @@
+import hashlib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -9,6 +10,7 @@ from lodbrain.errors import InputError
 from lodbrain.images.image import Image
 from lodbrain.images.io import write_nifti
 from lodbrain.models import zoo
+from lodbrain.models.card import Card
 from lodbrain.training.config import TrainingConfig
 from lodbrain.training.run import fine_maps, load_maps, train
 
@@ -31,7 +33,9 @@ def test_one_call_makes_a_model_file_with_its_card(make_config: MakeConfig, fold
     card, network = zoo.load(str(path))
     assert (card.name, card.architecture, card.labels) == ("tiny", "lod", "structures")
     assert [row["sided"] for row in card.config["levels"]] == [True, False]
-    assert card.training["steps"] == [6, 4]
+    assert card.training["steps_per_level"] == [6, 4]
+    beside = Card.from_json(path.with_suffix(".json").read_text(encoding="utf-8"), path)
+    assert beside.sha256 == hashlib.sha256(path.read_bytes()).hexdigest()
     assert card.parameters == sum(p.numel() for p in network.parameters())
     assert not network.training
     assert any("level +3 step 6" in line for line in lines)
@@ -48,6 +52,7 @@ def test_model_file_has_the_weights_in_half_precision(make_config: MakeConfig, f
     weights = load_file(train(config, stop_after=1))
     trained = load_file(config.out / "level+3.safetensors")
     assert {t.dtype for t in weights.values()} == {torch.float16}
+    assert {name.split(".")[1] for name in weights} == {"0"}  # what is not trained is left out
     for name, value in weights.items():
         if name.startswith("levels.0."):
             assert torch.equal(value, trained["ema/" + name.removeprefix("levels.0.")].half())

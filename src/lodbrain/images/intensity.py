@@ -47,7 +47,7 @@ def foreground_scaling(image: torch.Tensor) -> Scaling:
 
     Examples
     --------
-    >>> foreground_scaling(torch.tensor([[[0.0, 0.0, 10.0, 30.0]]])).unit
+    >>> foreground_scaling(torch.tensor([[[0.0, 0.0, 0.0, 10.0, 30.0]]])).unit
     20.0
     """
     bright = image[image > image.mean()]

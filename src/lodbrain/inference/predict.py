@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lodbrain.inference.prediction import Options, Prediction, Progress
-from lodbrain.labels import VENTRICLES
+from lodbrain.labels import BASAL_GANGLIA, GREY_MATTER, VENTRICLES
 
 if TYPE_CHECKING:
     from torch import nn
@@ -21,6 +21,8 @@ __all__ = ["Options", "Prediction", "Progress", "predict"]
 
 #: Measured on a head of 0.67 mm: against the same head at 1 mm its brainstem has half the volume.
 LOD_BRAIN_2024_FINEST_MM = 0.85
+#: Tissue classes without sides: the largest piece of the basal ganglia would be one side's.
+LOD_BRAIN_2024_SEVERAL_PIECES = (GREY_MATTER, BASAL_GANGLIA, VENTRICLES)
 
 
 def predict(
@@ -72,7 +74,7 @@ def predict(
     )
     classes = result.classes
     if options.postprocess:
-        classes = keep_largest(classes, np.zeros_like(classes), leave=(VENTRICLES,))
+        classes = keep_largest(classes, np.zeros_like(classes), leave=LOD_BRAIN_2024_SEVERAL_PIECES)
     notes: tuple[str, ...] = ()
     if min(x, y, z) < LOD_BRAIN_2024_FINEST_MM:
         notes = ("lod-brain-2024 was trained at about 1 mm and sees these voxels as they are: its result is doubtful",)

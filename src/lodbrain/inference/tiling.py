@@ -89,7 +89,7 @@ def tiles(box: Box, shape: tuple[int, int, int], *, halo: int, align: int, most_
 
     Examples
     --------
-    >>> for tile in tiles(((0, 8), (0, 4), (0, 4)), (16, 4, 4), halo=2, align=2, most_voxels=100):
+    >>> for tile in tiles(((0, 8), (0, 4), (0, 4)), (16, 4, 4), halo=2, align=2, most_voxels=128):
     ...     print(tile.core[0], tile.read[0])
     (0, 4) (0, 6)
     (4, 8) (2, 10)

@@ -45,6 +45,9 @@ class TrainingConfig(_Strict):
 
     name: str
     description: str = ""
+    data: str = "synthetic scans drawn from label maps"
+    licence: str = ""
+    citation: str = ""
     out: Path
     labelmaps: Path | None = None
     train: tuple[str, ...]

@@ -79,7 +79,7 @@ def train(
                 report(f"{time.strftime('%H:%M:%S')} level {exponent:+d} step {step}: {text}")
 
             train_level(ladder, position, config, (sources[0], sources[1]), log=log)
-    return export(ladder, config, config.out / f"{config.name}.safetensors")
+    return export(ladder, config, count)
 
 
 def load_maps(config: TrainingConfig, report: Callable[[str], None]) -> dict[str, LabelMap]:
@@ -131,34 +131,53 @@ def fine_maps(
     return out
 
 
-def export(ladder: Ladder, config: TrainingConfig, path: Path) -> Path:
-    """Write the model file of a trained ladder, and return its path.
+def export(ladder: Ladder, config: TrainingConfig, count: int) -> Path:
+    """Write the model file of the trained levels, and its card with the file's SHA-256 beside it.
 
-    Half precision: weights of 32 bits carry no more Dice than of 16.
+    The two files are what `resources/models` holds. Half precision: weights of 32 bits carry no more Dice than of 16.
+
+    Parameters
+    ----------
+    ladder : Ladder
+    config : TrainingConfig
+    count : int
+        Number of levels that are trained, from the coarsest: the others are left out.
+
+    Returns
+    -------
+    Path
+        Of the safetensors file.
     """
-    state = {name: value.half() if value.is_floating_point() else value for name, value in ladder.state_dict().items()}
-    levels = [
-        {"exponent": level.exponent, "channels": list(level.channels), "sided": level.sided} for level in config.levels
-    ]
+    trained = Ladder(ladder.configs[:count])
+    trained.load_state_dict(
+        {name: value for name, value in ladder.state_dict().items() if name in trained.state_dict()}
+    )
+    levels = config.levels[:count]
+    path = config.out / f"{config.name}.safetensors"
     card = Card(
         name=config.name,
         architecture="lod",
         labels="structures",
-        config={"levels": levels},
+        config={
+            "levels": [{"exponent": row.exponent, "channels": list(row.channels), "sided": row.sided} for row in levels]
+        },
         file=path.name,
         sha256="",
         url="",
-        licence="Apache-2.0",
-        citation="lodbrain",
+        licence=config.licence,
+        citation=config.citation,
         description=config.description,
-        parameters=sum(p.numel() for p in ladder.parameters()),
+        parameters=sum(p.numel() for p in trained.parameters()),
         training={
-            "data": "synthetic scans of SynthSeg's 20 whole-head label maps (Apache-2.0), "
-            "of which 16 for training and 4 for validation",
+            "data": config.data,
             "maps": list(config.train),
-            "steps": [level.steps for level in config.levels],
+            "steps_per_level": [level.steps for level in levels],
+            "batch": config.batch,
             "seed": config.seed,
         },
     )
-    zoo.save(path, card, state)
+    state = {name: value.half() if value.is_floating_point() else value for name, value in trained.state_dict().items()}
+    _, sha256 = zoo.save(path, card, state)
+    with atomic(path.with_suffix(".json")) as temporary:
+        temporary.write_text(replace(card, sha256=sha256).to_json() + "\n", encoding="utf-8")
     return path
