@@ -20,8 +20,9 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 demo: .venv/.installed
 	$(BIN)/lodbrain demo -o demo
 
+# One thread: the default tests are many and small.
 test: .venv/.installed
-	$(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest
 
 test-all: .venv/.installed
 	$(BIN)/python -m pytest -m "not network"
