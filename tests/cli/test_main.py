@@ -145,10 +145,11 @@ def test_process_ends_with_the_status_of_main() -> None:
 
 
 SLEEPER = """
-import sys, time
+import signal, sys, time
 from cyclopts import App
 from lodbrain import cli
 
+signal.signal(signal.SIGINT, signal.default_int_handler)  # shells start background jobs with it ignored
 cli.app = App(suppress_keyboard_interrupt=False)
 
 @cli.app.command

@@ -16,7 +16,7 @@ from lodbrain.labels import N_CLASSES
 from lodbrain.models.lod import Detail, Ladder, Level
 
 #: Doubling looks at one coarse voxel beyond the tile.
-DOUBLING_HALO = 4
+DOUBLING_HALO = 2
 
 
 @dataclass(frozen=True, eq=False)
@@ -107,34 +107,33 @@ def each_tile(run: Run, position: int, above: Stage, box: Box) -> Iterator[tuple
     """
     level = run.network.level(position)
     align = run.align(position)
-    padded = pad_to(run.scaling.apply(run.images[position]), align)
-    shape = (padded.shape[0], padded.shape[1], padded.shape[2])
+    image = run.images[position]
+    x, y, z = (-(-n // align) * align for n in image.shape)
+    shape = (x, y, z)
     halo = -(-(level.radius + DOUBLING_HALO) // align) * align
     limit = most_voxels(level, run.dtype, run.options)
     cut = list(tiles(box, shape, halo=halo, align=align, most_voxels=limit))
     for number, tile in enumerate(cut, 1):
-        detail = run.detail(position, padded[slices(tile.read)], _under(above, tile.read))
+        scaled = run.scaling.apply(image[slices(tile.read)])  # a slice beyond the far edge ends at it
+        detail = run.detail(position, pad_to(scaled, align), _under(above, tile.read))
         yield _crop(detail, tile.inside), tile.core, number / len(cut)
 
 
 def refine(run: Run, position: int, above: Stage, box: Box) -> Stage:
     """A level's features and logits over a box that is `aligned`, for the next level."""
-    parts = [(detail, core) for detail, core, _ in each_tile(run, position, above, box)]
-    if len(parts) == 1:
-        return Stage(parts[0][0], box)
-
-    def whole(like: torch.Tensor) -> torch.Tensor:
-        return torch.empty((*like.shape[:2], *shape_of(box)), dtype=like.dtype, device=like.device)
-
-    detail = parts[0][0].map(whole)
-    while parts:
-        part, core = parts.pop(0)
+    whole: Detail | None = None
+    for part, core, _ in each_tile(run, position, above, box):
+        if core == box:
+            return Stage(part, box)
+        if whole is None:
+            whole = part.map(lambda t: t.new_empty((*t.shape[:2], *shape_of(box))))
         x, y, z = (slice(a - s, b - s) for (a, b), (s, _) in zip(core, box, strict=True))
-        detail.features[:, :, x, y, z] = part.features
-        detail.logits[:, :, x, y, z] = part.logits
-        if detail.side is not None and part.side is not None:
-            detail.side[:, :, x, y, z] = part.side
-    return Stage(detail, box)
+        whole.features[:, :, x, y, z] = part.features
+        whole.logits[:, :, x, y, z] = part.logits
+        if whole.side is not None and part.side is not None:
+            whole.side[:, :, x, y, z] = part.side
+    assert whole is not None  # a box has at least one tile
+    return Stage(whole, box)
 
 
 def _crop(detail: Detail, inside: tuple[slice, slice, slice]) -> Detail:
