@@ -1,87 +1,35 @@
-"""Label maps in bulk: made from scans, or brought to another voxel size; trees of folders in, the same trees out."""
+"""Label maps in bulk: made from scans, or brought to another voxel size."""
 
 from __future__ import annotations
 
 import json
-import os
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable
 from os import PathLike
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from lodbrain.errors import InputError, LodbrainError, OutputError, UsageError, WeightsError
+from lodbrain.errors import InputError, UsageError
 from lodbrain.images.atomic import atomic
 from lodbrain.images.image import Image
 from lodbrain.images.io import read_image, read_labels, write_nifti
-from lodbrain.inference.inputs import IMAGE_SUFFIXES, find_scans, scan_of, stem_of
+from lodbrain.inference.inputs import IMAGE_SUFFIXES, stem_of
 from lodbrain.inference.outputs import Json, check_writable, labels_tsv, sha256
 from lodbrain.inference.segmentation import segment_image
-from lodbrain.inference.settings import Model, Settings, load_model
-from lodbrain.inference.sidecar import to_text
+from lodbrain.inference.settings import Settings, load_model
 from lodbrain.synthesis.headmap import HEAD_LABELS, make_head_map
-from lodbrain.synthesis.upsample import upsample_image
+from lodbrain.synthesis.upsample import check_voxel_size, upsample_image
 from lodbrain.version import __version__
+from lodbrain.workflows.cases import Case, Outcome, Progress, Results, find_cases, run_cases
 
 #: End of the names of made maps, in the form of BIDS derivatives.
 MADE = "desc-head_dseg"
 
-BIDS_VERSION = "1.10.0"
+_BIDS_VERSION = "1.10.0"
 
-#: Folders of a BIDS data set that hold no scans to be used.
-_NOT_RAW = ("derivatives", "sourcedata", "code")
-
-#: Two affines are the same grid if no element differs by more, in mm.
+#: Affines of one grid differ by no more in any element, in mm.
 _SAME_GRID_MM = 1e-3
-
-Progress = Callable[[float, str], None]
-
-
-@dataclass(frozen=True)
-class Case:
-    """One file to be worked on.
-
-    Attributes
-    ----------
-    path : Path
-        The file.
-    folder : Path
-        Where its results go, relative to the output folder.
-    problem : InputError or None
-        Why it fails before any work.
-    """
-
-    path: Path
-    folder: Path = Path()
-    problem: InputError | None = None
-
-
-@dataclass(frozen=True, eq=False)
-class Outcome:
-    """What became of one file.
-
-    Attributes
-    ----------
-    path : Path
-        The input.
-    status : {"done", "skipped", "failed"}
-        Skipped: its results were complete.
-    result : Path
-        The label map.
-    notes : tuple of str
-        What was not as usual.
-    error : LodbrainError or None
-        Why it failed.
-    """
-
-    path: Path
-    status: Literal["done", "skipped", "failed"]
-    result: Path
-    notes: tuple[str, ...] = ()
-    error: LodbrainError | None = None
 
 
 def make_maps(
@@ -113,48 +61,60 @@ def make_maps(
     UsageError, WeightsError, OutputError
         What concerns all inputs.
     """
-    from lodbrain.report.figures import three_planes
+    from lodbrain.report.figures import three_planes  # matplotlib: an extra
 
     settings, out = settings or Settings(), Path(out_dir)
-    cases = find_cases(inputs, suffix="_T1w")
+    cases = find_cases(inputs, "_T1w")
+    if given is not None and not given.exists():
+        raise UsageError("labels", given, "there is no such segmentation or folder of them", "Check the spelling")
     if given is not None and not given.is_dir() and len(cases) > 1:
         raise UsageError("labels", given, "one segmentation was given for several scans", "Name a folder of them")
-    model = load_model(settings) if given is None and any(case.problem is None for case in cases) else None
+    check_writable(out)
+    usable = any(case.problem is None for case in cases)
+    model = load_model(settings) if given is None and usable else None
 
-    def work(case: Case, result: Path, report: Progress) -> tuple[str, ...] | None:
-        given_file = find_segmentation(case, given) if given is not None else None
-        origin: Json = {"input": _named(case.path)}
-        origin |= {"frame": settings.frame, "allow_odd_voxels": settings.allow_odd_voxels}
-        origin |= _made_with(model, given_file)
-        files = [result, _beside(result, ".tsv"), _beside(result, ".png")]
-        if settings.resume and is_complete(result, origin):
+    def work(case: Case, results: Results, report: Progress) -> tuple[str, ...] | None:
+        source = find_segmentation(case, given) if given is not None else None
+        origin: Json = {"input": _named(case.path), "frame": settings.frame}
+        if model is not None:
+            origin["model"] = {"name": model.card.name, "sha256": model.sha256}
+        if source is not None:
+            origin["labels"] = _named(source)
+        if settings.resume and results.is_complete(origin):
             return None
         scan = read_image(case.path, frame=settings.frame, allow_odd_voxels=settings.allow_odd_voxels)
-        structures, notes = _structures(scan, case, settings, model=model, given=given_file, report=report)
-        report(0.7, "classes outside of the brain")
-        head = make_head_map(scan, structures, name=str(given_file or case.path))
-        report(0.95, "writing")
-        _unfinished(result)
-        write_nifti(files[0], head.labels, scan, description=f"lodbrain {__version__} labels make")
-        with atomic(files[1]) as temporary:
+        notes = scan.notes
+        if model is not None:
+            report(0.05, "segmenting")
+            segmentation = segment_image(
+                scan, model, settings=settings, progress=lambda share, text: report(0.05 + 0.6 * share, text)
+            )
+            structures: NDArray[np.integer] = segmentation.labels
+            notes = segmentation.notes
+        elif source is not None:
+            structures = _on_grid(source, scan)
+        report(0.65, "classes outside of the brain")
+        head = make_head_map(scan, structures, name=str(source or case.path))
+        report(0.9, "writing")
+        results.begin()
+        write_nifti(results.labels, head.labels, scan, description=f"lodbrain {__version__} labels make")
+        with atomic(results.beside(".tsv")) as temporary:
             temporary.write_text(labels_tsv(HEAD_LABELS), encoding="utf-8")
-        three_planes(scan, head.labels, files[2], table=HEAD_LABELS, title=case.path.name)
-        counts = np.bincount(head.labels.reshape(-1), minlength=HEAD_LABELS[-1].index + 1)
-        volumes = {
-            label.name: round(float(counts[label.index]) * scan.voxel_volume_mm3, 3)
-            for label in HEAD_LABELS
-            if label.index
-        }
+        three_planes(scan, head.labels, results.beside(".png"), table=HEAD_LABELS, title=case.path.name)
         notes = (*notes, *head.notes)
-        _finish(files, origin, {"notes": list(notes), "volumes_mm3": volumes})
+        results.finish(origin, {"notes": list(notes), "volumes_mm3": _volumes(head.labels, scan.voxel_volume_mm3)})
         return notes
 
-    def name(case: Case) -> str:
-        return f"{stem_of(case.path).removesuffix('_T1w')}_{MADE}"
-
-    check_writable(out)
-    outcomes = _run(cases, out, name, work, overwrite=settings, progress=progress, finished=finished)
-    if any(outcome.error is None for outcome in outcomes):
+    outcomes = run_cases(
+        cases,
+        out,
+        name=lambda case: f"{stem_of(case.path).removesuffix('_T1w')}_{MADE}",
+        work=work,
+        may_exist=settings.resume or settings.overwrite,
+        progress=progress,
+        finished=finished,
+    )
+    if any(outcome.status == "done" for outcome in outcomes):
         _describe(out)
     return outcomes
 
@@ -164,7 +124,8 @@ def upsample_maps(
     out_dir: str | PathLike[str],
     voxel_mm: float,
     *,
-    settings: Settings | None = None,
+    resume: bool = False,
+    overwrite: bool = False,
     progress: Progress | None = None,
     finished: Callable[[Outcome], None] | None = None,
 ) -> list[Outcome]:
@@ -178,37 +139,110 @@ def upsample_maps(
         Gets the folders of the input with, for each map, one of the same name and a sidecar with the volumes.
     voxel_mm : float
         The new voxel side.
-    settings : Settings, optional
-        `resume` and `overwrite`.
+    resume, overwrite : bool
+        Skip what is complete; replace what is there.
     progress, finished : callable, optional
         Called with the share done and a few words, and with each outcome as it comes.
 
     Raises
     ------
+    ValueError
+        If the voxel size cannot be.
     UsageError, OutputError
         What concerns all inputs.
     """
-    settings, out = settings or Settings(), Path(out_dir)
+    check_voxel_size(voxel_mm)
 
-    def work(case: Case, result: Path, report: Progress) -> tuple[str, ...] | None:
+    def work(case: Case, results: Results, report: Progress) -> tuple[str, ...] | None:
         origin: Json = {"input": _named(case.path), "voxel_size_mm": voxel_mm}
-        if settings.resume and is_complete(result, origin):
+        if resume and results.is_complete(origin):
             return None
         image = read_labels(case.path)
-        report(0.05, "upsampling")
         fine = upsample_image(
             image, voxel_mm, name=str(case.path), progress=lambda share, text: report(0.05 + 0.85 * share, text)
         )
-        _unfinished(result)
-        write_nifti(result, fine.image.data, fine.image, description=f"lodbrain {__version__} labels upsample")
+        report(0.9, "writing")
+        results.begin()
+        write_nifti(results.labels, fine.image.data, fine.image, description=f"lodbrain {__version__} labels upsample")
         volumes = [
             {"index": row.index, "before_mm3": round(row.before_mm3, 3), "after_mm3": round(row.after_mm3, 3)}
             for row in fine.volumes
         ]
-        _finish([result], origin, {"notes": list(image.notes), "volumes": volumes})
+        results.finish(origin, {"notes": list(image.notes), "volumes": volumes})
         return image.notes
 
-    cases = find_cases(inputs, suffix="_dseg", strict=False)
+    cases, out = find_cases(inputs, "_dseg"), Path(out_dir)
     check_writable(out)
-    name: Callable[[Case], str] = lambda case: stem_of(case.path)  # noqa: E731
-    return _run(cases, out, name, work, overwrite=settings, progress=progress, finished=finished)
+    return run_cases(
+        cases,
+        out,
+        name=lambda case: stem_of(case.path),
+        work=work,
+        may_exist=resume or overwrite,
+        progress=progress,
+        finished=finished,
+    )
+
+
+def find_segmentation(case: Case, given: Path) -> Path:
+    """The segmentation of a scan: the file itself, or the one of its name in a folder.
+
+    Parameters
+    ----------
+    case : Case
+        Of NAME_T1w or NAME.
+    given : Path
+        A folder is searched for the scan's name alone, with ``_dseg``, and with ``_dseg`` in place of ``_T1w``, first
+        in the folder of the scan's place in its tree.
+
+    Raises
+    ------
+    InputError
+        If there is none.
+    """
+    if not given.is_dir():
+        return given
+    stem = stem_of(case.path)
+    names = dict.fromkeys([f"{stem}_dseg", f"{stem.removesuffix('_T1w')}_dseg", stem])
+    places = dict.fromkeys([given / case.folder, given])
+    for path in (place / f"{name}{ending}" for place in places for name in names for ending in IMAGE_SUFFIXES):
+        if path.is_file() and not path.samefile(case.path):
+            return path
+    what = f"there is no segmentation of it in {given}"
+    raise InputError(
+        "no-labels", case.path, what, f"Expected one called {' or '.join(f'{name}.nii.gz' for name in names)}."
+    )
+
+
+def _on_grid(path: Path, scan: Image) -> NDArray[np.integer]:
+    """Labels of a file that must have the scan's grid."""
+    image = read_labels(path)
+    if image.shape != scan.shape:
+        ours, theirs = (" x ".join(map(str, shape)) for shape in (scan.shape, image.shape))
+        raise InputError("grid", path, f"its grid is {theirs}, the scan's {ours}", "Resample it to the scan first.")
+    if np.abs(image.affine - scan.affine).max() > _SAME_GRID_MM:
+        raise InputError("grid", path, "it lies elsewhere in space than the scan", "Resample it to the scan first.")
+    return image.data
+
+
+def _named(path: Path) -> Json:
+    return {"name": path.name, "sha256": sha256(path)}
+
+
+def _volumes(labels: NDArray[np.int16], voxel_mm3: float) -> dict[str, float]:
+    counts = np.bincount(labels.reshape(-1), minlength=HEAD_LABELS[-1].index + 1)
+    return {label.name: round(float(counts[label.index]) * voxel_mm3, 3) for label in HEAD_LABELS if label.index}
+
+
+def _describe(out: Path) -> None:
+    """Say, in the form of BIDS, that the folder is a derivative."""
+    path = out / "dataset_description.json"
+    if not path.exists():
+        content = {
+            "Name": "Label training maps of whole heads",
+            "BIDSVersion": _BIDS_VERSION,
+            "DatasetType": "derivative",
+            "GeneratedBy": [{"Name": "lodbrain", "Version": __version__}],
+        }
+        with atomic(path) as temporary:
+            temporary.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")

@@ -1,0 +1,154 @@
+"""`lodbrain labels`: training maps of whole heads from scans, and label maps at another voxel size."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, TypeAlias
+
+from cyclopts import App, Parameter
+
+from lodbrain.cli.progress import progress_bar
+from lodbrain.errors import UsageError
+from lodbrain.inference.memory import keep_freed_memory, parse_memory
+from lodbrain.inference.settings import Settings
+from lodbrain.workflows import labels as workflow
+from lodbrain.workflows.cases import Outcome, exit_code
+
+app = App(name="labels")
+
+Flag: TypeAlias = Annotated[bool, Parameter(negative="", show_default=False)]
+Quiet: TypeAlias = Annotated[bool, Parameter(name=["--quiet", "-q"], negative="", show_default=False)]
+Inputs: TypeAlias = Annotated[list[str], Parameter(name="INPUT", required=True, negative="")]
+Out: TypeAlias = Annotated[Path, Parameter(name=["--out", "-o"])]
+
+
+@app.command
+def make(
+    inputs: Inputs,
+    /,
+    *,
+    out: Out,
+    labels: Path | None = None,
+    model: str = "default",
+    device: str = "auto",
+    memory: str | None = None,
+    threads: int | None = None,
+    frame: int | None = None,
+    resume: Flag = False,
+    overwrite: Flag = False,
+    quiet: Quiet = False,
+) -> int:
+    """Make label training maps of whole heads from scans.
+
+    Brain structures come from the model, or from --labels; scalp, bone, eyes, air and other tissue from the scan's
+    intensities and their place in the head. For each scan NAME_T1w.nii.gz the folder gets NAME_desc-head_dseg with
+    .nii.gz (map), .tsv (names and colours), .png (three planes) and .json (how it was made), in the input's folders.
+
+    Parameters
+    ----------
+    inputs
+        Scans (.nii, .nii.gz, .mgz), quoted globs, or folders. Of a BIDS data set all T1w scans are taken.
+    out
+        Folder for the maps.
+    labels
+        Segmentation with FreeSurfer's numbers on the scan's grid, or a folder with one for each scan.
+    model
+        Name in `lodbrain models list`, or a model file.
+    device
+        auto, cpu, cuda, cuda:1 ... or mps.
+    memory
+        Budget such as 4GB or 2GiB. Default: what is free, less a margin.
+    threads
+        Threads of the CPU. Default: one a core.
+    frame
+        Which volume of a 4D file, from 0.
+    resume
+        Skip scans whose maps are complete and made the same way; do the others again.
+    overwrite
+        Replace maps that are there.
+    quiet
+        Print errors only.
+    """
+    try:
+        settings = Settings(
+            model=model,
+            device=device,
+            memory_bytes=parse_memory(memory) if memory is not None else None,
+            threads=threads,
+            frame=frame,
+            resume=resume,
+            overwrite=overwrite,
+        )
+    except ValueError as error:
+        raise UsageError("setting", None, str(error)) from error
+    keep_freed_memory()
+    with progress_bar(show=not quiet) as progress:
+        outcomes = workflow.make_maps(
+            inputs, out, settings, given=labels, progress=progress, finished=_teller(quiet=quiet)
+        )
+    return exit_code(outcomes)
+
+
+@app.command
+def upsample(
+    inputs: Inputs,
+    /,
+    *,
+    out: Out,
+    voxel_size: float,
+    resume: Flag = False,
+    overwrite: Flag = False,
+    quiet: Quiet = False,
+) -> int:
+    """Bring label maps to a finer, or another, voxel size with smooth boundaries.
+
+    Volumes of structures above 500 mm^3 are kept within 1%, and nothing falls into more pieces. NAME.nii.gz gets the
+    input's name, NAME.json the volumes before and after.
+
+    Parameters
+    ----------
+    inputs
+        Label maps (.nii, .nii.gz, .mgz), quoted globs, or folders.
+    out
+        Folder for the new maps.
+    voxel_size
+        The new voxel side in mm.
+    resume
+        Skip maps that are complete and made the same way; do the others again.
+    overwrite
+        Replace maps that are there.
+    quiet
+        Print errors only.
+    """
+    if resume and overwrite:
+        raise UsageError("setting", None, "--resume and --overwrite exclude each other")
+    keep_freed_memory()
+    try:
+        with progress_bar(show=not quiet) as progress:
+            outcomes = workflow.upsample_maps(
+                inputs,
+                out,
+                voxel_size,
+                resume=resume,
+                overwrite=overwrite,
+                progress=progress,
+                finished=_teller(quiet=quiet),
+            )
+    except ValueError as error:
+        raise UsageError("voxel-size", None, str(error)) from error
+    return exit_code(outcomes)
+
+
+def _teller(*, quiet: bool) -> Callable[[Outcome], None]:
+    """Return what prints a line for each outcome."""
+
+    def tell(outcome: Outcome) -> None:
+        if outcome.error is not None:
+            print(f"lodbrain: {outcome.error}", file=sys.stderr, flush=True)
+        elif not quiet:
+            text = " is complete, skipped" if outcome.status == "skipped" else "".join(f" {n}" for n in outcome.notes)
+            print(f"{outcome.path.name}: {outcome.labels}{text}", flush=True)
+
+    return tell

@@ -1,0 +1,253 @@
+"""Many files, one after the other: trees of folders in, the same trees out, resumable, one failure among many."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from os import PathLike
+from pathlib import Path
+from typing import Literal, TypeAlias
+
+from lodbrain.errors import InputError, LodbrainError, OutputError, UsageError, WeightsError
+from lodbrain.images.atomic import atomic
+from lodbrain.inference.inputs import IMAGE_SUFFIXES, find_scans, scan_of, stem_of
+from lodbrain.inference.outputs import Json, check_writable
+from lodbrain.inference.sidecar import to_text
+from lodbrain.version import __version__
+
+Progress: TypeAlias = Callable[[float, str], None]
+
+#: Folders of a BIDS data set with other things than scans.
+_NOT_RAW = ("derivatives", "sourcedata", "code")
+
+
+@dataclass(frozen=True)
+class Case:
+    """One file to be worked on.
+
+    Attributes
+    ----------
+    path : Path
+        The file.
+    folder : Path
+        Where its results go, relative to the output folder.
+    problem : InputError or None
+        Why it fails before any work.
+    """
+
+    path: Path
+    folder: Path = Path()
+    problem: InputError | None = None
+
+
+@dataclass(frozen=True)
+class Results:
+    """The files of one case: a label map, what lies beside it, and, written last, a sidecar that says it is complete.
+
+    Attributes
+    ----------
+    labels : Path
+        The label map, ``.nii.gz``.
+    """
+
+    labels: Path
+
+    def beside(self, ending: str) -> Path:
+        """Path of another file of the set."""
+        return self.labels.with_name(self.labels.name.removesuffix(".nii.gz") + ending)
+
+    @property
+    def sidecar(self) -> Path:
+        """How it was made."""
+        return self.beside(".json")
+
+    def is_complete(self, origin: Json) -> bool:
+        """Whether a finished set with the same origin is there."""
+        try:
+            content = json.loads(self.sidecar.read_text(encoding="utf-8"))
+            return {key: content.get(key) for key in origin} == origin and all(
+                self.labels.with_name(name).stat().st_size == size for name, size in content["files"].items()
+            )
+        except (OSError, ValueError, KeyError, TypeError, AttributeError):
+            return False
+
+    def begin(self) -> None:
+        """Mark what is there as unfinished, before it is written over."""
+        check_writable(self.labels.parent)
+        self.sidecar.unlink(missing_ok=True)
+
+    def finish(self, origin: Json, content: Json) -> None:
+        """Write the sidecar: the set is complete."""
+        files = [path for path in (self.labels, self.beside(".tsv"), self.beside(".png")) if path.exists()]
+        head: Json = {"software": "lodbrain", "version": __version__}
+        sizes = {path.name: path.stat().st_size for path in files}
+        with atomic(self.sidecar) as temporary:
+            temporary.write_text(to_text({**head, **origin, **content, "files": sizes}), encoding="utf-8")
+
+
+@dataclass(frozen=True, eq=False)
+class Outcome:
+    """What became of one file.
+
+    Attributes
+    ----------
+    path : Path
+        The input.
+    status : {"done", "skipped", "failed"}
+        Skipped: its results were complete.
+    labels : Path
+        The label map made from it.
+    notes : tuple of str
+        What was not as usual.
+    error : LodbrainError or None
+        Why it failed.
+    """
+
+    path: Path
+    status: Literal["done", "skipped", "failed"]
+    labels: Path
+    notes: tuple[str, ...] = ()
+    error: LodbrainError | None = None
+
+
+def find_cases(inputs: Iterable[str | PathLike[str]], suffix: str) -> list[Case]:
+    """Files, folders and globs as cases; results of a folder's files go into folders of the same names.
+
+    Parameters
+    ----------
+    inputs : iterable of path
+    suffix : str
+        End of the names that are wanted of a BIDS data set, such as ``"_T1w"``, and of any folder that has some. Of
+        other folders every image is taken.
+
+    Raises
+    ------
+    UsageError
+        If no input is given.
+    """
+    cases = []
+    for given in inputs:
+        if os.path.isdir(given):
+            cases += _in_folder(Path(given), suffix)
+        else:
+            cases += [Case(scan.path, problem=scan.problem) for scan in find_scans([given])]
+    if not cases:
+        raise UsageError("no-input", None, "no INPUT was given", "Name a file, a folder, or a quoted glob")
+    return cases
+
+
+def _in_folder(folder: Path, suffix: str) -> list[Case]:
+    paths = []
+    is_bids = (folder / "dataset_description.json").is_file()
+    for root, folders, files in os.walk(folder):
+        left_out = _NOT_RAW if is_bids and Path(root) == folder else ()
+        folders[:] = sorted(name for name in folders if not name.startswith(".") and name not in left_out)
+        paths += [Path(root, name) for name in sorted(files) if _is_image(name)]
+    wanted = [path for path in paths if stem_of(path).endswith(suffix)]
+    if not wanted and not is_bids:
+        wanted = paths
+    if not wanted:
+        what = f"there are no images{f' {suffix}' if is_bids else ''} in this folder"
+        return [Case(folder, problem=InputError("no-scans", folder, what, "Name another"))]
+    return [Case(path, path.parent.relative_to(folder), scan_of(path).problem) for path in wanted]
+
+
+def _is_image(name: str) -> bool:
+    return not name.startswith(".") and name.lower().endswith(IMAGE_SUFFIXES) and not stem_of(name).endswith("_probseg")
+
+
+def run_cases(
+    cases: Sequence[Case],
+    out: Path,
+    *,
+    name: Callable[[Case], str],
+    work: Callable[[Case, Results, Progress], tuple[str, ...] | None],
+    may_exist: bool,
+    progress: Progress | None = None,
+    finished: Callable[[Outcome], None] | None = None,
+) -> list[Outcome]:
+    """Work on each case; one that fails does not stop the others.
+
+    Parameters
+    ----------
+    cases : sequence of Case
+    out : Path
+        The output folder.
+    name : callable(case)
+        Name of the label map without its ending.
+    work : callable(case, results, progress)
+        Does it and returns its notes, or None where nothing was to be done.
+    may_exist : bool
+        Whether earlier results may be met (to be skipped or replaced, as `work` decides).
+    progress, finished : callable, optional
+        Called with the share of all cases and a few words, and with each outcome as it comes.
+
+    Raises
+    ------
+    UsageError
+        If two cases have the same result.
+    OutputError, WeightsError
+        What concerns all of them.
+    """
+    results = [Results(out / case.folder / f"{name(case)}.nii.gz") for case in cases]
+    first: dict[Path, Path] = {}
+    for case, result in zip(cases, results, strict=True):
+        if case.problem is None and first.setdefault(result.labels, case.path) is not case.path:
+            what = f"its results would have the same names as those of {first[result.labels]}"
+            raise UsageError("same-stem", case.path, what, "Run them with two different output folders")
+    inputs = [case.path for case in cases]
+    outcomes = []
+    for number, (case, result) in enumerate(zip(cases, results, strict=True)):
+
+        def report(share: float, text: str, number: int = number, path: Path = case.path) -> None:
+            if progress is not None:
+                progress((number + share) / len(cases), f"{path.name}: {text}")
+
+        report(0.0, "reading")
+        error: LodbrainError
+        try:
+            if case.problem is not None:
+                raise case.problem
+            _check(result, inputs, may_exist=may_exist)
+            notes = work(case, result, report)
+            outcome = Outcome(case.path, "skipped" if notes is None else "done", result.labels, notes or ())
+        except (OutputError, UsageError, WeightsError):
+            raise
+        except LodbrainError as known:
+            error = known
+            if known.path is None:  # an image in memory does not know its file
+                error = InputError(known.code, case.path, known.what, known.hint)
+            outcome = Outcome(case.path, "failed", result.labels, error=error)
+        except MemoryError:
+            error = InputError("memory", case.path, "there is not enough memory for it", "Use a larger machine.")
+            outcome = Outcome(case.path, "failed", result.labels, error=error)
+        except Exception as unknown:
+            what = f"internal error: {type(unknown).__name__}: {unknown}"
+            error = LodbrainError("bug", case.path, what, "This is a bug: please report it")
+            error.__cause__ = unknown
+            outcome = Outcome(case.path, "failed", result.labels, error=error)
+        outcomes.append(outcome)
+        if finished is not None:
+            finished(outcome)
+    return outcomes
+
+
+def exit_code(outcomes: Sequence[Outcome]) -> int:
+    """Exit status of a command: 0 all are there, 3 some failed, 4 all failed, 70 a bug was met."""
+    errors = [outcome.error for outcome in outcomes if outcome.error is not None]
+    if any(error.exit_code == LodbrainError.exit_code for error in errors):
+        return LodbrainError.exit_code
+    return 0 if not errors else 4 if len(errors) == len(outcomes) else 3
+
+
+def _check(results: Results, inputs: Sequence[Path], *, may_exist: bool) -> None:
+    existing = [path for path in (results.labels, results.sidecar) if os.path.lexists(path)]
+    for path in existing:
+        for given in inputs:
+            if path.exists() and given.exists() and path.samefile(given):
+                raise InputError("input-is-output", given, "this input would be overwritten", "Choose another -o")
+    if existing and not may_exist:
+        hint = "Use --resume to keep what is complete, or --overwrite to replace it"
+        raise InputError("exists", existing[0], "this output exists already", hint)
