@@ -26,6 +26,8 @@ COMMANDS = [
     ("segment", "lodbrain.cli.segment:segment", "Segment scans: label map, volumes and a record of what was done."),
     ("models", "lodbrain.cli.models:app", "List, show, verify and get models."),
     ("fetch", "lodbrain.cli.fetch:app", "Download public data that training and tests use."),
+    ("labels", "lodbrain.cli.labels:app", "Make label training maps of heads; bring label maps to another voxel size."),
+    ("contrast", "lodbrain.cli.contrast:contrast", "Analyse the contrast of scans, for training on scans like them."),
     ("train", "lodbrain.cli.train:train", "Train a model as a configuration file says."),
 ]
 

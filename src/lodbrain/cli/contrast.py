@@ -1,0 +1,88 @@
+"""`lodbrain contrast`: what the scans to be segmented look like, for training on scans that look the same."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated, TypeAlias
+
+from cyclopts import Parameter
+
+from lodbrain.cli.progress import progress_bar
+from lodbrain.errors import UsageError
+from lodbrain.inference.memory import keep_freed_memory
+from lodbrain.inference.settings import Settings
+from lodbrain.synthesis.profile import ContrastProfile
+from lodbrain.workflows.contrast import Analysed
+from lodbrain.workflows.contrast import contrast as analyse_files
+
+Flag: TypeAlias = Annotated[bool, Parameter(negative="", show_default=False)]
+
+
+def contrast(
+    inputs: Annotated[list[str], Parameter(name="SCAN", required=True, negative="")],
+    /,
+    *,
+    out: Annotated[Path, Parameter(name=["--out", "-o"])],
+    labels: Path | None = None,
+    model: str = "default",
+    device: str = "auto",
+    threads: int | None = None,
+    figure: Path | None = None,
+    frame: int | None = None,
+    quiet: Annotated[Flag, Parameter(name=["--quiet", "-q"])] = False,
+) -> int:
+    """Analyse the contrast of scans that nobody labelled.
+
+    Intensities of each structure, contrast-to-noise of the tissues, bias field, noise, smoothness and background are
+    fitted to each scan, pooled, and written as YAML, which the generator of training data draws from. A scan that
+    cannot be fitted well is refused, with the reason, and left out.
+
+    Parameters
+    ----------
+    inputs
+        Scans of one protocol (.nii, .nii.gz, .mgz), folders (searched recursively) or quoted globs.
+    out
+        The YAML file to write.
+    labels
+        Label map in FreeSurfer's numbers, or a folder with one for each scan. Default: a model's posteriors.
+    model
+        Name in `lodbrain models list`, or a model file.
+    device
+        auto, cpu, cuda, cuda:1 ... or mps.
+    threads
+        Threads of the CPU. Default: one a core.
+    figure
+        A PNG of fitted against observed histograms, for each scan.
+    frame
+        Which volume of a 4D file, from 0.
+    quiet
+        Print errors only.
+    """
+    try:
+        settings = Settings(model=model, device=device, threads=threads, frame=frame, posteriors=labels is None)
+    except ValueError as error:
+        raise UsageError("setting", None, str(error)) from error
+
+    def say(scan: Analysed) -> None:
+        if scan.error is not None:
+            print(f"lodbrain: {scan.error}", file=sys.stderr, flush=True)
+
+    keep_freed_memory()
+    with progress_bar(show=not quiet) as progress:
+        analysis = analyse_files(
+            inputs, out, labels=labels, settings=settings, figure=figure, progress=progress, finished=say
+        )
+    if analysis.profile is not None and not quiet:
+        print(summary(analysis.profile, out))
+    return analysis.exit_code
+
+
+def summary(profile: ContrastProfile, out: Path) -> str:
+    """Return one line on what was fitted."""
+    scans = f"{len(profile.scans)} scan{'s' if len(profile.scans) > 1 else ''}"
+    contrast = profile.contrast_to_noise["white - grey"]
+    return (
+        f"{out}: {scans}, white - grey contrast-to-noise {contrast:.1f}, bias {profile.bias.log_sd:.1%}, "
+        f"noise {profile.noise.sd:.1%} of white matter, background {profile.background.kind}"
+    )

@@ -1,0 +1,214 @@
+"""`ContrastProfile`: what some scans look like, as a YAML file that people can read and the generator draws from."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from os import PathLike
+from pathlib import Path
+from typing import Any, ClassVar
+
+import yaml
+from pydantic import ConfigDict, TypeAdapter, ValidationError
+
+from lodbrain.errors import UsageError
+from lodbrain.images.atomic import atomic
+from lodbrain.labels import SIDELESS
+from lodbrain.synthesis.noise import BackgroundKind
+
+VERSION = 1
+
+_HEADER = """\
+# Contrast of MRI scans, fitted by `lodbrain contrast`. Intensities are on a scale where cerebral white matter is 160.
+# structures: mean, and sd within one scan, of pure voxels (no partial volume, no bias field, noise included);
+#   between_scans: sd of the mean from scan to scan (null: one scan); own: 1 where the mean is the structure's own,
+#   0 where too few voxels left that of similar structures.
+# contrast_to_noise: difference of means / root mean square of sds.
+# bias: sd of the log field over the brain, and the distance over which it changes. noise: sd / white matter.
+# outside: intensities of the head outside of the brain, in equal steps from darkest to brightest.
+"""
+
+_PLAIN = ConfigDict(extra="forbid", allow_inf_nan=False)
+
+
+@dataclass(frozen=True)
+class Intensity:
+    """How one structure looks.
+
+    Attributes
+    ----------
+    mean, sd : float
+        Of pure voxels, noise included.
+    between_scans : float or None
+        Standard deviation of the mean from scan to scan; None for one scan.
+    volume_ml, pure_ml : float
+        Of the labels, and of what is purely this structure; averages of the scans.
+    own : float
+        How far the mean is the structure's own (1), not its group's (0).
+    """
+
+    __pydantic_config__: ClassVar[ConfigDict] = _PLAIN
+
+    mean: float
+    sd: float
+    between_scans: float | None
+    volume_ml: float
+    pure_ml: float
+    own: float
+
+
+@dataclass(frozen=True)
+class Bias:
+    """Bias field: standard deviation of its logarithm over the brain, and over what distance it changes."""
+
+    __pydantic_config__: ClassVar[ConfigDict] = _PLAIN
+
+    log_sd: float
+    scale_mm: float
+
+
+@dataclass(frozen=True)
+class Noise:
+    """Noise: standard deviation over white matter, smoothness, and where both were measured."""
+
+    __pydantic_config__: ClassVar[ConfigDict] = _PLAIN
+
+    sd: float
+    fwhm_mm: float
+    measured_in: str
+
+
+@dataclass(frozen=True)
+class Air:
+    """Background: its kind, and its level over white matter (as in `lodbrain.synthesis.noise.Background`)."""
+
+    __pydantic_config__: ClassVar[ConfigDict] = _PLAIN
+
+    kind: BackgroundKind
+    level: float
+
+
+@dataclass(frozen=True)
+class ScanRecord:
+    """What was measured in one of the scans."""
+
+    __pydantic_config__: ClassVar[ConfigDict] = _PLAIN
+
+    name: str
+    voxel_mm: tuple[float, float, float]
+    bias: Bias
+    noise: Noise
+    background: Air
+    outliers: float
+    mismatch: float
+    iterations: int
+
+
+@dataclass(frozen=True)
+class ContrastProfile:
+    """What some scans look like. Intensities are on a scale where cerebral white matter is 160.
+
+    Attributes
+    ----------
+    structures : dict of str to Intensity
+        By names of `lodbrain.labels.SIDELESS`; what no scan had is absent.
+    contrast_to_noise : dict of str to float
+        Between kinds of tissue.
+    bias, noise, background
+        Averages of the scans; the background is that of most.
+    voxel_mm : float
+        Cube root of the voxel's volume, average of the scans.
+    outside : tuple of float
+        Quantiles of the head outside of the brain; empty if no scan has any.
+    scans : tuple of ScanRecord
+        The scans that it rests on.
+    """
+
+    __pydantic_config__: ClassVar[ConfigDict] = _PLAIN
+
+    structures: dict[str, Intensity]
+    contrast_to_noise: dict[str, float]
+    bias: Bias
+    noise: Noise
+    background: Air
+    voxel_mm: float
+    outside: tuple[float, ...]
+    scans: tuple[ScanRecord, ...]
+    version: int = VERSION
+
+    def __post_init__(self) -> None:
+        unknown = sorted(set(self.structures) - set(SIDELESS[1:]))
+        if unknown:
+            raise ValueError(f"structures must be names of the label table, got {unknown[0]!r}")
+        missing = sorted({"Cerebral-White-Matter", "Cerebral-Cortex"} - set(self.structures))
+        if missing:
+            raise ValueError(f"structures must hold {missing[0]}")
+        for name, look in self.structures.items():
+            if look.sd < 0 or (look.between_scans or 0) < 0:
+                raise ValueError(f"structures.{name}: standard deviations must not be negative")
+        if min(self.bias.log_sd, self.noise.sd, self.noise.fwhm_mm, self.background.level) < 0:
+            raise ValueError("bias, noise and background must not be negative")
+        if min(self.bias.scale_mm, self.voxel_mm) <= 0:
+            raise ValueError("bias.scale_mm and voxel_mm must be positive")
+        if self.version != VERSION:
+            raise ValueError(f"version must be {VERSION}, got {self.version}")
+
+
+_ADAPTER = TypeAdapter(ContrastProfile)
+
+
+def write_profile(path: str | PathLike[str], profile: ContrastProfile) -> None:
+    """Write a profile as YAML, atomically, numbers rounded to four significant digits.
+
+    Raises
+    ------
+    OutputError
+        If it cannot be written.
+    """
+    tree = _rounded(_ADAPTER.dump_python(profile, mode="json"))
+    with atomic(path) as temporary:
+        temporary.write_text(_HEADER + yaml.dump(tree, Dumper=_Dumper, sort_keys=False, width=120), encoding="utf-8")
+
+
+def read_profile(path: str | PathLike[str]) -> ContrastProfile:
+    """Read a profile.
+
+    Raises
+    ------
+    UsageError
+        If the file is missing, is not YAML, or is no profile; the message names the field.
+    """
+    hint = "Make one with: lodbrain contrast"
+    try:
+        tree = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UsageError("contrast", path, f"cannot be read ({error.strerror})", hint) from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise UsageError("contrast", path, f"is not YAML: {error}", hint) from None
+    try:
+        return _ADAPTER.validate_python(tree)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise UsageError("contrast", path, f"{where + ': ' if where else ''}{first['msg']}", hint) from None
+
+
+class _Dumper(yaml.SafeDumper):
+    """One line for each structure, one for each list of numbers."""
+
+    def represent_mapping(self, tag: str, mapping: Any, flow_style: bool | None = None) -> yaml.MappingNode:
+        leaf = not any(isinstance(value, (dict, list)) for value in dict(mapping).values())
+        return super().represent_mapping(tag, mapping, flow_style=leaf and len(mapping) > 1)
+
+    def represent_sequence(self, tag: str, sequence: Any, flow_style: bool | None = None) -> yaml.SequenceNode:
+        return super().represent_sequence(tag, sequence, flow_style=not any(isinstance(v, dict) for v in sequence))
+
+
+def _rounded(tree: Any) -> Any:
+    if isinstance(tree, dict):
+        return {key: _rounded(value) for key, value in tree.items()}
+    if isinstance(tree, (list, tuple)):
+        return [_rounded(value) for value in tree]
+    if isinstance(tree, float) and math.isfinite(tree):
+        return float(f"{tree:.4g}")
+    return tree

@@ -1,0 +1,165 @@
+"""Voxels of a scan with what is known of their labels beforehand: what expectation-maximisation works on."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from lodbrain.labels import SIDELESS, SIDELESS_OF_CLASS
+
+Floats = NDArray[np.float64]
+
+#: Likeliest structures that a voxel may belong to; more than three never meet in one voxel but at a few corners.
+CANDIDATES = 3
+
+#: Voxels of one structure that are looked at. Of 10,000, a mean is known to 1% of the spread.
+MOST_VOXELS = 10_000
+
+#: Blur of hard labels, in voxels: half a voxel of partial volume, and the rest for borders drawn askew.
+SOFTENING_VOX = 0.7
+
+#: Power of the eroded posteriors: networks are too sure of themselves. On synthetic scans of four heads, powers of 1,
+#: 4, 8 and 16 gave a median error of the means of 1.4, 1.0, 1.1 and 1.2 (white matter: 160).
+SURENESS = 4
+
+#: Steps to the six neighbours.
+_CROSS = np.concatenate([np.eye(3, dtype=np.intp), -np.eye(3, dtype=np.intp)])
+
+
+@dataclass(frozen=True, eq=False)
+class Samples:
+    """Voxels of the brain, evenly drawn from each structure.
+
+    Attributes
+    ----------
+    values : (N,) float64
+        Intensities.
+    weights : (N,) float64
+        Voxels of the scan that each sample stands for.
+    at_mm : (N, 3) float64
+        Centres, along the axes of the scan, from the centre of its first voxel.
+    classes : (N, 3) int
+        Likeliest structures, positions in `SIDELESS`, the likeliest first. 0 is whatever is no structure.
+    shares : (N, 3) float64
+        Prior probability of each; sums to 1.
+    pure : (N, 3) float64
+        Part of it that remains after erosion: as sure of the neighbours as of the voxel itself.
+    """
+
+    values: Floats
+    weights: Floats
+    at_mm: Floats
+    classes: NDArray[np.intp]
+    shares: Floats
+    pure: Floats
+
+
+def draw_samples(
+    data: NDArray[np.floating],
+    spacing_mm: NDArray[np.floating],
+    labels: NDArray[np.integer],
+    posteriors: NDArray[np.floating] | None = None,
+    *,
+    skip: float | None = None,
+) -> Samples:
+    """Voxels to fit a contrast to, the same ones each time.
+
+    Parameters
+    ----------
+    data : (X, Y, Z) float
+        The scan.
+    spacing_mm : (3,) float
+        Voxel sides.
+    labels : (X, Y, Z) int
+        Classes, positions in `lodbrain.labels.STRUCTURES`.
+    posteriors : (X, Y, Z, 33) float, optional
+        Of all classes. Without them the labels are eroded and softened.
+    skip : float, optional
+        A value that voxels without signal have, as around a skull-stripped brain.
+    """
+    box = _brain_box(labels)
+    data, labels = data[box], labels[box]
+    structure = SIDELESS_OF_CLASS[labels]
+    usable = structure > 0 if skip is None else (structure > 0) & (data != skip)
+    index = _spread(np.where(usable, structure, 0))
+    at = tuple(index.T)
+    here, n = structure[at], len(SIDELESS)
+    weights = np.bincount(structure[usable], minlength=n) / np.maximum(np.bincount(here, minlength=n), 1)
+    shares, pure = _of_labels(structure, index) if posteriors is None else _of_posteriors(posteriors[box], index)
+    classes = np.argsort(-shares, axis=1, kind="stable")[:, :CANDIDATES]
+    shares, pure = np.take_along_axis(shares, classes, 1), np.take_along_axis(pure, classes, 1)
+    total = np.maximum(shares.sum(1, keepdims=True), 1e-6)
+    start = np.array([part.start for part in box])
+    return Samples(
+        values=data[at].astype(np.float64),
+        weights=weights[here].astype(np.float64),
+        at_mm=(index + start) * np.asarray(spacing_mm, np.float64),
+        classes=classes,
+        shares=shares / total,
+        pure=np.minimum(pure, shares) / total,
+    )
+
+
+def _of_posteriors(posteriors: NDArray[np.floating], index: NDArray[np.intp]) -> tuple[Floats, Floats]:
+    """(N, 19) posterior of each structure of both sides at voxels (N, 3), and how surely all of the cross is that."""
+    shares = pure = _both_sides(posteriors, index)
+    for step in _CROSS:
+        pure = np.minimum(pure, _both_sides(posteriors, _moved(index, step, posteriors.shape)))
+    return shares, pure**SURENESS
+
+
+def _both_sides(posteriors: NDArray[np.floating], index: NDArray[np.intp]) -> Floats:
+    both = np.zeros((len(index), len(SIDELESS)))
+    for each, position in enumerate(SIDELESS_OF_CLASS):
+        both[:, position] += posteriors[..., each][tuple(index.T)]
+    return both
+
+
+def _of_labels(structure: NDArray[np.integer], index: NDArray[np.intp]) -> tuple[Floats, Floats]:
+    """(N, 19) share of each structure around voxels (N, 3), and whether all of the cross is that structure."""
+    rows, here = np.arange(len(index)), structure[tuple(index.T)]
+    shares, inner = np.zeros((len(index), len(SIDELESS))), np.ones(len(index), bool)
+    for step in np.ndindex(3, 3, 3):
+        offset = np.array(step) - 1
+        there = structure[tuple(_moved(index, offset, structure.shape).T)]
+        shares[rows, there] += np.exp(-0.5 * float(offset @ offset) / SOFTENING_VOX**2)
+        if np.abs(offset).sum() == 1:
+            inner &= there == here
+    shares /= shares.sum(1, keepdims=True)
+    pure = np.zeros_like(shares)
+    pure[rows, here] = inner
+    shares[inner] = pure[inner]
+    return shares, pure
+
+
+def _moved(index: NDArray[np.intp], step: NDArray[np.intp], shape: tuple[int, ...]) -> NDArray[np.intp]:
+    """Neighbours of voxels (N, 3); at the border the voxels themselves."""
+    moved: NDArray[np.intp] = np.clip(index + step, 0, np.array(shape[:3]) - 1)
+    return moved
+
+
+def _brain_box(labels: NDArray[np.integer]) -> tuple[slice, slice, slice]:
+    """The part of the volume that holds structures, and two voxels around it."""
+    found = ndimage.find_objects((labels > 0).astype(np.uint8))
+    if not found:
+        raise ValueError("labels must hold a structure, got background only")
+    x, y, z = (
+        slice(max(part.start - 2, 0), min(part.stop + 2, n)) for part, n in zip(found[0], labels.shape, strict=True)
+    )
+    return x, y, z
+
+
+def _spread(structure: NDArray[np.integer]) -> NDArray[np.intp]:
+    """(N, 3): voxels of each structure, `MOST_VOXELS` at most, drawn with a fixed seed."""
+    generator = np.random.default_rng(0)
+    flat = structure.ravel()
+    chosen = []
+    for position in range(1, len(SIDELESS)):
+        index = np.flatnonzero(flat == position)
+        if len(index) > MOST_VOXELS:
+            index = np.sort(generator.choice(index, MOST_VOXELS, replace=False))
+        chosen.append(index)
+    return np.stack(np.unravel_index(np.concatenate(chosen), structure.shape), axis=1)

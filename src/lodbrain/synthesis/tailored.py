@@ -1,0 +1,93 @@
+"""Class intensities for the generator, drawn from a profile of real scans."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+
+from lodbrain.labels import SIDELESS, SIDELESS_OF_CLASS, STRUCTURES
+from lodbrain.synthesis.contrast import N_SUBCLASSES, SPLIT_LABELS, T1W_PRIOR, Contrast
+from lodbrain.synthesis.labelmaps import CODE_OF_RAW, MIRROR_OF_CODE, N_CODES, OUTSIDE, RAW_LABELS
+from lodbrain.synthesis.profile import ContrastProfile, Intensity
+
+#: Scans of the same protocol differ at least so much, in units of white matter: from one scan nothing else is known.
+LEAST_BETWEEN = 0.03
+
+#: The spread within a structure varies by so much from scan to scan (standard deviation of its logarithm).
+SPREAD_OF_SD = 0.15
+
+#: Largest spread within a tissue outside of the brain, in units of white matter.
+OUTSIDE_SD = 0.1
+
+_NAME_OF_CODE = {code: SIDELESS[SIDELESS_OF_CLASS[code]] for code in range(1, len(STRUCTURES))}
+_LEFT_OF_CODE = torch.minimum(torch.arange(N_CODES), MIRROR_OF_CODE)
+_IS_OUTSIDE = torch.tensor([raw in OUTSIDE for raw in RAW_LABELS])[:, None]
+_IS_SPLIT = torch.tensor([raw in SPLIT_LABELS for raw in RAW_LABELS])[:, None]
+
+#: What tells of labels that the profile does not know: the first of each kind that it has.
+_ANCHORS = (("CSF", "Lateral-Ventricle"), ("Cerebral-Cortex",), ("Cerebral-White-Matter",))
+
+
+def draw_from_profile(profile: ContrastProfile, generator: torch.Generator) -> Contrast:
+    """Class intensities of one scan that looks like those of a profile.
+
+    Structures stray by what was seen between scans, left and right alike. What the profile does not know (lesions,
+    vessels, choroid plexus) lies between fluid, grey and white matter as in a T1w scan. Tissues outside of the brain
+    take their intensities from all of the head outside of the brain.
+
+    Parameters
+    ----------
+    profile : ContrastProfile
+    generator : torch.Generator
+        On the CPU.
+
+    Returns
+    -------
+    Contrast
+        Of kind ``"profile"``. Its spreads are without the noise, which the generator adds on its own.
+    """
+    expected = [_look(profile, code) for code in range(N_CODES)]
+    white = profile.structures["Cerebral-White-Matter"].mean
+    means, sds, between = torch.tensor(expected, dtype=torch.float32).T
+    between = between.clamp(min=LEAST_BETWEEN * white)
+    sds = (sds**2 - (profile.noise.sd * white) ** 2).clamp(min=0).sqrt()
+    stray, swell = torch.randn((2, N_CODES), generator=generator)[:, _LEFT_OF_CODE]
+    means = means + between * stray
+    sds = sds * torch.exp(SPREAD_OF_SD * swell)
+    # Outside of the brain every tissue may be as bright as any part of the head; so may the parts of the large ones.
+    rank, grain = torch.rand((2, N_CODES, N_SUBCLASSES), generator=generator)
+    rank = torch.where(_IS_SPLIT, rank, rank[:, :1])
+    table = torch.where(_IS_OUTSIDE, _head(profile, rank), means[:, None]).clamp(min=0)
+    spread = torch.where(_IS_OUTSIDE, grain * OUTSIDE_SD * white, sds[:, None])
+    table[0], spread[0] = 0, 0
+    return Contrast(table, spread, "profile")
+
+
+def _look(profile: ContrastProfile, code: int) -> tuple[float, float, float]:
+    """Mean, spread within, and spread between scans of a code."""
+    look = profile.structures.get(_NAME_OF_CODE.get(code, ""))
+    if look is not None:
+        return look.mean, look.sd, look.between_scans or 0.0
+    anchors: list[tuple[float, Intensity]] = []
+    for names in _ANCHORS:
+        for name in names:
+            if name in profile.structures:
+                raw = next(label.index for label in STRUCTURES if label.name.removeprefix("Left-") == name)
+                anchors.append((float(T1W_PRIOR[CODE_OF_RAW[raw], 0]), profile.structures[name]))
+                break
+    at, where = float(T1W_PRIOR[code, 0]), [prior for prior, _ in anchors]
+    mean, sd, between = (
+        float(np.interp(at, where, column))
+        for column in zip(*((look.mean, look.sd, look.between_scans or 0.0) for _, look in anchors), strict=True)
+    )
+    return mean, sd, between
+
+
+def _head(profile: ContrastProfile, rank: torch.Tensor) -> torch.Tensor:
+    """Intensities of the head outside of the brain at ranks of 0 to 1; any where the profile knows none."""
+    if len(profile.outside) < 2:
+        return 255 * rank**2
+    levels = torch.tensor(profile.outside, dtype=torch.float32)
+    at = rank * (len(levels) - 1)
+    low = at.long().clamp(max=len(levels) - 2)
+    return torch.lerp(levels[low], levels[low + 1], at - low)

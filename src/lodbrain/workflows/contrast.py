@@ -1,0 +1,218 @@
+"""Statistical contrast analysis of scans: files in, one profile and a figure out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from os import PathLike
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lodbrain.errors import InputError, LodbrainError, OutputError, UsageError, WeightsError
+from lodbrain.images.grid import to_ras
+from lodbrain.images.image import Image
+from lodbrain.images.io import read_image, read_labels
+from lodbrain.inference.inputs import IMAGE_SUFFIXES, Scan, find_scans, stem_of
+from lodbrain.inference.outputs import check_writable
+from lodbrain.inference.segmentation import segment_image
+from lodbrain.inference.settings import Model, Settings, check_model, load_model
+from lodbrain.labels import CLASS_OF_INDEX
+from lodbrain.synthesis.analysis import ScanFit, analyse
+from lodbrain.synthesis.labelmaps import TARGET_OF_OTHER
+from lodbrain.synthesis.pooling import pool
+from lodbrain.synthesis.profile import ContrastProfile, write_profile
+
+if TYPE_CHECKING:
+    from lodbrain.inference.segmentation import Progress
+
+#: What the name of a scan's label map may end in, behind the scan's name with or without its last part (``_T1w``).
+LABEL_ENDINGS = ("_dseg", "_seg", "_aseg", "_aparc+aseg", "_labels", "")
+
+#: FreeSurfer's numbers beyond the table that are brain: corpus callosum, choroid plexus, cortical parcels.
+_OTHERS = {**TARGET_OF_OTHER, **dict.fromkeys(range(251, 256), 2), 31: 4, 63: 43}
+_PARCELS = ((1000, 2000, 3), (2000, 3000, 42))
+
+#: Voxel positions that may differ between a scan and its labels: headers store float32.
+_SAME_MM = 0.01
+
+
+@dataclass(frozen=True, eq=False)
+class Analysed:
+    """One scan of the analysis: its fit, or why it has none."""
+
+    path: Path
+    fit: ScanFit | None = None
+    error: LodbrainError | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Analysis:
+    """All scans, and the profile of those that were fitted; None if none was."""
+
+    scans: tuple[Analysed, ...]
+    profile: ContrastProfile | None
+
+    @property
+    def exit_code(self) -> int:
+        """0 if all scans were fitted, 3 if some, 4 if none."""
+        failed = sum(scan.error is not None for scan in self.scans)
+        return 0 if not failed else (4 if failed == len(self.scans) else 3)
+
+
+def contrast(
+    inputs: Sequence[str | PathLike[str]],
+    out: str | PathLike[str],
+    *,
+    labels: str | PathLike[str] | None = None,
+    settings: Settings | None = None,
+    figure: str | PathLike[str] | None = None,
+    progress: Progress | None = None,
+    finished: Callable[[Analysed], None] = lambda scan: None,
+) -> Analysis:
+    """Fit the contrast of scans, pool it, and write the profile.
+
+    Parameters
+    ----------
+    inputs : sequence of path
+        Scans, folders or globs, all of one protocol.
+    out : path
+        The profile, a YAML file. It is replaced if it is there, and not written if no scan was fitted.
+    labels : path, optional
+        FreeSurfer label map of the one scan, or a folder with one for each. Without it a model segments the scans.
+    settings : Settings, optional
+        Model, device, threads.
+    figure : path, optional
+        A PNG of fitted against observed histograms.
+    progress : callable, optional
+        Called with the share done and a few words.
+    finished : callable, optional
+        Called with each scan when it is done.
+
+    Raises
+    ------
+    UsageError
+        If there is no input, or one label map for several scans.
+    """
+    settings = settings or Settings()
+    scans = find_scans(inputs)
+    _check_usage(scans, labels, settings, [Path(out), *([Path(figure)] if figure else [])])
+    model = None if labels is not None else load_model(settings)
+    report = progress or (lambda share, text: None)
+    done = []
+    for number, scan in enumerate(scans):
+        report(number / len(scans), scan.path.name)
+        done.append(_analyse(scan, labels, model, settings))
+        finished(done[-1])
+    fitted = [(scan.path.name, scan.fit) for scan in done if scan.fit is not None]
+    if not fitted:
+        return Analysis(tuple(done), None)
+    profile = pool([fit for _, fit in fitted], [name for name, _ in fitted])
+    write_profile(out, profile)
+    if figure is not None:
+        from lodbrain.report.contrast_figure import contrast_figure
+
+        contrast_figure([fit for _, fit in fitted], [name for name, _ in fitted], figure)
+    return Analysis(tuple(done), profile)
+
+
+def _check_usage(
+    scans: Sequence[Scan], labels: str | PathLike[str] | None, settings: Settings, outputs: Sequence[Path]
+) -> None:
+    if labels is None:
+        check_model(settings)
+    elif len(scans) > 1 and not Path(labels).is_dir():
+        what = f"this is one label map for {len(scans)} scans"
+        raise UsageError("labels", labels, what, "Name a folder with a label map for each scan")
+    for output in outputs:
+        if any(output.exists() and scan.path.exists() and output.samefile(scan.path) for scan in scans):
+            raise UsageError("output", output, "this output is one of the scans", "Choose another name")
+        check_writable(output.parent)
+
+
+def _analyse(scan: Scan, labels: str | PathLike[str] | None, model: Model | None, settings: Settings) -> Analysed:
+    try:
+        if scan.problem is not None:
+            raise scan.problem
+        return Analysed(scan.path, fit_scan(scan.path, labels=labels, model=model, settings=settings))
+    except (OutputError, UsageError, WeightsError):
+        raise
+    except LodbrainError as error:
+        # What is found out about an array does not know of the file that it came from.
+        known = error if error.path is not None else type(error)(error.code, scan.path, error.what, error.hint)
+        return Analysed(scan.path, error=known)
+
+
+def fit_scan(path: Path, *, labels: str | PathLike[str] | None, model: Model | None, settings: Settings) -> ScanFit:
+    """Fit one scan with its labels or, without them, a model's posteriors.
+
+    Raises
+    ------
+    InputError
+        If the scan, its labels, or the fit is refused.
+    """
+    image = read_image(path, frame=settings.frame, allow_odd_voxels=settings.allow_odd_voxels)
+    ras, reorientation = to_ras(image)
+    posteriors = None
+    if labels is not None:
+        given = labels_of(path, Path(labels))
+        classes = classes_of(read_labels(given), image, given)
+    elif model is not None:
+        found = segment_image(image, model, settings=replace(settings, labels="structures", posteriors=True))
+        classes = _to_classes(found.labels)
+        posteriors = None if found.posteriors is None else reorientation.apply(found.posteriors)
+    else:
+        raise ValueError("labels or model must be given, got neither")
+    return analyse(ras.data, ras.spacing_mm, reorientation.apply(classes), posteriors, name=str(path))
+
+
+def labels_of(scan: Path, labels: Path) -> Path:
+    """The label map of a scan: the file itself, or the one of a fitting name in a folder.
+
+    Raises
+    ------
+    InputError
+        If there is none.
+    """
+    if not labels.is_dir():
+        return labels
+    stem = stem_of(scan)
+    for base in (stem, stem.rpartition("_")[0]):
+        for ending in LABEL_ENDINGS:
+            for suffix in IMAGE_SUFFIXES:
+                path = labels / f"{base}{ending}{suffix}"
+                if base and path.is_file() and not path.samefile(scan):
+                    return path
+    raise InputError("no-labels", scan, f"there is no label map for it in {labels}", f"Call it {stem}_dseg.nii.gz")
+
+
+def classes_of(labels: Image, scan: Image, path: Path) -> NDArray[np.uint8]:
+    """Classes of a label map in FreeSurfer's numbers, on the grid of a scan.
+
+    Parcels of the cortex are cortex, corpus callosum and lesions are white matter, choroid plexus is ventricle; what
+    is outside of the brain is background.
+
+    Raises
+    ------
+    InputError
+        If the label map is on another grid, or holds no structure.
+    """
+    if labels.shape != scan.shape or np.abs(labels.affine - scan.affine).max() > _SAME_MM:
+        what = f"the label map is on another grid ({labels.shape}) than its scan ({scan.shape})"
+        raise InputError("other-grid", path, what, "Resample it to the scan first")
+    classes = _to_classes(labels.data)
+    if not classes.any():
+        raise InputError("empty-map", path, "no brain structure in the label map", "Use FreeSurfer's numbers")
+    return classes
+
+
+def _to_classes(raw: NDArray[np.integer]) -> NDArray[np.uint8]:
+    numbers = np.unique(raw)
+    target = {number: _OTHERS.get(number, number) for number in numbers.tolist()}
+    for first, last, number in _PARCELS:
+        target |= {parcel: number for parcel in target if first <= parcel < last}
+    table = np.array([CLASS_OF_INDEX.get(target[number], 0) for number in numbers.tolist()], np.uint8)
+    classes: NDArray[np.uint8] = table[np.searchsorted(numbers, raw)]
+    return classes
