@@ -37,7 +37,7 @@ def scan(
             if name != without:
                 means[SIDELESS.index(name)] = mean
     there = np.where(np.isfinite(means), 1.0, 0.0)
-    mixture = Mixture(means, np.where(there, 8.0, np.nan), 5000 * there, there, 0.02, 0.0, 200.0, 1.0)
+    mixture = Mixture(means, np.where(there, 8.0, np.nan), 5000 * there, there, 0.02, 0.0, 200.0, 1.0, False)
     even = np.full(BINS, 1 / BINS)
     histogram = Histogram(np.linspace(0, 200, BINS), even, {"white": even}, 0 * even, 0 * even)
     return ScanFit(

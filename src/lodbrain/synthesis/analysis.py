@@ -18,6 +18,8 @@ from lodbrain.labels import SIDELESS, SIDELESS_OF_CLASS
 from lodbrain.synthesis.biasfit import BiasFit, LogField, strength_and_scale
 from lodbrain.synthesis.goodness import Histogram, check_fit, compare
 from lodbrain.synthesis.mixture import (
+    DEEP,
+    GROUP_POSITIONS,
     WHITE_MATTER,
     Mixture,
     Responsibilities,
@@ -151,7 +153,7 @@ def analyse(
     histogram = compare(values, samples, component_prior(samples), mixture)
     check_fit(mixture, histogram, name=name)
     bias_sd, bias_scale_mm = strength_and_scale(field, structure > 0, spacing)
-    residual, inner = _white_residual(data, structure, field, spacing, mixture)
+    residual, inner = _residual(data, structure, field, spacing, mixture)
     measured = noise_and_smoothness(residual, inner, spacing)
     noise, fwhm_mm = measured or (float(mixture.sds[WHITE_MATTER]), 0.0)
     noise_from = "residuals"
@@ -219,16 +221,21 @@ def _offset(brain: NDArray[np.floating], data: NDArray[np.floating]) -> float:
     return float(data.min()) if low < -0.05 * abs(high) else 0.0
 
 
-def _white_residual(
+def _residual(
     data: NDArray[np.floating], structure: NDArray[np.integer], field: LogField, spacing: Floats, mixture: Mixture
 ) -> tuple[NDArray[np.floating], NDArray[np.bool_]]:
-    """The box of white matter, free of bias, less its mean; and where its inside is."""
-    mask = structure == WHITE_MATTER
-    box = ndimage.find_objects(mask.astype(np.uint8))[0]
-    inner = ndimage.binary_erosion(mask[box], ndimage.generate_binary_structure(3, 1))
-    start = tuple(part.start for part in box)
-    corrected = data[box] / np.exp(field.on(inner.shape, spacing, start))
-    return corrected - mixture.means[WHITE_MATTER], inner
+    """What the fit leaves of the scan, in a box; and where in it the inside of the tissue is that tells of noise.
+
+    That is white matter or, where it is clipped and so without noise, deep grey matter.
+    """
+    positions = GROUP_POSITIONS[DEEP] if mixture.clipped else [WHITE_MATTER]
+    chosen = np.isin(structure, positions)
+    box = ndimage.find_objects(chosen.astype(np.uint8))[0] if chosen.any() else (slice(0, 1),) * 3
+    start, within = tuple(part.start for part in box), structure[box]
+    cross = ndimage.generate_binary_structure(3, 1)
+    inner = np.any([ndimage.binary_erosion(within == position, cross) for position in positions], axis=0)
+    corrected = data[box] / np.exp(field.on(within.shape, spacing, start))
+    return corrected - np.nan_to_num(mixture.means)[within], inner
 
 
 def _outside(

@@ -80,6 +80,8 @@ class Mixture:
         What outliers are spread over evenly.
     least_sd : float
         No spread is smaller.
+    clipped : bool
+        Whether much of white matter has one value.
     """
 
     means: Floats
@@ -90,6 +92,7 @@ class Mixture:
     low: float
     high: float
     least_sd: float
+    clipped: bool
 
     def scaled(self, factor: float) -> Mixture:
         """The same for intensities times a factor."""
@@ -162,10 +165,13 @@ def first_guess(values: Floats, samples: Samples) -> Mixture:
             sds[position], count[position] = (high - low) / 2, inner.sum()
     unit = abs(means[WHITE_MATTER])
     white = np.unique(values[likeliest == WHITE_MATTER], return_counts=True)[1]
-    least_sd = float(unit * (CLIPPED_SD if white.max() > CLIPPED_SHARE * white.sum() else LEAST_SD))
+    clipped = bool(white.max() > CLIPPED_SHARE * white.sum())
+    least_sd = float(unit * (CLIPPED_SD if clipped else LEAST_SD))
     sds = np.maximum(sds, least_sd)
     low, high = np.percentile(values, [0.1, 99.9])
-    return Mixture(means, sds, count, np.ones(n), OUTLIERS, float(low), float(max(high, low + unit / 100)), least_sd)
+    return Mixture(
+        means, sds, count, np.ones(n), OUTLIERS, float(low), float(max(high, low + unit / 100)), least_sd, clipped
+    )
 
 
 def expect(values: Floats, samples: Samples, prior: Prior, mixture: Mixture) -> Responsibilities:

@@ -21,7 +21,8 @@ GAMMA_SD = 0.05
 def settings_like(profile: ContrastProfile, settings: Settings | None = None) -> Settings:
     """Settings whose bias field, noise, blur and voxel size are, on average, those of a profile's scans.
 
-    Shapes, field of view and the share of defaced scans are kept. Class intensities are drawn by
+    Shapes, field of view and the share of defaced scans are kept. Noise that is smooth tells of a smooth image, but at
+    most: of 0 to so much blur. Class intensities are drawn by
     `lodbrain.synthesis.tailored.draw_from_profile`.
 
     Parameters
@@ -41,7 +42,7 @@ def settings_like(profile: ContrastProfile, settings: Settings | None = None) ->
         bias=profile.bias.log_sd / SPLINE_SD / MEAN_BIAS,
         uhf_share=0.0,
         noise=profile.noise.sd / MEAN_NOISE,
-        blur_fwhm_vox=2 * profile.noise.fwhm_mm / profile.voxel_mm,
+        blur_fwhm_vox=min(profile.noise.fwhm_mm / profile.voxel_mm, settings.blur_fwhm_vox),
         thick_share=0.0 if thickest < 1.5 else 1.0,
         thick_mm=max(max(sides), 1.2),
         gamma_sd=GAMMA_SD,
