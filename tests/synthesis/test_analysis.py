@@ -8,6 +8,7 @@ import pytest
 from lodbrain.errors import InputError
 from lodbrain.labels import CLASS_OF_INDEX, N_CLASSES, SIDELESS, SIDELESS_OF_CLASS, STRUCTURES
 from lodbrain.synthesis.analysis import WHITE_LEVEL, ScanFit, analyse
+from lodbrain.synthesis.goodness import check_fit
 
 SPACING_MM = np.array([3.0, 3.0, 3.0])
 SHAPE = (42, 48, 38)
@@ -80,6 +81,15 @@ def phantom(
 def blocks(fine: np.ndarray) -> np.ndarray:
     x, y, z = SHAPE
     return fine.reshape(x, 2, y, 2, z, 2).mean((1, 3, 5))
+
+
+def softened(classes: np.ndarray) -> np.ndarray:
+    """(X, Y, Z, 33) float32: what a network might say."""
+    hard = (classes[..., None] == np.arange(N_CLASSES)).astype(np.float32)
+    soft = 0.7 * hard
+    for axis in range(3):
+        soft += 0.05 * (np.roll(hard, 1, axis) + np.roll(hard, -1, axis))
+    return soft
 
 
 def seen(fit: ScanFit, name: str) -> tuple[float, float]:
@@ -158,11 +168,7 @@ def test_without_bias_and_partial_volume_the_fit_is_the_statistics_of_the_labels
 
 
 def test_soft_posteriors_give_what_labels_give(t1w: Phantom, t1w_fit: ScanFit) -> None:
-    hard = (t1w.classes[..., None] == np.arange(N_CLASSES)).astype(np.float32)
-    soft = 0.7 * hard
-    for axis in range(3):
-        soft += 0.05 * (np.roll(hard, 1, axis) + np.roll(hard, -1, axis))
-    fit = t1w.fit(posteriors=soft)
+    fit = t1w.fit(posteriors=softened(t1w.classes))
     for name in T1W:
         assert seen(fit, name)[0] == pytest.approx(seen(t1w_fit, name)[0], abs=0.03 * WHITE_LEVEL), name
 
@@ -198,12 +204,13 @@ def test_a_skull_stripped_scan_has_its_noise_measured_in_white_matter() -> None:
 
 
 def test_white_matter_clipped_at_its_peak_keeps_its_spread(t1w: Phantom) -> None:
-    data = np.where(t1w.classes > 0, t1w.data / np.exp(t1w.log_bias), 0)
-    clipped = np.minimum(data, 160).astype(np.float32)
-    mean, sd = seen(t1w.fit(data=clipped), "Cerebral-White-Matter")
-    below = clipped[SIDELESS_OF_CLASS[t1w.classes] == SIDELESS.index("Cerebral-White-Matter")]
-    core = below[below > 140]
-    assert sd / mean == pytest.approx(core.std() / core.mean(), rel=0.3)
+    clipped = np.minimum(np.where(t1w.classes > 0, t1w.data / np.exp(t1w.log_bias), 0), 160).astype(np.float32)
+    fit = t1w.fit(data=clipped, posteriors=softened(t1w.classes))
+    mean, sd = seen(fit, "Cerebral-White-Matter")
+    core = clipped[(SIDELESS_OF_CLASS[t1w.classes] == SIDELESS.index("Cerebral-White-Matter")) & (clipped > 140)]
+    assert fit.mixture.clipped
+    assert sd / mean == pytest.approx(core.std() / core.mean(), rel=0.25)
+    assert fit.noise > 3  # there is none left in white matter
 
 
 def test_the_head_outside_of_the_brain_is_described(t1w: Phantom) -> None:
@@ -241,9 +248,13 @@ def test_labels_on_another_grid_are_refused(t1w: Phantom) -> None:
         t1w.fit(labels=t1w.classes[1:])
 
 
-def test_a_histogram_that_does_not_fit_is_refused(t1w_fit: ScanFit) -> None:
-    from lodbrain.synthesis.goodness import check_fit
+def test_white_matter_that_is_anything_is_refused(t1w_fit: ScanFit) -> None:
+    wide = replace(t1w_fit.mixture, sds=7 * t1w_fit.mixture.sds, means=t1w_fit.mixture.means * [1, 1, *[0.3] * 17])
+    with pytest.raises(InputError, match=r"labelled as white matter varies by 2\d% of its mean, at most 20% may"):
+        check_fit(wide, t1w_fit.histogram)
 
+
+def test_a_histogram_that_does_not_fit_is_refused(t1w_fit: ScanFit) -> None:
     moved = replace(t1w_fit.histogram, observed=np.roll(t1w_fit.histogram.observed, 20))
     check_fit(t1w_fit.mixture, t1w_fit.histogram)
     with pytest.raises(InputError, match="of the contrast of white and grey matter off"):

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from lodbrain.labels import SIDELESS
-from lodbrain.synthesis.mixture import GROUPS, component_prior, mixed_density, normal_density, shrunk_means
+from lodbrain.synthesis.mixture import GROUPS, component_prior, first_guess, mixed_density, normal_density
 from lodbrain.synthesis.sampling import Samples
 
 
@@ -33,20 +33,6 @@ def test_partial_volume_of_the_same_is_pure() -> None:
     np.testing.assert_allclose(mixed_density(y, same, same, sd), normal_density(y, same, sd))
 
 
-def test_few_voxels_are_drawn_to_their_group_and_many_are_not() -> None:
-    means, own = shrunk_means(
-        np.array([100.0, 104, 96, 130]), np.full(4, 100.0), np.array([1e5, 1e5, 1e5, 1.0]), least_difference=1
-    )
-    np.testing.assert_allclose(means[:3], [100, 104, 96], atol=0.01)
-    assert 100 < means[3] < 110  # of 130 +- 10, beside structures that differ by 4
-    assert own[3] < 0.4 < 0.99 < own[0]
-
-
-def test_a_group_without_voxels_is_left_alone() -> None:
-    means, own = shrunk_means(np.array([1.0, 2.0]), np.ones(2), np.zeros(2), least_difference=1)
-    assert (means.tolist(), own.tolist()) == ([1.0, 2.0], [0.0, 0.0])
-
-
 def test_the_prior_of_a_voxel_is_shared_out_whole() -> None:
     samples = Samples(
         values=np.zeros(3),
@@ -63,3 +49,19 @@ def test_the_prior_of_a_voxel_is_shared_out_whole() -> None:
     np.testing.assert_allclose(prior.mixed[2], 0)
     np.testing.assert_allclose(prior.other, [0, 0.04, 0.1])
     np.testing.assert_allclose(prior.border, [0, 0.8, 1])
+
+
+def test_white_matter_of_one_value_keeps_a_spread() -> None:
+    n = 1000
+    samples = Samples(
+        values=np.where(np.arange(n) < 900, 110.0, 100.0),
+        weights=np.ones(n),
+        at_mm=np.zeros((n, 3)),
+        classes=np.tile([1, 2, 3], (n, 1)),
+        shares=np.tile([1.0, 0, 0], (n, 1)),
+        pure=np.tile([1.0, 0, 0], (n, 1)),
+    )
+    clipped = first_guess(samples.values, samples)
+    assert clipped.clipped and clipped.sds[1] == pytest.approx(0.03 * 110)
+    noisy = first_guess(samples.values + np.random.default_rng(0).normal(0, 0.1, n), samples)
+    assert not noisy.clipped and noisy.sds[1] == pytest.approx(0.005 * 110, rel=0.1)

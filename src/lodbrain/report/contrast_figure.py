@@ -64,13 +64,13 @@ def _panel(axes: Axes, fit: ScanFit, name: str) -> None:
     axes.set_yticks([])
     axes.tick_params(labelsize=7)
     axes.text(
-        0.98,
+        0.02,
         0.97,
         f"bias {fit.bias_sd:.1%}, {fit.bias_scale_mm:.0f} mm\n"
         f"noise {fit.noise / WHITE_LEVEL:.1%}, {fit.fwhm_mm:.1f} mm\n"
         f"mismatch {relative_mismatch(fit.mixture, histogram):.2f}",
         transform=axes.transAxes,
-        ha="right",
+        ha="left",
         va="top",
         fontsize=7,
     )

@@ -11,8 +11,7 @@ with low and high the smaller and the larger of the two means.
 References
 ----------
 Partial volume with an even share: Santago and Gage, IEEE Transactions on Image Processing 4 (1995) 1531,
-doi:10.1109/83.469934. Between-group variance: DerSimonian and Laird, Controlled Clinical Trials 7 (1986) 177,
-doi:10.1016/0197-2456(86)90046-2.
+doi:10.1109/83.469934.
 """
 
 from __future__ import annotations
@@ -20,11 +19,11 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.special import ndtr
 
 from lodbrain.labels import SIDELESS
 from lodbrain.synthesis.sampling import Floats, Samples
+from lodbrain.synthesis.shrinkage import shrunk_means, shrunk_variances
 
 WHITE, GREY, FLUID, DEEP = "white", "grey", "fluid", "deep grey"
 
@@ -46,9 +45,6 @@ PURE_AT_BORDER = 0.5
 
 #: Voxels that tell as much as one independent voxel: anatomy and its errors vary over a few voxels.
 CORRELATED = 8.0
-
-#: The spread of a structure is held to that of its group as if by so many independent voxels.
-PRIOR_VOXELS = 20.0
 
 #: Smallest spread of a structure, and smallest difference of structures within a group, in units of white matter.
 LEAST_SD, LEAST_DIFFERENCE = 0.005, 0.01
@@ -215,7 +211,7 @@ def maximise(values: Floats, samples: Samples, prior: Prior, found: Responsibili
     for positions in GROUP_POSITIONS.values():
         group = positions[present[positions]]
         if group.size:
-            variances[group] = _shrunk_variances(variances[group], effective[group])
+            variances[group] = shrunk_variances(variances[group], effective[group])
             variances[group] = np.maximum(variances[group], mixture.least_sd**2)
             means[group], own[group] = shrunk_means(
                 means[group], variances[group], effective[group], least_difference=LEAST_DIFFERENCE * unit
@@ -230,57 +226,6 @@ def maximise(values: Floats, samples: Samples, prior: Prior, found: Responsibili
         own=own,
         outliers=float(np.clip(1 - fits, 1e-3, MOST_OUTLIERS)),
     )
-
-
-def shrunk_means(
-    means: Floats, variances: Floats, counts: Floats, *, least_difference: float
-) -> tuple[Floats, NDArray[np.float64]]:
-    """Means of a group of structures, each drawn towards that of the group as far as its own is uncertain.
-
-    Parameters
-    ----------
-    means, variances : (G,) float
-        Of the voxels of each structure.
-    counts : (G,) float
-        Independent voxels; a structure with none gets the mean of the group.
-    least_difference : float
-        Smallest standard deviation between the structures of a group.
-
-    Returns
-    -------
-    means : (G,) float
-    own : (G,) float
-        Weight of each structure's own mean.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> counts = np.array([1e6, 1e6, 0])
-    >>> drawn, own = shrunk_means(np.array([100.0, 110, 0]), np.full(3, 100.0), counts, least_difference=1)
-    >>> drawn.round(), own.round()
-    (array([100., 110., 105.]), array([1., 1., 0.]))
-    """
-    known = counts > 0.5
-    if not known.any():
-        return means, np.zeros_like(means)
-    error = variances / np.maximum(counts, 1e-9)  # of each mean, squared
-    between = least_difference**2
-    if known.sum() > 1:
-        weight = 1 / error[known]
-        centre = (weight * means[known]).sum() / weight.sum()
-        scatter = (weight * (means[known] - centre) ** 2).sum() - (known.sum() - 1)
-        between = max(between, scatter / (weight.sum() - (weight**2).sum() / weight.sum()))
-    weight = np.where(known, 1 / (error + between), 0.0)
-    centre = (weight * means).sum() / weight.sum()
-    own = np.where(known, between / (between + error), 0.0)
-    return own * means + (1 - own) * centre, own
-
-
-def _shrunk_variances(variances: Floats, counts: Floats) -> Floats:
-    total = counts.sum()
-    pooled = (counts * variances).sum() / total if total > 0.5 else variances.mean()
-    drawn: Floats = (counts * variances + PRIOR_VOXELS * pooled) / (counts + PRIOR_VOXELS)
-    return drawn
 
 
 def normal_density(y: Floats, mean: Floats, sd: Floats) -> Floats:
