@@ -2,9 +2,10 @@ import pytest
 import torch
 
 from lodbrain.images.intensity import Scaling
-from lodbrain.inference.levels import Run, Stage, each_tile, most_voxels, refine
+from lodbrain.inference.levels import Run, Stage, each_part, most_voxels, refine
 from lodbrain.inference.prediction import Options
 from lodbrain.inference.tiling import Box
+from lodbrain.models.folded import FoldedLevel, fold
 from lodbrain.models.lod import Detail, Ladder, LevelConfig
 
 WHOLE: Box = ((0, 40), (0, 16), (0, 16))
@@ -27,7 +28,7 @@ def _run(tile_voxels: int | None = None) -> Run:
         torch.randn(shape, generator=torch.Generator().manual_seed(2)) for shape in ((20, 8, 8), (39, 16, 15))
     )
     options = Options(dtype="float32", tile_voxels=tile_voxels)
-    return Run(network, images, (2.0, 1.0), Scaling(0.0, 1.0, 6.0), torch.float32, options)
+    return Run(fold(network, torch.float32), images, (2.0, 1.0), Scaling(0.0, 1.0, 6.0), options)
 
 
 def test_tiles_give_what_the_whole_gives(stage: Stage) -> None:
@@ -42,18 +43,21 @@ def test_tiles_give_what_the_whole_gives(stage: Stage) -> None:
         torch.testing.assert_close(one, two, atol=1e-5, rtol=0)
 
 
-def test_box_gives_what_the_whole_gives_there(stage: Stage) -> None:
+def test_box_gives_what_the_whole_gives_a_radius_inside_of_it(stage: Stage) -> None:
     run = _run()
-    box = run.aligned(((17, 25), (3, 9), (0, 16)), 1)
-    assert box == ((16, 26), (2, 10), (0, 16))
+    box = run.aligned(((9, 40), (0, 16), (0, 15)), 1)
+    assert box == ((8, 40), (0, 16), (0, 16))
     with torch.inference_mode():
         whole, part = refine(run, 1, stage, WHOLE), refine(run, 1, stage, box)
-    torch.testing.assert_close(part.detail.logits, whole.detail.logits[:, :, 16:26, 2:10], atol=1e-5, rtol=0)
+    radius = run.levels[1].radius
+    whole_logits, part_logits = whole.detail.logits[:, :, 8:], part.detail.logits
+    torch.testing.assert_close(part_logits[:, :, radius:], whole_logits[:, :, radius:], atol=1e-5, rtol=0)
+    assert not torch.allclose(part_logits[:, :, :2], whole_logits[:, :, :2], atol=1e-3)
 
 
 def test_tiles_report_their_share(stage: Stage) -> None:
     with torch.inference_mode():
-        found = [(core, share) for _, core, share in each_tile(_run(34 * 16 * 16), 1, stage, WHOLE)]
+        found = [(core, share) for _, core, share in each_part(_run(34 * 16 * 16), 1, stage, WHOLE)]
     assert len(found) > 1
     assert [share for _, share in found] == [(i + 1) / len(found) for i in range(len(found))]
 
@@ -63,12 +67,10 @@ def test_aligned_box_stays_in_the_padded_volume() -> None:
 
 
 def test_memory_limits_what_a_tile_reads() -> None:
-    level = _run().network.level(1)
-    plenty, little = (most_voxels(level, torch.float32, Options(memory_bytes=n)) for n in (10 * 10**9, 10**9))
-    assert little == int(0.4 * 10**9 / ((10 * 4 + 99) * 4))
-    assert plenty == most_voxels(level, torch.float32, Options()) == int(1e9 / ((10 * 4 + 99) * 4))
-    assert (
-        most_voxels(level, torch.bfloat16, Options()) == 2 * plenty
-        or abs(most_voxels(level, torch.bfloat16, Options()) - 2 * plenty) <= 1
-    )
-    assert most_voxels(level, torch.float32, Options(tile_voxels=7)) == 7
+    level = _run().levels[1]
+    plenty, little = (most_voxels(level, Options(memory_bytes=n)) for n in (10 * 10**9, 10**9))
+    assert little == int(0.4 * 10**9 / (3.6 * 4 * 4 + 16))
+    assert plenty == most_voxels(level, Options()) == int(1e9 / (3.6 * 4 * 4 + 16))
+    half = FoldedLevel(Ladder((LevelConfig(0, (4, 8)),)).level(0), torch.bfloat16)
+    assert most_voxels(half, Options()) == int(1e9 / (3.6 * 4 * 2 + 16))
+    assert most_voxels(level, Options(tile_voxels=7)) == 7

@@ -14,16 +14,16 @@ from numpy.typing import NDArray
 from lodbrain.labels import MIRROR_OF_CLASS, N_CLASSES, SIDELESS, SIDELESS_OF_CLASS, STRUCTURES, TISSUE_OF_CLASS
 from lodbrain.models.lod import Detail, split_sides
 
-_LEFT_OF = torch.zeros(len(SIDELESS), dtype=torch.long)
-_RIGHT_OF = torch.zeros(len(SIDELESS), dtype=torch.long)
+#: (38,) int32: class of each of the 19 structures without sides, on the left and then on the right.
+_SIDED = torch.zeros(2 * len(SIDELESS), dtype=torch.int32)
 for _c, _label in enumerate(STRUCTURES):
-    if _label.side != "right":
-        _LEFT_OF[SIDELESS_OF_CLASS[_c]] = _c
-    if _label.side != "left":
-        _RIGHT_OF[SIDELESS_OF_CLASS[_c]] = _c
-_MIRROR = torch.as_tensor(MIRROR_OF_CLASS)
+    for _half, _other in enumerate(("right", "left")):
+        if _label.side != _other:
+            _SIDED[SIDELESS_OF_CLASS[_c] + _half * len(SIDELESS)] = _c
+_MIRROR = torch.as_tensor(MIRROR_OF_CLASS, dtype=torch.int32)
+_PAIRED = torch.arange(N_CLASSES) != _MIRROR
 _BRAIN = torch.as_tensor(TISSUE_OF_CLASS) > 0
-_ROWS_VOXELS = 500_000
+_ROWS_VOXELS = 128_000
 
 
 @dataclass(eq=False)
@@ -96,7 +96,7 @@ def decide(detail: Detail, *, posteriors: bool) -> Decision:
         out.classes[part] = best.to(torch.uint8).cpu().numpy()
         out.second[part] = next_best.to(torch.uint8).cpu().numpy()
         out.soft_volume_vox += soft.double().cpu().numpy()
-        brain = _BRAIN.to(best.device)[best]
+        brain = look_up(_BRAIN, best)
         out.certain += float(p[brain].sum())
         out.brain += float(brain.sum())
         if out.posteriors is not None:
@@ -107,13 +107,41 @@ def decide(detail: Detail, *, posteriors: bool) -> Decision:
     return out
 
 
+def best_two(p: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Best and next best class of each voxel, with their posteriors.
+
+    Floats above 0 are ordered as their bits are, read as integers. The class goes into the last six bits, so that
+    comparing finds both maximum and place: three times as fast as `max`. Posteriors that agree to 2^-17 count as equal.
+
+    Parameters
+    ----------
+    p : (C, ...) float32 tensor
+        Posteriors, C up to 64; overwritten.
+
+    Returns
+    -------
+    best : (...) int32 tensor
+    value : (...) float32 tensor
+    next_best : (...) int32 tensor
+    next_value : (...) float32 tensor
+    """
+    keys = p.view(torch.int32)
+    number = torch.arange(len(p), dtype=torch.int32, device=p.device).view(-1, *(1 for _ in p.shape[1:]))
+    keys.bitwise_and_(~63).bitwise_or_(number)
+    first, second, loser = torch.maximum(keys[0], keys[1]), torch.minimum(keys[0], keys[1]), torch.empty_like(keys[0])
+    for key in keys[2:]:
+        torch.minimum(first, key, out=loser)
+        torch.maximum(first, key, out=first)
+        torch.maximum(second, loser, out=second)
+    return first & 63, (first & ~63).view(torch.float32), second & 63, (second & ~63).view(torch.float32)
+
+
 def _decide_sided(logits: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
     """Best and next best class (X, Y, Z), posterior of the best, and the sums of the posteriors (33,)."""
     p = logits.softmax(0)
     soft = p.sum((1, 2, 3))
-    value, best = p.max(0)
-    p.scatter_(0, best[None], -1.0)
-    return best, p.argmax(0), value, soft
+    best, value, next_best, _ = best_two(p)
+    return best, next_best, value, soft
 
 
 def _decide_sideless(
@@ -123,22 +151,21 @@ def _decide_sideless(
     device = logits.device
     p = logits.softmax(0)
     left = side.sigmoid()
-    on_left = (p * left).sum((1, 2, 3))
+    on_left = p.flatten(1) @ left.flatten()
     total = p.sum((1, 2, 3))
     table = torch.as_tensor(SIDELESS_OF_CLASS, device=device)
     sides = torch.tensor([{"left": 0, "right": 1}.get(label.side or "", 2) for label in STRUCTURES], device=device)
     soft = torch.stack([on_left, total - on_left, total])[sides, table]
-    value, best = p.max(0)
-    p.scatter_(0, best[None], -1.0)
-    value2, next_best = p.max(0)
-    to_left = side > 0
-    lefts, rights = _LEFT_OF.to(device), _RIGHT_OF.to(device)
-    first = torch.where(to_left, lefts[best], rights[best])
-    other = torch.where(to_left, lefts[next_best], rights[next_best])
+    best, value, next_best, value2 = best_two(p)
+    on_right = (side <= 0) * len(SIDELESS)
+    first, other = look_up(_SIDED, best + on_right), look_up(_SIDED, next_best + on_right)
     # The next best may be the same structure on the other side.
     major = torch.maximum(left, 1 - left)
-    mirrored = _MIRROR.to(device)[first]
-    swap = (mirrored != first) & (
-        value * (1 - major) > value2 * torch.where(_MIRROR.to(device)[other] != other, major, 1.0)
-    )
+    mirrored = look_up(_MIRROR, first)
+    swap = (mirrored != first) & (value * (1 - major) > value2 * torch.where(look_up(_PAIRED, other), major, 1.0))
     return first, torch.where(swap, mirrored, other), value, soft
+
+
+def look_up(table: torch.Tensor, at: torch.Tensor) -> torch.Tensor:
+    """Entries of a (N,) table at the integers of a tensor of any shape."""
+    return table.to(at.device).index_select(0, at.flatten()).view(at.shape)

@@ -1,7 +1,7 @@
 """Run the ladder on one scan: the whole head coarsely, then the brain finely, in tiles if the memory asks for it.
 
-Every level's result equals that of the whole volume: the halo of a tile is the receptive radius of its level, and the
-boxes of coarser levels hold the halos of the finer ones. So neither tiles nor boxes change a label.
+Tiles change no label: their halo is the receptive radius of the level. Nor does the box change one in the brain: its
+margin is the receptive radius or more.
 """
 
 from __future__ import annotations
@@ -16,14 +16,15 @@ from numpy.typing import NDArray
 from lodbrain.errors import InputError
 from lodbrain.images.intensity import brain_scaling, foreground_scaling
 from lodbrain.inference.decide import Decision
-from lodbrain.inference.levels import DOUBLING_HALO, Run, Stage, each_tile, refine
+from lodbrain.inference.levels import DOUBLING_HALO, Run, Stage, each_part, refine
 from lodbrain.inference.postprocess import keep_largest
 from lodbrain.inference.precision import working_dtype
 from lodbrain.inference.prediction import Options, Prediction, Progress
-from lodbrain.inference.pyramid import WorkingGrid, pad_to, pool, resample, working_grid
+from lodbrain.inference.pyramid import WorkingGrid, pool, resample, working_grid
 from lodbrain.inference.sink import Sink
 from lodbrain.inference.tiling import Box
 from lodbrain.labels import STRUCTURES, TISSUE_OF_CLASS, VENTRICLES
+from lodbrain.models.folded import fold
 from lodbrain.models.lod import Ladder
 
 #: The finest level may see voxels down to this share of its nominal size: it is trained from 0.6 on.
@@ -68,18 +69,16 @@ def run_ladder(
         box = _whole(run.images[0])
 
     last = len(run.images) - 1
-    halos = [run.network.level(p).radius + DOUBLING_HALO for p in range(last + 1)]
+    boxes = _boxes(run, box)
     for p in range(1, last):
         progress(0.1 + 0.2 * p / last, f"level {p + 1} of {last + 1}")
-        below = sum(halos[q] / 2 ** (q - p) for q in range(p + 1, last + 1))
-        stage = refine(run, p, stage, run.aligned(_box_at(box, p, run.voxels_mm[p], below), p))
+        stage = refine(run, p, stage, boxes[p])
     if last == 0:
         sink = Sink(scan, grid, stage.box, posteriors=options.posteriors)
         sink.take(stage.detail, stage.box)
     else:
-        final = _box_at(box, last, run.voxels_mm[last], 0.0)
-        sink = Sink(scan, grid, final, posteriors=options.posteriors)
-        for detail, core, share in each_tile(run, last, stage, run.aligned(final, last)):
+        sink = Sink(scan, grid, boxes[last], posteriors=options.posteriors)
+        for detail, core, share in each_part(run, last, stage, boxes[last]):
             sink.take(detail, core)
             progress(0.3 + 0.55 * share, f"level {last + 1} of {last + 1}")
     progress(0.9, "tidying up")
@@ -97,11 +96,10 @@ def _prepare(data: NDArray[np.float32], scan: WorkingGrid, grid: WorkingGrid, ne
     for _ in range(last):
         images.insert(0, pool(images[0]))
     return Run(
-        network=network.to(device),
+        levels=fold(network.to(device), working_dtype(options.dtype, device)),
         images=tuple(images),
         voxels_mm=tuple(grid.voxel_mm * 2.0 ** (last - p) for p in range(last + 1)),
         scaling=foreground_scaling(images[0]),
-        dtype=working_dtype(options.dtype, device),
         options=options,
     )
 
@@ -109,11 +107,12 @@ def _prepare(data: NDArray[np.float32], scan: WorkingGrid, grid: WorkingGrid, ne
 def _whole_head(run: Run) -> tuple[Stage, torch.Tensor]:
     """The coarsest level's result, and (X, Y, Z) bool: where it sees more brain than not."""
     image = run.images[0]
-    padded = pad_to(run.scaling.apply(image), run.network.level(0).stride)
-    detail = run.detail(0, padded, None)
+    features = run.features(0, image, None)
+    x, y, z = ((0, n) for n in features.shape[2:])
+    whole: Box = (x, y, z)
+    detail = run.levels[0].score(features, None, whole)
     brain = detail.logits.float().softmax(1)[0, _BRAIN.to(image.device)].sum(0) > 0.5
-    x, y, z = image.shape
-    return Stage(detail, _whole(padded)), brain[:x, :y, :z]
+    return Stage(detail, whole), brain[tuple(slice(n) for n in image.shape)]
 
 
 def _whole(volume: torch.Tensor) -> Box:
@@ -131,12 +130,21 @@ def _box_of(mask: torch.Tensor) -> Box:
     return spans[0], spans[1], spans[2]
 
 
-def _box_at(box: Box, position: int, voxel_mm: float, below: float) -> Box:
-    """A box of the coarsest grid on a finer one, with its margin and the halos of the levels below (in voxels)."""
-    factor = 2**position
-    margin = math.ceil(MARGIN_MM / voxel_mm + below)
-    x, y, z = ((start * factor - margin, stop * factor + margin) for start, stop in box)
-    return x, y, z
+def _boxes(run: Run, box: Box) -> list[Box]:
+    """The box of each level's grid that it works on, around a box of the coarsest.
+
+    The margin is `MARGIN_MM` and no less than the receptive radius, so that every voxel of the brain is judged by real
+    voxels only, and what the level below needs is there.
+    """
+    boxes: list[Box] = [box]
+    margin_mm = 0.0
+    for p in reversed(range(1, len(run.images))):
+        voxel_mm = run.voxels_mm[p]
+        margin_mm = max(MARGIN_MM, run.levels[p].radius * voxel_mm, margin_mm + DOUBLING_HALO * voxel_mm)
+        margin = math.ceil(margin_mm / voxel_mm)
+        x, y, z = ((start * 2**p - margin, stop * 2**p + margin) for start, stop in box)
+        boxes.insert(1, run.aligned((x, y, z), p))
+    return boxes
 
 
 def _conclude(decision: Decision, scan: WorkingGrid, notes: list[str], brain_ml: float, options: Options) -> Prediction:

@@ -11,12 +11,14 @@ import torch
 from lodbrain.images.intensity import Scaling
 from lodbrain.inference.prediction import Options
 from lodbrain.inference.pyramid import pad_to
-from lodbrain.inference.tiling import Box, grow, shape_of, slices, tiles
-from lodbrain.labels import N_CLASSES
-from lodbrain.models.lod import Detail, Ladder, Level
+from lodbrain.inference.tiling import Box, grow, offset, shape_of, slices, tiles
+from lodbrain.models.folded import FoldedLevel
+from lodbrain.models.lod import Detail
 
 #: Doubling looks at one coarse voxel beyond the tile.
 DOUBLING_HALO = 2
+#: Voxels whose logits are held at once.
+_SLAB_VOXELS = 128_000
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,29 +35,26 @@ class Run:
 
     Attributes
     ----------
-    network : Ladder
-        In eval mode.
+    levels : tuple of FoldedLevel
+        Coarsest first.
     images : tuple of (X, Y, Z) float32 tensors
         The scan as each level sees it, coarsest first, not scaled; each is `pool` of the next.
     voxels_mm : tuple of float
         Their voxel sides.
     scaling : Scaling
         Of the images.
-    dtype : torch.dtype
-        Arithmetic of the convolutions.
     options : Options
     """
 
-    network: Ladder
+    levels: tuple[FoldedLevel, ...]
     images: tuple[torch.Tensor, ...]
     voxels_mm: tuple[float, ...]
     scaling: Scaling
-    dtype: torch.dtype
     options: Options
 
     def align(self, position: int) -> int:
         """Multiple that boxes of a level start and stop on: coarse voxels and the pooling fit."""
-        return max(2, self.network.level(position).stride)
+        return max(2, self.levels[position].stride)
 
     def aligned(self, box: Box, position: int) -> Box:
         """A box widened to `align` and clipped to the level's padded volume."""
@@ -63,29 +62,25 @@ class Run:
         x, y, z = (-(-n // align) * align for n in self.images[position].shape)
         return grow(box, (0, 0, 0), (x, y, z), align)
 
-    def detail(self, position: int, image: torch.Tensor, coarse: Detail | None) -> Detail:
-        """A level's result for a scaled (X, Y, Z) image, and the coarse result under it."""
-        level = self.network.level(position)
+    def features(self, position: int, image: torch.Tensor, coarse: Detail | None) -> torch.Tensor:
+        """What a level sees in an (X, Y, Z) image, not scaled yet, with the coarse result under it."""
+        level = self.levels[position]
         told = math.log2(self.voxels_mm[position]) - level.config.exponent
-        x = image[None, None].contiguous(memory_format=torch.channels_last_3d)
-        with torch.autocast(image.device.type, self.dtype, enabled=self.dtype != torch.float32):
-            detail: Detail = level(x, torch.tensor([told], device=image.device), coarse)
-        return detail
+        return level.features(pad_to(self.scaling.apply(image), level.stride)[None, None], told, coarse)
 
 
-def most_voxels(level: Level, dtype: torch.dtype, options: Options) -> int:
+def most_voxels(level: FoldedLevel, options: Options) -> int:
     """Voxels that one tile may read."""
     if options.tile_voxels is not None:
         return options.tile_voxels
-    # Measured on a U-Net of 16 channels: about 10 tensors of its first width live at the peak, and two sets of logits.
-    size = 2 if dtype == torch.bfloat16 else 4
-    bytes_per_voxel = (10 * level.config.channels[0] + 3 * N_CLASSES) * size
+    # Three tensors of the level's own resolution live at the peak, their like at half of it, and the image.
+    bytes_per_voxel = 3.6 * level.config.channels[0] * level.dtype.itemsize + 16
     limit = 1.0e9 if options.memory_bytes is None else max(1e8, min(1.0e9, 0.4 * options.memory_bytes))
     return int(limit / bytes_per_voxel)
 
 
-def each_tile(run: Run, position: int, above: Stage, box: Box) -> Iterator[tuple[Detail, Box, float]]:
-    """A level's results over a box that is `aligned`.
+def each_part(run: Run, position: int, above: Stage, box: Box) -> Iterator[tuple[Detail, Box, float]]:
+    """A level's results over a box that is `aligned`, slab by slab of each tile.
 
     Parameters
     ----------
@@ -99,45 +94,48 @@ def each_tile(run: Run, position: int, above: Stage, box: Box) -> Iterator[tuple
     Yields
     ------
     detail : Detail
-        Over a tile.
-    core : Box
-        Of the tile.
+        Over a slab.
+    part : Box
+        Of the slab.
     share : float
         Of the tiles that are done, 1 with the last.
     """
-    level = run.network.level(position)
+    level = run.levels[position]
     align = run.align(position)
     image = run.images[position]
-    x, y, z = (-(-n // align) * align for n in image.shape)
-    shape = (x, y, z)
     halo = -(-(level.radius + DOUBLING_HALO) // align) * align
-    limit = most_voxels(level, run.dtype, run.options)
-    cut = list(tiles(box, shape, halo=halo, align=align, most_voxels=limit))
+    cut = list(tiles(box, halo=halo, align=align, most_voxels=most_voxels(level, run.options)))
+    above = Stage(level.for_next(above.detail), above.box)
     for number, tile in enumerate(cut, 1):
-        scaled = run.scaling.apply(image[slices(tile.read)])  # a slice beyond the far edge ends at it
-        detail = run.detail(position, pad_to(scaled, align), _under(above, tile.read))
-        yield _crop(detail, tile.inside), tile.core, number / len(cut)
+        coarse = _under(above, tile.read)
+        features = run.features(position, image[slices(tile.read)], coarse)  # a slice beyond the far edge ends at it
+        for part in slabs(tile.core):
+            where = offset(part, tile.read)
+            yield level.score(features, coarse, where), part, number / len(cut)
+
+
+def slabs(box: Box) -> Iterator[Box]:
+    """A box cut along its first axis, into slabs of an even number of rows (but for the last)."""
+    (start, stop), y, z = box
+    rows = max(2, _SLAB_VOXELS // max(1, (y[1] - y[0]) * (z[1] - z[0])) // 2 * 2)
+    for first in range(start, stop, rows):
+        yield (first, min(first + rows, stop)), y, z
 
 
 def refine(run: Run, position: int, above: Stage, box: Box) -> Stage:
     """A level's features and logits over a box that is `aligned`, for the next level."""
     whole: Detail | None = None
-    for part, core, _ in each_tile(run, position, above, box):
-        if core == box:
-            return Stage(part, box)
+    for part, where, _ in each_part(run, position, above, box):
+        part = run.levels[position + 1].for_next(part) if position + 1 < len(run.levels) else part
         if whole is None:
             whole = part.map(lambda t: t.new_empty((*t.shape[:2], *shape_of(box))))
-        x, y, z = (slice(a - s, b - s) for (a, b), (s, _) in zip(core, box, strict=True))
+        x, y, z = (slice(*span) for span in offset(where, box))
         whole.features[:, :, x, y, z] = part.features
         whole.logits[:, :, x, y, z] = part.logits
         if whole.side is not None and part.side is not None:
             whole.side[:, :, x, y, z] = part.side
     assert whole is not None  # a box has at least one tile
     return Stage(whole, box)
-
-
-def _crop(detail: Detail, inside: tuple[slice, slice, slice]) -> Detail:
-    return detail.map(lambda t: t[(slice(None), slice(None), *inside)])
 
 
 def _under(stage: Stage, read: Box) -> Detail:

@@ -18,22 +18,22 @@ class Tile:
     core : Box
         (start, stop) along each axis of the voxels that this tile answers for.
     read : Box
-        The core and its halo, clipped to the volume.
+        The core and its halo, clipped to the box.
     """
 
     core: Box
     read: Box
 
-    @property
-    def inside(self) -> tuple[slice, slice, slice]:
-        """Where the core lies in what was read."""
-        a, b, c = (slice(c0 - r0, c1 - r0) for (c0, c1), (r0, _) in zip(self.core, self.read, strict=True))
-        return a, b, c
-
 
 def shape_of(box: Box) -> tuple[int, int, int]:
     """Voxels of a box along each axis."""
     x, y, z = (stop - start for start, stop in box)
+    return x, y, z
+
+
+def offset(box: Box, origin: Box) -> Box:
+    """A box in voxels counted from the start of another."""
+    x, y, z = ((start - zero, stop - zero) for (start, stop), (zero, _) in zip(box, origin, strict=True))
     return x, y, z
 
 
@@ -63,7 +63,7 @@ def grow(box: Box, margin: tuple[int, int, int], shape: tuple[int, int, int], al
     return x, y, z
 
 
-def tiles(box: Box, shape: tuple[int, int, int], *, halo: int, align: int, most_voxels: int) -> Iterator[Tile]:
+def tiles(box: Box, *, halo: int, align: int, most_voxels: int) -> Iterator[Tile]:
     """Cut a box into tiles of which none reads more than `most_voxels`.
 
     The box is cut into equal parts along its longest axis first, so that the halo, which is computed twice, stays
@@ -73,10 +73,8 @@ def tiles(box: Box, shape: tuple[int, int, int], *, halo: int, align: int, most_
     ----------
     box : Box
         Aligned to `align`.
-    shape : tuple of 3 int
-        Of the volume that may be read.
     halo : int
-        Voxels read around a core, a multiple of `align`.
+        Voxels of the box read around a core, a multiple of `align`.
     align : int
         Multiple that all starts and stops lie on.
     most_voxels : int
@@ -89,10 +87,10 @@ def tiles(box: Box, shape: tuple[int, int, int], *, halo: int, align: int, most_
 
     Examples
     --------
-    >>> for tile in tiles(((0, 8), (0, 4), (0, 4)), (16, 4, 4), halo=2, align=2, most_voxels=128):
+    >>> for tile in tiles(((2, 10), (0, 4), (0, 4)), halo=2, align=2, most_voxels=100):
     ...     print(tile.core[0], tile.read[0])
-    (0, 4) (0, 6)
-    (4, 8) (2, 10)
+    (2, 6) (2, 8)
+    (6, 10) (4, 10)
     """
     parts = [1, 1, 1]
     sizes = list(shape_of(box))
@@ -103,7 +101,7 @@ def tiles(box: Box, shape: tuple[int, int, int], *, halo: int, align: int, most_
     def read_voxels() -> int:
         total = 1
         for axis in range(3):
-            total *= min(core(axis) + 2 * halo, shape[axis])
+            total *= min(core(axis) + 2 * halo, sizes[axis])
         return total
 
     while read_voxels() > most_voxels:
@@ -117,4 +115,8 @@ def tiles(box: Box, shape: tuple[int, int, int], *, halo: int, align: int, most_
         edges.append([(a, min(a + step, stop)) for a in range(start, stop, step)])
     for x, y, z in product(*edges):
         part: Box = (x, y, z)
-        yield Tile(part, grow(part, (halo, halo, halo), shape, align))
+        a, b, c = (
+            (max(start - halo, least), min(stop + halo, most))
+            for (start, stop), (least, most) in zip(part, box, strict=True)
+        )
+        yield Tile(part, (a, b, c))

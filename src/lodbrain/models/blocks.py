@@ -7,8 +7,8 @@ import torch.nn.functional as F
 from torch import nn
 
 #: sqrt(2 / (1 + slope^2)): keeps the mean square of unit normal input through a leaky ReLU of slope 0.1.
-_SLOPE = 0.1
-_GAIN: float = (2 / (1 + _SLOPE**2)) ** 0.5
+ACTIVATION_SLOPE = 0.1
+ACTIVATION_GAIN: float = (2 / (1 + ACTIVATION_SLOPE**2)) ** 0.5
 
 
 class StandardConv(nn.Conv3d):
@@ -52,8 +52,8 @@ class StandardConv(nn.Conv3d):
 def activate(x: torch.Tensor) -> torch.Tensor:
     """Leaky ReLU, scaled to keep the mean square; in place where no gradient is asked for."""
     if torch.is_grad_enabled():
-        return F.leaky_relu(x, _SLOPE) * _GAIN
-    return F.leaky_relu_(x, _SLOPE).mul_(_GAIN)
+        return F.leaky_relu(x, ACTIVATION_SLOPE) * ACTIVATION_GAIN
+    return F.leaky_relu_(x, ACTIVATION_SLOPE).mul_(ACTIVATION_GAIN)
 
 
 class Residual(nn.Module):

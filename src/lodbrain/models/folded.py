@@ -1,0 +1,197 @@
+"""The ladder as it is used: kernels standardised once, gains and strengths folded into them, no autocast.
+
+Training needs the parts apart; a scan does not. Leaky ReLU commutes with positive factors, so the factor of each
+activation moves into the kernel beside it::
+
+    act(x) = g * leaky(x)        conv(act(x), k) = conv(leaky(x), g * k)        act(conv(x, k)) = leaky(conv(x, g * k))
+
+In float32 the result is that of `Level.forward` up to rounding.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TypeAlias
+
+import torch
+import torch.nn.functional as F
+
+from lodbrain.models.blocks import ACTIVATION_GAIN, ACTIVATION_SLOPE, PlainConv, Residual, StandardConv, double
+from lodbrain.models.lod import Detail, Ladder, Level, merge_sides
+
+#: (start, stop) along each axis, in voxels.
+Part: TypeAlias = tuple[tuple[int, int], tuple[int, int], tuple[int, int]]
+
+_FORMAT = torch.channels_last_3d
+
+
+@dataclass(frozen=True, eq=False)
+class _Conv:
+    """A convolution with fixed weights."""
+
+    kernel: torch.Tensor
+    bias: torch.Tensor | None
+    stride: int = 1
+
+    def __call__(self, x: torch.Tensor) -> torch.Tensor:
+        size = self.kernel.shape[2]
+        return F.conv3d(x, self.kernel, self.bias, self.stride, size // 2 if self.stride == 1 else 0)
+
+
+def _fold(conv: torch.nn.Conv3d, dtype: torch.dtype, *, factor: float = 1.0, inner: float = 1.0) -> _Conv:
+    """Fold both factors into factor * conv(inner * x)."""
+    kernel = conv.kernel() if isinstance(conv, StandardConv) else conv.weight
+    bias = None if conv.bias is None else (conv.bias * factor).to(dtype)
+    kernel = (kernel * (factor * inner)).to(dtype).contiguous(memory_format=_FORMAT)
+    return _Conv(kernel, bias, conv.stride[0])
+
+
+class FoldedLevel:
+    """One level of a trained ladder, for inference.
+
+    Parameters
+    ----------
+    level : Level
+        On its device; it is not changed.
+    dtype : torch.dtype
+        Arithmetic of the convolutions: float32 or bfloat16. Logits are float32 whatever it is.
+    """
+
+    @torch.no_grad()
+    def __init__(self, level: Level, dtype: torch.dtype) -> None:
+        gain, self.dtype = ACTIVATION_GAIN, dtype
+        self.config, self.stride, self.radius = level.config, level.stride, level.radius
+        self.entry = _fold(level.entry, dtype)
+        self.context = None if level.context is None else _fold(level.context, dtype)
+        self.down = [_fold(conv, dtype) for conv in level.down]  # type: ignore[arg-type]
+        self.encode = []
+        for block in level.encode:
+            assert isinstance(block, Residual)
+            strength = float(block.strength)
+            self.encode.append(
+                (_fold(block.first, dtype, inner=gain), _fold(block.second, dtype, factor=strength, inner=gain))
+            )
+        self.up = [_fold(conv, dtype) for conv in level.up]  # type: ignore[arg-type]
+        self.decode = []
+        for plain in level.decode:
+            assert isinstance(plain, PlainConv)
+            self.decode.append(_fold(plain.conv, dtype, factor=gain))
+        self.head = level.head.weight.flatten(1).float().clone()  # (classes, features)
+        self.head_bias = None if level.head.bias is None else level.head.bias.float()[:, None]
+        self.trust = None if level.trust is None else float(level.trust)
+
+    def features(self, image: torch.Tensor, log_voxel: float, coarse: Detail | None = None) -> torch.Tensor:
+        """What the level sees: everything up to the logits.
+
+        Parameters
+        ----------
+        image : (1, 1, X, Y, Z) float32 tensor
+            Scaled; sides are multiples of `stride`.
+        log_voxel : float
+            log2 of the voxel side over the level's nominal one.
+        coarse : Detail or None
+            Of the level above, on voxels twice as large with the same corner, `for_next` of this level.
+
+        Returns
+        -------
+        (1, F, X, Y, Z) tensor of `dtype`
+        """
+        shape = image.shape[2:]
+        x = torch.empty((1, 2, *shape), dtype=self.dtype, device=image.device, memory_format=_FORMAT)
+        x[:, 0], x[:, 1] = image[:, 0], log_voxel
+        x = self.entry(x)
+        if coarse is not None and self.context is not None:
+            told = torch.cat([coarse.features.to(self.dtype), coarse.logits.softmax(1).to(self.dtype)], 1)
+            x += double(self.context(told.contiguous(memory_format=_FORMAT)), shape)
+        skips = []
+        for (first, second), down in zip(self.encode, self.down, strict=False):
+            skips.append(_residual(x, first, second))
+            x = down(skips[-1])
+        x = _residual(x, *self.encode[-1])
+        for up, decode in zip(reversed(self.up), reversed(self.decode), strict=True):
+            skip = skips.pop()
+            skip += double(up(x), skip.shape[2:])
+            x = F.leaky_relu_(decode(skip), ACTIVATION_SLOPE)
+        return F.leaky_relu_(x, ACTIVATION_SLOPE).mul_(ACTIVATION_GAIN)
+
+    def for_next(self, above: Detail) -> Detail:
+        """The result of the level above in the form that this level asks for: without sides, if it has none."""
+        if self.config.sided or above.side is not None:
+            return above
+        logits, side = merge_sides(above.logits)
+        return Detail(above.features, logits, side)
+
+    def score(self, features: torch.Tensor, coarse: Detail | None, part: Part) -> Detail:
+        """Logits of a part of the volume that `features` was made for.
+
+        Parameters
+        ----------
+        features : (1, F, X, Y, Z) tensor
+            What `features` returned.
+        coarse : Detail or None
+            What `features` was given.
+        part : tuple of 3 (start, stop)
+            Voxels to score; starts are even.
+
+        Returns
+        -------
+        Detail
+            Logits (1, C, x, y, z) float32 and, where they have no sides, (1, 1, x, y, z) log odds of the side; the
+            features of that part.
+        """
+        features = features[(slice(None), slice(None), *(slice(start, stop) for start, stop in part))]
+        flat = features[0].permute(1, 2, 3, 0).reshape(-1, features.shape[1]).float()
+        logits = self.head @ flat.T
+        if self.head_bias is not None:
+            logits += self.head_bias
+        logits = logits.view(1, -1, *features.shape[2:])
+        if coarse is None or self.trust is None:
+            return Detail(features, logits)
+        logits.add_(double_part(coarse.logits[0], part), alpha=self.trust)
+        return Detail(features, logits, None if coarse.side is None else double_part(coarse.side[0], part)[None])
+
+
+def fold(ladder: Ladder, dtype: torch.dtype) -> tuple[FoldedLevel, ...]:
+    """Every level of a trained ladder, coarsest first, for inference in `dtype`."""
+    return tuple(FoldedLevel(ladder.level(position), dtype) for position in range(len(ladder.configs)))
+
+
+def _residual(x: torch.Tensor, first: _Conv, second: _Conv) -> torch.Tensor:
+    """Add second(leaky(first(leaky(x)))) to x, in place."""
+    inner = first(F.leaky_relu(x, ACTIVATION_SLOPE))
+    x += second(F.leaky_relu_(inner, ACTIVATION_SLOPE))
+    return x
+
+
+def double_part(x: torch.Tensor, part: Part) -> torch.Tensor:
+    """A part of a volume upsampled by 2, as `blocks.double` does it, without making the rest.
+
+    Parameters
+    ----------
+    x : (C, X, Y, Z) tensor
+    part : tuple of 3 (start, stop)
+        Of the upsampled volume; starts are even.
+
+    Returns
+    -------
+    (C, x, y, z) tensor
+    """
+    firsts = [max(0, start // 2 - 1) for start, _ in part]
+    x = x[(slice(None), *(slice(first, -(-stop // 2) + 1) for first, (_, stop) in zip(firsts, part, strict=True)))]
+    for axis in (3, 2, 1):  # the last axis first: the fewest strided passes
+        first, (start, stop) = firsts[axis - 1], part[axis - 1]
+        x = _double_axis(x, axis).narrow(axis, start - 2 * first, stop - start)
+    return x
+
+
+def _double_axis(x: torch.Tensor, axis: int) -> torch.Tensor:
+    """Each voxel becomes two, a quarter of the way towards its neighbours; the ends are repeated."""
+    n = x.shape[axis]
+    pairs = x.new_empty((*x.shape[: axis + 1], 2, *x.shape[axis + 1 :]))
+    low, high = pairs.select(axis + 1, 0), pairs.select(axis + 1, 1)
+    before, after = x.narrow(axis, 0, n - 1), x.narrow(axis, 1, n - 1)
+    torch.lerp(after, before, 0.25, out=low.narrow(axis, 1, n - 1))
+    torch.lerp(before, after, 0.25, out=high.narrow(axis, 0, n - 1))
+    low.narrow(axis, 0, 1).copy_(x.narrow(axis, 0, 1))
+    high.narrow(axis, n - 1, 1).copy_(x.narrow(axis, n - 1, 1))
+    return pairs.flatten(axis, axis + 1)
