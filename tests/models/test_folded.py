@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from lodbrain.models.blocks import double
-from lodbrain.models.folded import double_part, fold
+from lodbrain.models.folded import FoldedLevel, double_part, fold
 from lodbrain.models.lod import Detail, Ladder, LevelConfig
 
 CONFIGS = (LevelConfig(2, (4, 8, 8)), LevelConfig(1, (4, 8)), LevelConfig(0, (4,), False))
@@ -45,7 +45,8 @@ def test_every_level_gives_what_its_forward_pass_gives(ladder: Ladder) -> None:
 
 @torch.no_grad()
 def test_logits_are_float32_where_convolutions_are_bfloat16(ladder: Ladder) -> None:
-    level = fold(ladder, torch.bfloat16)[0]
+    assert [level.dtype for level in fold(ladder, torch.bfloat16)] == [torch.float32, torch.bfloat16, torch.bfloat16]
+    level = FoldedLevel(ladder.level(0), torch.bfloat16)
     image = torch.randn((1, 1, 8, 8, 8), generator=torch.Generator().manual_seed(1))
     features = level.features(image, 0.0)
     assert features.dtype == torch.bfloat16

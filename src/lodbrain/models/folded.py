@@ -152,8 +152,15 @@ class FoldedLevel:
 
 
 def fold(ladder: Ladder, dtype: torch.dtype) -> tuple[FoldedLevel, ...]:
-    """Every level of a trained ladder, coarsest first, for inference in `dtype`."""
-    return tuple(FoldedLevel(ladder.level(position), dtype) for position in range(len(ladder.configs)))
+    """Every level of a trained ladder, coarsest first, for inference in `dtype`.
+
+    The coarsest level computes in float32 whatever `dtype` is: it costs a tenth of a second, and what it gets wrong all
+    others inherit. Against float32 throughout, mean Dice on malc-1000 is 0.9994 with it and 0.9987 without.
+    """
+    return tuple(
+        FoldedLevel(ladder.level(position), dtype if position else torch.float32)
+        for position in range(len(ladder.configs))
+    )
 
 
 def _residual(x: torch.Tensor, first: _Conv, second: _Conv) -> torch.Tensor:
