@@ -6,6 +6,7 @@ import cc3d
 import numpy as np
 from numpy.typing import NDArray
 
+_SLAB_VOXELS = 2_000_000
 
 def keep_largest(
     classes: NDArray[np.uint8], second: NDArray[np.uint8], *, leave: tuple[int, ...] = ()
@@ -36,20 +37,29 @@ def keep_largest(
 
 
 def _in_box(classes: NDArray[np.uint8], second: NDArray[np.uint8], leave: tuple[int, ...]) -> NDArray[np.uint8]:
-    """The same where something is; components take four bytes a voxel."""
+    """The same where something is.
+
+    Components take four bytes a voxel. NumPy counts and looks up with eight, so that goes slab by slab.
+    """
     out = classes.copy()
-    components = cc3d.connected_components(classes, connectivity=26)
-    sizes = np.bincount(components.ravel())
-    class_of = np.zeros(len(sizes), np.uint8)
-    class_of[components.ravel()] = classes.ravel()
-    keep = np.ones(len(sizes), bool)
-    for value in np.unique(classes):
+    components = cc3d.connected_components(classes, connectivity=26, out_dtype=np.uint32)
+    rows = max(1, _SLAB_VOXELS // max(1, classes[0].size))
+    parts = [slice(start, start + rows) for start in range(0, len(classes), rows)]
+    count = max(int(components[part].max()) for part in parts) + 1
+    sizes, class_of = np.zeros(count, np.int64), np.zeros(count, np.uint8)
+    for part in parts:
+        numbers = components[part].ravel()
+        sizes += np.bincount(numbers, minlength=count)
+        class_of[numbers] = classes[part].ravel()
+    keep = np.ones(count, bool)
+    for value in np.unique(class_of):
         if value == 0 or value in leave:
             continue
         pieces = np.flatnonzero(class_of == value)
         keep[pieces] = False
         keep[pieces[np.argmax(sizes[pieces])]] = True
     keep[0] = True
-    islands = ~keep[components]
-    out[islands] = second[islands]
+    for part in parts:
+        islands = ~keep[components[part]]
+        out[part][islands] = second[part][islands]
     return out
