@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
@@ -12,60 +13,19 @@ from lodbrain.errors import InputError
 from lodbrain.inference.inputs import IMAGE_SUFFIXES, stem_of
 
 #: Last words of names that say what the file is, not whose: dropped, in lower case.
-_KINDS = frozenset(
-    {
-        "dseg",
-        "seg",
-        "segmentation",
-        "label",
-        "labels",
-        "labelmap",
-        "mask",
-        "brainmask",
-        "manual",
-        "gt",
-        "ref",
-        "reference",
-        "pred",
-        "prediction",
-        "synthseg",
-        "aseg",
-        "aparc+aseg",
-        "aparc.dktatlas+aseg",
-        "aparc.dktatlas+aseg.deep",
-        "aparc.a2009s+aseg",
-        "wmparc",
-        "glm",
-        "0000",
-    }
+_KIND = re.compile(
+    r"dseg|seg|segmentation|labels?|labelmap|mask|brainmask|manual|gt|ref|reference|pred|prediction|synthseg|glm|0000"
+    r"|aseg|wmparc|aparc(\.\w+)?\+aseg(\.deep)?"
 )
 
 #: The same for scans. A file of such a name is taken for a label map only if there is no other of that identity.
-_SCANS = frozenset(
-    {
-        "t1w",
-        "t2w",
-        "t1",
-        "t2",
-        "flair",
-        "pdw",
-        "t2starw",
-        "unit1",
-        "mp2rage",
-        "ss",
-        "brain",
-        "orig",
-        "norm",
-        "nu",
-        "rawavg",
-    }
-)
+_SCAN = re.compile(r"t1w?|t2w?|flair|pdw|t2starw|unit1|mp2rage|ss|brain|orig|norm|nu|rawavg")
 
 #: BIDS entities that say how a file was made.
 _HOW = ("desc-", "space-", "res-", "den-", "label-", "seg-", "atlas-", "segmentation-")
 
 #: Folders that say nothing about whose files are in them.
-_PLACES = frozenset({"anat", "mri", "label", "labels", "seg", "derivatives"})
+_PLACES = ("anat", "mri", "label", "labels", "seg", "derivatives")
 
 
 @dataclass(frozen=True)
@@ -118,7 +78,7 @@ class _File:
 
     @property
     def is_named_like_a_scan(self) -> bool:
-        return stem_of(self.path).lower().split("_")[-1] in _SCANS
+        return _SCAN.fullmatch(stem_of(self.path).lower().split("_")[-1]) is not None
 
 
 def pair_up(pred: Path, ref: Path, *, pred_pattern: str | None = None, ref_pattern: str | None = None) -> Pairing:
@@ -200,7 +160,7 @@ def _fits(path: Path, pattern: str) -> bool:
 
 def _named(path: Path, folders: tuple[str, ...]) -> _File:
     words = [word for word in stem_of(path).split("_") if word and not word.lower().startswith(_HOW)]
-    while words and words[-1].lower() in _KINDS | _SCANS:
+    while words and (_KIND.fullmatch(words[-1].lower()) or _SCAN.fullmatch(words[-1].lower())):
         words.pop()
     return _File(path, tuple(name for name in folders if name.lower() not in _PLACES), tuple(words))
 
