@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.table import Table
 
 from lodbrain.cli.progress import progress_bar
+from lodbrain.errors import UsageError
 from lodbrain.evaluation.tables import table_named
 from lodbrain.workflows.evaluate import Evaluated, EvaluateSettings, evaluate_labels, means
 
@@ -151,3 +152,78 @@ def means_table(entries: list[dict[str, Any]], *, title: str, sides: bool = Fals
         counts = [str(entry["missed"] or ""), str(entry["invented"] or "")] if empty else []
         table.add_row(name, *cells, *counts, style="bold" if level in ("tissue", "brain") else "")
     return table
+
+
+@app.command
+def groups(
+    results: Annotated[list[str], Parameter(name="RESULT", required=True, negative="")],
+    /,
+    *,
+    out: Annotated[Path, Parameter(name=["--out", "-o"])],
+    participants: Path | None = None,
+    by: Annotated[list[str] | None, Parameter(consume_multiple=True, negative="")] = None,
+    cut: Annotated[list[str] | None, Parameter(consume_multiple=True, negative="")] = None,
+    seen: Annotated[list[str] | None, Parameter(consume_multiple=True, negative="")] = None,
+    seen_column: str = "site",
+    title: str = "Evaluation",
+    seed: int = 0,
+    overwrite: Flag = False,
+    quiet: Quiet = False,
+) -> int:
+    """Compare models, sites, scanners, ages: means with intervals, paired tests, agreement of volumes, test-retest.
+
+    The folder gets groups.html (one page, nothing loaded from elsewhere), figures as SVG and PNG, and the tables
+    means.tsv, comparison.tsv, agreement.tsv, seen.tsv and retest.tsv where there is something to say.
+
+    Parameters
+    ----------
+    results
+        Folders of `lodbrain evaluate labels`, as NAME=FOLDER to name the model. Folders of `lodbrain segment` give
+        volumes for test-retest. Several of one name are put together.
+    out
+        Folder for the page, tables and figures.
+    participants
+        A participants.tsv of BIDS.
+    by
+        Its columns to group the cases by, such as site scanner age. Numbers are cut into thirds.
+    cut
+        Where to cut a column of numbers instead, such as age=40,60.
+    seen
+        Sites that the models saw in training: all others are unseen.
+    seen_column
+        Column that holds the site.
+    title
+        Heading of the page.
+    seed
+        Of the bootstrap.
+    overwrite
+        Replace results that are there.
+    quiet
+        Print errors only.
+    """
+    from lodbrain.workflows.groups import GroupSettings, compare_results  # draws figures, which `labels` never does
+
+    settings = GroupSettings(
+        participants=participants,
+        by=tuple(by or ()),
+        cuts=dict(_cut(text) for text in cut or ()),
+        seen=tuple(seen or ()),
+        seen_column=seen_column,
+        title=title,
+        seed=seed,
+        overwrite=overwrite,
+    )
+    found = compare_results(results, out, settings)
+    if not quiet:
+        for note in found.notes:
+            print(note)
+        print(f"{out / 'groups.html'}")
+    return 0
+
+
+def _cut(text: str) -> tuple[str, tuple[float, ...]]:
+    column, _, values = text.partition("=")
+    try:
+        return column, tuple(float(value) for value in values.split(","))
+    except ValueError:
+        raise UsageError("setting", None, f"--cut {text!r} is not like age=40,60") from None

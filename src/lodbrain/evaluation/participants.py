@@ -7,6 +7,7 @@ import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,7 @@ import numpy as np
 from lodbrain.errors import InputError, UsageError
 from lodbrain.evaluation.results import NOT_AVAILABLE
 
-#: A column of numbers with more values than this is cut into groups.
+#: A column of numbers with more values than this, or with few cases for each, is cut into groups.
 MOST_VALUES = 6
 
 _UNKNOWN = ("", NOT_AVAILABLE, "nan", "NaN", "unknown")
@@ -96,7 +97,7 @@ def group_cases(
     column : str
     cuts : sequence of float
         Where to cut a column of numbers: 40 and 60 give below 40, 40 to below 60, 60 and above. Without any, a column
-        of more than six different numbers is cut into thirds of the cases.
+        of more than six different numbers (or of fewer than two cases each) is cut into thirds of the cases.
 
     Raises
     ------
@@ -115,13 +116,14 @@ def group_cases(
                 "not-numbers", participants.path, f"{column!r} does not hold numbers", "Leave out the cuts"
             )
         return {value: [c for c in values if values[c] == value] for value in sorted(set(values.values()))}
-    if not cuts and len(set(numbers)) <= MOST_VALUES:
+    distinct = len(set(numbers))
+    if not cuts and (distinct < 4 or (distinct <= MOST_VALUES and 2 * distinct <= len(numbers))):
         by_number = dict(zip(values, numbers, strict=True))
         return {f"{n:g}": [case for case in values if by_number[case] == n] for n in sorted(set(numbers))}
     edges = sorted(cuts) if cuts else sorted({float(np.round(q)) for q in np.quantile(numbers, [1 / 3, 2 / 3])})
     bounds = [-math.inf, *edges, math.inf]
     groups: dict[str, list[str]] = {}
-    for low, high in zip(bounds, bounds[1:], strict=False):
+    for low, high in pairwise(bounds):
         inside = [case for case, number in zip(values, numbers, strict=True) if low <= number < high]
         name = f"< {high:g}" if low == -math.inf else f"≥ {low:g}" if high == math.inf else f"{low:g} to < {high:g}"
         if inside:

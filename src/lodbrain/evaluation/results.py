@@ -5,12 +5,14 @@ from __future__ import annotations
 import csv
 import json
 import math
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import astuple
 from pathlib import Path
 from typing import Any
 
 from lodbrain.errors import InputError
+from lodbrain.evaluation.regions import REGIONS
 from lodbrain.evaluation.score import COLUMNS, Row
 from lodbrain.images.atomic import atomic
 
@@ -44,12 +46,16 @@ def write_rows(path: Path, rows: Iterable[Row]) -> None:
 def read_rows(path: Path) -> list[Row]:
     """Metrics from a file of `write_rows`, or from the folder that holds it.
 
+    A folder of `lodbrain segment`'s results gives its volumes.
+
     Raises
     ------
     InputError
         If it is missing or has other columns.
     """
     if path.is_dir():
+        if not (path / TSV).exists():
+            return read_volumes(path)
         path = path / TSV
     hint = "Expected a result of `lodbrain evaluate labels`"
     try:
@@ -62,6 +68,53 @@ def read_rows(path: Path) -> list[Row]:
         raise InputError("missing", path, f"it cannot be read ({error.strerror})", hint) from error
     except (ValueError, TypeError, csv.Error) as error:
         raise InputError("bad-result", path, f"it is damaged ({error})", hint) from error
+
+
+def read_volumes(folder: Path) -> list[Row]:
+    """Volumes that `lodbrain segment` wrote, as rows without a reference: for test-retest.
+
+    Parameters
+    ----------
+    folder : Path
+        With files ``NAME_volumes.tsv``, in folders below it too.
+
+    Raises
+    ------
+    InputError
+        If there are none, or one cannot be read.
+    """
+    # reversed: the brainstem is a structure before it is a tissue
+    places = {
+        f"{r.side.capitalize()}-{r.name}" if r.side in ("left", "right") else r.name: r for r in reversed(REGIONS)
+    }
+    rows = []
+    for path in sorted(folder.rglob("*_volumes.tsv")):
+        case = re.sub(r"(_T1w|_desc-[^_]+)?_volumes\.tsv$", "", path.name)
+        try:
+            with path.open(encoding="utf-8", newline="") as file:
+                volumes = {line["name"]: float(line["volume_mm3"]) for line in csv.DictReader(file, delimiter="\t")}
+        except (OSError, KeyError, ValueError) as error:
+            hint = "Expected a table of `lodbrain segment`"
+            raise InputError("bad-result", path, "it is no table of volumes", hint) from error
+        blank = dict.fromkeys(("dice", "volume_similarity", "hd95_mm", "assd_mm", "nsd_1vox", "nsd_1mm"), math.nan)
+        rows += [
+            Row(
+                case=case,
+                level=places[name].level,
+                region=places[name].name,
+                side=places[name].side,
+                status="invented",
+                pred_volume_mm3=volume,
+                ref_volume_mm3=math.nan,
+                **blank,
+            )
+            for name, volume in volumes.items()
+            if name in places
+        ]
+    if not rows:
+        hint = "Expected a result of `lodbrain evaluate labels`, or volumes of `lodbrain segment`"
+        raise InputError("missing", folder, f"there is no {TSV} and no table of volumes in this folder", hint)
+    return rows
 
 
 def _row(line: Mapping[str, str]) -> Row:

@@ -1,0 +1,291 @@
+"""All statistics over the cases of one or several models, as flat records for tables and figures."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import TypeAlias, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lodbrain.evaluation.agreement import BlandAltman, Retest, bland_altman, retest
+from lodbrain.evaluation.comparison import Comparison, compare_models, holm
+from lodbrain.evaluation.groups import Difference, Interval, bootstrap_mean, by_subject, compare_groups
+from lodbrain.evaluation.participants import subject_of
+from lodbrain.evaluation.regions import REGIONS
+from lodbrain.evaluation.score import METRICS, Row
+
+Values: TypeAlias = NDArray[np.float64]
+
+#: Name of the mean over all regions of a level, and of the group of all cases.
+MEAN, ALL = "mean", "all"
+
+
+@dataclass(frozen=True, order=True)
+class Place:
+    """A region of one level and side."""
+
+    level: str
+    region: str
+    side: str
+
+
+#: Every region in the order of tables, with the mean of a level after its regions.
+PLACES: tuple[Place, ...] = tuple(
+    place
+    for level in ("structure", "merged", "tissue", "brain")
+    for place in (
+        *(Place(level, region.name, region.side) for region in REGIONS if region.level == level),
+        *([Place(level, MEAN, "both")] if level != "brain" else []),
+    )
+)
+
+
+@dataclass(frozen=True)
+class GroupMean:
+    """Mean of a metric over the subjects of a group.
+
+    Attributes
+    ----------
+    model, column, group, metric : str
+        `column` is what the cases were grouped by; for all of them, `column` and `group` are ``"all"``.
+    place : Place
+    interval : Interval
+    missed, invented : int
+        Cases in which the region is in the reference only, in the prediction only.
+    """
+
+    model: str
+    column: str
+    group: str
+    place: Place
+    metric: str
+    interval: Interval
+    missed: int
+    invented: int
+
+
+@dataclass(frozen=True)
+class SeenDifference:
+    """Mean over sites seen in training less mean over sites not seen."""
+
+    model: str
+    place: Place
+    metric: str
+    found: Difference
+    p_holm: float
+
+
+@dataclass(frozen=True)
+class ModelDifference:
+    """Two models on the same cases."""
+
+    place: Place
+    metric: str
+    found: Comparison
+    p_holm: float
+
+
+_Tested = TypeVar("_Tested", SeenDifference, ModelDifference)
+
+
+@dataclass(frozen=True)
+class VolumeAgreement:
+    """Predicted against reference volumes."""
+
+    model: str
+    place: Place
+    found: BlandAltman
+
+
+@dataclass(frozen=True)
+class VolumeRetest:
+    """Predicted volumes of subjects scanned more than once."""
+
+    model: str
+    place: Place
+    found: Retest
+
+
+@dataclass(frozen=True, eq=False)
+class Statistics:
+    """What is known about the models.
+
+    Attributes
+    ----------
+    models : tuple of str
+    means : tuple of GroupMean
+    seen : tuple of SeenDifference
+    comparisons : tuple of ModelDifference
+    agreement : tuple of VolumeAgreement
+    retests : tuple of VolumeRetest
+    notes : tuple of str
+    """
+
+    models: tuple[str, ...]
+    means: tuple[GroupMean, ...]
+    seen: tuple[SeenDifference, ...]
+    comparisons: tuple[ModelDifference, ...]
+    agreement: tuple[VolumeAgreement, ...]
+    retests: tuple[VolumeRetest, ...]
+    notes: tuple[str, ...]
+
+
+def analyse(
+    models: Mapping[str, Sequence[Row]],
+    *,
+    groups: Mapping[str, Mapping[str, Collection[str]]] | None = None,
+    seen: Collection[str] | None = None,
+    seed: int = 0,
+) -> Statistics:
+    """Statistics over cases.
+
+    Parameters
+    ----------
+    models : mapping of str to sequence of Row
+        Results of each model.
+    groups : mapping of str to mapping of str to collection of str, optional
+        Column -> group -> cases.
+    seen : collection of str, optional
+        Cases of sites that were seen in training; all others were not.
+    seed : int
+        For the resamples.
+
+    Raises
+    ------
+    ValueError
+        If a model has two rows of one region for one case.
+    """
+    rng = np.random.default_rng(seed)
+    places = {model: _by_place(model, rows) for model, rows in models.items()}
+    columns = {ALL: {ALL: {row.case for rows in models.values() for row in rows}}, **(groups or {})}
+    means = [
+        GroupMean(model, column, group, place, metric, interval, *_empty(mine))
+        for model, found in places.items()
+        for place, rows in found.items()
+        for column, cases_of in columns.items()
+        for group, cases in cases_of.items()
+        if (mine := [row for row in rows if row.case in cases])
+        for metric in METRICS
+        if (interval := bootstrap_mean(_values(mine, metric), rng=rng)).n
+    ]
+    differences = [
+        SeenDifference(model, place, metric, compare_groups(*split, rng=rng), math.nan)
+        for model, found in places.items()
+        for place, rows in found.items()
+        for metric in METRICS
+        if seen is not None and (split := _split(rows, metric, seen))
+    ]
+    comparisons = [
+        ModelDifference(place, metric, found, math.nan)
+        for place in PLACES
+        for metric in METRICS
+        for found in compare_models(_common(places, place, metric), rng=rng)
+        if found.difference.n
+    ]
+    scored = [(model, place, rows) for model, found in places.items() for place, rows in found.items()]
+    return Statistics(
+        tuple(models),
+        tuple(means),
+        tuple(_adjusted(differences)),
+        tuple(_adjusted(comparisons)),
+        tuple(
+            VolumeAgreement(model, place, found)
+            for model, place, rows in scored
+            if (found := _bland_altman(rows)).n > 1
+        ),
+        tuple(
+            VolumeRetest(model, place, found)
+            for model, place, rows in scored
+            if place.region != MEAN and (found := retest(_volumes(rows))) is not None
+        ),
+        tuple(_notes(models)),
+    )
+
+
+def _by_place(model: str, rows: Sequence[Row]) -> dict[Place, list[Row]]:
+    """Rows by region in the order of tables, with a row for the mean of each case and level."""
+    found: dict[Place, dict[str, Row]] = {}
+    for row in rows:
+        place = Place(row.level, row.region, row.side)
+        if row.case in found.setdefault(place, {}):
+            raise ValueError(f"{model} has two results for {row.side} {row.region} of {row.case}")
+        found[place][row.case] = row
+    for level in ("structure", "merged", "tissue"):
+        cases = {row.case: None for place, of in found.items() if place.level == level for row in of.values()}
+        if cases:
+            mine = [list(of.values()) for place, of in found.items() if place.level == level]
+            by_case = {case: [row for of in mine for row in of if row.case == case] for case in cases}
+            found[Place(level, MEAN, "both")] = {case: _mean_row(parts) for case, parts in by_case.items()}
+    return {place: list(found[place].values()) for place in PLACES if place in found}
+
+
+def _mean_row(parts: Sequence[Row]) -> Row:
+    """The mean of each metric over the regions of a case in which it is defined; volumes have none."""
+    averaged = {}
+    for metric in METRICS:
+        values = [value for row in parts if not math.isnan(value := float(getattr(row, metric)))]
+        averaged[metric] = float(np.mean(values)) if values else math.nan
+    blank = replace(parts[0], region=MEAN, side="both", status="both", pred_volume_mm3=math.nan)
+    return replace(blank, ref_volume_mm3=math.nan, **averaged)
+
+
+def _values(rows: Sequence[Row], metric: str) -> Values:
+    return np.array(list(by_subject(rows, metric).values()), dtype=np.float64)
+
+
+def _empty(rows: Sequence[Row]) -> tuple[int, int]:
+    return sum(row.status == "missed" for row in rows), sum(row.status == "invented" for row in rows)
+
+
+def _split(rows: Sequence[Row], metric: str, seen: Collection[str]) -> tuple[Values, Values] | None:
+    one = _values([row for row in rows if row.case in seen], metric)
+    other = _values([row for row in rows if row.case not in seen], metric)
+    return (one, other) if len(one) and len(other) else None
+
+
+def _common(
+    places: Mapping[str, Mapping[Place, Sequence[Row]]], place: Place, metric: str
+) -> dict[str, dict[str, float]]:
+    return {model: by_subject(found[place], metric) for model, found in places.items() if place in found}
+
+
+def _adjusted(found: Sequence[_Tested]) -> Iterator[_Tested]:
+    """Records with Holm's correction; a family is all tests of one metric at one level."""
+    families: dict[tuple[str, str, bool], list[int]] = {}
+    for number, each in enumerate(found):
+        families.setdefault((each.place.level, each.metric, each.place.region == MEAN), []).append(number)
+    adjusted = {
+        number: float(p)
+        for numbers in families.values()
+        for number, p in zip(numbers, holm([found[number].found.p for number in numbers]), strict=True)
+    }
+    return (replace(each, p_holm=adjusted[number]) for number, each in enumerate(found))
+
+
+def _bland_altman(rows: Sequence[Row]) -> BlandAltman:
+    pred = np.array([row.pred_volume_mm3 for row in rows])
+    return bland_altman(pred, np.array([row.ref_volume_mm3 for row in rows]))
+
+
+def _volumes(rows: Sequence[Row]) -> dict[str, list[float]]:
+    volumes: dict[str, list[float]] = {}
+    for row in rows:
+        if not math.isnan(row.pred_volume_mm3):
+            volumes.setdefault(subject_of(row.case), []).append(row.pred_volume_mm3)
+    return volumes
+
+
+def _notes(models: Mapping[str, Sequence[Row]]) -> Iterator[str]:
+    cases = {model: {row.case for row in rows} for model, rows in models.items()}
+    common = set.intersection(*cases.values())
+    if any(mine != common for mine in cases.values()):
+        counts = ", ".join(f"{model} {len(mine)}" for model, mine in cases.items())
+        yield f"Not every model has every case ({counts}); {len(common)} are compared in pairs."
+    subjects = len({subject_of(case) for case in common})
+    if len(models) > 1 and 0 < subjects < 6:
+        yield f"With {subjects} subjects Wilcoxon's test cannot fall below 0.05, whatever the difference."
+    elif len(models) > 1 and subjects:
+        yield f"With {subjects} subjects the smallest p of Wilcoxon's test is {2 / 2**subjects:.2g}, before correction."
