@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TypeAlias, TypeVar
+from typing import Any, TypeAlias, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,13 +14,17 @@ from lodbrain.evaluation.agreement import BlandAltman, Retest, bland_altman, ret
 from lodbrain.evaluation.comparison import Comparison, compare_models, holm
 from lodbrain.evaluation.groups import Difference, Interval, bootstrap_mean, by_subject, compare_groups
 from lodbrain.evaluation.participants import subject_of
-from lodbrain.evaluation.regions import REGIONS
+from lodbrain.evaluation.regions import LEVELS, REGIONS, Level
 from lodbrain.evaluation.score import METRICS, Row
 
 Values: TypeAlias = NDArray[np.float64]
 
-#: Name of the mean over all regions of a level, and of the group of all cases.
+#: Name of the mean over the regions of a level, and of the group of all cases.
 MEAN, ALL = "mean", "all"
+
+LEVELS_WITH_MEAN: tuple[Level, ...] = ("structure", "merged", "tissue")
+
+_CSF = "CSF"
 
 
 @dataclass(frozen=True, order=True)
@@ -35,10 +39,10 @@ class Place:
 #: Every region in the order of tables, with the mean of a level after its regions.
 PLACES: tuple[Place, ...] = tuple(
     place
-    for level in ("structure", "merged", "tissue", "brain")
+    for level in LEVELS
     for place in (
         *(Place(level, region.name, region.side) for region in REGIONS if region.level == level),
-        *([Place(level, MEAN, "both")] if level != "brain" else []),
+        *([Place(level, MEAN, "both")] if level in LEVELS_WITH_MEAN else []),
     )
 )
 
@@ -159,7 +163,7 @@ def analyse(
         If a model has two rows of one region for one case.
     """
     rng = np.random.default_rng(seed)
-    places = {model: _by_place(model, rows) for model, rows in models.items()}
+    places = _with_means({model: _by_place(model, rows) for model, rows in models.items()})
     columns = {ALL: {ALL: {row.case for rows in models.values() for row in rows}}, **(groups or {})}
     means = [
         GroupMean(model, column, group, place, metric, interval, *_empty(mine))
@@ -197,38 +201,55 @@ def analyse(
             if (found := _bland_altman(rows)).n > 1
         ),
         tuple(
-            VolumeRetest(model, place, found)
+            VolumeRetest(model, place, repeated)
             for model, place, rows in scored
-            if place.region != MEAN and (found := retest(_volumes(rows))) is not None
+            if place.region != MEAN and (repeated := retest(_volumes(rows))) is not None
         ),
         tuple(_notes(models)),
     )
 
 
-def _by_place(model: str, rows: Sequence[Row]) -> dict[Place, list[Row]]:
-    """Rows by region in the order of tables, with a row for the mean of each case and level."""
+def _by_place(model: str, rows: Sequence[Row]) -> dict[Place, dict[str, Row]]:
+    """Rows by region and case, in the order of tables."""
     found: dict[Place, dict[str, Row]] = {}
     for row in rows:
         place = Place(row.level, row.region, row.side)
         if row.case in found.setdefault(place, {}):
             raise ValueError(f"{model} has two results for {row.side} {row.region} of {row.case}")
         found[place][row.case] = row
-    for level in ("structure", "merged", "tissue"):
-        cases = {row.case: None for place, of in found.items() if place.level == level for row in of.values()}
-        if cases:
-            mine = [list(of.values()) for place, of in found.items() if place.level == level]
-            by_case = {case: [row for of in mine for row in of if row.case == case] for case in cases}
-            found[Place(level, MEAN, "both")] = {case: _mean_row(parts) for case, parts in by_case.items()}
-    return {place: list(found[place].values()) for place in PLACES if place in found}
+    return {place: found[place] for place in PLACES if place in found}
 
 
-def _mean_row(parts: Sequence[Row]) -> Row:
+def _averaged(place: Place, level: str) -> bool:
+    """Whether a region counts for the mean of a level: each structure once, and no CSF, whose protocols differ most."""
+    if place.region.startswith(_CSF):
+        return False
+    return place.level == level or (level == "merged" and place.level == "structure" and place.side == "midline")
+
+
+def _with_means(models: Mapping[str, Mapping[Place, Mapping[str, Row]]]) -> dict[str, dict[Place, list[Row]]]:
+    """Rows by region, with those of the mean of each level, over the regions that all models of that level have."""
+    complete: dict[str, dict[Place, list[Row]]] = {model: {} for model in models}
+    for level in LEVELS_WITH_MEAN:
+        having = {model: rows for model, rows in models.items() if any(place.level == level for place in rows)}
+        common = [place for place in PLACES if _averaged(place, level) and all(place in r for r in having.values())]
+        for model, rows in having.items():
+            cases = dict.fromkeys(case for place in common for case in rows[place])
+            complete[model][Place(level, MEAN, "both")] = [
+                _mean_row([rows[place][case] for place in common if case in rows[place]], level) for case in cases
+            ]
+    for model, rows in models.items():
+        complete[model] |= {place: list(of_case.values()) for place, of_case in rows.items()}
+    return {model: {place: found[place] for place in PLACES if found.get(place)} for model, found in complete.items()}
+
+
+def _mean_row(parts: Sequence[Row], level: Level) -> Row:
     """The mean of each metric over the regions of a case in which it is defined; volumes have none."""
-    averaged = {}
+    averaged: dict[str, Any] = {}
     for metric in METRICS:
         values = [value for row in parts if not math.isnan(value := float(getattr(row, metric)))]
         averaged[metric] = float(np.mean(values)) if values else math.nan
-    blank = replace(parts[0], region=MEAN, side="both", status="both", pred_volume_mm3=math.nan)
+    blank = replace(parts[0], level=level, region=MEAN, side="both", status="both", pred_volume_mm3=math.nan)
     return replace(blank, ref_volume_mm3=math.nan, **averaged)
 
 
