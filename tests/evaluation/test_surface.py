@@ -175,6 +175,7 @@ def test_bad_arguments_are_named() -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:.*always_return_as_numpy:FutureWarning")  # MONAI calls itself by an old name
 def test_monai_agrees_on_surface_dice_with_subvoxels_and_not_on_distances() -> None:
     """MONAI weighs surface Dice by area if asked; its distances count boundary voxels, each the same."""
     import torch

@@ -9,7 +9,6 @@ from importlib import resources
 from pathlib import Path
 
 from jinja2 import Environment, StrictUndefined, Template
-from markupsafe import Markup
 
 from lodbrain.images.atomic import atomic
 from lodbrain.report.evaluation_figures import Drawn
@@ -65,7 +64,9 @@ def write_evaluation_page(
     definitions: Mapping[str, str],
     notes: Sequence[str] = (),
 ) -> None:
-    """Write the page, all of it or nothing. Every text is escaped; the figures are our own SVG.
+    """Write the page, all of it or nothing.
+
+    Every text is escaped but the figures: SVG by matplotlib, which escapes the texts in it.
 
     Parameters
     ----------
@@ -77,19 +78,8 @@ def write_evaluation_page(
     notes : sequence of str
         What a reader must know first.
     """
-    shown = [
-        {
-            "id": section.id,
-            "heading": section.heading,
-            "text": section.text,
-            "tables": section.tables,
-            # markup that matplotlib wrote, with every text in it escaped
-            "figures": [{"caption": figure.caption, "inline": Markup(figure.inline)} for figure in section.figures],
-        }
-        for section in sections
-    ]
     html = _template().render(
-        title=title, summary=summary, sections=shown, definitions=definitions, notes=notes, version=__version__
+        title=title, summary=summary, sections=sections, definitions=definitions, notes=notes, version=__version__
     )
     with atomic(path) as temporary:
         temporary.write_bytes(html.encode("utf-8"))
