@@ -11,6 +11,7 @@ from lodbrain.evaluation.score import METRICS, PairScore, Row, score_pair
 from lodbrain.evaluation.surface import surface_distances
 from lodbrain.evaluation.tables import BRAIN_TABLE, FREESURFER_TABLE, STRUCTURES_TABLE, TISSUE_TABLE, LabelTable
 from lodbrain.images.image import Image
+from lodbrain.labels import STRUCTURES
 
 SPACING = (0.6, 0.7, 1.1)
 AFFINE = np.diag([*SPACING, 1.0])
@@ -163,3 +164,16 @@ def test_a_grid_that_lies_elsewhere_is_refused() -> None:
     moved[1, 3] = 0.5
     with pytest.raises(InputError, match="its grid is"):
         score(Image(ref.data, moved), ref)
+
+
+def test_a_reference_drawn_in_part_is_noted() -> None:
+    everything = np.zeros((40, 9, 8), np.int16)
+    for place, label in enumerate(STRUCTURES[1:]):
+        everything[place] = label.index
+    pred = Image(everything, AFFINE)
+    ref = Image(np.where(np.isin(everything, [2, 3, 41, 42]), everything, 0), AFFINE)
+    assert score(pred, ref).notes[0].startswith("The reference lacks 28 of 32 structures")
+    hemispheres = FREESURFER_TABLE.restricted([2, 3, 41, 42])
+    found = score_pair(pred, ref, pred_table=STRUCTURES_TABLE, ref_table=hemispheres)
+    assert found.notes == ()
+    assert {row.dice for row in found.rows} == {1.0}

@@ -6,8 +6,9 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 
+from lodbrain.evaluation.records import ALL, MEAN, GroupMean, Place, Statistics
 from lodbrain.evaluation.score import Row
-from lodbrain.evaluation.statistics import ALL, MEAN, GroupMean, Place, Statistics, analyse
+from lodbrain.evaluation.statistics import analyse
 
 GREY, WHITE = Place("tissue", "Grey-Matter", "both"), Place("tissue", "White-Matter", "both")
 TISSUE_MEAN = Place("tissue", MEAN, "both")

@@ -180,7 +180,19 @@ def score_pair(
                 ref_volume_mm3=counts.ref * ref.voxel_volume_mm3,
             )
         )
-    return PairScore(tuple(rows), (*notes, *pred_notes, *ref_notes))
+    return PairScore(tuple(rows), (*notes, *pred_notes, *ref_notes, *_partial(rows)))
+
+
+def _partial(rows: Sequence[Row]) -> list[str]:
+    """A note where the reference lacks most structures: it was hardly drawn to say that they are not there."""
+    single = [row for row in rows if row.level == "structure"]
+    invented = sum(row.status == "invented" for row in single)
+    if 2 * invented <= len(single):
+        return []
+    return [
+        f"The reference lacks {invented} of {len(single)} structures that the prediction has: they score 0. If they "
+        "were never drawn, give a table that leaves them out."
+    ]
 
 
 def _atoms(

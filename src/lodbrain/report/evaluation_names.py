@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from lodbrain.evaluation.records import MEAN, Place
 from lodbrain.evaluation.score import Row
-from lodbrain.evaluation.statistics import MEAN, Place
 
 LABELS = {
     "dice": "Dice",
