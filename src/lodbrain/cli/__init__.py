@@ -28,11 +28,18 @@ COMMANDS = [
     ("fetch", "lodbrain.cli.fetch:app", "Download public data that training and tests use."),
     ("labels", "lodbrain.cli.labels:app", "Make label training maps of heads; bring label maps to another voxel size."),
     ("contrast", "lodbrain.cli.contrast:contrast", "Analyse the contrast of scans, for training on scans like them."),
+    ("evaluate", "lodbrain.cli.evaluate:app", "Score segmentations against references; compare models and groups."),
     ("train", "lodbrain.cli.train:train", "Train a model as a configuration file says."),
 ]
 
 #: Extra that brings a package which commands import at their top.
-EXTRAS = {"matplotlib": "report", "pydantic": "train", "tensorboard": "train", "yaml": "train"}
+EXTRAS = {
+    "matplotlib": "report",
+    "pydantic": "train",
+    "surface_distance": "evaluate",
+    "tensorboard": "train",
+    "yaml": "train",
+}
 
 app = App(
     name="lodbrain",

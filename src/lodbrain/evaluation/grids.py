@@ -1,0 +1,87 @@
+"""Bring a label map onto another one's grid: by turning axes if that will do, by resampling only when asked."""
+
+from __future__ import annotations
+
+from itertools import product
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from lodbrain.errors import InputError
+from lodbrain.images.grid import closest_ras
+from lodbrain.images.image import Image
+
+#: Corners of two grids may lie this share of a voxel side apart: qform and sform round differently.
+_SAME = 0.02
+
+
+def on_grid_of(ref: Image, image: Image, *, resample: bool = False) -> tuple[NDArray[np.integer], list[str]]:
+    """Voxels of a label map in the order and on the grid of another one.
+
+    Parameters
+    ----------
+    ref : Image
+        Whose grid is used.
+    image : Image
+        Label map. Axes in another order or direction are turned, which changes no voxel.
+    resample : bool
+        Take the nearest voxel where the grids differ.
+
+    Returns
+    -------
+    data : (X, Y, Z) int
+        On `ref`'s grid; outside of `image`, 0.
+    notes : list of str
+
+    Raises
+    ------
+    InputError
+        ``other-grid``: the grids differ, and `resample` is False.
+    """
+    if _same_grid(ref.shape, ref.affine, image.shape, image.affine):
+        return image.data, []
+    to_ras, back = closest_ras(image.affine), closest_ras(ref.affine)
+    data = back.undo(to_ras.apply(image.data))
+    if _same_grid(ref.shape, ref.affine, data.shape, _turned_affine(image, ref)):
+        return data, ["The prediction's axes were turned into the order of the reference's."]
+    if not resample:
+        raise InputError(
+            "other-grid",
+            None,
+            f"its grid is {_words(image)}, the reference's {_words(ref)}",
+            "Segment the scan that the reference was drawn on, or give --resample to take the nearest voxels",
+        )
+    step = np.linalg.inv(image.affine) @ ref.affine
+    moved = ndimage.affine_transform(image.data, step[:3, :3], step[:3, 3], output_shape=ref.shape, order=0)
+    return moved, [f"The prediction was resampled by nearest voxels from {_words(image)} to {_words(ref)}."]
+
+
+def _turned_affine(image: Image, ref: Image) -> NDArray[np.float64]:
+    """Affine of `image` after its axes were turned into the order and direction of `ref`'s."""
+    to_ras, back = closest_ras(image.affine), closest_ras(ref.affine)
+    affine = to_ras.affine(image.affine, image.shape)
+    shape = [image.shape[axis] for axis in to_ras.axes]
+    # ref axis `axes[k]` becomes RAS axis k; the way back goes through the same pairs.
+    turn = np.zeros((4, 4))
+    turn[3, 3] = 1
+    for ras, (axis, flipped) in enumerate(zip(back.axes, back.flipped, strict=True)):
+        turn[ras, axis] = -1 if flipped else 1
+        turn[ras, 3] = shape[ras] - 1 if flipped else 0
+    return affine @ turn
+
+
+def _same_grid(
+    shape: tuple[int, ...], affine: NDArray[np.float64], other_shape: tuple[int, ...], other: NDArray[np.float64]
+) -> bool:
+    if tuple(shape) != tuple(other_shape):
+        return False
+    corners = np.array([[*corner, 1] for corner in product(*((0, side - 1) for side in shape))], dtype=np.float64)
+    apart = np.linalg.norm((corners @ (affine - other).T)[:, :3], axis=1).max()
+    return bool(apart <= _SAME * np.linalg.norm(affine[:3, :3], axis=0).min())
+
+
+def _words(image: Image) -> str:
+    sides = " x ".join(f"{side:.3g}" for side in image.spacing_mm)
+    origin = ", ".join(f"{value:.1f}" for value in image.affine[:3, 3])
+    return f"{' x '.join(map(str, image.shape))} of {sides} mm at ({origin})"

@@ -1,0 +1,129 @@
+"""Means over groups of cases with bootstrap intervals, and the difference between two groups.
+
+A subject scanned several times counts once: its scans are averaged first. Intervals are percentiles of the means of
+resampled subjects (Efron B, Tibshirani RJ. An Introduction to the Bootstrap, 1993, chapter 13).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import stats
+
+from lodbrain.evaluation.participants import subject_of
+from lodbrain.evaluation.score import Row
+
+#: Resamples of a bootstrap: their percentiles move by some 2% of the interval's width from seed to seed.
+RESAMPLES = 4000
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A mean with its interval.
+
+    Attributes
+    ----------
+    mean, low, high : float
+        NaN where there is nothing to average; low and high also for fewer than two subjects.
+    n : int
+        Subjects with a value.
+    """
+
+    mean: float
+    low: float
+    high: float
+    n: int
+
+
+@dataclass(frozen=True)
+class Difference:
+    """Mean of one group less that of another.
+
+    Attributes
+    ----------
+    difference : Interval
+        n: subjects in both groups together.
+    p : float
+        Two-sided Mann-Whitney U test; NaN where a group is empty.
+    """
+
+    difference: Interval
+    p: float
+
+
+def bootstrap_mean(
+    values: NDArray[np.float64], *, rng: np.random.Generator, confidence: float = 0.95, resamples: int = RESAMPLES
+) -> Interval:
+    """Mean and percentile interval of independent values; NaN are left out.
+
+    Parameters
+    ----------
+    values : (n,) float
+    rng : Generator
+    confidence : float
+    resamples : int
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> bootstrap_mean(np.array([0.9, np.nan]), rng=np.random.default_rng(0))
+    Interval(mean=0.9, low=nan, high=nan, n=1)
+    """
+    values = values[~np.isnan(values)]
+    if len(values) < 2:
+        return Interval(float(values.mean()) if len(values) else math.nan, math.nan, math.nan, len(values))
+    low, high = np.quantile(_resampled_means(values, rng, resamples), [(1 - confidence) / 2, (1 + confidence) / 2])
+    return Interval(float(values.mean()), float(low), float(high), len(values))
+
+
+def compare_groups(
+    one: NDArray[np.float64],
+    other: NDArray[np.float64],
+    *,
+    rng: np.random.Generator,
+    confidence: float = 0.95,
+    resamples: int = RESAMPLES,
+) -> Difference:
+    """How far apart two groups of different subjects are, such as sites seen in training and sites not seen.
+
+    Parameters
+    ----------
+    one, other : (n,) float
+    """
+    one, other = one[~np.isnan(one)], other[~np.isnan(other)]
+    if not len(one) or not len(other):
+        return Difference(Interval(math.nan, math.nan, math.nan, len(one) + len(other)), math.nan)
+    difference, low, high = float(one.mean() - other.mean()), math.nan, math.nan
+    if len(one) > 1 and len(other) > 1:
+        resampled = _resampled_means(one, rng, resamples) - _resampled_means(other, rng, resamples)
+        low, high = map(float, np.quantile(resampled, [(1 - confidence) / 2, (1 + confidence) / 2]))
+    p = float(stats.mannwhitneyu(one, other).pvalue)
+    return Difference(Interval(difference, low, high, len(one) + len(other)), p)
+
+
+def by_subject(rows: Sequence[Row], metric: str) -> dict[str, float]:
+    """A metric of one region by subject: the mean over a subject's scans in which it is defined.
+
+    Parameters
+    ----------
+    rows : sequence of Row
+        Of one region.
+    metric : str
+        Name of a field of `Row`.
+    """
+    values: dict[str, list[float]] = {}
+    for row in rows:
+        value = float(getattr(row, metric))
+        if not math.isnan(value):
+            values.setdefault(subject_of(row.case), []).append(value)
+    return {subject: float(np.mean(found)) for subject, found in values.items()}
+
+
+def _resampled_means(values: NDArray[np.float64], rng: np.random.Generator, resamples: int) -> NDArray[np.float64]:
+    picks = rng.integers(len(values), size=(resamples, len(values)))
+    means: NDArray[np.float64] = values[picks].mean(axis=1)
+    return means

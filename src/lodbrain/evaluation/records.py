@@ -1,0 +1,122 @@
+"""Records of the statistics over cases: what tables and figures are made of."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from lodbrain.evaluation.agreement import BlandAltman, Retest
+from lodbrain.evaluation.comparison import Comparison
+from lodbrain.evaluation.groups import Difference, Interval
+from lodbrain.evaluation.regions import LEVELS, REGIONS, Level
+
+#: Name of the mean over the regions of a level, and of the group of all cases.
+MEAN, ALL = "mean", "all"
+
+LEVELS_WITH_MEAN: tuple[Level, ...] = ("structure", "merged", "tissue")
+
+
+@dataclass(frozen=True, order=True)
+class Place:
+    """A region of one level and side."""
+
+    level: str
+    region: str
+    side: str
+
+
+#: Every region in the order of tables, with the mean of a level after its regions.
+PLACES: tuple[Place, ...] = tuple(
+    place
+    for level in LEVELS
+    for place in (
+        *(Place(level, region.name, region.side) for region in REGIONS if region.level == level),
+        *([Place(level, MEAN, "both")] if level in LEVELS_WITH_MEAN else []),
+    )
+)
+
+
+@dataclass(frozen=True)
+class GroupMean:
+    """Mean of a metric over the subjects of a group.
+
+    Attributes
+    ----------
+    model, column, group, metric : str
+        `column` is what the cases were grouped by; for all of them, `column` and `group` are ``"all"``.
+    place : Place
+    interval : Interval
+    missed, invented : int
+        Cases in which the region is in the reference only, in the prediction only.
+    """
+
+    model: str
+    column: str
+    group: str
+    place: Place
+    metric: str
+    interval: Interval
+    missed: int
+    invented: int
+
+
+@dataclass(frozen=True)
+class SeenDifference:
+    """Mean over sites seen in training less mean over sites not seen."""
+
+    model: str
+    place: Place
+    metric: str
+    found: Difference
+    p_holm: float
+
+
+@dataclass(frozen=True)
+class ModelDifference:
+    """Two models on the same cases."""
+
+    place: Place
+    metric: str
+    found: Comparison
+    p_holm: float
+
+
+@dataclass(frozen=True)
+class VolumeAgreement:
+    """Predicted against reference volumes."""
+
+    model: str
+    place: Place
+    found: BlandAltman
+
+
+@dataclass(frozen=True)
+class VolumeRetest:
+    """Predicted volumes of subjects scanned more than once."""
+
+    model: str
+    place: Place
+    found: Retest
+
+
+@dataclass(frozen=True, eq=False)
+class Statistics:
+    """What is known about the models.
+
+    Attributes
+    ----------
+    models : tuple of str
+    means : tuple of GroupMean
+    seen : tuple of SeenDifference
+    comparisons : tuple of ModelDifference
+    agreement : tuple of VolumeAgreement
+    retests : tuple of VolumeRetest
+    notes : tuple of str
+    """
+
+    models: tuple[str, ...]
+    means: tuple[GroupMean, ...]
+    seen: tuple[SeenDifference, ...]
+    comparisons: tuple[ModelDifference, ...]
+    agreement: tuple[VolumeAgreement, ...]
+    retests: tuple[VolumeRetest, ...]
+    notes: tuple[str, ...]

@@ -1,0 +1,117 @@
+"""The regions that are scored: structures by side, both sides together, tissue classes, the brain.
+
+Label maps of any table are first brought to *atoms*: small numbers for what a label can say at most. A table with
+sides says "Left-Thalamus", one without says "Thalamus", a tissue map "Basal-Ganglia". A region is the set of atoms that
+lie in it, so that maps of different detail are compared on what both of them know.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from typing import Literal, TypeAlias
+
+from lodbrain.labels import CLASS_OF_INDEX, STRUCTURES, TISSUES
+
+Level: TypeAlias = Literal["structure", "merged", "tissue", "brain"]
+RegionSide: TypeAlias = Literal["left", "right", "both", "midline"]
+
+LEVELS: tuple[Level, ...] = ("structure", "merged", "tissue", "brain")
+
+#: Names of the paired structures without their side, in the order of their left indices.
+PAIRED: tuple[str, ...] = tuple(label.name.removeprefix("Left-") for label in STRUCTURES if label.side == "left")
+
+#: Atoms: 0 background, 1..32 the classes of `lodbrain.labels`, then paired structures of unknown side, tissues, the
+#: brain, and FreeSurfer's own CSF, which is a small part of ours.
+UNSIDED: dict[str, int] = {name: len(STRUCTURES) + place for place, name in enumerate(PAIRED)}
+_FIRST_TISSUE = len(STRUCTURES) + len(PAIRED)
+TISSUE_ATOMS: dict[int, int] = {label.index: _FIRST_TISSUE + place for place, label in enumerate(TISSUES[1:])}
+BRAIN_ATOM = _FIRST_TISSUE + len(TISSUE_ATOMS)
+FREESURFER_CSF_ATOM = BRAIN_ATOM + 1
+N_ATOMS = FREESURFER_CSF_ATOM + 1
+
+CSF = 24
+
+
+@dataclass(frozen=True)
+class Region:
+    """A part of the head that is scored as one mask.
+
+    Attributes
+    ----------
+    name : str
+        Without the side: ``"Thalamus"``.
+    side : {"left", "right", "both", "midline"}
+    level : {"structure", "merged", "tissue", "brain"}
+        A single structure; its two sides together; a tissue class; everything but CSF.
+    atoms : frozenset of int
+        All that lies in it.
+    known_by : frozenset of frozenset of int
+        A table with all atoms of one of these sets can say where the region is.
+    """
+
+    name: str
+    side: RegionSide
+    level: Level
+    atoms: frozenset[int]
+    known_by: frozenset[frozenset[int]]
+
+    def is_known(self, atoms: Collection[int]) -> bool:
+        """Whether a table with these atoms can say where the region is."""
+        return any(needed <= set(atoms) for needed in self.known_by)
+
+
+def regions_of(pred_atoms: Collection[int], ref_atoms: Collection[int]) -> tuple[Region, ...]:
+    """The regions that two tables both know.
+
+    Parameters
+    ----------
+    pred_atoms, ref_atoms : collection of int
+        Atoms of the prediction's and of the reference's table.
+
+    Examples
+    --------
+    >>> everything = range(1, len(STRUCTURES))
+    >>> len(regions_of(everything, everything))
+    53
+    >>> [region.name for region in regions_of(everything, TISSUE_ATOMS.values())][:3]
+    ['Grey-Matter', 'Basal-Ganglia', 'White-Matter']
+    """
+    return tuple(region for region in REGIONS if region.is_known(pred_atoms) and region.is_known(ref_atoms))
+
+
+def _regions() -> tuple[Region, ...]:
+    sided: list[Region] = []
+    merged: dict[str, Region] = {}
+    for place, label in enumerate(STRUCTURES[1:], start=1):
+        name = label.name.removeprefix("Left-").removeprefix("Right-")
+        one = frozenset({place})
+        sided.append(Region(name, label.side or "midline", "structure", one, frozenset({one})))
+        if label.side == "left":
+            pair, unsided = frozenset({place, CLASS_OF_INDEX[label.mirror]}), frozenset({UNSIDED[name]})
+            merged[name] = Region(name, "both", "merged", pair | unsided, frozenset({pair, unsided}))
+    fs_csf = frozenset({FREESURFER_CSF_ATOM})
+    sided.append(Region("CSF-FreeSurfer", "midline", "structure", fs_csf, frozenset({fs_csf})))
+
+    tissues: list[Region] = []
+    for tissue in TISSUES[1:]:
+        whole = frozenset({TISSUE_ATOMS[tissue.index]})
+        parts = [place for place, label in enumerate(STRUCTURES) if label.tissue == tissue.index]
+        paired = {name: merged[name] for name in PAIRED if merged[name].atoms & set(parts)}
+        atoms = frozenset(parts).union(whole, *(region.atoms for region in paired.values()))
+        unsided = frozenset(UNSIDED[name] for name in paired)
+        single = frozenset(part for part in parts if STRUCTURES[part].side is None)
+        known = frozenset({whole, frozenset(parts), unsided | single})
+        tissues.append(Region(tissue.name, "both", "tissue", atoms, known))
+    brain_atoms = frozenset({BRAIN_ATOM}).union(*(region.atoms for region in tissues))
+    by_structures = frozenset(place for place, label in enumerate(STRUCTURES) if label.tissue)
+    by_unsided = frozenset(UNSIDED.values()) | {
+        place for place, label in enumerate(STRUCTURES) if label.tissue and label.side is None
+    }
+    known = frozenset({frozenset({BRAIN_ATOM}), frozenset(TISSUE_ATOMS.values()), by_structures, by_unsided})
+    brain = Region("Brain", "both", "brain", brain_atoms, known)
+    return (*sided, *merged.values(), *tissues, brain)
+
+
+#: Every region, in the order in which tables show them.
+REGIONS: tuple[Region, ...] = _regions()

@@ -1,0 +1,281 @@
+"""What the numbers of a label map mean: tables built in, and tables of your own.
+
+Built in are ``structures``, ``tissue`` and ``brain``, as `lodbrain segment` writes them, and ``freesurfer`` for aseg,
+aparc+aseg, wmparc and aparc.a2009s+aseg: cortical parcels become cortex, the corpus callosum and hypointensities white
+matter, the choroid plexus lateral ventricle. A table of your own is a TSV: see `read_table`.
+"""
+
+from __future__ import annotations
+
+import csv
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import MappingProxyType
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lodbrain.errors import InputError, UsageError
+from lodbrain.evaluation.regions import BRAIN_ATOM, CSF, FREESURFER_CSF_ATOM, N_ATOMS, TISSUE_ATOMS, UNSIDED
+from lodbrain.labels import BRAIN, CLASS_OF_INDEX, STRUCTURES, TISSUES
+
+#: Columns of a TSV that can say what a number means, and what they hold.
+MEANINGS = {
+    "freesurfer": "a number of FreeSurfer",
+    "structures": "a number of this package's structures",
+    "tissue": "1 to 6 of this package's tissue classes",
+    "brain": "1 for brain",
+}
+
+_SIDE_WORDS = {"left": "left", "lh": "left", "l": "left", "right": "right", "rh": "right", "r": "right"}
+_NONE = ("", "0", "n/a")
+
+
+@dataclass(frozen=True, eq=False)
+class LabelTable:
+    """What each number of a label map means.
+
+    Attributes
+    ----------
+    name : str
+    atoms : mapping of int to int
+        Number in the file -> atom of `lodbrain.evaluation.regions`, 0 for what belongs to no structure.
+    """
+
+    name: str
+    atoms: Mapping[int, int] = field(repr=False)
+
+    def __post_init__(self) -> None:
+        odd = sorted(set(self.atoms.values()) - set(range(N_ATOMS)))
+        if odd:
+            raise ValueError(f"atoms must be 0 to {N_ATOMS - 1}, got {odd}")
+        object.__setattr__(self, "atoms", MappingProxyType({0: 0, **self.atoms}))
+
+    @property
+    def known(self) -> frozenset[int]:
+        """The atoms that maps of this table can hold."""
+        return frozenset(self.atoms.values()) - {0}
+
+    def restricted(self, numbers: Iterable[int], name: str = "") -> LabelTable:
+        """The table of maps that were only drawn in part: other numbers are unknown to it.
+
+        Examples
+        --------
+        >>> hemispheres = FREESURFER_TABLE.restricted([2, 3, 41, 42], "hemispheres")
+        >>> sorted(hemispheres.atoms)
+        [0, 2, 3, 41, 42]
+        """
+        kept = set(numbers)
+        return LabelTable(name or self.name, {number: atom for number, atom in self.atoms.items() if number in kept})
+
+    def apply(self, labels: NDArray[np.integer]) -> tuple[NDArray[np.uint8], dict[int, int]]:
+        """Atoms of a label map, and the numbers that are not in the table with their counts of voxels.
+
+        Parameters
+        ----------
+        labels : (X, Y, Z) int
+
+        Returns
+        -------
+        atoms : (X, Y, Z) uint8
+            0 where the number is not in the table.
+        unknown : dict of int to int
+        """
+        low, high = int(labels.min()), int(labels.max())
+        if high - low > 1 << 20:  # a handful of huge numbers: no table of a billion rows
+            values, places = np.unique(labels, return_inverse=True)
+            labels, numbers = places.reshape(labels.shape), values.tolist()
+        else:
+            labels, numbers = labels - low if low else labels, list(range(low, high + 1))
+        counts = np.bincount(labels.ravel(order="K"), minlength=len(numbers))
+        lookup = np.array([self.atoms.get(number, 0) for number in numbers], dtype=np.uint8)
+        unknown = {
+            number: int(counted)
+            for number, counted in zip(numbers, counts, strict=True)
+            if counted and number not in self.atoms
+        }
+        return lookup[labels], unknown
+
+
+def _freesurfer() -> dict[int, int]:
+    """Atoms of FreeSurfer's numbers (FreeSurferColorLUT.txt)."""
+    white, cortex, ventricle, thalamus = (2, 41), (3, 42), (4, 43), (10, 49)
+    groups: dict[tuple[int, int], list[tuple[Iterable[int], Iterable[int]]]] = {
+        # Desikan and Destrieux parcels of the cortex
+        cortex: [(range(1000, 1036), range(2000, 2036)), (range(11100, 11176), range(12100, 12176))],
+        # wmparc: white matter under the parcels, and far from them; lesions (25, 57), hypointensities (78 to 82)
+        white: [
+            (range(3000, 3036), range(4000, 4036)),
+            ((5001, 25, 78, 81), (5002, 57, 79, 82)),
+            (range(13100, 13176), range(14100, 14176)),
+        ],
+        ventricle: [((31,), (63,))],  # choroid plexus
+        thalamus: [((9,), (48,))],  # older numbers
+    }
+    atoms = {label.index: place for place, label in enumerate(STRUCTURES)}
+    atoms[CSF] = FREESURFER_CSF_ATOM
+    for (one, other), pairs in groups.items():
+        for left_numbers, right_numbers in pairs:
+            atoms |= dict.fromkeys(left_numbers, CLASS_OF_INDEX[one])
+            atoms |= dict.fromkeys(right_numbers, CLASS_OF_INDEX[other])
+    # No side: hypointensities, and the corpus callosum as a whole and in five parts.
+    atoms |= dict.fromkeys([77, 80, 192, *range(251, 256)], UNSIDED["Cerebral-White-Matter"])
+    # Vessels, fifth ventricle, chiasm, and what is outside of the brain: no structure of ours.
+    return atoms | dict.fromkeys([29, 30, 61, 62, 72, 85, 165, 257, 258, 259], 0)
+
+
+STRUCTURES_TABLE = LabelTable("structures", {label.index: place for place, label in enumerate(STRUCTURES)})
+FREESURFER_TABLE = LabelTable("freesurfer", _freesurfer())
+TISSUE_TABLE = LabelTable("tissue", TISSUE_ATOMS)
+BRAIN_TABLE = LabelTable("brain", {1: BRAIN_ATOM})
+
+BUILT_IN: dict[str, LabelTable] = {
+    table.name: table for table in (STRUCTURES_TABLE, TISSUE_TABLE, BRAIN_TABLE, FREESURFER_TABLE)
+}
+
+
+def table_named(given: str | Path) -> LabelTable:
+    """A built-in table by its name, or the table in a TSV file.
+
+    Raises
+    ------
+    UsageError
+        If it is neither, or the file cannot be used.
+    """
+    if str(given) in BUILT_IN:
+        return BUILT_IN[str(given)]
+    if not Path(given).is_file():
+        hint = f"Name a TSV file or one of {', '.join(BUILT_IN)}"
+        raise UsageError("no-table", given, "this is no label table", hint)
+    return read_table(given)
+
+
+def detect_table(path: Path, labels: NDArray[np.integer]) -> LabelTable:
+    """The built-in table that a label map follows.
+
+    The names in the TSV beside it (``NAME_dseg.tsv``) decide, if there is one; otherwise its numbers do.
+
+    Raises
+    ------
+    InputError
+        If some of its numbers are in none.
+    """
+    low, high = int(labels.min()), int(labels.max())
+    if low >= 0 and high < 1 << 20:
+        present = set(np.flatnonzero(np.bincount(labels.ravel(order="K"))).tolist())
+    else:
+        present = set(np.unique(labels).tolist())
+    candidates = (BRAIN_TABLE, TISSUE_TABLE, STRUCTURES_TABLE, FREESURFER_TABLE)
+    fitting = [table for table in candidates if present <= set(table.atoms)]
+    named = _named_beside(path)
+    if named is not None and named in fitting:
+        return named
+    if not fitting:
+        smallest = sorted(present - set(FREESURFER_TABLE.atoms))
+        numbers = ", ".join(map(str, smallest[:5])) + (" ..." if len(smallest) > 5 else "")
+        hint = "Give a TSV that says what they mean, or name a table to count them as background"
+        raise InputError("unknown-labels", path, f"its labels {numbers} are in no built-in table", hint)
+    return fitting[0]
+
+
+def read_table(path: str | Path) -> LabelTable:
+    """A table of your own.
+
+    The TSV has a column ``index`` and one that says what a number means: ``freesurfer``, ``structures``, ``tissue`` or
+    ``brain``; empty, 0 and n/a stand for none of ours. ``freesurfer`` and ``structures`` differ in 24 only, which here
+    is all CSF. A column ``side`` (left, right, none) or the words left and right in ``name`` tell a structure without
+    sides (vermis, a whole thalamus) from the left one, whose number it then uses.
+
+    Parameters
+    ----------
+    path : str or Path
+
+    Raises
+    ------
+    UsageError
+        With the line, where something is wrong.
+    """
+    path = Path(path)
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            rows = [
+                {column.strip(): (cell or "").strip() for column, cell in row.items() if column}
+                for row in csv.DictReader(file, delimiter="\t")
+            ]
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise UsageError("bad-table", path, f"this label table cannot be read ({error})", "Give a TSV file") from error
+    meaning = next((column for column in MEANINGS if rows and column in rows[0]), None)
+    if meaning is None or "index" not in rows[0]:
+        hint = f"A label table has tab-separated columns index and one of {', '.join(MEANINGS)}"
+        raise UsageError("bad-table", path, "its first line names no such columns", hint)
+    atoms: dict[int, int] = {}
+    sides: dict[int, str] = {}
+    for line, row in enumerate(rows, start=2):
+        index, target = row["index"], row[meaning]
+        try:
+            number = int(index)
+            atom = 0 if target in _NONE else _atom(meaning, int(target))
+        except (ValueError, KeyError):
+            what = f"line {line} says that {index!r} is {target!r}"
+            raise UsageError("bad-table", path, what, f"Expected: a whole number, and {MEANINGS[meaning]}") from None
+        if number in atoms:
+            raise UsageError("bad-table", path, f"line {line} names {number} again", "Name each number once")
+        atoms[number], sides[number] = atom, _side(row)
+        if {sides[number], _side_of_atom(atom)} == {"left", "right"}:
+            what = f"line {line} calls {number} {sides[number]}, but {target} is a structure of the other side"
+            raise UsageError("bad-table", path, what, "Correct one of them")
+    return LabelTable(path.name, _without_sides(atoms, sides))
+
+
+def _atom(meaning: str, target: int) -> int:
+    if meaning == "freesurfer":
+        return FREESURFER_TABLE.atoms[target]
+    return {"structures": STRUCTURES_TABLE, "tissue": TISSUE_TABLE, "brain": BRAIN_TABLE}[meaning].atoms[target]
+
+
+def _side(row: Mapping[str, str]) -> str:
+    """``left``, ``right``, ``none``, or nothing where the row does not say."""
+    if row.get("side"):
+        return _SIDE_WORDS.get(row["side"].lower(), "none")
+    words = re.split(r"[^a-z]+", row.get("name", "").lower())
+    return next((_SIDE_WORDS[word] for word in words if word in _SIDE_WORDS), "")
+
+
+def _side_of_atom(atom: int) -> str | None:
+    return STRUCTURES[atom].side if atom < len(STRUCTURES) else None
+
+
+def _without_sides(atoms: Mapping[int, int], sides: Mapping[int, str]) -> dict[int, int]:
+    """Atoms in which what has no side is no longer taken for the side whose number it used.
+
+    Where some rows tell their side, a row that does not has none. Where no row does, a structure has no sides if the
+    number of only one of them occurs.
+    """
+    told = any(side in ("left", "right") for side in sides.values())
+    used = set(atoms.values())
+
+    def sided(number: int, atom: int) -> bool:
+        if sides[number]:
+            return sides[number] != "none"
+        return not told and CLASS_OF_INDEX[STRUCTURES[atom].mirror] in used
+
+    return {
+        number: atom
+        if _side_of_atom(atom) is None or sided(number, atom)
+        else UNSIDED[STRUCTURES[atom].name.removeprefix("Left-").removeprefix("Right-")]
+        for number, atom in atoms.items()
+    }
+
+
+def _named_beside(path: Path) -> LabelTable | None:
+    """The table whose names are those of the TSV beside a label map."""
+    beside = path.with_name(re.sub(r"\.(nii\.gz|nii|mgz|mgh)$", "", path.name, flags=re.IGNORECASE) + ".tsv")
+    try:
+        with beside.open(encoding="utf-8", newline="") as file:
+            rows = {(int(row["index"]), row["name"]) for row in csv.DictReader(file, delimiter="\t")}
+    except (OSError, ValueError, KeyError, TypeError, csv.Error):
+        return None
+    tables = ((STRUCTURES_TABLE, STRUCTURES), (TISSUE_TABLE, TISSUES), (BRAIN_TABLE, BRAIN))
+    return next((table for table, labels in tables if rows and rows <= {(x.index, x.name) for x in labels}), None)

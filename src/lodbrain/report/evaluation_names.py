@@ -1,0 +1,50 @@
+"""What regions and metrics are called in a report, and in which order they come."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from lodbrain.evaluation.records import MEAN, Place
+from lodbrain.evaluation.score import Row
+
+LABELS = {
+    "dice": "Dice",
+    "volume_similarity": "Volume similarity",
+    "hd95_mm": "HD95, mm",
+    "assd_mm": "ASSD, mm",
+    "nsd_1vox": "NSD at 1 voxel",
+    "nsd_1mm": "NSD at 1 mm",
+}
+
+#: Names of the means over a level.
+MEAN_NAMES = {"structure": "mean of single structures", "merged": "mean of structures", "tissue": "mean of tissues"}
+
+
+def name_of(place: Place) -> str:
+    """What a region is called in a report.
+
+    Examples
+    --------
+    >>> name_of(Place("structure", "Thalamus", "left")), name_of(Place("tissue", "mean", "both"))
+    ('left Thalamus', 'mean of tissues')
+    """
+    if place.region == MEAN:
+        return MEAN_NAMES[place.level]
+    named = place.region if place.side not in ("left", "right") else f"{place.side} {place.region}"
+    return f"{named} (tissue)" if place.level == "tissue" and place.region == "Brain-Stem" else named
+
+
+def is_shown(place: Place) -> bool:
+    """Each structure once: both sides together where there are two."""
+    return place.side not in ("left", "right") and not (place.level == "structure" and place.region == MEAN)
+
+
+def rows_of(rows: Sequence[Row], place: Place) -> list[Row]:
+    """Rows of one region."""
+    return [row for row in rows if (row.level, row.region, row.side) == (place.level, place.region, place.side)]
+
+
+def in_order(places: Sequence[Place]) -> list[Place]:
+    """Structures before tissues, and those of the midline among those with sides."""
+    last = {"structure": 0, "merged": 0, "tissue": 1, "brain": 2}
+    return sorted(places, key=lambda place: (last[place.level], place.region == MEAN))

@@ -1,0 +1,103 @@
+"""The page of an evaluation: one HTML file with figures and tables, nothing loaded from elsewhere, no scripts."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from importlib import resources
+from pathlib import Path
+
+from jinja2 import Environment, StrictUndefined, Template
+
+from lodbrain.images.atomic import atomic
+from lodbrain.report.evaluation_figures import Drawn
+from lodbrain.version import __version__
+
+#: A true minus, and what stands where there is no value.
+MINUS, DASH = "\u2212", "\u2013"
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A value, and its interval in smaller print."""
+
+    value: str
+    range: str = ""
+
+
+@dataclass(frozen=True)
+class TableRow:
+    """A row of a table; `strong` ones sum up others."""
+
+    name: str
+    cells: tuple[Cell, ...]
+    strong: bool = False
+
+
+@dataclass(frozen=True)
+class PageTable:
+    """A table with the headings of all columns, that of the names first."""
+
+    caption: str
+    headings: tuple[str, ...]
+    rows: tuple[TableRow, ...]
+
+
+@dataclass(frozen=True)
+class Section:
+    """A part of the page; `id` is what links point to."""
+
+    id: str
+    heading: str
+    text: str = ""
+    figures: tuple[Drawn, ...] = ()
+    tables: tuple[PageTable, ...] = ()
+
+
+def write_evaluation_page(
+    path: Path,
+    sections: Sequence[Section],
+    *,
+    title: str,
+    summary: str,
+    definitions: Mapping[str, str],
+    notes: Sequence[str] = (),
+) -> None:
+    """Write the page, all of it or nothing.
+
+    Every text is escaped but the figures: SVG by matplotlib, which escapes the texts in it.
+
+    Parameters
+    ----------
+    path : Path
+    sections : sequence of Section
+    title, summary : str
+    definitions : mapping of str to str
+        Metric -> what it is.
+    notes : sequence of str
+        What a reader must know first.
+    """
+    html = _template().render(
+        title=title, summary=summary, sections=sections, definitions=definitions, notes=notes, version=__version__
+    )
+    with atomic(path) as temporary:
+        temporary.write_bytes(html.encode("utf-8"))
+
+
+def number(value: float, digits: int = 3) -> str:
+    """Format with a true minus, or an en dash where there is no value.
+
+    Examples
+    --------
+    >>> number(-0.0312) == MINUS + "0.031", number(float("nan")) == DASH
+    (True, True)
+    """
+    return DASH if value != value else f"{value:.{digits}f}".replace("-", MINUS)
+
+
+@cache
+def _template() -> Template:
+    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    source = resources.files("lodbrain").joinpath("resources", "report", "evaluation.html")
+    return environment.from_string(source.read_text(encoding="utf-8"))
