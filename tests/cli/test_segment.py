@@ -39,7 +39,7 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[Settings]:
         volumes = (Volume(None, "brain", 1_234_567.0, 1_234_000.0),)
         return Segmentation(labels, image.affine, BRAIN, volumes, notes=image.notes)
 
-    monkeypatch.setattr("lodbrain.inference.segment.load_model", load_model)
+    monkeypatch.setattr("lodbrain.inference.jobs.load_model", load_model)
     monkeypatch.setattr("lodbrain.inference.segment.segment_image", segment_image)
     return settings
 
@@ -194,7 +194,7 @@ def test_weights_and_output_have_their_own_status(
     def fail(settings: Settings) -> None:
         raise error
 
-    monkeypatch.setattr("lodbrain.inference.segment.load_model", fail)
+    monkeypatch.setattr("lodbrain.inference.jobs.load_model", fail)
     assert run(write("a.nii"), "-o", tmp_path / "out") == status
 
 

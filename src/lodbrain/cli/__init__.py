@@ -32,7 +32,14 @@ COMMANDS = [
 ]
 
 #: Extra that brings a package which commands import at their top.
-EXTRAS = {"matplotlib": "report", "pydantic": "train", "tensorboard": "train", "yaml": "train"}
+EXTRAS = {
+    "dask": "cluster",
+    "distributed": "cluster",
+    "matplotlib": "report",
+    "pydantic": "train",
+    "tensorboard": "train",
+    "yaml": "train",
+}
 
 app = App(
     name="lodbrain",
