@@ -13,7 +13,14 @@ from lodbrain.labels import STRUCTURES, TISSUES
 
 def test_names_are_the_stem_with_the_suffixes_of_the_contract(tmp_path: Path) -> None:
     names = [path.name for path in Outputs(tmp_path, "s").all]
-    assert names == ["s_dseg.nii.gz", "s_dseg.tsv", "s_volumes.tsv", "s_probseg.nii.gz", "s_probseg.json", "s_dseg.json"]
+    assert names == [
+        "s_dseg.nii.gz",
+        "s_dseg.tsv",
+        "s_volumes.tsv",
+        "s_probseg.nii.gz",
+        "s_probseg.json",
+        "s_dseg.json",
+    ]
 
 
 def make(outputs: Outputs, work: Path, names: list[str], content: str) -> None:

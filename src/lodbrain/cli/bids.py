@@ -23,6 +23,9 @@ from lodbrain.workflows.bids_app import Participants, plan_participants, write_g
 
 Flag: TypeAlias = Annotated[bool, Parameter(negative="", show_default=False)]
 
+#: As fMRIPrep and the BIDS Apps' template spell it.
+_SKIP = ["--skip-bids-validation", "--skip_bids_validation", "--skip_bids_validator"]
+
 
 def bids(
     bids_dir: Annotated[Path, Parameter(name="BIDS_DIR")],
@@ -43,9 +46,7 @@ def bids(
     resume: Flag = False,
     overwrite: Flag = False,
     work_dir: Annotated[Path | None, Parameter(name=["--work-dir", "-w"])] = None,
-    skip_bids_validation: Annotated[
-        Flag, Parameter(name=["--skip-bids-validation", "--skip_bids_validation", "--skip_bids_validator"])
-    ] = False,
+    skip_bids_validation: Annotated[Flag, Parameter(name=_SKIP)] = False,
     labels: Scheme = "structures",
     model: str = "default",
     device: str = "auto",

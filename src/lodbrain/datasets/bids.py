@@ -235,7 +235,7 @@ def _scans(root: Path, folder: Path, choice: Choice) -> list[BidsScan]:
         return []
     place = (folder / "anat").relative_to(root).as_posix()
     found = [scan_at(f"{place}/{name}", root) for name in names if name.endswith(_EXTENSIONS) and name[0] != "."]
-    return [_checked(scan, folder) for scan in found if _matches(scan, choice.filters)]
+    return [_checked(scan) for scan in found if _matches(scan, choice.filters)]
 
 
 def _matches(scan: BidsScan, filters: Mapping[str, Any]) -> bool:
@@ -263,10 +263,10 @@ def _same(value: str, option: Any) -> bool:
     return bool(value == option)
 
 
-def _checked(scan: BidsScan, folder: Path) -> BidsScan:
+def _checked(scan: BidsScan) -> BidsScan:
     """The scan, with what is wrong with it before it is read."""
     person, session = (scan.entities.get(name) for name in ("sub", "ses"))
-    expected = "_".join(part for part in Path(scan.relative).parts if part.startswith(("sub-", "ses-")))
+    expected = "_".join(part for part in scan.folder.parts if part.startswith(("sub-", "ses-")))
     named = f"sub-{person}" + (f"_ses-{session}" if session is not None else "")
     problem = None
     if named != expected:
