@@ -154,7 +154,7 @@ class _Run:
             for number in numbers
         }
         try:
-            for future in as_completed(list(futures)):
+            for future in as_completed(list(futures), loop=client.loop):
                 number = futures.pop(future)
                 self.take({number: self._outcome(number, future, settings)})
                 future.release()

@@ -32,6 +32,7 @@ def about(scan: BidsScan) -> dict[str, Any]:
     return {
         "Description": f"Brain structures, segmented by lodbrain on the grid of the {scan.suffix} image",
         "Sources": [f"bids:{RAW}:{scan.relative}"],
+        "SpatialReference": f"bids:{RAW}:{scan.relative}",
         "Manual": False,
     }
 

@@ -48,13 +48,15 @@ def volumes_csv(results: Sequence[Result], *, counted: bool = False) -> str:
     (all but CSF) is left out beside structures for the same reason.
     """
     names = same_labels(results)
-    order = [name for name in _ORDER if name in names] or names
+    columns = {name: name for name in names}
+    if set(_ORDER) <= set(names):
+        columns = {name: _synthseg_name(name) for name in _ORDER}
     file = io.StringIO()
     writer = csv.writer(file, lineterminator="\n")
-    writer.writerow(["subject", *(_synthseg_name(name) for name in order)])
+    writer.writerow(["subject", *columns.values()])
     for result in results:
         mm3 = {row.name: row.volume_mm3 if counted else row.soft_volume_mm3 for row in result.volumes}
-        writer.writerow([result.scan, *(f"{mm3[name]:.3f}" for name in order)])
+        writer.writerow([result.scan, *(f"{mm3[name]:.3f}" for name in columns)])
     return file.getvalue()
 
 
@@ -96,6 +98,4 @@ def aseg_stats(result: Result) -> str:
 
 
 def _synthseg_name(name: str) -> str:
-    if name in _SYNTHSEG:
-        return _SYNTHSEG[name]
-    return name.replace("-", " ").lower() if name in _ORDER else name
+    return _SYNTHSEG.get(name) or name.replace("-", " ").lower()
