@@ -67,10 +67,10 @@ def do_jobs(
             place = Place(processes, scheduler, scratch)
             outcomes = run_jobs(jobs, settings, place=place, progress=progress, finished=tell, say=say)
             line = None
-    if len(outcomes) > 1:
-        say(summary(outcomes))
     if line is not None:
         say(line)
+    if len(outcomes) > 1:
+        say(summary(outcomes))
     return outcomes
 
 
