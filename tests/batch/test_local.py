@@ -65,7 +65,9 @@ def test_a_killed_worker_loses_nothing_and_bad_scans_are_named(head_4mm: Path, t
 def test_processes_and_threads_change_no_label(head_4mm: Path, tmp_path: Path) -> None:
     folder = copies(head_4mm, 2)
     for name, words in {"one": ["--threads", "1"], "two": ["--threads", "2"], "jobs": ["--jobs", "2"]}.items():
-        assert start(folder, "-o", tmp_path / name, *words).wait(timeout=600) == 0
+        process = start(folder, "-o", tmp_path / name, *words)
+        process.communicate(timeout=600)
+        assert process.returncode == 0
     first = read_labels(tmp_path / "one" / "s0_dseg.nii.gz").data
     for name in ("two", "jobs"):
         for scan in ("s0", "s1"):

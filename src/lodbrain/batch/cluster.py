@@ -67,7 +67,7 @@ def local_cluster(processes: int, *, scratch: Path | None = None) -> Iterator[Cl
         "distributed.scheduler.worker-saturation": 1.0,  # a killed worker takes one scan with it, not two
         "distributed.worker.memory.terminate": False,  # memory is planned by each scan
         "distributed.worker.memory.pause": False,
-        "distributed.admin.log-format": "%(message)s",
+        "distributed.worker.preload": ["lodbrain.batch.tasks"],
         "distributed.nanny.environ": _ENVIRONMENT,
     }
     with (
