@@ -6,7 +6,6 @@ from distributed import Client
 from distributed.scheduler import KilledWorker
 
 from lodbrain.batch import run as module
-from lodbrain.batch.cluster import Cluster
 from lodbrain.batch.run import Place, run_jobs
 from lodbrain.errors import InputError, OutputError, UsageError
 from lodbrain.inference import jobs as jobs_module
@@ -157,16 +156,12 @@ def test_hidden_folders_of_killed_workers_are_removed_at_the_end(
     assert not hidden.exists()
 
 
-def test_memory_and_cores_are_shared_out_on_this_machine_only(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_memory_and_cores_are_shared_out(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "_cores", lambda: 9)
-    monkeypatch.setattr(module, "free_bytes", lambda: 8_000)
-    cluster = Cluster(None, 4, 1, None)
-    shared = module._share_out(Settings(), cluster, HERE)
+    shared = module._share_out(Settings(), 4, free=8_000)
     assert (shared.threads, shared.memory_bytes) == (2, 2_000)
-    asked = module._share_out(Settings(threads=3, memory_bytes=400), cluster, HERE)
+    asked = module._share_out(Settings(threads=3, memory_bytes=400), 4, free=8_000)
     assert (asked.threads, asked.memory_bytes) == (3, 100)
-    elsewhere = module._share_out(Settings(), cluster, Place(scheduler="tcp://a:1"))
-    assert (elsewhere.threads, elsewhere.memory_bytes) == (None, None)
 
 
 def test_a_problem_known_before_starts_no_process(make_jobs: Make, monkeypatch: pytest.MonkeyPatch) -> None:

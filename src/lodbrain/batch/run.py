@@ -13,10 +13,9 @@ from distributed.client import FutureCancelledError
 from distributed.scheduler import KilledWorker
 
 from lodbrain.batch.cluster import Cluster, local_cluster, remote_cluster
-from lodbrain.batch.tasks import absolute, do, prepare
+from lodbrain.batch.tasks import Worker, absolute, do, prepare
 from lodbrain.errors import InputError, LodbrainError, OutputError, UsageError, WeightsError
 from lodbrain.inference.jobs import Job, check_jobs
-from lodbrain.inference.memory import free_bytes
 from lodbrain.inference.outcome import Outcome, outlook
 from lodbrain.inference.outputs import check_writable
 from lodbrain.inference.segmentation import Progress
@@ -93,10 +92,12 @@ def run_jobs(
         check_model(settings)
         check_writable(jobs[feasible[0]].outputs.folder)
         with _tidied_up(run, place), _cluster(place, len(feasible)) as cluster:
-            share = _share_out(settings, cluster, place)
+            share = settings
+            worker = _ask_worker(cluster, settings)
+            if place.scheduler is None:
+                share = _share_out(settings, cluster.processes, free=worker.free_bytes)
             if say is not None:
                 say(_where(cluster, share))
-            _check_workers(cluster, share)
             run.round(feasible, share, cluster)
             run.round(run.to_retry(but="memory"), share, cluster)
             for number in run.to_retry(only="memory"):  # alone, with the whole budget
@@ -210,12 +211,13 @@ def _cluster(place: Place, scans: int) -> Iterator[Cluster]:
             yield cluster
 
 
-def _check_workers(cluster: Cluster, settings: Settings) -> None:
-    """Load the model on one worker: what is wrong with it concerns all scans."""
-    version = cluster.client.submit(prepare, settings, pure=False).result()
-    if version != __version__:
-        what = f"its workers have lodbrain {version}, this is {__version__}"
+def _ask_worker(cluster: Cluster, settings: Settings) -> Worker:
+    """Load the model on one worker, and return what it says: what is wrong with it concerns all scans."""
+    worker: Worker = cluster.client.submit(prepare, settings, pure=False).result()
+    if worker.version != __version__:
+        what = f"its workers have lodbrain {worker.version}, this is {__version__}"
         raise UsageError("version", None, what, "Install the same version everywhere")
+    return worker
 
 
 def _where(cluster: Cluster, settings: Settings) -> str:
@@ -239,13 +241,10 @@ def _where(cluster: Cluster, settings: Settings) -> str:
     return f"{processes}{shares}. {live}"
 
 
-def _share_out(settings: Settings, cluster: Cluster, place: Place) -> Settings:
+def _share_out(settings: Settings, processes: int, *, free: int) -> Settings:
     """Return the settings for one process: its share of this machine's cores and memory."""
-    if place.scheduler is not None:
-        return settings
-    threads = settings.threads or max(1, _cores() // cluster.processes)
-    total = settings.memory_bytes or free_bytes()
-    return replace(settings, threads=threads, memory_bytes=max(1, total // cluster.processes))
+    threads = settings.threads or max(1, _cores() // processes)
+    return replace(settings, threads=threads, memory_bytes=max(1, (settings.memory_bytes or free) // processes))
 
 
 def _cores() -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import signal
 import threading
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 
@@ -31,16 +31,31 @@ def dask_setup(worker: object) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
-def prepare(settings: Settings) -> str:
-    """Load the model, and return the version of lodbrain on this worker.
+@dataclass(frozen=True)
+class Worker:
+    """What a worker says of itself.
+
+    Attributes
+    ----------
+    version : str
+        Of lodbrain.
+    free_bytes : int
+        Memory that may be used on the device, with the model loaded.
+    """
+
+    version: str
+    free_bytes: int
+
+
+def prepare(settings: Settings) -> Worker:
+    """Load the model, and say what this worker is.
 
     Raises
     ------
     UsageError, WeightsError
         As `load_model`.
     """
-    _model(settings)
-    return __version__
+    return Worker(__version__, free_bytes(_model(_key(settings)).device))
 
 
 def do(job: Job, settings: Settings) -> Outcome:
@@ -52,7 +67,7 @@ def do(job: Job, settings: Settings) -> Outcome:
         What concerns every scan.
     """
     with _TURN:
-        model = _model(settings)
+        model = _model(_key(settings))
         return attempt(job, _on_this_worker(settings, model.device), model=model)
 
 
@@ -60,6 +75,11 @@ def do(job: Job, settings: Settings) -> Outcome:
 def _model(settings: Settings) -> Model:
     keep_freed_memory()
     return load_model(settings)
+
+
+def _key(settings: Settings) -> Settings:
+    """Return what the model depends on: threads and memory don't load another."""
+    return Settings(labels=settings.labels, model=settings.model, device=settings.device)
 
 
 def _on_this_worker(settings: Settings, device: str) -> Settings:
