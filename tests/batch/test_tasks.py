@@ -1,10 +1,13 @@
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from types import SimpleNamespace
 
 import pytest
 from distributed import Client
 
+from lodbrain.batch import run as run_module
 from lodbrain.batch import tasks
+from lodbrain.batch.cluster import Cluster
 from lodbrain.batch.run import Place, run_jobs
 from lodbrain.inference.jobs import Job
 from lodbrain.inference.settings import Settings
@@ -59,3 +62,20 @@ def test_a_cluster_elsewhere_is_asked_for_what_the_user_asked(
     (_, settings) = segmented[0]
     assert settings.threads == 3
     assert lines == ["2 processes with 3 threads each. For a live dashboard: pip install bokeh"]
+
+
+def test_workers_that_come_late_are_waited_for_and_counted(
+    here: Client,
+    segmented: list[tuple[str, Settings]],
+    make_jobs: Callable[..., list[Job]],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    @contextmanager
+    def empty(place: Place, scans: int) -> Iterator[Cluster]:
+        yield Cluster(here, 0, 0, None)
+
+    monkeypatch.setattr(run_module, "_cluster", empty)
+    lines: list[str] = []
+    run_jobs(make_jobs("good", "good", "good"), place=REMOTE, say=lines.append)
+    assert lines[:2] == ["Waiting for workers of tcp://a:1.", "2 processes. For a live dashboard: pip install bokeh"]
+    assert "27,000 take 1.9 h on 1 machine" in lines[2]

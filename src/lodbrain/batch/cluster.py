@@ -9,7 +9,7 @@ import tempfile
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import dask
@@ -36,7 +36,7 @@ class Cluster:
     ----------
     client : distributed.Client
     processes : int
-        Workers at the start.
+        Workers, when they were last counted.
     machines : int
         Machines that they run on.
     dashboard : str or None
@@ -47,6 +47,11 @@ class Cluster:
     processes: int
     machines: int
     dashboard: str | None
+
+    def counted(self) -> Cluster:
+        """Return the same with its workers counted anew: those of a scheduler come and go."""
+        workers = self.client.scheduler_info(n_workers=-1)["workers"].values()
+        return replace(self, processes=len(workers), machines=len({worker["host"] for worker in workers}))
 
 
 @contextmanager
@@ -115,9 +120,7 @@ def remote_cluster(address: str) -> Iterator[Cluster]:
         hint = "Check that it runs, and that this machine can reach it"
         raise UsageError("scheduler", address, "no Dask scheduler answers there", hint) from error
     with client:
-        workers = client.scheduler_info(n_workers=-1)["workers"]
-        machines = len({worker["host"] for worker in workers.values()})
-        yield Cluster(client, len(workers), machines, _dashboard(client))
+        yield Cluster(client, 0, 0, _dashboard(client)).counted()
 
 
 def _dashboard(client: Client) -> str | None:

@@ -84,7 +84,7 @@ def run_jobs(
     UsageError, WeightsError, OutputError
         What concerns all inputs.
     """
-    settings = settings or Settings()
+    settings, tell = settings or Settings(), say or (lambda line: None)
     jobs = check_jobs(jobs, settings)
     run = _Run(jobs, progress or (lambda share, text: None), finished or (lambda outcome: None))
     run.take({number: _failed(job, job.problem) for number, job in enumerate(jobs) if job.problem is not None})
@@ -92,19 +92,21 @@ def run_jobs(
         check_model(settings)
         check_writable(jobs[feasible[0]].outputs.folder)
         with _tidied_up(run, place), _cluster(place, len(feasible)) as cluster:
-            share = settings
+            if cluster.processes == 0:
+                tell(f"Waiting for workers of {place.scheduler}.")
             worker = _ask_worker(cluster, settings)
             if place.scheduler is None:
                 share = _share_out(settings, cluster.processes, free=worker.free_bytes)
-            if say is not None:
-                say(_where(cluster, share))
+            else:
+                share, cluster = settings, cluster.counted()
+            tell(_where(cluster, share))
             run.round(feasible, share, cluster)
             run.round(run.to_retry(but="memory"), share, cluster)
             for number in run.to_retry(only="memory"):  # alone, with the whole budget
                 run.round([number], replace(share, memory_bytes=settings.memory_bytes), cluster)
             done = list(run.outcomes.values())
-            if say is not None and (line := outlook(done, processes=cluster.processes, machines=cluster.machines)):
-                say(line)
+            if line := outlook(done, processes=max(1, cluster.processes), machines=max(1, cluster.machines)):
+                tell(line)
     return [run.outcomes[number] for number in range(len(jobs))]
 
 
