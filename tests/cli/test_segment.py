@@ -39,7 +39,7 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[Settings]:
         volumes = (Volume(None, "brain", 1_234_567.0, 1_234_000.0),)
         return Segmentation(labels, image.affine, BRAIN, volumes, notes=image.notes)
 
-    monkeypatch.setattr("lodbrain.inference.segment.load_model", load_model)
+    monkeypatch.setattr("lodbrain.inference.jobs.load_model", load_model)
     monkeypatch.setattr("lodbrain.inference.segment.segment_image", segment_image)
     return settings
 
@@ -148,6 +148,8 @@ def test_existing_output_fails_without_resume_or_overwrite(
         (["--frame", "-1"], "frame must be at least 0"),
         (["--resume", "--overwrite"], "resume and overwrite exclude each other"),
         (["--colour"], "--colour"),
+        (["--jobs", "0"], "--jobs must be at least 1"),
+        (["--jobs", "2", "--scheduler", "tcp://a:1"], "Give one of the two"),
     ],
 )
 def test_wrong_usage_is_2_before_any_work(
@@ -194,7 +196,7 @@ def test_weights_and_output_have_their_own_status(
     def fail(settings: Settings) -> None:
         raise error
 
-    monkeypatch.setattr("lodbrain.inference.segment.load_model", fail)
+    monkeypatch.setattr("lodbrain.inference.jobs.load_model", fail)
     assert run(write("a.nii"), "-o", tmp_path / "out") == status
 
 
@@ -223,5 +225,28 @@ def test_help_names_every_flag_of_the_contract(capsys: pytest.CaptureFixture[str
     assert run("--help") == 0
     text = capsys.readouterr().out
     flags = "-o --out --labels --model --device --memory --threads --posteriors --resume --overwrite --frame"
-    assert [flag for flag in [*flags.split(), "--allow-odd-voxels", "--no-postprocess"] if flag not in text] == []
+    assert [
+        flag
+        for flag in [*flags.split(), "--allow-odd-voxels", "--no-postprocess", "--jobs", "--scheduler"]
+        if flag not in text
+    ] == []
     assert text.count("--no-") == 1  # no negations that nobody asked for
+
+
+def test_jobs_and_scheduler_say_where_the_work_is_done(
+    asked: list[Settings], write: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from lodbrain.batch import run as batch
+
+    places: list[batch.Place] = []
+
+    def run_jobs(jobs: list[Any], settings: Settings, *, place: batch.Place, **options: Any) -> list[Any]:
+        places.append(place)
+        return []
+
+    monkeypatch.setattr(batch, "run_jobs", run_jobs)
+    scan = write("a.nii")
+    assert run(scan, "-o", tmp_path / "out", "--jobs", "2") == 0
+    assert run(scan, "-o", tmp_path / "out", "--scheduler", "tcp://a:1") == 0
+    assert places == [batch.Place(processes=2), batch.Place(scheduler="tcp://a:1")]
+    assert asked == []

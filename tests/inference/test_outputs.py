@@ -7,13 +7,20 @@ from pathlib import Path
 import pytest
 
 from lodbrain.errors import InputError, OutputError
-from lodbrain.inference.outputs import Outputs, check_not_an_input, check_writable, labels_tsv, sha256
+from lodbrain.inference.outputs import Outputs, check_not_an_input, check_writable, identities, labels_tsv, sha256
 from lodbrain.labels import STRUCTURES, TISSUES
 
 
 def test_names_are_the_stem_with_the_suffixes_of_the_contract(tmp_path: Path) -> None:
     names = [path.name for path in Outputs(tmp_path, "s").all]
-    assert names == ["s_dseg.nii.gz", "s_dseg.tsv", "s_volumes.tsv", "s_probseg.nii.gz", "s_dseg.json"]
+    assert names == [
+        "s_dseg.nii.gz",
+        "s_dseg.tsv",
+        "s_volumes.tsv",
+        "s_probseg.nii.gz",
+        "s_probseg.json",
+        "s_dseg.json",
+    ]
 
 
 def make(outputs: Outputs, work: Path, names: list[str], content: str) -> None:
@@ -119,10 +126,10 @@ def test_an_input_is_never_an_output_be_it_through_a_link(tmp_path: Path) -> Non
     scan = tmp_path / "s.nii.gz"
     scan.touch()
     outputs = Outputs(tmp_path, "s")
-    check_not_an_input(outputs, [scan])
+    check_not_an_input(outputs, identities([scan]))
     outputs.labels.symlink_to(scan)
     with pytest.raises(InputError, match="would be overwritten"):
-        check_not_an_input(outputs, [scan])
+        check_not_an_input(outputs, identities([scan]))
 
 
 def test_labels_tsv_has_every_label_but_background_with_its_colour() -> None:

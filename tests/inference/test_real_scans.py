@@ -8,7 +8,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from lodbrain.inference.segment import segment_files
+from lodbrain.inference.jobs import segment_files
 from lodbrain.inference.volumes import BRAIN, TIV
 
 pytestmark = [pytest.mark.data, pytest.mark.slow]

@@ -13,7 +13,9 @@ import pytest
 
 from lodbrain.errors import InputError, LodbrainError, OutputError, UsageError, WeightsError
 from lodbrain.images.io import read_image, read_labels
-from lodbrain.inference.segment import Outcome, exit_code, segment_file, segment_files
+from lodbrain.inference.jobs import segment_files
+from lodbrain.inference.outcome import Outcome, exit_code
+from lodbrain.inference.segment import segment_file
 from lodbrain.inference.settings import Settings
 from lodbrain.labels import STRUCTURES, relabel
 from lodbrain.models import zoo

@@ -24,9 +24,15 @@ INTERRUPTED, BROKEN_PIPE, TERMINATED = 130, 141, 143  # 128 + the number of the 
 COMMANDS = [
     ("demo", "lodbrain.cli.demo:demo", "Segment an example head: nothing to download."),
     ("segment", "lodbrain.cli.segment:segment", "Segment scans: label map, volumes and a record of what was done."),
+    ("bids", "lodbrain.cli.bids:bids", "Segment the T1w-like scans of a BIDS data set (BIDS App)."),
+    ("volumes", "lodbrain.cli.volumes:volumes", "Gather volumes as SynthSeg's CSV or FreeSurfer's aseg.stats."),
     ("models", "lodbrain.cli.models:app", "List, show, verify and get models."),
     ("fetch", "lodbrain.cli.fetch:app", "Download public data that training and tests use."),
-    ("labels", "lodbrain.cli.labels:app", "Make label training maps of heads; bring label maps to another voxel size."),
+    (
+        "labels",
+        "lodbrain.cli.labels:app",
+        "Make training maps of heads; upsample label maps; export names and colours.",
+    ),
     ("contrast", "lodbrain.cli.contrast:contrast", "Analyse the contrast of scans, for training on scans like them."),
     ("evaluate", "lodbrain.cli.evaluate:app", "Score segmentations against references; compare models and groups."),
     ("train", "lodbrain.cli.train:train", "Train a model as a configuration file says."),
@@ -37,6 +43,8 @@ EXTRAS = {
     "matplotlib": "report",
     "pydantic": "train",
     "surface_distance": "evaluate",
+    "dask": "cluster",
+    "distributed": "cluster",
     "tensorboard": "train",
     "yaml": "train",
 }

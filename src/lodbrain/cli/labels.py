@@ -11,8 +11,11 @@ from cyclopts import App, Parameter
 
 from lodbrain.cli.progress import progress_bar
 from lodbrain.errors import UsageError
+from lodbrain.images.atomic import atomic
+from lodbrain.inference.label_files import Program, label_file
 from lodbrain.inference.memory import keep_freed_memory, parse_memory
 from lodbrain.inference.settings import Settings
+from lodbrain.labels import TABLES, Scheme
 from lodbrain.workflows import labels as workflow
 from lodbrain.workflows.cases import Outcome, exit_code
 
@@ -139,6 +142,35 @@ def upsample(
     except ValueError as error:
         raise UsageError("voxel-size", None, str(error)) from error
     return exit_code(outcomes)
+
+
+@app.command
+def export(
+    program: Program,
+    /,
+    *,
+    labels: Scheme = "structures",
+    out: Annotated[Path | None, Parameter(name=["--out", "-o"])] = None,
+) -> int:
+    """Write names and colours of the labels for another program.
+
+    Parameters
+    ----------
+    program
+        bids (_dseg.tsv), freesurfer (colour LUT), itksnap (label descriptions) or slicer (.ctbl).
+    labels
+        Which table: structures, tissue or brain.
+    out
+        The file; without it the table is printed.
+    """
+    text = label_file(TABLES[labels], program)
+    if out is None:
+        print(text, end="")
+        return 0
+    with atomic(out) as temporary:
+        temporary.write_bytes(text.encode("utf-8"))
+    print(out)
+    return 0
 
 
 def _teller(*, quiet: bool) -> Callable[[Outcome], None]:

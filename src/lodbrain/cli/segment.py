@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import Annotated, TypeAlias
 
 from cyclopts import Parameter
 
-from lodbrain.cli.progress import progress_bar
+from lodbrain.cli.many import do_jobs
 from lodbrain.errors import UsageError
-from lodbrain.inference.memory import keep_freed_memory, parse_memory
-from lodbrain.inference.segment import Outcome, exit_code, segment_files
+from lodbrain.inference.jobs import find_jobs
+from lodbrain.inference.memory import parse_memory
+from lodbrain.inference.outcome import exit_code
 from lodbrain.inference.settings import Settings
-from lodbrain.inference.volumes import BRAIN
 from lodbrain.labels import Scheme
 
 Flag: TypeAlias = Annotated[bool, Parameter(negative="", show_default=False)]
@@ -35,6 +34,8 @@ def segment(
     frame: int | None = None,
     allow_odd_voxels: Flag = False,
     no_postprocess: Flag = False,
+    jobs: int = 1,
+    scheduler: str | None = None,
     quiet: Annotated[Flag, Parameter(name=["--quiet", "-q"])] = False,
 ) -> int:
     """Segment scans on their own grids.
@@ -55,9 +56,9 @@ def segment(
     device
         auto, cpu, cuda, cuda:1 ... or mps.
     memory
-        Budget such as 4GB or 2GiB. Default: what is free, less a margin.
+        Budget such as 4GB or 2GiB, for all processes. Default: what is free, less a margin.
     threads
-        Threads of the CPU. Default: one a core.
+        Threads of the CPU, for each process. Default: one a core.
     posteriors
         Write the posteriors, too: NAME_probseg.nii.gz, one large volume for each label.
     resume
@@ -70,6 +71,10 @@ def segment(
         Accept voxels smaller than 0.1 mm or larger than 10 mm.
     no_postprocess
         Keep every piece of a structure, not only the largest.
+    jobs
+        Scans at a time, each in a process of its own; they share memory and cores.
+    scheduler
+        Address of a Dask scheduler, or its file: its workers do the scans.
     quiet
         Print errors only.
     """
@@ -90,29 +95,5 @@ def segment(
     except ValueError as error:
         raise UsageError("setting", None, str(error)) from error
 
-    def say(outcome: Outcome) -> None:
-        if outcome.error is not None:
-            print(f"lodbrain: {outcome.error}", file=sys.stderr, flush=True)
-        elif not quiet:
-            print(result_line(outcome), flush=True)
-
-    keep_freed_memory()
-    with progress_bar(show=not quiet) as progress:
-        outcomes = segment_files(inputs, out, settings, progress=progress, finished=say)
-    if not quiet and len(outcomes) > 1:
-        print(summary(outcomes))
+    outcomes = do_jobs(find_jobs(inputs, out), settings, processes=jobs, scheduler=scheduler, quiet=quiet)
     return exit_code(outcomes)
-
-
-def result_line(outcome: Outcome) -> str:
-    """Return one line on a scan that did not fail."""
-    if outcome.status == "skipped":
-        return f"{outcome.path.name}: {outcome.outputs.labels} is complete, skipped"
-    brain_ml = next(row.volume_mm3 for row in outcome.volumes if row.name == BRAIN) / 1000
-    return f"{outcome.path.name}: {outcome.outputs.labels}, brain {brain_ml:.0f} ml, {outcome.seconds:.1f} s"
-
-
-def summary(outcomes: list[Outcome]) -> str:
-    """Return how many scans were done, skipped and failed, such as ``"3 done, 1 failed"``."""
-    counts = {status: sum(outcome.status == status for outcome in outcomes) for status in ("done", "skipped", "failed")}
-    return ", ".join(f"{count} {status}" for status, count in counts.items() if count)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import glob
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
@@ -109,9 +109,8 @@ def _expand(given: str) -> list[Scan]:
     return [scan for path in paths for scan in (_folder(path) if path.is_dir() else [scan_of(path)])]
 
 
-def _folder(folder: Path) -> list[Scan]:
-    """Every scan below a folder; folders reached a second time through links are left out."""
-    found: list[Path] = []
+def files_below(folder: Path) -> Iterator[Path]:
+    """Yield every file below a folder, hidden folders left out; folders that links lead to a second time, too."""
     seen: set[tuple[int, int]] = set()
     for root, folders, files in os.walk(folder, followlinks=True):
         info = os.stat(root)
@@ -120,13 +119,15 @@ def _folder(folder: Path) -> list[Scan]:
             continue
         seen.add((info.st_dev, info.st_ino))
         folders[:] = [name for name in folders if not name.startswith(".")]
-        found += [Path(root, name) for name in files if _is_scan(name)]
+        yield from (Path(root, name) for name in files)
+
+
+def _folder(folder: Path) -> list[Scan]:
+    """Every scan below a folder."""
+    found = [path for path in files_below(folder) if _is_scan(path.name)]
     if not found:
-        return [
-            _failed(
-                folder, "no-scans", f"there are no scans ({', '.join(IMAGE_SUFFIXES)}) in this folder", "Name another"
-            )
-        ]
+        what = f"there are no scans ({', '.join(IMAGE_SUFFIXES)}) in this folder"
+        return [_failed(folder, "no-scans", what, "Name another")]
     return [scan_of(path) for path in sorted(found)]
 
 

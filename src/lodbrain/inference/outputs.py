@@ -14,8 +14,8 @@ import os
 import shutil
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -68,6 +68,11 @@ class Outputs:
         return self.folder / f"{self.stem}_probseg.nii.gz"
 
     @property
+    def posteriors_sidecar(self) -> Path:
+        """Names of the posteriors' volumes, in their order."""
+        return self.folder / f"{self.stem}_probseg.json"
+
+    @property
     def sidecar(self) -> Path:
         """How the result was made; its presence says that the set is complete."""
         return self.folder / f"{self.stem}_dseg.json"
@@ -75,7 +80,7 @@ class Outputs:
     @property
     def all(self) -> tuple[Path, ...]:
         """Every file, the sidecar last."""
-        return (self.labels, self.table, self.volumes, self.posteriors, self.sidecar)
+        return (self.labels, self.table, self.volumes, self.posteriors, self.posteriors_sidecar, self.sidecar)
 
     def existing(self) -> list[Path]:
         """Return the files of the set that are there, complete or not."""
@@ -111,7 +116,7 @@ class Outputs:
         """
         if len(os.fsencode(self.posteriors.name)) > LONGEST_NAME:
             raise InputError("long-name", self.stem, "the names of its outputs would be too long", "Rename the scan")
-        work = self.folder / f".{self.stem}.lodbrain"
+        work = self._hidden
         try:
             lock = _lock(work)
         except BlockingIOError:
@@ -126,6 +131,16 @@ class Outputs:
         finally:
             shutil.rmtree(work, ignore_errors=True)
             os.close(lock)
+
+    def remove_unfinished(self) -> None:
+        """Remove the hidden folder that a killed process left, unless another process is at work in it."""
+        if self._hidden.exists():
+            with self.claimed():
+                pass
+
+    @property
+    def _hidden(self) -> Path:
+        return self.folder / f".{self.stem}.lodbrain"
 
     def staged(self, work: Path, path: Path) -> Path:
         """Return where in `work` a file is written first: named without the stem, which may be long."""
@@ -169,18 +184,34 @@ def check_writable(folder: Path) -> None:
         raise _output_error(folder, error) from error
 
 
-def check_not_an_input(outputs: Outputs, inputs: Sequence[Path]) -> None:
+def identities(paths: Iterable[Path]) -> dict[tuple[int, int], Path]:
+    """Return the files that are there, by device and inode: the same for every link to one file."""
+    found: dict[tuple[int, int], Path] = {}
+    for path in paths:
+        with suppress(OSError):
+            info = path.stat()
+            found[info.st_dev, info.st_ino] = path
+    return found
+
+
+def check_not_an_input(outputs: Outputs, inputs: Mapping[tuple[int, int], Path]) -> None:
     """Refuse to write over an input, be it this scan or another one of the same command.
+
+    Parameters
+    ----------
+    outputs : Outputs
+    inputs : mapping
+        From `identities`.
 
     Raises
     ------
     InputError
         If an output is, perhaps through links, one of the inputs.
     """
-    for path in outputs.existing():
-        for given in inputs:
-            if given.exists() and path.exists() and path.samefile(given):
-                raise InputError("input-is-output", given, "this input would be overwritten", "Choose another -o")
+    for identity in identities(outputs.existing()):
+        if identity in inputs:
+            what = "this input would be overwritten"
+            raise InputError("input-is-output", inputs[identity], what, "Choose another output folder")
 
 
 def labels_tsv(table: Sequence[Label]) -> str:

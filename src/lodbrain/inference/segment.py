@@ -3,54 +3,26 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import replace
 from os import PathLike
 from pathlib import Path
-from typing import Literal
 
-from lodbrain.errors import InputError, LodbrainError, OutputError, UsageError, WeightsError
+from lodbrain.errors import InputError
 from lodbrain.images.atomic import atomic
 from lodbrain.images.image import Image
 from lodbrain.images.io import read_image, write_nifti
-from lodbrain.inference.inputs import Scan, find_scans, scan_of, stem_of
-from lodbrain.inference.outputs import Outputs, check_not_an_input, check_writable, labels_tsv
+from lodbrain.inference.inputs import scan_of, stem_of
+from lodbrain.inference.outcome import Outcome
+from lodbrain.inference.outputs import Outputs, check_not_an_input, check_writable, identities, labels_tsv
 from lodbrain.inference.segmentation import Progress, Segmentation, segment_image
-from lodbrain.inference.settings import Model, Settings, check_model, load_model
-from lodbrain.inference.sidecar import made_from, sidecar, to_text
-from lodbrain.inference.volumes import Volume, volumes_tsv
+from lodbrain.inference.settings import Model, Settings, load_model
+from lodbrain.inference.sidecar import made_from, posteriors_sidecar, sidecar, to_text
+from lodbrain.inference.volumes import volumes_tsv
 from lodbrain.version import __version__
 
 #: Share of a scan's time at which the network starts, and ends: for the progress bar only.
 _START, _END = 0.02, 0.95
-
-
-@dataclass(frozen=True, eq=False)
-class Outcome:
-    """What became of one input.
-
-    Attributes
-    ----------
-    path : Path
-        The input.
-    status : {"done", "skipped", "failed"}
-        Skipped: the outputs were complete.
-    outputs : Outputs
-        Where the files are, or would be.
-    volumes : tuple of Volume
-        Empty unless done.
-    seconds : float
-        Wall-clock time.
-    error : LodbrainError or None
-        Why it failed.
-    """
-
-    path: Path
-    status: Literal["done", "skipped", "failed"]
-    outputs: Outputs
-    volumes: tuple[Volume, ...] = ()
-    seconds: float = 0.0
-    error: LodbrainError | None = None
 
 
 def segment_file(
@@ -58,6 +30,8 @@ def segment_file(
     out_dir: str | PathLike[str],
     settings: Settings | None = None,
     *,
+    stem: str | None = None,
+    about: Mapping[str, object] | None = None,
     model: Model | None = None,
     progress: Progress | None = None,
 ) -> Outcome:
@@ -71,6 +45,10 @@ def segment_file(
         The folder for the files named in `Outputs`.
     settings : Settings, optional
         What is asked.
+    stem : str, optional
+        What the names of the outputs begin with; default: the input's name without its ending.
+    about : mapping, optional
+        More fields for the JSON files, such as those of BIDS.
     model : Model, optional
         What `load_model` gave, so that many scans load it once.
     progress : callable, optional
@@ -91,17 +69,17 @@ def segment_file(
         If the output cannot be written.
     """
     settings = settings or Settings()
-    path, outputs = Path(path), Outputs(Path(out_dir), stem_of(path))
+    path, outputs = Path(path), Outputs(Path(out_dir), stem or stem_of(path))
     report = progress or (lambda share, text: None)
     clock = _Clock()
     if problem := scan_of(path).problem:
         raise problem
     check_writable(outputs.folder)
-    _check(outputs, [path], settings)
+    check_existing(outputs, identities([path]), settings)
     model = model or load_model(settings)
     clock.lap("load")
     with outputs.claimed() as work:
-        _check(outputs, [path], settings)  # again: another process may just have finished
+        check_existing(outputs, identities([path]), settings)  # again: another process may just have finished
         report(0.0, "reading")
         before = _state(path)
         origin = made_from(path, model, settings)
@@ -122,7 +100,7 @@ def segment_file(
         report(_END, "writing")
         if _state(path) != before:
             result = replace(result, notes=(*result.notes, "The file changed while it was being segmented."))
-        files = _write(result, image, outputs=outputs, work=work, model=model)
+        files = _write(result, image, outputs=outputs, work=work, model=model, about=about or {})
         clock.lap("write")
         run = {
             "device": model.device,
@@ -131,104 +109,27 @@ def segment_file(
             "seconds": {**clock.laps, "total": clock.total},
         }
         content = sidecar(result, image, origin=origin, run=run, files=files)
-        _write_text(outputs.staged(work, outputs.sidecar), to_text(content))
+        _write_text(outputs.staged(work, outputs.sidecar), to_text({**(about or {}), **content}))
         outputs.publish(work)
     report(1.0, "done")
     return Outcome(path, "done", outputs, result.volumes, clock.total)
 
 
-def segment_files(
-    inputs: Iterable[str | PathLike[str]],
-    out_dir: str | PathLike[str],
-    settings: Settings | None = None,
-    *,
-    progress: Progress | None = None,
-    finished: Callable[[Outcome], None] | None = None,
-) -> list[Outcome]:
-    """Segment files, folders and globs into a folder; an input that fails does not stop the others.
+def check_existing(outputs: Outputs, inputs: Mapping[tuple[int, int], Path], settings: Settings) -> None:
+    """Refuse outputs that are there, unless the settings say what to do with them, or that are themselves inputs.
 
     Parameters
     ----------
-    inputs, out_dir, settings
-        As in `find_scans` and `segment_file`.
-    progress : callable, optional
-        Called with the share of all scans done, and a few words.
-    finished : callable, optional
-        Called with each outcome as it comes.
-
-    Returns
-    -------
-    list of Outcome
-        In the order of the inputs.
+    outputs : Outputs
+    inputs : mapping
+        All inputs of the command, from `identities`.
+    settings : Settings
 
     Raises
     ------
-    UsageError, WeightsError, OutputError
-        What concerns all inputs. All but a full disk is found before any work.
+    InputError
+        If an output is there already, or is an input.
     """
-    settings, folder = settings or Settings(), Path(out_dir)
-    found = find_scans(inputs)
-    scans = [_checked(scan, [other.path for other in found], folder, settings) for scan in found]
-    model = None
-    if any(scan.problem is None for scan in scans):
-        check_model(settings)
-        check_writable(folder)
-        model = load_model(settings)
-    outcomes = []
-    for number, scan in enumerate(scans):
-
-        def report(share: float, text: str, *, number: int = number, name: str = scan.path.name) -> None:
-            if progress is not None:
-                progress((number + share) / len(scans), f"{name}: {text}")
-
-        outcomes.append(_attempt(scan, folder, settings, model=model, progress=report))
-        if finished is not None:
-            finished(outcomes[-1])
-    return outcomes
-
-
-def exit_code(outcomes: Sequence[Outcome]) -> int:
-    """Return the exit status of a command: 0 all are there, 3 some failed, 4 all failed, 70 a bug was met."""
-    errors = [outcome.error for outcome in outcomes if outcome.error is not None]
-    if any(error.exit_code == LodbrainError.exit_code for error in errors):
-        return LodbrainError.exit_code
-    return 0 if not errors else 4 if len(errors) == len(outcomes) else 3
-
-
-def _attempt(scan: Scan, folder: Path, settings: Settings, *, model: Model | None, progress: Progress) -> Outcome:
-    """Return the outcome of one scan; raise only what concerns every scan."""
-    started = time.monotonic()
-    error: LodbrainError
-    try:
-        if scan.problem is not None:
-            raise scan.problem
-        return segment_file(scan.path, folder, settings, model=model, progress=progress)
-    except (OutputError, UsageError, WeightsError):
-        raise
-    except LodbrainError as known:
-        error = known
-    except MemoryError as known:
-        error = InputError("memory", scan.path, "there is not enough memory for it", "Set a smaller --memory")
-        error.__cause__ = known
-    except Exception as unknown:
-        what = f"internal error: {type(unknown).__name__}: {unknown}"
-        error = LodbrainError("bug", scan.path, what, "This is a bug: please report it")
-        error.__cause__ = unknown
-    outputs = Outputs(folder, scan.stem)
-    return Outcome(scan.path, "failed", outputs, seconds=time.monotonic() - started, error=error)
-
-
-def _checked(scan: Scan, inputs: Sequence[Path], folder: Path, settings: Settings) -> Scan:
-    """Add to a scan the problem, if any, that can be seen before any work."""
-    try:
-        if scan.problem is None:
-            _check(Outputs(folder, scan.stem), inputs, settings)
-        return scan
-    except InputError as error:
-        return Scan(scan.path, error)
-
-
-def _check(outputs: Outputs, inputs: Sequence[Path], settings: Settings) -> None:
     check_not_an_input(outputs, inputs)
     existing = outputs.existing()
     if existing and not (settings.resume or settings.overwrite):
@@ -236,12 +137,15 @@ def _check(outputs: Outputs, inputs: Sequence[Path], settings: Settings) -> None
         raise InputError("exists", existing[0], "this output exists already", hint)
 
 
-def _write(result: Segmentation, image: Image, *, outputs: Outputs, work: Path, model: Model) -> dict[str, int]:
+def _write(
+    result: Segmentation, image: Image, *, outputs: Outputs, work: Path, model: Model, about: Mapping[str, object]
+) -> dict[str, int]:
     """Write all but the sidecar into `work`; return the final names and sizes."""
-    about = f"lodbrain {__version__} {model.card.name}"
-    write_nifti(outputs.staged(work, outputs.labels), result.labels, image, description=about)
+    made_by = f"lodbrain {__version__} {model.card.name}"
+    write_nifti(outputs.staged(work, outputs.labels), result.labels, image, description=made_by)
     if result.posteriors is not None:
-        write_nifti(outputs.staged(work, outputs.posteriors), result.posteriors, image, description=about)
+        write_nifti(outputs.staged(work, outputs.posteriors), result.posteriors, image, description=made_by)
+        _write_text(outputs.staged(work, outputs.posteriors_sidecar), to_text(posteriors_sidecar(result.table, about)))
     _write_text(outputs.staged(work, outputs.table), labels_tsv(result.table))
     _write_text(outputs.staged(work, outputs.volumes), volumes_tsv(result.volumes))
     staged = ((path.name, outputs.staged(work, path)) for path in outputs.all)

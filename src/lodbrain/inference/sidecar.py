@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ from lodbrain.inference.memory import peak_mib
 from lodbrain.inference.outputs import Json, sha256
 from lodbrain.inference.segmentation import Segmentation
 from lodbrain.inference.settings import Model, Settings
+from lodbrain.labels import Label
 from lodbrain.version import __version__
 
 #: What changes the result, and so is compared on resuming.
@@ -71,6 +72,11 @@ def sidecar(
     if result.posteriors is not None:
         content["posteriors"] = [{"index": label.index, "name": label.name} for label in result.table]
     return content
+
+
+def posteriors_sidecar(table: Sequence[Label], about: Mapping[str, object]) -> Json:
+    """Return the content of the JSON beside posteriors: `about`, then the label of each volume, as BIDS asks."""
+    return {**about, "LabelMap": [label.name for label in table]}
 
 
 def to_text(content: Json) -> str:

@@ -12,8 +12,9 @@ from lodbrain.datasets.openneuro import fetch_head
 from lodbrain.errors import UsageError
 from lodbrain.images.atomic import atomic
 from lodbrain.images.io import read_image, read_labels
+from lodbrain.inference.outcome import Outcome
 from lodbrain.inference.outputs import check_writable
-from lodbrain.inference.segment import Outcome, segment_file
+from lodbrain.inference.segment import segment_file
 from lodbrain.inference.settings import Settings
 from lodbrain.labels import TABLES, Label
 

@@ -1,0 +1,264 @@
+"""Jobs on a cluster: each good one done once, the others named, whatever becomes of the workers."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from distributed import CancelledError, as_completed
+from distributed.client import FutureCancelledError
+from distributed.scheduler import KilledWorker
+
+from lodbrain.batch.cluster import Cluster, local_cluster, remote_cluster
+from lodbrain.batch.tasks import Worker, absolute, do, prepare
+from lodbrain.errors import InputError, LodbrainError, OutputError, UsageError, WeightsError
+from lodbrain.inference.jobs import Job, check_jobs
+from lodbrain.inference.outcome import Outcome, outlook
+from lodbrain.inference.outputs import check_writable
+from lodbrain.inference.segmentation import Progress
+from lodbrain.inference.settings import Settings, check_model
+from lodbrain.version import __version__
+
+#: Failures that another try may not meet. A refused scan is refused again.
+_WORTH_A_RETRY = ("memory", "busy", "bug", "lost")
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where jobs are done.
+
+    Attributes
+    ----------
+    processes : int
+        Processes on this machine.
+    scheduler : str or None
+        Address of a Dask scheduler, or path of its file, instead.
+    scratch : Path or None
+        Folder for Dask's own files on this machine.
+    """
+
+    processes: int = 1
+    scheduler: str | None = None
+    scratch: Path | None = None
+
+
+def run_jobs(
+    jobs: Sequence[Job],
+    settings: Settings | None = None,
+    *,
+    place: Place,
+    progress: Progress | None = None,
+    finished: Callable[[Outcome], None] | None = None,
+    say: Callable[[str], None] | None = None,
+) -> list[Outcome]:
+    """Do jobs on several processes or machines; one that fails does not stop the others.
+
+    A scan whose worker is killed goes to another worker. What fails for want of memory, or unexpectedly, is tried once
+    more when the others are done, then set aside. Interrupted, nothing half-written is left on this machine; workers
+    of a scheduler finish the scans that they are at.
+
+    Parameters
+    ----------
+    jobs : sequence of Job
+    settings : Settings, optional
+        What is asked. Left open, threads and memory are shared out among the processes.
+    place : Place
+        Where.
+    progress : callable, optional
+        Called with the share of all scans done, and a few words.
+    finished : callable, optional
+        Called with each outcome as it comes.
+    say : callable, optional
+        Called with a line on where the work is done, and one on how long a large study would take.
+
+    Returns
+    -------
+    list of Outcome
+        In the order of the jobs.
+
+    Raises
+    ------
+    UsageError, WeightsError, OutputError
+        What concerns all inputs.
+    """
+    settings, tell = settings or Settings(), say or (lambda line: None)
+    jobs = check_jobs(jobs, settings)
+    run = _Run(jobs, progress or (lambda share, text: None), finished or (lambda outcome: None))
+    run.take({number: _failed(job, job.problem) for number, job in enumerate(jobs) if job.problem is not None})
+    if feasible := [number for number, job in enumerate(jobs) if job.problem is None]:
+        check_model(settings)
+        check_writable(jobs[feasible[0]].outputs.folder)
+        with _tidied_up(run, place), _cluster(place, len(feasible)) as cluster:
+            if cluster.processes == 0:
+                tell(f"Waiting for workers of {place.scheduler}.")
+            worker = _ask_worker(cluster, settings)
+            if place.scheduler is None:
+                share = _share_out(settings, cluster.processes, free=worker.free_bytes)
+            else:
+                share, cluster = settings, cluster.counted()
+            tell(_where(cluster, share))
+            run.round(feasible, share, cluster)
+            run.round(run.to_retry(but="memory"), share, cluster)
+            for number in run.to_retry(only="memory"):  # alone, with the whole budget
+                run.round([number], replace(share, memory_bytes=settings.memory_bytes), cluster)
+            done = list(run.outcomes.values())
+            if line := outlook(done, processes=max(1, cluster.processes), machines=max(1, cluster.machines)):
+                tell(line)
+    return [run.outcomes[number] for number in range(len(jobs))]
+
+
+class _Run:
+    """The outcomes so far, by number of the job."""
+
+    def __init__(self, jobs: Sequence[Job], progress: Progress, finished: Callable[[Outcome], None]) -> None:
+        self.jobs, self.progress, self.finished = jobs, progress, finished
+        self.outcomes: dict[int, Outcome] = {}
+        self.set_back: dict[int, LodbrainError] = {}
+        self.retried: set[int] = set()
+
+    def take(self, outcomes: dict[int, Outcome]) -> None:
+        for number, outcome in outcomes.items():
+            error = outcome.error
+            if error is not None and error.code in _WORTH_A_RETRY and number not in self.retried:
+                self.set_back[number] = error
+                continue
+            self.outcomes[number] = outcome
+            self.finished(outcome)
+        failed = sum(outcome.status == "failed" for outcome in self.outcomes.values())
+        later = f", {len(self.set_back)} to be tried again" if self.set_back else ""
+        text = f"{len(self.outcomes)} of {len(self.jobs)}{f', {failed} failed' if failed else ''}{later}"
+        self.progress(len(self.outcomes) / len(self.jobs), text)
+
+    def to_retry(self, *, only: str | None = None, but: str | None = None) -> list[int]:
+        """Return the numbers to be tried again, and take them off the list."""
+        numbers = [
+            number
+            for number, error in self.set_back.items()
+            if (only is None or error.code == only) and (but is None or error.code != but)
+        ]
+        for number in numbers:
+            del self.set_back[number]
+        self.retried.update(numbers)
+        return numbers
+
+    def round(self, numbers: Sequence[int], settings: Settings, cluster: Cluster) -> None:
+        """Do some of the jobs and take their outcomes."""
+        if not numbers:
+            return
+        client = cluster.client
+        # a task that is repeated keeps what is complete: a worker may be lost after it has written everything
+        again = replace(settings, resume=not settings.overwrite)
+        label = f"lodbrain-{os.getpid()}-{id(self)}-{'again' if numbers[0] in self.retried else 'first'}"
+        futures = {
+            client.submit(do, absolute(self.jobs[number]), again, key=f"{label}-{number}", pure=False): number
+            for number in numbers
+        }
+        try:
+            for future in as_completed(list(futures), loop=client.loop):
+                number = futures.pop(future)
+                self.take({number: self._outcome(number, future, settings)})
+                future.release()
+        except BaseException:
+            with suppress(Exception):
+                client.cancel(list(futures), force=True)
+            raise
+
+    def _outcome(self, number: int, future: object, settings: Settings) -> Outcome:
+        job = self.jobs[number]
+        try:
+            outcome: Outcome = future.result()  # type: ignore[attr-defined]
+        except (UsageError, WeightsError, OutputError):
+            raise
+        except KilledWorker as error:
+            what = f"the process working on it was killed {error.allowed_failures + 1} times"
+            hint = "Perhaps memory ran out: try it alone, with fewer --jobs or a smaller --memory"
+            return _failed(job, InputError("killed", job.path, what, hint))
+        except (CancelledError, FutureCancelledError):
+            what, hint = "the scheduler lost it", "Run the same command again with --resume"
+            return _failed(job, InputError("lost", job.path, what, hint))
+        except Exception as error:
+            what = f"internal error: {type(error).__name__}: {error}"
+            return _failed(job, LodbrainError("bug", job.path, what, "This is a bug: please report it"))
+        # complete, and not so before this run: an earlier try did it
+        status = "done" if outcome.status == "skipped" and not settings.resume else outcome.status
+        return replace(outcome, path=job.path, outputs=job.outputs, status=status, error=_as_named(outcome.error, job))
+
+
+@contextmanager
+def _tidied_up(run: _Run, place: Place) -> Iterator[None]:
+    """Remove what killed workers leave behind: the hidden folders of scans that were not finished.
+
+    Only after the block, when the workers of this machine have ended. A folder that another process works in is kept.
+    """
+    try:
+        yield
+    finally:
+        if place.scheduler is None:
+            for number, job in enumerate(run.jobs):
+                if number not in run.outcomes or run.outcomes[number].status == "failed":
+                    with suppress(LodbrainError, OSError):
+                        job.outputs.remove_unfinished()
+
+
+@contextmanager
+def _cluster(place: Place, scans: int) -> Iterator[Cluster]:
+    if place.scheduler is not None:
+        with remote_cluster(place.scheduler) as cluster:
+            yield cluster
+    else:
+        with local_cluster(min(place.processes, scans), scratch=place.scratch) as cluster:
+            yield cluster
+
+
+def _ask_worker(cluster: Cluster, settings: Settings) -> Worker:
+    """Load the model on one worker, and return what it says: what is wrong with it concerns all scans."""
+    worker: Worker = cluster.client.submit(prepare, settings, pure=False).result()
+    if worker.version != __version__:
+        what = f"its workers have lodbrain {worker.version}, this is {__version__}"
+        raise UsageError("version", None, what, "Install the same version everywhere")
+    return worker
+
+
+def _where(cluster: Cluster, settings: Settings) -> str:
+    """Return a line on where the work is done.
+
+    Examples
+    --------
+    >>> _where(Cluster(None, 2, 1, "http://127.0.0.1:8787/status"), Settings(threads=4, memory_bytes=3 * 2**30))
+    '2 processes with 4 threads and 3.0 GiB each. Live: http://127.0.0.1:8787/status'
+    """
+    processes = f"{cluster.processes} process{'es' if cluster.processes != 1 else ''}"
+    if cluster.machines > 1:
+        processes += f" on {cluster.machines} machines"
+    parts = []
+    if settings.threads is not None:
+        parts.append(f"{settings.threads} thread{'s' if settings.threads != 1 else ''}")
+    if settings.memory_bytes is not None:
+        parts.append(f"{settings.memory_bytes / 2**30:.1f} GiB")
+    shares = f" with {' and '.join(parts)} each" if parts else ""
+    live = f"Live: {cluster.dashboard}" if cluster.dashboard else "For a live dashboard: pip install bokeh"
+    return f"{processes}{shares}. {live}"
+
+
+def _share_out(settings: Settings, processes: int, *, free: int) -> Settings:
+    """Return the settings for one process: its share of this machine's cores and memory."""
+    threads = settings.threads or max(1, _cores() // processes)
+    return replace(settings, threads=threads, memory_bytes=max(1, (settings.memory_bytes or free) // processes))
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _failed(job: Job, error: LodbrainError) -> Outcome:
+    return Outcome(job.path, "failed", job.outputs, error=error)
+
+
+def _as_named(error: LodbrainError | None, job: Job) -> LodbrainError | None:
+    """Return an error that names the scan as the user did, not by its absolute path."""
+    if error is None or error.path is None or Path(error.path) != absolute(job).path:
+        return error
+    return type(error)(error.code, job.path, error.what, error.hint)

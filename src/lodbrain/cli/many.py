@@ -1,0 +1,88 @@
+"""What commands on many scans share: where the work is done, a line for each scan, how it went."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from lodbrain.cli.progress import progress_bar
+from lodbrain.errors import UsageError
+from lodbrain.inference.jobs import Job, segment_jobs
+from lodbrain.inference.memory import keep_freed_memory
+from lodbrain.inference.outcome import Outcome, outlook
+from lodbrain.inference.settings import Settings
+from lodbrain.inference.volumes import BRAIN
+
+
+def do_jobs(
+    jobs: Sequence[Job],
+    settings: Settings,
+    *,
+    processes: int = 1,
+    scheduler: str | None = None,
+    scratch: Path | None = None,
+    quiet: bool = False,
+) -> list[Outcome]:
+    """Do jobs here, in several processes or on a cluster, and print what becomes of them.
+
+    Parameters
+    ----------
+    jobs, settings
+        As in `segment_jobs`.
+    processes, scheduler, scratch
+        As in `lodbrain.batch.run.Place`.
+    quiet : bool
+        Print errors only.
+
+    Raises
+    ------
+    UsageError
+        If `processes` is below 1, or both it and a scheduler are given.
+    """
+    if processes < 1:
+        raise UsageError("jobs", None, f"--jobs must be at least 1, got {processes}")
+    if processes > 1 and scheduler is not None:
+        what = "--jobs is for this machine, --scheduler for a cluster"
+        raise UsageError("jobs", None, what, "Give one of the two; the cluster says how many workers it has")
+
+    def say(line: str) -> None:
+        if not quiet:
+            print(line, flush=True)
+
+    def tell(outcome: Outcome) -> None:
+        if outcome.error is not None:
+            print(f"lodbrain: {outcome.error}", file=sys.stderr, flush=True)
+        else:
+            say(result_line(outcome))
+
+    with progress_bar(show=not quiet) as progress:
+        if processes == 1 and scheduler is None:
+            keep_freed_memory()
+            outcomes = segment_jobs(jobs, settings, progress=progress, finished=tell)
+            line = outlook(outcomes)
+        else:
+            from lodbrain.batch.run import Place, run_jobs
+
+            place = Place(processes, scheduler, scratch)
+            outcomes = run_jobs(jobs, settings, place=place, progress=progress, finished=tell, say=say)
+            line = None
+    if line is not None:
+        say(line)
+    if len(outcomes) > 1:
+        say(summary(outcomes))
+    return outcomes
+
+
+def result_line(outcome: Outcome) -> str:
+    """Return one line on a scan that did not fail."""
+    if outcome.status == "skipped":
+        return f"{outcome.path.name}: {outcome.outputs.labels} is complete, skipped"
+    brain = [f", brain {row.volume_mm3 / 1000:.0f} ml" for row in outcome.volumes if row.name == BRAIN]
+    return f"{outcome.path.name}: {outcome.outputs.labels}{''.join(brain)}, {outcome.seconds:.1f} s"
+
+
+def summary(outcomes: Sequence[Outcome]) -> str:
+    """Return how many scans were done, skipped and failed, such as ``"3 done, 1 failed"``."""
+    counts = {status: sum(outcome.status == status for outcome in outcomes) for status in ("done", "skipped", "failed")}
+    return ", ".join(f"{count} {status}" for status, count in counts.items() if count)

@@ -1,0 +1,61 @@
+"""`lodbrain volumes`: volumes of finished segmentations, as other programs write them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal, TypeAlias
+
+from cyclopts import Parameter
+
+from lodbrain.errors import OutputError
+from lodbrain.images.atomic import atomic
+from lodbrain.inference.outputs import check_writable
+from lodbrain.inference.results import find_results
+from lodbrain.inference.volume_files import aseg_stats, volumes_csv
+
+Flag: TypeAlias = Annotated[bool, Parameter(negative="", show_default=False)]
+
+
+def volumes(
+    results: Annotated[list[str], Parameter(name="RESULTS", required=True, negative="")],
+    /,
+    *,
+    out: Annotated[Path, Parameter(name=["--out", "-o"])],
+    form: Annotated[Literal["synthseg", "freesurfer"], Parameter(name="--format")] = "synthseg",
+    counted: Flag = False,
+) -> int:
+    """Gather the volumes of segmented scans.
+
+    synthseg: one CSV with a row for each scan, with the columns of SynthSeg's --vol. freesurfer: for each scan
+    OUT/NAME/stats/aseg.stats, so that with SUBJECTS_DIR=OUT asegstats2table makes its table.
+
+    Parameters
+    ----------
+    results
+        Folders that `lodbrain segment` or `lodbrain bids` wrote to, or single label maps.
+    out
+        The CSV file, or the folder for aseg.stats files; what is there is replaced.
+    form
+        synthseg or freesurfer.
+    counted
+        In the CSV, counted voxels rather than sums of posteriors, which SynthSeg gives. aseg.stats always has counts.
+    """
+    found = find_results(results)
+    if form == "synthseg":
+        if out.is_dir():
+            raise OutputError("a-folder", out, "this is a folder", "Name a file, such as volumes.csv in it")
+        check_writable(out.parent)
+        _write(out, volumes_csv(found, counted=counted))
+        print(f"{out}: {len(found)} scan{'s' if len(found) != 1 else ''}")
+        return 0
+    texts = {out / result.scan / "stats" / "aseg.stats": aseg_stats(result) for result in found}
+    for path, text in texts.items():
+        check_writable(path.parent)
+        _write(path, text)
+    print(f"{out}: {len(texts)} aseg.stats. Next: SUBJECTS_DIR={out} asegstats2table --subjects ... -t volumes.txt")
+    return 0
+
+
+def _write(path: Path, text: str) -> None:
+    with atomic(path) as temporary:
+        temporary.write_bytes(text.encode("utf-8"))

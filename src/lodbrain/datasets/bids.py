@@ -1,0 +1,282 @@
+"""Scans of a BIDS data set: found, chosen, and the names of what is made from them.
+
+bids2table was tried and left out: it returned nothing for a folder with a dot in its name, 41 copies of each file where
+a link leads in a circle, and needs 170 MB of pyarrow. Names of anatomical scans are simple enough to be read here.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from lodbrain.errors import InputError, UsageError
+
+#: What is taken for T1-weighted unless a filter asks for others: T1w, and MP2RAGE's uniform image. T1map is not: its
+#: contrast is the reverse; nor MP2RAGE: these are the single inversions.
+T1W_LIKE = ("T1w", "UNIT1")
+
+#: Endings of images, as BIDS allows them.
+_EXTENSIONS = (".nii.gz", ".nii")
+
+#: Short name in file names -> name in filters, in the order of a file's name (BIDS 1.11, for anatomy and derivatives).
+ENTITIES = {
+    "sub": "subject", "ses": "session", "sample": "sample", "task": "task", "acq": "acquisition", "ce": "ceagent",
+    "rec": "reconstruction", "dir": "direction", "run": "run", "mod": "modality", "echo": "echo", "flip": "flip",
+    "inv": "inversion", "mt": "mtransfer", "part": "part", "proc": "processing", "hemi": "hemisphere", "space": "space",
+    "split": "split", "recording": "recording", "chunk": "chunk", "atlas": "atlas", "seg": "segmentation",
+    "scale": "scale", "res": "resolution", "den": "density", "label": "label", "desc": "description",
+}  # fmt: skip
+
+#: Signed or complex halves of an image, which are no picture of a head.
+_NOT_MAGNITUDE = ("phase", "real", "imag")
+
+#: Filters of fMRIPrep write these for "has none" and "has any".
+_NONE, _ANY = (None, "Query.NONE", "<Query.NONE: 1>"), ("*", "Query.ANY", "<Query.ANY: 2>")
+
+_LABEL = re.compile(r"[A-Za-z0-9+]+")
+
+
+@dataclass(frozen=True)
+class BidsScan:
+    """One scan of a data set.
+
+    Attributes
+    ----------
+    path : Path
+        The file.
+    relative : str
+        Its place in the data set, with forward slashes.
+    entities : dict of str to str
+        Short name -> value, in the order of the name.
+    suffix : str
+        Such as ``"T1w"``.
+    problem : InputError or None
+        Why it cannot be segmented.
+    """
+
+    path: Path
+    relative: str
+    entities: Mapping[str, str]
+    suffix: str
+    problem: InputError | None = None
+
+    @property
+    def folder(self) -> Path:
+        """Folder of its results in a derivative data set: that of the scan in its own."""
+        return Path(self.relative).parent
+
+    @property
+    def stem(self) -> str:
+        """What the names of its results begin with.
+
+        The scan's suffix becomes part of ``desc``, so that two contrasts of a session don't collide.
+
+        Examples
+        --------
+        >>> scan_at("sub-01_ses-1_run-2_T1w.nii.gz").stem
+        'sub-01_ses-1_run-2_seg-lodbrain_desc-T1w'
+        >>> scan_at("sub-01_space-MNI_res-1_desc-preproc_T1w.nii.gz").stem
+        'sub-01_space-MNI_seg-lodbrain_res-1_desc-preprocT1w'
+        """
+        entities = {**self.entities, "seg": "lodbrain", "desc": self.entities.get("desc", "") + self.suffix}
+        place = {name: number for number, name in enumerate(ENTITIES)}
+        names = sorted(entities, key=lambda name: place.get(name, place["chunk"]))
+        return "_".join(f"{name}-{entities[name]}" for name in names)
+
+
+@dataclass(frozen=True)
+class Choice:
+    """Which scans of a data set are wanted.
+
+    Attributes
+    ----------
+    participants, sessions : tuple of str
+        Labels without ``sub-`` and ``ses-``; empty for all.
+    filters : mapping
+        Name of an entity, ``suffix``, ``extension`` or ``datatype`` -> value, list of values, None (has none) or
+        ``"*"`` (has any).
+    """
+
+    participants: tuple[str, ...] = ()
+    sessions: tuple[str, ...] = ()
+    filters: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Found:
+    """What a data set has of what is wanted.
+
+    Attributes
+    ----------
+    scans : tuple of BidsScan
+        By participant, session and name; those with a problem among them.
+    without : tuple of str
+        Participants that were not asked for by name and have no such scan, such as ``"sub-01"``.
+    """
+
+    scans: tuple[BidsScan, ...]
+    without: tuple[str, ...]
+
+
+def labels(given: Iterable[str], prefix: str) -> tuple[str, ...]:
+    """Return labels without their prefix, each once.
+
+    Raises
+    ------
+    UsageError
+        If one is not made of letters and digits.
+
+    Examples
+    --------
+    >>> labels(["sub-01", "02", "01"], "sub")
+    ('01', '02')
+    """
+    bare = tuple(dict.fromkeys(text.removeprefix(f"{prefix}-") for text in given))
+    for label in bare:
+        if not _LABEL.fullmatch(label):
+            raise UsageError("label", None, f"{label!r} is no label of BIDS", "Labels have letters and digits only")
+    return bare
+
+
+def read_filter(path: Path) -> dict[str, Any]:
+    """Return what a filter file of fMRIPrep's form asks of T1w images: its entry ``t1w``.
+
+    Raises
+    ------
+    UsageError
+        If the file cannot be read, is no such JSON, or names an unknown entity.
+    """
+    hint = 'Expected JSON such as {"t1w": {"acquisition": "mprage", "run": [1, 2]}}'
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UsageError("filter", path, f"it cannot be read ({error.strerror})", "Check its name") from error
+    except ValueError as error:
+        raise UsageError("filter", path, f"it is not JSON ({error})", hint) from error
+    wanted = content.get("t1w", {}) if isinstance(content, dict) else None
+    if not isinstance(wanted, dict):
+        raise UsageError("filter", path, "it is no filter of queries", hint)
+    for name in wanted:
+        if name not in (*ENTITIES, *ENTITIES.values(), "suffix", "extension", "datatype"):
+            raise UsageError("filter", path, f"there is no entity {name!r} in BIDS", hint)
+    return {ENTITIES.get(str(name), str(name)): value for name, value in wanted.items()}
+
+
+def find_bids_scans(root: Path, choice: Choice | None = None) -> Found:
+    """Return the T1w-like scans of a BIDS data set.
+
+    Only ``sub-*/[ses-*/]anat`` is looked into, so links that lead in circles do no harm.
+
+    Parameters
+    ----------
+    root : Path
+        The data set.
+    choice : Choice, optional
+        Default: every participant and session.
+
+    Raises
+    ------
+    InputError
+        If there is no such folder, or it has no participants.
+    """
+    choice = choice or Choice()
+    if not root.is_dir():
+        what = "this is not a folder" if os.path.lexists(root) else "there is no such folder"
+        raise InputError("no-data-set", root, what, "Name the folder of a BIDS data set")
+    people = sorted(entry.name for entry in os.scandir(root) if re.fullmatch(r"sub-[A-Za-z0-9+]+", entry.name))
+    if not people:
+        hint = "Name the folder of a BIDS data set, or use `lodbrain segment` for plain folders"
+        raise InputError("no-participants", root, "there are no participants (sub-*) in this folder", hint)
+    scans, without = [], []
+    for person in [f"sub-{label}" for label in choice.participants] or people:
+        if person not in people:
+            missing = InputError("no-participant", root / person, "there is no such participant", "Check the label")
+            scans.append(BidsScan(root / person, person, {"sub": person[4:]}, "T1w", missing))
+            continue
+        own = [scan for folder in _sessions(root / person, choice) for scan in _scans(root, folder, choice)]
+        scans += own
+        if not own and choice.participants:
+            what = "there is no T1w-like scan of this participant that is wanted"
+            problem = InputError("no-scan", root / person, what, "Check sessions and filters")
+            scans.append(BidsScan(root / person, person, {"sub": person[4:]}, "T1w", problem))
+        elif not own:
+            without.append(person)
+    return Found(tuple(scans), tuple(without))
+
+
+def scan_at(relative: str, root: Path = Path()) -> BidsScan:
+    """Return a scan whose name is taken apart; its place is relative to the data set."""
+    name = relative.rsplit("/", 1)[-1]
+    stem = next((name[: -len(end)] for end in _EXTENSIONS if name.endswith(end)), name)
+    *pairs, suffix = stem.split("_")
+    entities = dict(pair.split("-", 1) for pair in pairs if "-" in pair)
+    return BidsScan(root / relative, relative, entities, suffix)
+
+
+def _sessions(person: Path, choice: Choice) -> list[Path]:
+    """The folders that hold a participant's ``anat``: its sessions, or itself."""
+    try:
+        names = sorted(entry.name for entry in os.scandir(person) if entry.name.startswith("ses-"))
+    except OSError:  # a broken link, or links in a circle
+        return []
+    wanted = [name for name in names if not choice.sessions or name[4:] in choice.sessions]
+    return [person / name for name in wanted] + ([] if choice.sessions else [person])
+
+
+def _scans(root: Path, folder: Path, choice: Choice) -> list[BidsScan]:
+    try:
+        names = sorted(entry.name for entry in os.scandir(folder / "anat"))
+    except OSError:
+        return []
+    place = (folder / "anat").relative_to(root).as_posix()
+    found = [scan_at(f"{place}/{name}", root) for name in names if name.endswith(_EXTENSIONS) and name[0] != "."]
+    return [_checked(scan) for scan in found if _matches(scan, choice.filters)]
+
+
+def _matches(scan: BidsScan, filters: Mapping[str, Any]) -> bool:
+    has: dict[str, str] = {ENTITIES.get(name, name): value for name, value in scan.entities.items()}
+    has |= {"suffix": scan.suffix, "datatype": "anat", "extension": scan.path.name[scan.path.name.find(".") :]}
+    if "suffix" not in filters and scan.suffix not in T1W_LIKE:
+        return False
+    if "part" not in filters and has.get("part") in _NOT_MAGNITUDE:
+        return False
+    return all(_fits(has.get(name), wanted) for name, wanted in filters.items())
+
+
+def _fits(value: str | None, wanted: Any) -> bool:
+    """Whether an entity's value, None where the name has no such entity, is what a filter asks for."""
+    options = wanted if isinstance(wanted, list) else [wanted]
+    if value is None:
+        return any(option in _NONE for option in options)
+    return any(option in _ANY or _same(value, option) for option in options)
+
+
+def _same(value: str, option: Any) -> bool:
+    """Whether they are equal, as numbers where the filter has one: run 1 is ``run-01``."""
+    if isinstance(option, int) and not isinstance(option, bool):
+        return value.isdigit() and int(value) == option
+    return bool(value == option)
+
+
+def _checked(scan: BidsScan) -> BidsScan:
+    """The scan, with what is wrong with it before it is read."""
+    person, session = (scan.entities.get(name) for name in ("sub", "ses"))
+    expected = "_".join(part for part in scan.folder.parts if part.startswith(("sub-", "ses-")))
+    named = f"sub-{person}" + (f"_ses-{session}" if session is not None else "")
+    problem = None
+    if named != expected:
+        problem = InputError("misplaced", scan.path, f"its name says {named}, its folder {expected}", "Rename one")
+    elif not scan.path.exists():
+        if scan.path.is_symlink():
+            annexed = "annex" in os.readlink(scan.path)
+            what = "its content is not here (a git-annex link)" if annexed else "this link points to no file"
+            hint = f"Run: datalad get {scan.path}" if annexed else "Mend the link"
+            problem = InputError("broken-link", scan.path, what, hint)
+        else:
+            problem = InputError("missing", scan.path, "there is no such file", "Is it being changed?")
+    return BidsScan(scan.path, scan.relative, scan.entities, scan.suffix, problem)

@@ -1,0 +1,135 @@
+"""The derivative data set around our results: what describes it, and what a validator shall pass over."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from lodbrain.datasets.bids import BidsScan
+from lodbrain.errors import InputError, UsageError
+from lodbrain.images.atomic import atomic
+from lodbrain.version import __version__
+
+BIDS_VERSION = "1.11.1"
+
+#: Name of the raw data set in BIDS URIs: ``bids:raw:sub-01/anat/...``.
+RAW = "raw"
+
+#: BIDS has no name for tables of volumes of a scan, nor for pages.
+BIDSIGNORE = "*_volumes.tsv\n*.html\ngroup_*\n"
+
+_CITATIONS = [
+    "Svanera et al. 2024, Medical Image Analysis 93:103090, https://doi.org/10.1016/j.media.2024.103090",
+    "Billot et al. 2023, Medical Image Analysis 86:102789, https://doi.org/10.1016/j.media.2023.102789",
+]
+
+
+def about(scan: BidsScan) -> dict[str, Any]:
+    """Return the fields that BIDS asks of the JSON beside a derivative."""
+    return {
+        "Description": f"Brain structures, segmented by lodbrain on the grid of the {scan.suffix} image",
+        "Sources": [f"bids:{RAW}:{scan.relative}"],
+        "SpatialReference": f"bids:{RAW}:{scan.relative}",
+        "Manual": False,
+    }
+
+
+def description(raw: Path, out: Path) -> dict[str, Any]:
+    """Return the content of ``dataset_description.json`` for results of the data set `raw` in the folder `out`.
+
+    Where the raw data set is, is said relative to `out`: a path of this machine would help nobody else. Its name, DOI
+    and authors are taken over.
+    """
+    source = _read(raw / "dataset_description.json")
+    link = Path(os.path.relpath(raw.resolve(), out.resolve())).as_posix()
+    doi = source.get("DatasetDOI")
+    generated: dict[str, Any] = {
+        "Name": "lodbrain",
+        "Version": __version__,
+        "Description": "Brain segmentation at the scan's own voxel size. For research, not a medical device.",
+    }
+    if container := os.environ.get("LODBRAIN_CONTAINER"):  # the recipes in containers/ set it: "docker lodbrain:0.1"
+        kind, _, tag = container.partition(" ")
+        generated["Container"] = {"Type": kind, **({"Tag": tag} if tag else {})}
+    content = {
+        "Name": f"lodbrain: brain segmentation of {source.get('Name') or raw.resolve().name}",
+        "BIDSVersion": BIDS_VERSION,
+        "DatasetType": "derivative",
+        "GeneratedBy": [generated],
+        "SourceDatasets": [{"URL": f"https://doi.org/{doi.removeprefix('doi:')}" if isinstance(doi, str) else link}],
+        "DatasetLinks": {RAW: link},
+        "HowToAcknowledge": " ".join(["Please cite:", "; ".join(_CITATIONS)]),
+    }
+    for name in ("License", "Authors"):
+        if source.get(name):
+            content[name] = source[name]
+    return content
+
+
+def begin(raw: Path, out: Path) -> None:
+    """Make `out` a derivative data set: description, README, ``.bidsignore``.
+
+    Files of these names that are ours are renewed; a README and ``.bidsignore`` that are there stay.
+
+    Raises
+    ------
+    UsageError
+        If `out` is the raw data set, or holds one that is not ours.
+    OutputError
+        If it cannot be written.
+    """
+    check_out(raw, out)
+    texts = {"dataset_description.json": json.dumps(description(raw, out), indent=2, ensure_ascii=False) + "\n"}
+    for name, text in (("README.md", _README), (".bidsignore", BIDSIGNORE)):
+        if not (out / name).exists():
+            texts[name] = text
+    for name, text in texts.items():
+        with atomic(out / name) as temporary:
+            temporary.write_bytes(text.encode("utf-8"))
+
+
+def check_out(raw: Path, out: Path) -> None:
+    """Refuse an output folder that holds another data set.
+
+    Raises
+    ------
+    UsageError
+        If `out` is the raw data set, or described as another pipeline's.
+    """
+    if raw.exists() and out.exists() and raw.samefile(out):
+        hint = "Name another folder, such as derivatives/lodbrain in it"
+        raise UsageError("out-is-raw", out, "the results would lie among the scans", hint)
+    if not (out / "dataset_description.json").exists():
+        return
+    made_by = _read(out / "dataset_description.json").get("GeneratedBy")
+    names = [entry.get("Name") for entry in made_by if isinstance(entry, Mapping)] if isinstance(made_by, list) else []
+    if "lodbrain" not in names:
+        what = f"this folder holds {f'results of {names[0]}' if names else 'another data set'}"
+        raise UsageError("other-data-set", out, what, "Name a new folder")
+
+
+def _read(path: Path) -> dict[str, Any]:
+    """The content of a description; nothing where there is none, or no JSON in it."""
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, InputError):
+        return {}
+    return content if isinstance(content, dict) else {}
+
+
+_README = """# Brain segmentations by lodbrain
+
+For each T1w-like scan of the raw data set (`bids:raw:` in the JSON files; `DatasetLinks` says where it is):
+
+- `*_dseg.nii.gz`: label map on the scan's own grid. `*_dseg.tsv`: names and colours of its numbers.
+- `*_dseg.json`: how it was made, what was found and mended in the scan, signs of trouble.
+- `*_volumes.tsv`: volumes in mm^3, counted and from the posteriors.
+- `*_probseg.nii.gz`, where it was asked for: posteriors, one volume for each entry of `LabelMap` in its JSON.
+
+`group_volumes.tsv` and `group_quality.tsv` have one row for each scan.
+
+For research, not a medical device. Look at every result before you use it.
+"""

@@ -1,0 +1,162 @@
+"""Many scans, one after the other: a list of jobs, each one scan and the place of its results."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from os import PathLike
+from pathlib import Path
+
+from lodbrain.errors import InputError, LodbrainError, OutputError, UsageError, WeightsError
+from lodbrain.inference.inputs import find_scans
+from lodbrain.inference.outcome import Outcome
+from lodbrain.inference.outputs import Outputs, check_writable, identities
+from lodbrain.inference.segment import check_existing, segment_file
+from lodbrain.inference.segmentation import Progress
+from lodbrain.inference.settings import Model, Settings, check_model, load_model
+
+
+@dataclass(frozen=True, eq=False)
+class Job:
+    """One scan, and where its results go. A job may be done again, or killed at any moment.
+
+    Attributes
+    ----------
+    path : Path
+        The scan.
+    outputs : Outputs
+        Names of the files to write.
+    about : mapping or None
+        More fields for the JSON files.
+    problem : InputError or None
+        Why it fails before any work.
+    """
+
+    path: Path
+    outputs: Outputs
+    about: Mapping[str, object] | None = None
+    problem: InputError | None = None
+
+
+def find_jobs(inputs: Iterable[str | PathLike[str]], out_dir: str | PathLike[str]) -> list[Job]:
+    """Return a job for each scan of files, folders and globs, as `find_scans` finds them, into one folder.
+
+    Raises
+    ------
+    UsageError
+        If no input is given, or two scans have the same stem.
+    """
+    folder = Path(out_dir)
+    return [Job(scan.path, Outputs(folder, scan.stem), problem=scan.problem) for scan in find_scans(inputs)]
+
+
+def check_jobs(jobs: Sequence[Job], settings: Settings) -> list[Job]:
+    """Return the jobs, each with the problem, if any, that can be seen before any work."""
+    inputs = identities(job.path for job in jobs)
+    checked = []
+    for job in jobs:
+        try:
+            if job.problem is None:
+                check_existing(job.outputs, inputs, settings)
+            checked.append(job)
+        except InputError as error:
+            checked.append(replace(job, problem=error))
+    return checked
+
+
+def attempt(job: Job, settings: Settings, *, model: Model | None, progress: Progress | None = None) -> Outcome:
+    """Return the outcome of one job, a failure included.
+
+    Raises
+    ------
+    UsageError, WeightsError, OutputError
+        What concerns every scan.
+    """
+    started = time.monotonic()
+    error: LodbrainError
+    try:
+        if job.problem is not None:
+            raise job.problem
+        return segment_file(
+            job.path,
+            job.outputs.folder,
+            settings,
+            stem=job.outputs.stem,
+            about=job.about,
+            model=model,
+            progress=progress,
+        )
+    except (OutputError, UsageError, WeightsError):
+        raise
+    except LodbrainError as known:
+        error = known
+    except Exception as unknown:
+        if isinstance(unknown, MemoryError) or "can't allocate memory" in str(unknown):  # torch's RuntimeError
+            error = InputError("memory", job.path, "there is not enough memory for it", "Set a smaller --memory")
+        else:
+            what = f"internal error: {type(unknown).__name__}: {unknown}"
+            error = LodbrainError("bug", job.path, what, "This is a bug: please report it")
+        error.__cause__ = unknown
+    return Outcome(job.path, "failed", job.outputs, seconds=time.monotonic() - started, error=error)
+
+
+def segment_jobs(
+    jobs: Sequence[Job],
+    settings: Settings | None = None,
+    *,
+    progress: Progress | None = None,
+    finished: Callable[[Outcome], None] | None = None,
+) -> list[Outcome]:
+    """Do jobs in this process; one that fails does not stop the others.
+
+    Parameters
+    ----------
+    jobs : sequence of Job
+    settings : Settings, optional
+        What is asked.
+    progress : callable, optional
+        Called with the share of all scans done, and a few words.
+    finished : callable, optional
+        Called with each outcome as it comes.
+
+    Returns
+    -------
+    list of Outcome
+        In the order of the jobs.
+
+    Raises
+    ------
+    UsageError, WeightsError, OutputError
+        What concerns all inputs. All but a full disk is found before any work.
+    """
+    settings = settings or Settings()
+    jobs = check_jobs(jobs, settings)
+    model = None
+    if feasible := [job for job in jobs if job.problem is None]:
+        check_model(settings)
+        check_writable(feasible[0].outputs.folder)
+        model = load_model(settings)
+    outcomes = []
+    for number, job in enumerate(jobs):
+
+        def report(share: float, text: str, *, number: int = number, name: str = job.path.name) -> None:
+            if progress is not None:
+                progress((number + share) / len(jobs), f"{name}: {text}")
+
+        outcomes.append(attempt(job, settings, model=model, progress=report))
+        if finished is not None:
+            finished(outcomes[-1])
+    return outcomes
+
+
+def segment_files(
+    inputs: Iterable[str | PathLike[str]],
+    out_dir: str | PathLike[str],
+    settings: Settings | None = None,
+    *,
+    progress: Progress | None = None,
+    finished: Callable[[Outcome], None] | None = None,
+) -> list[Outcome]:
+    """Segment files, folders and globs into a folder; parameters as in `find_jobs` and `segment_jobs`."""
+    return segment_jobs(find_jobs(inputs, out_dir), settings, progress=progress, finished=finished)

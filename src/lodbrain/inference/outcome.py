@@ -1,0 +1,91 @@
+"""What became of a scan, and of a command with many."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from lodbrain.errors import LodbrainError
+from lodbrain.inference.outputs import Outputs
+from lodbrain.inference.volumes import Volume
+
+
+@dataclass(frozen=True, eq=False)
+class Outcome:
+    """What became of one input.
+
+    Attributes
+    ----------
+    path : Path
+        The input.
+    status : {"done", "skipped", "failed"}
+        Skipped: the outputs were complete.
+    outputs : Outputs
+        Where the files are, or would be.
+    volumes : tuple of Volume
+        Empty unless done.
+    seconds : float
+        Wall-clock time.
+    error : LodbrainError or None
+        Why it failed.
+    """
+
+    path: Path
+    status: Literal["done", "skipped", "failed"]
+    outputs: Outputs
+    volumes: tuple[Volume, ...] = ()
+    seconds: float = 0.0
+    error: LodbrainError | None = None
+
+
+def exit_code(outcomes: Sequence[Outcome]) -> int:
+    """Return the exit status of a command: 0 all are there, 3 some failed, 4 all failed, 70 a bug was met."""
+    errors = [outcome.error for outcome in outcomes if outcome.error is not None]
+    if any(error.exit_code == LodbrainError.exit_code for error in errors):
+        return LodbrainError.exit_code
+    return 0 if not errors else 4 if len(errors) == len(outcomes) else 3
+
+
+#: Scans of a large study: as many as LOD-Brain (Svanera et al. 2024) learnt from.
+MANY = 27_000
+
+#: Fewer scans than this say too little about the time of the next.
+_FEWEST = 3
+
+
+def outlook(outcomes: Sequence[Outcome], *, processes: int = 1, machines: int = 1) -> str | None:
+    """Return a line on how long a large study would take, or None if too few scans were measured.
+
+    Parameters
+    ----------
+    outcomes : sequence of Outcome
+        Of scans that were segmented side by side, `processes` at a time.
+    processes, machines : int
+        How many processes there were, on how many machines in all.
+
+    Examples
+    --------
+    >>> outputs = Outputs(Path("out"), "a")
+    >>> outlook([Outcome(Path("a.nii"), "done", outputs, seconds=8.0)] * 3, processes=2)
+    '8.0 s a scan (median of 3). At this rate 27,000 take 30 h on 1 machine like this, 3.0 h on 10.'
+    """
+    seconds = [outcome.seconds for outcome in outcomes if outcome.status == "done" and outcome.seconds > 0]
+    if len(seconds) < _FEWEST:
+        return None
+    median = statistics.median(seconds)
+    hours = MANY * median / (processes / machines) / 3600
+    return (
+        f"{median:.1f} s a scan (median of {len(seconds)}). At this rate {MANY:,} take {_duration(hours)} on 1 machine "
+        f"like this, {_duration(hours / 10)} on 10."
+    )
+
+
+def _duration(hours: float) -> str:
+    if hours >= 48:
+        return f"{hours / 24:.0f} days" if hours >= 240 else f"{hours / 24:.1f} days"
+    if hours >= 1:
+        return f"{hours:.0f} h" if hours >= 10 else f"{hours:.1f} h"
+    return f"{hours * 60:.0f} min"
