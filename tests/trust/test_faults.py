@@ -133,7 +133,7 @@ def test_disk_that_is_full_ends_the_command_before_the_next_scan(
 
     def full(path: Path, *args: Any, **options: Any) -> None:
         tried.append(path)
-        with atomic.atomic(path):
+        with atomic(path):
             raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(segment, "write_nifti", full)

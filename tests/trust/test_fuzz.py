@@ -8,6 +8,7 @@ from __future__ import annotations
 import gzip
 import os
 import zlib
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -89,7 +90,7 @@ def test_gzip_members_are_read_as_one_stream(parts: list[bytes], level: int, gar
     assume(not garbage.startswith(b"\x1f\x8b"))
     plain, sound = gzip.decompress(contents_of("nifti")), contents_of("nifti")
     cuts = sorted({min(len(part) * 7 % len(plain), len(plain) - 1) for part in parts} | {0, len(plain)})
-    members = [gzip.compress(plain[a:b], level, mtime=0) for a, b in zip(cuts, cuts[1:], strict=False)]
+    members = [gzip.compress(plain[a:b], level, mtime=0) for a, b in pairwise(cuts)]
     assert _refused_or_right(target, b"".join(members) + garbage, sound)
     harmed = bytearray(members[-1])
     harmed[-5] ^= 255
@@ -154,6 +155,8 @@ def test_any_value_in_any_field_of_the_header_is_refused_or_finite(
     for name, value in fields.items():
         if name in ("datatype", "bitpix", "qform_code", "sform_code", "xyzt_units", "dim"):
             value = int(value) % 250 if np.isfinite(value) else 0
+        if name == "vox_offset" and version == 2:  # whole bytes there
+            value = int(np.clip(value, -(2.0**62), 2.0**62)) if np.isfinite(value) else 0
         kept[name] = b"n+1" if name == "magic" else value
     with np.errstate(all="ignore"):
         target.write_bytes(files.nifti_bytes(version=version, big=big, **kept))
@@ -196,11 +199,37 @@ def test_any_names_are_found_or_reported(names: list[str], tmp_path_factory: pyt
     assert all(scan_of(scan.path).problem is not None for scan in scans)
 
 
+WORDS = [
+    "segment",
+    "--frame",
+    "-1",
+    "--memory",
+    "1e9",
+    "--labels",
+    "tissue",
+    "--resume",
+    "--overwrite",
+    "models",
+    "show",
+    "x",
+    "--threads",
+    "0",
+    "--device",
+    "cuda:99",
+    "-o",
+    "--",
+    "--model",
+    "a/b.pt",
+    "train",
+    "contrast",
+    "labels",
+    "make",
+    "--help",
+]
+
+
 @FEW
-@given(words=st.lists(st.one_of(st.text(max_size=12), st.sampled_from(
-    ["segment", "--frame", "-1", "--memory", "1e9", "--labels", "tissue", "--resume", "--overwrite", "models", "show", "x",
-     "--threads", "0", "--device", "cuda:99", "-o", "--", "--model", "a/b.pt", "train", "contrast", "labels", "make"]
-)), max_size=7))  # fmt: skip
+@given(words=st.lists(st.one_of(st.text(max_size=12), st.sampled_from(WORDS)), max_size=7))
 def test_any_words_are_answered_in_one_line_and_never_a_bug(
     words: list[str], tmp_path_factory: pytest.TempPathFactory, monkeypatch_module: pytest.MonkeyPatch
 ) -> None:

@@ -20,6 +20,9 @@ _SMALL_FIELD_MM = 100.0
 #: Angles are noted from here on (half a degree), and refused where axes meet at less than 45 degrees.
 _NOTED_COSINE, _LARGEST_COSINE = 0.01, np.sqrt(0.5)
 
+#: Numbers beyond are damage: scanners put their origin within some metres.
+_FARTHEST_MM = 1e6
+
 #: Determinant of the unit axes; 1 for a right angle.
 _FLAT_DETERMINANT = 1e-3
 
@@ -48,6 +51,8 @@ def check_affine(
     hint = "Its orientation is lost: convert it again from DICOM."
     if not np.isfinite(affine).all():
         raise InputError("bad-affine", path, "its affine holds values that are not numbers", hint)
+    if np.abs(affine).max() > _FARTHEST_MM:
+        raise InputError("bad-affine", path, "its affine leads kilometres away", hint)
     spacing = np.linalg.norm(affine[:3, :3], axis=0)
     if not spacing.all() or not np.isfinite(spacing).all():
         raise InputError("bad-affine", path, "its affine is singular", hint)

@@ -125,7 +125,8 @@ def _mend_pixdim(path: Path, grid: Any, sform: Affine | None) -> list[str]:
             )
         grid["pixdim"][1:4] = np.abs(stated)
         return ["Negative voxel sizes were made positive."] if (stated < 0).any() else []
-    sides = np.linalg.norm(sform[:3, :3], axis=0)
+    with np.errstate(over="ignore"):  # numbers that far out are refused later
+        sides = np.linalg.norm(sform[:3, :3], axis=0)
     mended = np.where(usable, np.abs(stated), sides)
     if not (np.isfinite(mended).all() and mended.all()):
         return []  # the sform is singular as well and is refused later

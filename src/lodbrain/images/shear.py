@@ -54,7 +54,7 @@ class Straightening:
         """
         best = np.zeros(self.sheared, np.uint8)
         share, total = np.zeros(self.sheared, np.float32), np.zeros(self.sheared, np.float32)
-        to_straight = np.linalg.inv(self.to_sheared)
+        to_straight = np.asarray(np.linalg.inv(self.to_sheared), np.float64)
         for value in np.unique(classes[classes > 0]).tolist():
             where = self._box(classes == value)
             start = np.array([s.start for s in where], np.float64)
@@ -77,7 +77,7 @@ class Straightening:
         posteriors : (C, X, Y, Z) float
             On the straight grid.
         """
-        to_straight = np.linalg.inv(self.to_sheared)
+        to_straight = np.asarray(np.linalg.inv(self.to_sheared), np.float64)
         out = np.empty((len(posteriors), *self.sheared), np.float16)
         for channel, volume in enumerate(posteriors):
             out[channel] = _interpolate(volume.astype(np.float32), to_straight, self.sheared, float(channel == 0))

@@ -122,7 +122,6 @@ def fetch(card: Card) -> Path:
     if not card.url:
         raise WeightsError("missing", path, f"the weights of {card.name} are not here", hint)
     import pooch
-
     import requests
 
     def get(url: str, target: str, cache: object) -> None:
