@@ -76,3 +76,10 @@ def test_shear_is_noted_and_beyond_45_degrees_refused() -> None:
     assert "The axes are sheared by 11.3 degrees." in check_affine(None, SHEARED, (200, 200, 200))
     with pytest.raises(InputError, match=r"sheared by \d\d degrees, which no scanner does"):
         check_affine(None, np.array([[1, 2, 0, 0], [0, 1, 0, 0], [0, 0, 1.0, 0], [0, 0, 0, 1]]), (9, 9, 9))
+
+
+def test_long_thin_sheared_voxels_do_not_make_a_huge_grid() -> None:
+    affine = np.array([[0.1, 4, 0, 0], [0, 9, 0, 0], [0, 0, 9.0, 0], [0, 0, 0, 1]])
+    straight, way = straighten(Image(np.ones(SHAPE, np.float32), affine))
+    assert np.prod(straight.shape) <= 8 * np.prod(SHAPE)
+    assert way.undo_classes(np.ones(straight.shape, np.uint8)).mean() > 0.95

@@ -24,7 +24,7 @@ from lodbrain.inference.settings import Settings, load_model
 
 
 def soak(count: int, folder: Path, model: str, *, every: int = 100, seed: int = 0) -> list[float]:
-    """Resident memory in MB after each `every` scans, each of another shape (24 to 48 voxels a side) and voxel size."""
+    """Private resident memory in MB after each `every` scans, each of another shape (24 to 48 voxels a side) and voxel size."""
     chance, files, sizes = np.random.default_rng(seed), Files(folder), []
     settings = Settings(model=model, device="cpu", threads=1, overwrite=True, memory_bytes=2 * 10**9)
     loaded = load_model(settings)
@@ -35,7 +35,8 @@ def soak(count: int, folder: Path, model: str, *, every: int = 100, seed: int = 
         segment_file(scan, folder / "out", settings, model=loaded)
         if turn % every == 0:
             gc.collect()
-            sizes.append(psutil.Process().memory_info().rss / 1e6)
+            memory = psutil.Process().memory_info()
+            sizes.append((memory.rss - getattr(memory, "shared", 0)) / 1e6)  # without the libraries' own pages
             print(f"{turn} scans: {sizes[-1]:.1f} MB", flush=True)
     return sizes
 

@@ -265,6 +265,21 @@ def test_card_that_does_not_describe_its_network_is_refused(
     assert code_of(path) == "card"
 
 
+@pytest.mark.parametrize("told", [1, 2])
+def test_card_that_asks_for_more_memory_than_its_file_can_fill_is_refused_before_it_is_taken(
+    card: Card, tmp_path: Path, told: int
+) -> None:
+    greedy = {"levels": [{"exponent": 2, "channels": [200_000, 400_000]}]}
+    with torch.device("meta"):
+        size = sum(parameter.numel() for parameter in zoo.ARCHITECTURES["lod"](greedy).parameters())
+    assert size > 10**12
+    path = tmp_path / "mine.safetensors"
+    parameters = size if told > 1 else told
+    bad = dataclasses.replace(card, architecture="lod", labels="structures", config=greedy, parameters=parameters)
+    zoo.save(path, bad, {"a": torch.ones(1)})
+    assert code_of(path) == "card"
+
+
 def test_weights_of_another_architecture_are_refused(card: Card, tmp_path: Path) -> None:
     path = tmp_path / "mine.safetensors"
     zoo.save(path, card, {"a": torch.ones(1)})

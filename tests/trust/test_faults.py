@@ -145,14 +145,14 @@ def test_disk_that_is_full_ends_the_command_before_the_next_scan(
 
 @POSIX
 def test_killed_segment_leaves_nothing_half_and_resume_finishes(tmp_path: Path, tiny_model_file: Path) -> None:
-    seen = rounds.segment_rounds(tmp_path, tiny_model_file, signal.SIGKILL, 6)
-    assert seen["rounds"] == 6 and seen["killed"] > 0
+    seen = rounds.segment_rounds(tmp_path, tiny_model_file, signal.SIGKILL, 4)
+    assert seen["rounds"] == 4 and seen["killed"] > 0
 
 
 @POSIX
 def test_terminated_segment_leaves_nothing_half_and_resume_finishes(tmp_path: Path, tiny_model_file: Path) -> None:
-    seen = rounds.segment_rounds(tmp_path, tiny_model_file, signal.SIGTERM, 6)
-    assert seen["rounds"] == 6 and seen["killed"] > 0
+    seen = rounds.segment_rounds(tmp_path, tiny_model_file, signal.SIGTERM, 4)
+    assert seen["rounds"] == 4 and seen["killed"] > 0
 
 
 @POSIX

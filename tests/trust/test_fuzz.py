@@ -1,6 +1,6 @@
 """Random faults by the thousand: every input is refused with a reason, or read right; nothing else ever happens.
 
-With `tests/images/test_faults.py` some 5,000 cases. `python -m flip_bits` (tests/makers) flips bits by the million.
+With `tests/images/test_faults.py` 8,000 cases, 6,600 of them in the default tests. `python -m flip_bits` (tests/makers) flips bits by the million.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ from lodbrain.inference.inputs import find_scans, scan_of, stem_of
 from lodbrain.inference.outputs import Outputs
 from lodbrain.models import zoo
 
+SLOW = ("stored", "members")
 FEW = settings(max_examples=200, derandomize=True)
 MANY = settings(max_examples=700, derandomize=True)
 
@@ -51,7 +52,7 @@ def _refused_or_right(target: Path, content: bytes, sound: bytes) -> bool:
     return True
 
 
-@pytest.mark.parametrize("kind", list(FILES))
+@pytest.mark.parametrize("kind", [pytest.param(kind, marks=[pytest.mark.slow] * (kind in SLOW)) for kind in FILES])
 @MANY
 @given(data=st.data())
 def test_faults_in_a_packed_file_are_found(kind: str, target: Path, data: st.DataObject) -> None:
@@ -128,7 +129,7 @@ def test_any_affine_is_refused_or_leads_to_a_finite_grid(rows: np.ndarray, odd: 
     if is_sheared(ras.affine):
         straight, way = straighten(ras)
         assert np.isfinite(straight.affine).all() and np.isfinite(straight.data).all()
-        assert np.prod(straight.shape) <= 30 * np.prod(image.shape)
+        assert np.prod(straight.shape) <= 8 * np.prod(image.shape)
         assert way.undo_classes(np.ones(straight.shape, np.uint8)).shape == ras.shape
 
 

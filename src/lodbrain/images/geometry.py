@@ -20,8 +20,8 @@ _SMALL_FIELD_MM = 100.0
 #: Angles are noted from here on (half a degree), and refused where axes meet at less than 45 degrees.
 _NOTED_COSINE, _LARGEST_COSINE = 0.01, np.sqrt(0.5)
 
-#: Numbers beyond are damage: scanners put their origin within some metres.
-_FARTHEST_MM = 1e6
+#: Numbers beyond are damage: scanners put their origin within some metres, and no voxel is thinner than an atom.
+_FARTHEST_MM, _THINNEST_MM = 1e6, 1e-7
 
 #: Determinant of the unit axes; 1 for a right angle.
 _FLAT_DETERMINANT = 1e-3
@@ -54,7 +54,7 @@ def check_affine(
     if np.abs(affine).max() > _FARTHEST_MM:
         raise InputError("bad-affine", path, "its affine leads kilometres away", hint)
     spacing = np.linalg.norm(affine[:3, :3], axis=0)
-    if not spacing.all() or not np.isfinite(spacing).all():
+    if spacing.min() < _THINNEST_MM:
         raise InputError("bad-affine", path, "its affine is singular", hint)
     axes = affine[:3, :3] / spacing
     if abs(np.linalg.det(axes)) < _FLAT_DETERMINANT:

@@ -26,6 +26,7 @@ _DISAGREEMENT_VOX = 0.1
 _PIXDIM_RATIO = 1.01
 
 
+@np.errstate(over="ignore", invalid="ignore")  # numbers so far out are refused by `check_affine`
 def read_grid(path: Path, header: Any, shape: tuple[int, int, int]) -> tuple[Affine, Nifti1Header, list[str]]:
     """The affine in the file's own units, the grid for results, and what was found.
 
@@ -80,6 +81,7 @@ def read_grid(path: Path, header: Any, shape: tuple[int, int, int]) -> tuple[Aff
     return sform, grid, notes
 
 
+@np.errstate(over="ignore")
 def affine_mm(affine: Affine, grid: Any) -> Affine:
     """The affine in millimetres."""
     scaled = affine.copy()
@@ -125,8 +127,7 @@ def _mend_pixdim(path: Path, grid: Any, sform: Affine | None) -> list[str]:
             )
         grid["pixdim"][1:4] = np.abs(stated)
         return ["Negative voxel sizes were made positive."] if (stated < 0).any() else []
-    with np.errstate(over="ignore"):  # numbers that far out are refused later
-        sides = np.linalg.norm(sform[:3, :3], axis=0)
+    sides = np.linalg.norm(sform[:3, :3], axis=0)
     mended = np.where(usable, np.abs(stated), sides)
     if not (np.isfinite(mended).all() and mended.all()):
         return []  # the sform is singular as well and is refused later

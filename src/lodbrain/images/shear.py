@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from itertools import product
 
@@ -14,6 +15,9 @@ from lodbrain.images.image import Image
 
 #: Cosine between axes: 0.02 is about one degree, over 250 mm a shift of 5 mm from end to end.
 SHEAR_COSINE = 0.02
+
+#: A straight grid of more than so many times the voxels gets larger ones: long thin voxels reach across many.
+_MOST_GROWTH = 8
 
 
 @dataclass(frozen=True, eq=False)
@@ -108,7 +112,9 @@ def is_sheared(affine: NDArray[np.float64]) -> bool:
 
 
 def straighten(image: Image) -> tuple[Image, Straightening]:
-    """The scan on a straight grid of the same voxel sides that covers all of it, and the way back.
+    """The scan on a straight grid that covers all of it, and the way back.
+
+    It has the scan's voxel sides, unless that made it far larger than the scan.
 
     Parameters
     ----------
@@ -132,15 +138,25 @@ def straighten(image: Image) -> tuple[Image, Straightening]:
     """
     axes = image.affine[:3, :3]
     left, _, right = np.linalg.svd(axes / image.spacing_mm)
-    turned = np.eye(4)
-    turned[:3, :3] = (left @ right) * image.spacing_mm  # the nearest right-angled axes, each as long as before
     corners = np.array(list(product(*((0, n - 1) for n in image.shape)))) @ axes.T + image.affine[:3, 3]
-    inside = corners @ np.linalg.inv(turned[:3, :3]).T
-    low = np.floor(inside.min(0) + 1e-6)
-    x, y, z = (int(n) for n in np.ceil(inside.max(0) - 1e-6) - low + 1)
+    along = corners @ (left @ right)  # mm along the nearest right-angled axes
+    spacing = image.spacing_mm
+    low, shape = _span(along, spacing)
+    while math.prod(shape) > _MOST_GROWTH * math.prod(image.shape):
+        spacing = np.where(spacing == spacing.min(), 2 * spacing, spacing)
+        low, shape = _span(along, spacing)
+    turned = np.eye(4)
+    turned[:3, :3] = (left @ right) * spacing
     turned[:3, 3] = turned[:3, :3] @ low
-    way = Straightening(np.linalg.inv(image.affine) @ turned, (x, y, z), image.shape)
+    way = Straightening(np.linalg.inv(image.affine) @ turned, shape, image.shape)
     return Image(way.apply(image.data), turned, None, image.notes), way
+
+
+def _span(along: NDArray[np.float64], spacing: NDArray[np.float64]) -> tuple[NDArray[np.float64], tuple[int, int, int]]:
+    """First voxel, and number of voxels, of a grid through the origin that covers all points along its axes (in mm)."""
+    low = np.floor(along.min(0) / spacing + 1e-6)
+    x, y, z = (int(n) for n in np.ceil(along.max(0) / spacing - 1e-6) - low + 1)
+    return low, (x, y, z)
 
 
 def _interpolate(

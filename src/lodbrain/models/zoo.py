@@ -202,12 +202,12 @@ def load(name_or_file: str | os.PathLike[str]) -> tuple[Card, nn.Module]:
                 "card", path, "carries no model card", "Only model files that lodbrain wrote can be used"
             )
         its_card = dataclasses.replace(Card.from_json(metadata[METADATA_KEY], path), sha256=weights.sha256(data))
-        network = _build(its_card, path)
+        network = _build(its_card, path, len(data))
     else:
         its_card = card(name)
         path = fetch(its_card)
         data = read_verified(its_card, path)
-        network = _build(its_card, path)
+        network = _build(its_card, path, len(data))
         if path.suffix == ".h5":
             from lodbrain.models.lod_brain_2024 import KERAS_LAYERS
 
@@ -271,17 +271,27 @@ def _read(path: Path) -> bytes:
         raise WeightsError("missing", path, f"the model file cannot be read ({error.strerror})") from error
 
 
-def _build(card: Card, path: Path) -> nn.Module:
+def _build(card: Card, path: Path, size: int) -> nn.Module:
+    """The network of a card, once it is known that its file of `size` bytes can fill it.
+
+    A card comes from anywhere; its config may ask for more memory than there is. So it is built without memory first.
+    """
+    import torch
+
     if card.architecture not in ARCHITECTURES:
         what = f"the model's architecture {card.architecture!r} is unknown"
         raise WeightsError("card", path, what, "A newer lodbrain may know it")
+    build = ARCHITECTURES[card.architecture]
     try:
-        network = ARCHITECTURES[card.architecture](card.config)
-    except (TypeError, ValueError, KeyError, RuntimeError) as error:
+        with torch.device("meta"):
+            parameters = sum(parameter.numel() for parameter in build(card.config).parameters())
+    except (TypeError, ValueError, KeyError, RuntimeError, OverflowError) as error:
         what = f"the card's config fits no network of {card.architecture}: {error}"
         raise WeightsError("card", path, what) from error
-    parameters = sum(parameter.numel() for parameter in network.parameters())
     if parameters != card.parameters:
         what = f"the card says {card.parameters} parameters, its config gives {parameters}"
         raise WeightsError("card", path, what)
-    return network
+    if parameters > size:
+        what = f"the card says {parameters} parameters, its file has {size} bytes"
+        raise WeightsError("card", path, what)
+    return build(card.config)
