@@ -54,17 +54,19 @@ def segment_rounds(folder: Path, model: Path, number: signal.Signals, rounds: in
         old = turn % 2 == 1
         if old:
             shutil.copytree(folder / "tissue", out)
-        process = processes.start([*_words(scans, out, model), "--overwrite" if old else "--resume"])
+        log = folder / "log"
+        log.unlink(missing_ok=True)
+        process = processes.start([*_words(scans, out, model), "--overwrite" if old else "--resume"], log)
         late = chance.random() < _LATE
         delay_s = chance.uniform(0, 0.02 if late else 1.05 * usual_s)
         status = processes.kill(process, number, lambda o=out, x=late: not x or _writing(o), delay_s, 2 * usual_s)
         ended_by = -signal.SIGKILL if number == signal.SIGKILL else 128 + signal.SIGTERM
-        assert status in (0, ended_by, -number), status
+        assert status in (0, ended_by, -number), (turn, status, log.read_text())
         seen["killed" if status else "ended before"] += 1
         seen["files seen"] += _check(out, wanted, whole=False)
         if number == signal.SIGTERM and status != -number:  # -number: it came before the program could catch it
             assert [path.name for path in out.glob(".*")] == [], "left behind after SIGTERM"
-        assert processes.run([*_words(scans, out, model), "--resume"]) == 0
+        assert processes.run([*_words(scans, out, model), "--resume"], log) == 0, (turn, log.read_text())
         _check(out, wanted, whole=True)
         shutil.rmtree(out)
     return seen

@@ -1,6 +1,6 @@
 """A small input, a small model, and what they gave: compared across machines and versions of torch.
 
-    PYTHONPATH=tests/makers python -m sameness     writes the files anew, after a wanted change
+PYTHONPATH=tests/makers python -m sameness     writes the files anew, after a wanted change
 """
 
 from __future__ import annotations

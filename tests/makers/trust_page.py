@@ -1,6 +1,6 @@
 """The catalogue as the page docs/trust.md: everything between its two markers is written from the table.
 
-    make trust-page
+make trust-page
 """
 
 from __future__ import annotations

@@ -99,8 +99,8 @@ def test_no_flipped_bit_gives_another_checkpoint(tmp_path: Path) -> None:
     path = tmp_path / "level.safetensors"
     save_checkpoint(path, {"model": {"w": torch.tensor([1.5, -2.0], dtype=torch.bfloat16)}}, {"step": 7})
     sound = path.read_bytes()
-    unread = 0
-    for bit in range(8 * len(sound)):
+    unread, bits = 0, range(0, 8 * len(sound), 5)
+    for bit in bits:
         faulty = bytearray(sound)
         faulty[bit // 8] ^= 1 << bit % 8
         path.write_bytes(faulty)
@@ -109,7 +109,7 @@ def test_no_flipped_bit_gives_another_checkpoint(tmp_path: Path) -> None:
         if found is not None:  # a bit in the checksum's name
             assert found[1] == {"step": 7}
             assert found[0]["model"]["w"].tolist() == [1.5, -2.0]
-    assert unread > 0.8 * 8 * len(sound)
+    assert unread > 0.8 * len(bits)
 
 
 def test_a_full_disk_is_an_output_error_and_both_checkpoints_stay(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 _SLAB_VOXELS = 2_000_000
 
+
 def keep_largest(
     classes: NDArray[np.uint8], second: NDArray[np.uint8], *, leave: tuple[int, ...] = ()
 ) -> NDArray[np.uint8]:
