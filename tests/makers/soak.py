@@ -24,7 +24,7 @@ from lodbrain.inference.settings import Settings, load_model
 
 
 def soak(count: int, folder: Path, model: str, *, every: int = 100, seed: int = 0) -> list[float]:
-    """Private resident memory in MB after each `every` scans, of ever other shapes (24 to 48 voxels) and voxel sizes."""
+    """Private memory in MB after each `every` scans, of ever other shapes (24 to 48 voxels) and voxel sizes."""
     chance, files, sizes = np.random.default_rng(seed), Files(folder), []
     settings = Settings(model=model, device="cpu", threads=1, overwrite=True, memory_bytes=2 * 10**9)
     loaded = load_model(settings)

@@ -1,6 +1,6 @@
 """Random faults by the thousand: every input is refused with a reason, or read right; nothing else ever happens.
 
-With `tests/images/test_faults.py` 7,000 cases, 6,000 of them in the default tests. `python -m flip_bits` (in tests/makers)
+With `tests/images/test_faults.py` 7,000 cases, 6,000 of them in the default tests. `python -m flip_bits`, in makers,
 flips bits by the million.
 """
 
