@@ -8,7 +8,7 @@ export OMP_WAIT_POLICY ?= PASSIVE
 export PIP_CONSTRAINT := $(CURDIR)/constraints.txt
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: demo test test-all lint format wheel clean
+.PHONY: demo test test-all lint format trust-page audit wheel clean
 .DEFAULT_GOAL := test
 
 .venv/.installed: pyproject.toml constraints.txt
@@ -36,6 +36,14 @@ lint: .venv/.installed
 format: .venv/.installed
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+# The catalogue in docs/trust.md, from the table that the tests use.
+trust-page: .venv/.installed
+	PYTHONPATH=tests/makers $(BIN)/python -m trust_page
+
+# Known weaknesses of what is pinned; needs the network. Strict: a package that could not be looked up is a failure.
+audit: .venv/.installed
+	$(BIN)/pip-audit --strict --requirement constraints.txt --no-deps --disable-pip
 
 wheel: .venv/.installed
 	$(BIN)/python -m pip wheel --no-deps --wheel-dir dist .

@@ -58,6 +58,7 @@ REFUSED: dict[str, tuple[str, Callable]] = {
     "35 qform NaN": ("bad-affine", lambda f: f.nifti(**only("qform_code", quatern_b=np.nan))),
     "35 qform no rotation": ("bad-affine", lambda f: f.nifti(**only("qform_code", quatern_b=2))),
     "35 qform with size 0": ("bad-affine", lambda f: f.nifti(**only("qform_code", pixdim=[1, 1, 0, 1, 1, 1, 1, 1]))),
+    "35 numbers out of all range": ("bad-affine", lambda f: f.nifti(version=2, srow_x=[1e200, 0, 0, 0])),
     "35 nothing but voxel size NaN": (
         "bad-affine",
         lambda f: f.nifti(qform_code=0, sform_code=0, pixdim=[1, 1, np.nan, 1, 1, 1, 1, 1]),

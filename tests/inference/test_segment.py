@@ -115,6 +115,12 @@ def test_a_scan_that_changes_meanwhile_is_noted(fake_model: Any, write_scan: Wri
     assert sidecar(tmp_path)["notes"][-1] == "The file changed while it was being segmented."
 
 
+def test_a_scan_that_vanishes_meanwhile_is_noted(fake_model: Any, write_scan: WriteScan, tmp_path: Path) -> None:
+    path = write_scan()
+    segment_file(path, tmp_path, progress=lambda share, text: path.unlink() if text == "half" else None)
+    assert sidecar(tmp_path)["notes"][-1] == "The file changed while it was being segmented."
+
+
 def test_progress_rises_from_reading_to_done(fake_model: Any, write_scan: WriteScan, tmp_path: Path) -> None:
     heard: list[tuple[float, str]] = []
     segment_file(write_scan(), tmp_path, progress=lambda share, text: heard.append((share, text)))

@@ -98,3 +98,10 @@ def test_interpolation_does_not_reach_beyond_the_box() -> None:
 def test_nothing_taken_is_all_background() -> None:
     grid = WorkingGrid((6, 5, 4), (2.0, 2.0, 2.0), False)
     assert not Sink(SCAN, grid, ((0, 6), (0, 5), (0, 4)), posteriors=False).finish().classes.any()
+
+
+def test_box_thinner_than_a_voxel_of_the_scan_is_all_background() -> None:
+    grid = WorkingGrid((24, 20, 16), (0.5, 0.5, 0.5), False, "finer")
+    sink = Sink(SCAN, grid, ((3, 4), (0, 20), (0, 16)), posteriors=False)
+    sink.take(_detail(grid.shape), ((0, 24), (0, 20), (0, 16)))
+    assert not sink.finish().classes.any()

@@ -82,6 +82,8 @@ def test_missing_h5py_is_said_with_what_to_install(monkeypatch: pytest.MonkeyPat
         ("head.bias", torch.zeros(6), r"holds head.bias as \(6,\); the network wants \(7,\)"),
         ("head.bias", torch.full((7,), torch.nan), "head.bias that are not finite"),
         ("extra", torch.zeros(1), "does not have: extra"),
+        ("head.bias", torch.zeros(7, dtype=torch.int64), r"holds head\.bias as torch\.int64"),
+        ("head.bias", torch.zeros(7).to(torch.float8_e4m3fn), r"holds head\.bias as torch\.float8_e4m3fn"),
     ],
 )
 def test_weights_that_do_not_fit_are_refused_and_the_tensor_named(

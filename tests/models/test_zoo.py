@@ -1,5 +1,6 @@
 import dataclasses
 import hashlib
+import io
 from pathlib import Path
 
 import pooch
@@ -30,10 +31,10 @@ def saved(card: Card, lod_brain_2024: LodBrain2024, tmp_path: Path) -> Path:
 
 @pytest.fixture
 def no_download(monkeypatch: pytest.MonkeyPatch) -> None:
-    def retrieve(*args: object, **kwargs: object) -> None:
+    def get(*args: object, **kwargs: object) -> None:
         raise AssertionError("this must not be downloaded")
 
-    monkeypatch.setattr(pooch, "retrieve", retrieve)
+    monkeypatch.setattr(pooch.HTTPDownloader, "__call__", get)
 
 
 def code_of(name_or_file: object) -> str:
@@ -148,33 +149,66 @@ def test_wrong_sha256_is_refused_without_fallback_or_parsing(own_cache: Path) ->
     assert path.read_bytes() == b"other weights"
 
 
-@pytest.mark.parametrize("error", [requests.ConnectionError("no route"), ValueError("SHA256 hash of downloaded file")])
-def test_weights_that_cannot_be_downloaded_are_named_with_where_to_put_them(
-    own_cache: Path, monkeypatch: pytest.MonkeyPatch, error: Exception
-) -> None:
-    def retrieve(*args: object, **kwargs: object) -> None:
-        raise error
+@pytest.fixture
+def server(monkeypatch: pytest.MonkeyPatch) -> list[bytes | Exception]:
+    """What the publisher's server answers, one after the other; what is left was not asked for."""
+    answers: list[bytes | Exception] = []
 
-    monkeypatch.setattr(pooch, "retrieve", retrieve)
-    with pytest.raises(WeightsError) as caught:
+    def get(self: object, url: str, target: str, cache: object) -> None:
+        assert url == PUBLISHED.url
+        answer = answers.pop(0)
+        if isinstance(answer, Exception):
+            raise answer
+        Path(target).write_bytes(answer)
+
+    monkeypatch.setattr(pooch.HTTPDownloader, "__call__", get)
+    monkeypatch.setattr(pooch.core.time, "sleep", lambda seconds: None)
+    return answers
+
+
+def http_error(status: int) -> requests.HTTPError:
+    response = requests.Response()
+    response.status_code, response.raw = status, io.BytesIO()
+    return requests.HTTPError(response=response)
+
+
+@pytest.mark.parametrize(
+    ("answers", "word"),
+    [
+        ([requests.ConnectionError("no route")] * 3, "ConnectionError"),
+        ([http_error(503)] * 3, "HTTPError"),
+        ([http_error(404)], "HTTP 404"),
+        ([b"another file"] * 3, "another file"),
+    ],
+)
+def test_weights_that_cannot_be_downloaded_are_named_with_where_to_put_them(
+    own_cache: Path, server: list[bytes | Exception], answers: list[bytes | Exception], word: str
+) -> None:
+    server += answers
+    with pytest.raises(WeightsError, match=word) as caught:
         zoo.load("lod-brain-2024")
     assert caught.value.code == "missing"
     assert str(own_cache / "lod-brain-2024" / "weights_lv1.h5") in str(caught.value)
     assert f"Put weights_lv1.h5 there; it comes from {PUBLISHED.url}" in str(caught.value)
+    assert server == []  # tried as often as it may help, and no more
+    assert list((own_cache / "lod-brain-2024").iterdir()) == []
 
 
-def test_download_goes_into_the_cache_and_its_hash_is_checked(own_cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    asked = []
+def test_download_is_tried_again_and_its_hash_is_checked_before_it_enters_the_cache(
+    own_cache: Path, server: list[bytes | Exception], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    published = dataclasses.replace(PUBLISHED, sha256=hashlib.sha256(b"weights").hexdigest())
+    server += [http_error(502), b"wei", b"weights"]
+    path = zoo.fetch(published)
+    assert path == own_cache / "lod-brain-2024" / "weights_lv1.h5"
+    assert path.read_bytes() == b"weights"
+    assert list(path.parent.iterdir()) == [path]
 
-    def retrieve(url: str, known_hash: str, *, fname: str, path: Path) -> None:
-        asked.append((url, known_hash))
-        path.mkdir()
-        (path / fname).write_bytes(b"not it")
 
-    monkeypatch.setattr(pooch, "retrieve", retrieve)
-    assert zoo.fetch(PUBLISHED) == own_cache / "lod-brain-2024" / "weights_lv1.h5"
-    assert asked == [(PUBLISHED.url, f"sha256:{PUBLISHED.sha256}")]
-    assert code_of("lod-brain-2024") == "sha256"
+def test_a_full_disk_under_the_cache_is_an_output_error(own_cache: Path, server: list[bytes | Exception]) -> None:
+    server.append(OSError(28, "No space left on device"))
+    with pytest.raises(OutputError, match="No space left on device"):
+        zoo.fetch(PUBLISHED)
 
 
 @pytest.mark.usefixtures("no_download")
@@ -210,6 +244,15 @@ def test_safetensors_without_a_card_is_refused(tmp_path: Path) -> None:
     assert code_of(tmp_path / "bare.safetensors") == "card"
 
 
+@pytest.mark.parametrize("change", [{"name": "../../x"}, {"file": "/etc/x"}, {"name": ".."}, {"file": "a\\b"}])
+def test_card_whose_names_lead_elsewhere_is_refused(
+    card: Card, lod_brain_2024: LodBrain2024, tmp_path: Path, change: dict[str, str]
+) -> None:
+    path = tmp_path / "mine.safetensors"
+    zoo.save(path, dataclasses.replace(card, **change), lod_brain_2024.state_dict())
+    assert code_of(path) == "card"
+
+
 @pytest.mark.parametrize(
     "change",
     [{"parameters": 337_718}, {"architecture": "u-net"}, {"config": {"channels": 3}}, {"config": {"dropout": 7.0}}],
@@ -222,9 +265,24 @@ def test_card_that_does_not_describe_its_network_is_refused(
     assert code_of(path) == "card"
 
 
+@pytest.mark.parametrize("told", [1, 2])
+def test_card_that_asks_for_more_memory_than_its_file_can_fill_is_refused_before_it_is_taken(
+    card: Card, tmp_path: Path, told: int
+) -> None:
+    greedy = {"levels": [{"exponent": 2, "channels": [200_000, 400_000]}]}
+    with torch.device("meta"):
+        size = sum(parameter.numel() for parameter in zoo.ARCHITECTURES["lod"](greedy).parameters())
+    assert size > 10**12
+    path = tmp_path / "mine.safetensors"
+    parameters = size if told > 1 else told
+    bad = dataclasses.replace(card, architecture="lod", labels="structures", config=greedy, parameters=parameters)
+    zoo.save(path, bad, {"a": torch.ones(1)})
+    assert code_of(path) == "card"
+
+
 def test_weights_of_another_architecture_are_refused(card: Card, tmp_path: Path) -> None:
     path = tmp_path / "mine.safetensors"
-    zoo.save(path, card, {"a": torch.ones(1)})
+    zoo.save(path, card, {"a": torch.ones(400_000)})
     assert code_of(path) == "tensors"
 
 

@@ -17,8 +17,11 @@ _THICK_RATIO = 3.0
 #: A brain is some 140 x 170 x 130 mm; with less than this along an axis parts of it lie outside.
 _SMALL_FIELD_MM = 100.0
 
-#: Cosine between axes: 0.02 is about one degree.
-_SHEAR_COSINE = 0.02
+#: Angles are noted from here on (half a degree), and refused where axes meet at less than 45 degrees.
+_NOTED_COSINE, _LARGEST_COSINE = 0.01, np.sqrt(0.5)
+
+#: Numbers beyond are damage: scanners put their origin within some metres, and no voxel is thinner than an atom.
+_FARTHEST_MM, _THINNEST_MM = 1e6, 1e-7
 
 #: Determinant of the unit axes; 1 for a right angle.
 _FLAT_DETERMINANT = 1e-3
@@ -48,8 +51,10 @@ def check_affine(
     hint = "Its orientation is lost: convert it again from DICOM."
     if not np.isfinite(affine).all():
         raise InputError("bad-affine", path, "its affine holds values that are not numbers", hint)
+    if np.abs(affine).max() > _FARTHEST_MM:
+        raise InputError("bad-affine", path, "its affine leads kilometres away", hint)
     spacing = np.linalg.norm(affine[:3, :3], axis=0)
-    if not spacing.all() or not np.isfinite(spacing).all():
+    if spacing.min() < _THINNEST_MM:
         raise InputError("bad-affine", path, "its affine is singular", hint)
     axes = affine[:3, :3] / spacing
     if abs(np.linalg.det(axes)) < _FLAT_DETERMINANT:
@@ -65,10 +70,12 @@ def check_affine(
             f"Voxel sides of {MIN_VOXEL_MM:g} to {MAX_VOXEL_MM:g} mm are expected; --allow-odd-voxels accepts others.",
         )
     notes = []
-    cosines = np.abs(axes.T @ axes - np.eye(3)).max()
-    if cosines > _SHEAR_COSINE:
-        degrees = np.degrees(np.arcsin(min(cosines, 1.0)))
-        notes.append(f"The axes are sheared by {degrees:.1f} degrees; they are used as if at right angles.")
+    cosine = shear_cosine(affine)
+    if cosine > _LARGEST_COSINE:
+        what = f"its axes are sheared by {_degrees(cosine):.0f} degrees, which no scanner does"
+        raise InputError("bad-affine", path, what, hint)
+    if cosine > _NOTED_COSINE:
+        notes.append(f"The axes are sheared by {_degrees(cosine):.1f} degrees.")
     if spacing.max() > _THICK_RATIO * spacing.min():
         notes.append(f"The voxels are far from cubes ({sides} mm); what lies between the slices is guessed.")
     field = spacing * shape
@@ -78,3 +85,19 @@ def check_affine(
             "volumes of structures that it cuts are too small."
         )
     return notes
+
+
+def shear_cosine(affine: NDArray[np.float64]) -> float:
+    """The largest cosine between two axes: 0 at right angles.
+
+    Parameters
+    ----------
+    affine : (4, 4) float64
+        Voxel to millimetres, not singular.
+    """
+    axes = affine[:3, :3] / np.linalg.norm(affine[:3, :3], axis=0)
+    return float(np.abs(axes.T @ axes - np.eye(3)).max())
+
+
+def _degrees(cosine: float) -> float:
+    return float(np.degrees(np.arcsin(min(cosine, 1.0))))

@@ -26,6 +26,7 @@ _DISAGREEMENT_VOX = 0.1
 _PIXDIM_RATIO = 1.01
 
 
+@np.errstate(over="ignore", invalid="ignore")  # numbers so far out are refused by `check_affine`
 def read_grid(path: Path, header: Any, shape: tuple[int, int, int]) -> tuple[Affine, Nifti1Header, list[str]]:
     """The affine in the file's own units, the grid for results, and what was found.
 
@@ -80,6 +81,7 @@ def read_grid(path: Path, header: Any, shape: tuple[int, int, int]) -> tuple[Aff
     return sform, grid, notes
 
 
+@np.errstate(over="ignore")
 def affine_mm(affine: Affine, grid: Any) -> Affine:
     """The affine in millimetres."""
     scaled = affine.copy()

@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 from lodbrain.errors import InputError, OutputError
+from lodbrain.inference.uninterrupted import uninterrupted
 from lodbrain.labels import Label
 
 if sys.platform != "win32":
@@ -117,20 +118,25 @@ class Outputs:
         if len(os.fsencode(self.posteriors.name)) > LONGEST_NAME:
             raise InputError("long-name", self.stem, "the names of its outputs would be too long", "Rename the scan")
         work = self._hidden
+        lock = None
         try:
-            lock = _lock(work)
-        except BlockingIOError:
-            hint = "Wait for it to end, or choose another output folder"
-            raise InputError("busy", self.labels, "another process is writing this output", hint) from None
-        except OSError as error:
-            raise _output_error(work, error) from error
-        try:
+            with uninterrupted():
+                lock = _lock(work)
             yield work
         except OutputError as error:  # names a file in the hidden folder, which is nothing to look for
             raise OutputError(error.code, self.labels, error.what, error.hint) from error
+        except OSError as error:
+            if lock is not None:
+                raise
+            if isinstance(error, BlockingIOError):
+                hint = "Wait for it to end, or choose another output folder"
+                raise InputError("busy", self.labels, "another process is writing this output", hint) from None
+            raise _output_error(work, error) from error
         finally:
-            shutil.rmtree(work, ignore_errors=True)
-            os.close(lock)
+            if lock is not None:
+                with uninterrupted():
+                    shutil.rmtree(work, ignore_errors=True)
+                    os.close(lock)
 
     def remove_unfinished(self) -> None:
         """Remove the hidden folder that a killed process left, unless another process is at work in it."""
@@ -152,16 +158,17 @@ class Outputs:
         Files of an earlier run that are not made anew are removed: the set always belongs together.
         """
         try:
-            self.sidecar.unlink(missing_ok=True)
-            _sync(self.folder)
-            for path in self.all:
-                if path == self.sidecar:
-                    _sync(self.folder)  # the others are on the disk before the set counts as complete
-                if self.staged(work, path).exists():
-                    os.replace(self.staged(work, path), path)
-                else:
-                    path.unlink(missing_ok=True)
-            _sync(self.folder)
+            with uninterrupted():
+                self.sidecar.unlink(missing_ok=True)
+                _sync(self.folder)
+                for path in self.all:
+                    if path == self.sidecar:
+                        _sync(self.folder)  # the others are on the disk before the set counts as complete
+                    if self.staged(work, path).exists():
+                        os.replace(self.staged(work, path), path)
+                    else:
+                        path.unlink(missing_ok=True)
+                _sync(self.folder)
         except OSError as error:
             raise _output_error(self.folder, error) from error
 

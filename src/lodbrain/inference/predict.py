@@ -59,13 +59,19 @@ def predict(
     ------
     InputError
         ``"no-brain"`` if no brain is found.
+    MemoryError
+        If the processor's memory is not enough; a GPU's is given up for smaller tiles, then for the processor.
     """
     options, report = options or Options(), progress or (lambda share, text: None)
     x, y, z = (float(v) for v in spacing_mm)
     if card.architecture == "lod":
+        from lodbrain.inference.fallback import run_with_fallback
         from lodbrain.inference.ladder import run_ladder
 
-        return run_ladder(data, (x, y, z), network=cast("Ladder", network), options=options, progress=report)
+        ladder = cast("Ladder", network)
+        return run_with_fallback(
+            lambda options: run_ladder(data, (x, y, z), network=ladder, options=options, progress=report), options
+        )
     from lodbrain.inference.postprocess import keep_largest
     from lodbrain.models.lod_brain_2024_inference import predict_lod_brain_2024
 

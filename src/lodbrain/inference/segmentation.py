@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from os import PathLike
 from typing import TypeAlias
 
@@ -15,7 +15,10 @@ from lodbrain.errors import InputError
 from lodbrain.images.grid import to_ras
 from lodbrain.images.image import Image
 from lodbrain.images.io import read_array, read_image
+from lodbrain.images.shear import Straightening, is_sheared, straighten
+from lodbrain.inference.edges import cut_structures
 from lodbrain.inference.memory import free_bytes, parse_memory
+from lodbrain.inference.prediction import Prediction
 from lodbrain.inference.settings import Model, Settings, load_model
 from lodbrain.inference.volumes import Volume, index_of_class, volumes
 from lodbrain.labels import TABLES, Label, Scheme
@@ -134,6 +137,9 @@ def segment_image(image: Image, model: Model, *, settings: Settings, progress: P
     from lodbrain.inference.predict import Options, predict
 
     ras, reorientation = to_ras(image)
+    shear = None
+    if is_sheared(ras.affine):
+        ras, shear = straighten(ras)
     x_mm, y_mm, z_mm = ras.spacing_mm.tolist()
     memory_bytes = settings.memory_bytes or free_bytes(model.device)
     with _threads(settings.threads):
@@ -152,25 +158,44 @@ def segment_image(image: Image, model: Model, *, settings: Settings, progress: P
         )
     if not prediction.classes.any():
         raise InputError("no-brain", None, "no brain was found in it", "Is this a head, and is its orientation right?")
+    notes = [*image.notes, *prediction.notes]
+    if shear is not None:
+        prediction = _sheared_again(prediction, shear, ras.voxel_volume_mm3 / image.voxel_volume_mm3)
+        notes.append("It was resampled to axes at right angles; the labels were brought back to its own grid.")
     index = index_of_class(model.card.labels, settings.labels)
     table = TABLES[settings.labels]
     posteriors = None
     if prediction.posteriors is not None:
         posteriors = reorientation.undo(_merge(prediction.posteriors, index, table))
+    rows = volumes(
+        prediction.classes,
+        prediction.soft_volume_vox,
+        model_labels=model.card.labels,
+        scheme=settings.labels,
+        voxel_volume_mm3=image.voxel_volume_mm3,
+    )
+    final = reorientation.undo(index.astype(np.uint8)[prediction.classes])
+    if cut := cut_structures(final, rows, image.spacing_mm):
+        notes.append(f"At the edge of the field of view and perhaps cut, so too small: {', '.join(cut)}.")
     return Segmentation(
-        labels=reorientation.undo(index.astype(np.uint8)[prediction.classes]),
+        labels=final,
         affine=image.affine,
         table=table,
-        volumes=volumes(
-            prediction.classes,
-            prediction.soft_volume_vox,
-            model_labels=model.card.labels,
-            scheme=settings.labels,
-            voxel_volume_mm3=image.voxel_volume_mm3,
-        ),
+        volumes=rows,
         posteriors=posteriors,
-        notes=(*image.notes, *prediction.notes),
+        notes=tuple(notes),
         quality=prediction.quality,
+    )
+
+
+def _sheared_again(prediction: Prediction, shear: Straightening, share: float) -> Prediction:
+    """The prediction on the sheared grid, whose voxels hold a `share` of the straight one's volume in mm^3."""
+    posteriors = prediction.posteriors
+    return replace(
+        prediction,
+        classes=shear.undo_classes(prediction.classes),
+        soft_volume_vox=prediction.soft_volume_vox * share,
+        posteriors=None if posteriors is None else shear.undo_posteriors(posteriors),
     )
 
 

@@ -75,6 +75,9 @@ class Sink:
             )
             # Scan voxels whose whole weight lies inside of the box.
             inside = (matrix[:, lo:hi].sum(1) > 0.999).nonzero().flatten()
+            if not len(inside):  # a box thinner than a voxel of the scan
+                self._kept = None
+                return self.decision
             spans.append((int(inside[0]), int(inside[-1]) + 1))
             matrices.append(matrix[spans[-1][0] : spans[-1][1], lo:hi])
         (first, last), (y, y_stop), (z, z_stop) = spans

@@ -82,4 +82,9 @@ class Card:
         if given["labels"] not in ("structures", "tissue"):
             what = f"the model's card has labels {given['labels']!r}, not structures or tissue"
             raise WeightsError("card", path, what)
+        for entry in ("name", "file"):
+            # They become paths in the cache. A card comes with its file, and that from anywhere.
+            if given[entry].startswith(".") or set(given[entry]) & set("/\\\0"):
+                what = f"the model's card has the {entry} {given[entry]!r}, which is no plain file name"
+                raise WeightsError("card", path, what)
         return cls(**given)

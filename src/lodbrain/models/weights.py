@@ -23,6 +23,7 @@ MAX_HEADER_BYTES = 4 * 2**20
 PICKLE_SUFFIXES = frozenset({".pt", ".pth", ".ckpt", ".pkl", ".pickle", ".bin", ".joblib", ".npy", ".npz"})
 
 _KERAS_TENSORS = {"kernel:0": "weight", "bias:0": "bias", "gamma:0": "weight", "beta:0": "bias"}
+_FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 _AGAIN = "Fetch or make the file again"
 
 
@@ -132,7 +133,7 @@ def fill(network: nn.Module, tensors: Mapping[str, Tensor], path: Path) -> None:
     Raises
     ------
     WeightsError
-        ``"tensors"`` that names the first tensor that is missing, unknown, of another shape, or not finite.
+        ``"tensors"`` that names the first tensor that is missing, unknown, of another shape or type, or not finite.
     """
     wanted = network.state_dict()
     for name in sorted(wanted.keys() | tensors.keys()):
@@ -142,6 +143,8 @@ def fill(network: nn.Module, tensors: Mapping[str, Tensor], path: Path) -> None:
             what = f"holds a tensor that the network does not have: {name}"
         elif tensors[name].shape != wanted[name].shape:
             what = f"holds {name} as {tuple(tensors[name].shape)}; the network wants {tuple(wanted[name].shape)}"
+        elif wanted[name].is_floating_point() and tensors[name].dtype not in _FLOATS:
+            what = f"holds {name} as {tensors[name].dtype}; the network wants one of {', '.join(map(str, _FLOATS))}"
         elif not tensors[name].isfinite().all():
             what = f"holds values in {name} that are not finite"
         else:

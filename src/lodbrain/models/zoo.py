@@ -40,6 +40,8 @@ MODELS = Path(__file__).resolve().parents[1] / "resources" / "models"
 METADATA_KEY = "lodbrain"
 #: The default model has 8 MB; nothing near this size is a model of ours.
 MAX_FILE_BYTES = 2**30
+#: Of a download: seconds without a byte, and how often it is tried again.
+TIMEOUT_S, RETRIES = 30, 2
 
 
 def _build_lod(config: dict[str, Any]) -> nn.Module:
@@ -100,7 +102,10 @@ def locate(card: Card) -> Path | None:
 
 
 def fetch(card: Card) -> Path:
-    """Return the file of a model's weights, downloaded into the cache if it is nowhere yet. It is not verified here.
+    """Return the file of a model's weights, downloaded into the cache if it is nowhere yet.
+
+    What is downloaded is verified; a file that was there is not, until `read_verified`. A broken connection, a busy
+    server and a wrong checksum are tried again, a server's plain no is not.
 
     Raises
     ------
@@ -117,15 +122,37 @@ def fetch(card: Card) -> Path:
     if not card.url:
         raise WeightsError("missing", path, f"the weights of {card.name} are not here", hint)
     import pooch
+    import requests
+
+    def get(url: str, target: str, cache: object) -> None:
+        try:
+            pooch.HTTPDownloader(timeout=TIMEOUT_S)(url, target, cache)
+        except requests.HTTPError as error:
+            status = error.response.status_code
+            error.response.close()  # pooch leaves it open
+            if status >= 500 or status == 429:
+                raise
+            what = f"the weights of {card.name} are not here and could not be downloaded (HTTP {status})"
+            raise WeightsError("missing", path, what, hint) from error
 
     pooch.get_logger().setLevel("ERROR")
+    one_file = {path.name: f"sha256:{card.sha256}"}
+    cache = pooch.create(
+        path.parent, base_url="", registry=one_file, urls={path.name: card.url}, retry_if_failed=RETRIES
+    )
     try:
-        pooch.retrieve(card.url, f"sha256:{card.sha256}", fname=path.name, path=path.parent)
+        cache.fetch(path.name, downloader=get)
     except PermissionError as error:
         raise OutputError("not-writable", path, "the cache cannot be written", "Set LODBRAIN_CACHE") from error
-    except (OSError, ValueError) as error:  # requests' errors are OSErrors; pooch's wrong hash is a ValueError
+    except requests.RequestException as error:
         what = f"the weights of {card.name} are not here and could not be downloaded ({type(error).__name__})"
         raise WeightsError("missing", path, what, hint) from error
+    except ValueError as error:  # pooch's word for a wrong hash
+        what = f"the weights of {card.name} are not here, and what {card.url} gave is another file"
+        raise WeightsError("missing", path, what, hint) from error
+    except OSError as error:
+        what = f"the weights of {card.name} cannot be kept ({error.strerror})"
+        raise OutputError("not-writable", path, what, "Free some space or set LODBRAIN_CACHE") from error
     return path
 
 
@@ -175,12 +202,12 @@ def load(name_or_file: str | os.PathLike[str]) -> tuple[Card, nn.Module]:
                 "card", path, "carries no model card", "Only model files that lodbrain wrote can be used"
             )
         its_card = dataclasses.replace(Card.from_json(metadata[METADATA_KEY], path), sha256=weights.sha256(data))
-        network = _build(its_card, path)
+        network = _build(its_card, path, len(data))
     else:
         its_card = card(name)
         path = fetch(its_card)
         data = read_verified(its_card, path)
-        network = _build(its_card, path)
+        network = _build(its_card, path, len(data))
         if path.suffix == ".h5":
             from lodbrain.models.lod_brain_2024 import KERAS_LAYERS
 
@@ -244,17 +271,27 @@ def _read(path: Path) -> bytes:
         raise WeightsError("missing", path, f"the model file cannot be read ({error.strerror})") from error
 
 
-def _build(card: Card, path: Path) -> nn.Module:
+def _build(card: Card, path: Path, size: int) -> nn.Module:
+    """The network of a card, once it is known that its file of `size` bytes can fill it.
+
+    A card comes from anywhere; its config may ask for more memory than there is. So it is built without memory first.
+    """
+    import torch
+
     if card.architecture not in ARCHITECTURES:
         what = f"the model's architecture {card.architecture!r} is unknown"
         raise WeightsError("card", path, what, "A newer lodbrain may know it")
+    build = ARCHITECTURES[card.architecture]
     try:
-        network = ARCHITECTURES[card.architecture](card.config)
-    except (TypeError, ValueError, KeyError, RuntimeError) as error:
+        with torch.device("meta"):
+            parameters = sum(parameter.numel() for parameter in build(card.config).parameters())
+    except (TypeError, ValueError, KeyError, RuntimeError, OverflowError) as error:
         what = f"the card's config fits no network of {card.architecture}: {error}"
         raise WeightsError("card", path, what) from error
-    parameters = sum(parameter.numel() for parameter in network.parameters())
     if parameters != card.parameters:
         what = f"the card says {card.parameters} parameters, its config gives {parameters}"
         raise WeightsError("card", path, what)
-    return network
+    if parameters > size:
+        what = f"the card says {parameters} parameters, its file has {size} bytes"
+        raise WeightsError("card", path, what)
+    return build(card.config)

@@ -1,0 +1,168 @@
+"""Scans whose axes are not at right angles, brought to a straight grid and results brought back."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from itertools import product
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.ndimage import affine_transform
+
+from lodbrain.images.geometry import shear_cosine
+from lodbrain.images.image import Image
+
+#: Cosine between axes: 0.02 is about one degree, over 250 mm a shift of 5 mm from end to end.
+SHEAR_COSINE = 0.02
+
+#: A straight grid of more than so many times the voxels gets larger ones: long thin voxels reach across many.
+_MOST_GROWTH = 8
+
+
+@dataclass(frozen=True, eq=False)
+class Straightening:
+    """A resampling between a sheared grid and a straight one.
+
+    Attributes
+    ----------
+    to_sheared : (4, 4) float64
+        Voxel of the straight grid to voxel of the sheared one.
+    straight, sheared : tuple of int
+        The shapes (X, Y, Z).
+    """
+
+    to_sheared: NDArray[np.float64]
+    straight: tuple[int, int, int]
+    sheared: tuple[int, int, int]
+
+    def apply(self, data: NDArray[np.float32]) -> NDArray[np.float32]:
+        """The scan on the straight grid, linearly interpolated; what it does not cover is its darkest intensity.
+
+        Parameters
+        ----------
+        data : (X, Y, Z) float32
+            On the sheared grid.
+        """
+        return _interpolate(data, self.to_sheared, self.straight, float(data.min()))
+
+    def undo_classes(self, classes: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """Classes on the sheared grid: the one with the largest share, linearly interpolated.
+
+        Taken one class after the other, each in the box where it is, so that no channel is held for the whole scan.
+
+        Parameters
+        ----------
+        classes : (X, Y, Z) uint8
+            On the straight grid.
+        """
+        best = np.zeros(self.sheared, np.uint8)
+        share, total = np.zeros(self.sheared, np.float32), np.zeros(self.sheared, np.float32)
+        to_straight = np.asarray(np.linalg.inv(self.to_sheared), np.float64)
+        for value in np.unique(classes[classes > 0]).tolist():
+            where = self._box(classes == value)
+            start = np.array([s.start for s in where], np.float64)
+            shape = (where[0].stop - where[0].start, where[1].stop - where[1].start, where[2].stop - where[2].start)
+            moved = to_straight.copy()
+            moved[:3, 3] += to_straight[:3, :3] @ start
+            part = _interpolate((classes == value).astype(np.float32), moved, shape, 0.0)
+            total[where] += part
+            better = part > share[where]
+            best[where][better] = value
+            share[where][better] = part[better]
+        best[1 - total >= share] = 0  # the rest of the shares is the background's
+        return best
+
+    def undo_posteriors(self, posteriors: NDArray[np.floating]) -> NDArray[np.float16]:
+        """Posteriors on the sheared grid; outside of the straight one all is background, which comes first.
+
+        Parameters
+        ----------
+        posteriors : (C, X, Y, Z) float
+            On the straight grid.
+        """
+        to_straight = np.asarray(np.linalg.inv(self.to_sheared), np.float64)
+        out = np.empty((len(posteriors), *self.sheared), np.float16)
+        for channel, volume in enumerate(posteriors):
+            out[channel] = _interpolate(volume.astype(np.float32), to_straight, self.sheared, float(channel == 0))
+        return out
+
+    def _box(self, mask: NDArray[np.bool_]) -> tuple[slice, slice, slice]:
+        """The part of the sheared grid that a mask on the straight one, and linear interpolation, reach."""
+        ends = []
+        for axis in range(3):
+            at = np.flatnonzero(mask.any(tuple(a for a in range(3) if a != axis)))
+            ends.append((int(at[0]) - 1, int(at[-1]) + 1))
+        corners = np.array(list(product(*ends))) @ self.to_sheared[:3, :3].T + self.to_sheared[:3, 3]
+        low = np.clip(np.floor(corners.min(0)), 0, None).astype(int)
+        high = np.minimum(np.ceil(corners.max(0)).astype(int) + 1, self.sheared)
+        x, y, z = (slice(int(a), int(b)) for a, b in zip(low, high, strict=True))
+        return x, y, z
+
+
+def is_sheared(affine: NDArray[np.float64]) -> bool:
+    """Whether two axes are more than about a degree off the right angle.
+
+    Parameters
+    ----------
+    affine : (4, 4) float64
+        Voxel to millimetres.
+    """
+    return shear_cosine(affine) > SHEAR_COSINE
+
+
+def straighten(image: Image) -> tuple[Image, Straightening]:
+    """The scan on a straight grid that covers all of it, and the way back.
+
+    It has the scan's voxel sides, unless that made it far larger than the scan.
+
+    Parameters
+    ----------
+    image : Image
+        With sheared axes.
+
+    Returns
+    -------
+    Image
+        `header` is None: results are written on the original's grid.
+    Straightening
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> affine = np.array([[1, 0.5, 0, 0], [0, 1, 0, 0], [0, 0, 1.0, 0], [0, 0, 0, 1]])
+    >>> sheared = Image(np.ones((8, 8, 8), np.float32), affine)
+    >>> straight, way = straighten(sheared)
+    >>> is_sheared(straight.affine), way.undo_classes(np.ones(straight.shape, np.uint8)).shape
+    (False, (8, 8, 8))
+    """
+    axes = image.affine[:3, :3]
+    left, _, right = np.linalg.svd(axes / image.spacing_mm)
+    corners = np.array(list(product(*((0, n - 1) for n in image.shape)))) @ axes.T + image.affine[:3, 3]
+    along = corners @ (left @ right)  # mm along the nearest right-angled axes
+    spacing = image.spacing_mm
+    low, shape = _span(along, spacing)
+    while math.prod(shape) > _MOST_GROWTH * math.prod(image.shape):
+        spacing = np.where(spacing == spacing.min(), 2 * spacing, spacing)
+        low, shape = _span(along, spacing)
+    turned = np.eye(4)
+    turned[:3, :3] = (left @ right) * spacing
+    turned[:3, 3] = turned[:3, :3] @ low
+    way = Straightening(np.linalg.inv(image.affine) @ turned, shape, image.shape)
+    return Image(way.apply(image.data), turned, None, image.notes), way
+
+
+def _span(along: NDArray[np.float64], spacing: NDArray[np.float64]) -> tuple[NDArray[np.float64], tuple[int, int, int]]:
+    """First voxel, and number of voxels, of a grid through the origin that covers all points along its axes (in mm)."""
+    low = np.floor(along.min(0) / spacing + 1e-6)
+    x, y, z = (int(n) for n in np.ceil(along.max(0) / spacing - 1e-6) - low + 1)
+    return low, (x, y, z)
+
+
+def _interpolate(
+    data: NDArray[np.float32], matrix: NDArray[np.float64], shape: tuple[int, int, int], outside: float
+) -> NDArray[np.float32]:
+    out: NDArray[np.float32] = affine_transform(
+        data, matrix[:3, :3], matrix[:3, 3], output_shape=shape, output=np.float32, order=1, cval=outside
+    )
+    return out

@@ -1,0 +1,65 @@
+"""What is done when memory runs out after all: smaller tiles on the GPU, then the processor, then one plain error."""
+
+from __future__ import annotations
+
+import gc
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+
+import torch
+
+from lodbrain.inference.prediction import Options, Prediction
+
+#: Voxels that a tile may read, tried in turn on a GPU that ran out of memory.
+SMALLER_TILES = (128**3, 64**3)
+
+#: What torch's allocators and the libraries below them write; only CUDA's own has a class of its own.
+_GPU_WORDS = ("out of memory", "ALLOC_FAILED")
+_HOST_WORDS = ("can't allocate memory", "not enough memory", "bad_alloc")
+
+
+def run_with_fallback(run: Callable[[Options], Prediction], options: Options) -> Prediction:
+    """The prediction; where a GPU's memory is not enough, from smaller tiles or from the processor, and noted.
+
+    Parameters
+    ----------
+    run : callable
+        From options to a prediction.
+    options : Options
+        What is tried first.
+
+    Raises
+    ------
+    MemoryError
+        If the processor's memory is not enough.
+    """
+    first: str | None = None
+    for tried, note in _attempts(options):
+        try:
+            prediction = run(tried)
+        except (RuntimeError, MemoryError) as error:
+            if tried.device == "cpu" and _is(error, _HOST_WORDS):
+                raise MemoryError(str(error)) from error
+            if tried.device == "cpu" or not _is(error, _GPU_WORDS):
+                raise
+            first = first or tried.device
+        else:
+            return prediction if not note else replace(prediction, notes=(*prediction.notes, note.format(first)))
+        # Out here: inside of `except` the traceback would keep the failed run's tensors alive.
+        gc.collect()
+        if tried.device.startswith("cuda") and torch.cuda.is_available():
+            torch.cuda.empty_cache()
+    raise AssertionError("the last attempt returns or raises")
+
+
+def _attempts(options: Options) -> Iterator[tuple[Options, str]]:
+    """Options to try in turn, and what to say of them; ``{}`` is the device that ran out of memory."""
+    yield options, ""
+    for voxels in SMALLER_TILES:
+        if options.tile_voxels is None or options.tile_voxels > voxels:
+            yield replace(options, tile_voxels=voxels), "The memory of {} was not enough: it was run in smaller tiles."
+    yield replace(options, device="cpu"), "The memory of {} was not enough: it was run on the processor."
+
+
+def _is(error: BaseException, words: tuple[str, ...]) -> bool:
+    return isinstance(error, (MemoryError, torch.OutOfMemoryError)) or any(word in str(error) for word in words)

@@ -1,0 +1,30 @@
+"""Short work that signals must not tear: they are heard, and obeyed after it."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+
+@contextmanager
+def uninterrupted() -> Iterator[None]:
+    """Put off SIGTERM and SIGINT to the end of the block.
+
+    Both become exceptions in the main thread, at any moment: also in the middle of a clean-up, or of a row of renames.
+    In other threads, which get no signals, it does nothing.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    heard: list[int] = []
+    numbers = [number for number in (signal.SIGTERM, signal.SIGINT) if signal.getsignal(number) is not None]
+    before = [signal.signal(number, lambda number, frame: heard.append(number)) for number in numbers]
+    try:
+        yield
+    finally:
+        for number, handler in zip(numbers, before, strict=True):
+            signal.signal(number, handler)
+        for late in heard[:1]:
+            signal.raise_signal(late)
