@@ -7,6 +7,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
+from .bucket import Bucket, serve, tree
+
 
 @dataclass
 class Answer:
@@ -55,3 +57,11 @@ def web() -> Iterator[Web]:
     server.shutdown()
     server.server_close()
     thread.join()
+
+
+@pytest.fixture
+def bucket() -> Iterator[Bucket]:
+    """A public bucket at ``bucket.url``, with a small data set of version 1.1.0 in it."""
+    state = Bucket(objects={f"ds005216/{name}": body for name, body in tree().items()})
+    with serve(state):
+        yield state

@@ -53,6 +53,7 @@ class FakeModel:
             soft_volume_vox=posteriors.sum(axis=(1, 2, 3), dtype=np.float64),
             posteriors=posteriors if options.posteriors else None,
             quality=self.quality,
+            certainty=None,
             notes=self.notes,
         )
 

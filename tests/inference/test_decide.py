@@ -72,16 +72,19 @@ def test_rows_at_a_time_give_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
         np.testing.assert_array_equal(rows.second, whole.second)
         np.testing.assert_array_equal(rows.posteriors, whole.posteriors)
         np.testing.assert_allclose(rows.soft_volume_vox, whole.soft_volume_vox, rtol=1e-5)
-        assert rows.confidence() == pytest.approx(whole.confidence())
+        np.testing.assert_array_equal(rows.certainty, whole.certainty)
 
 
-def test_confidence_is_the_mean_posterior_of_the_brain() -> None:
+def test_certainty_is_the_best_posterior_in_255ths() -> None:
     logits = torch.full((1, 33, 3, 1, 1), -30.0)
     logits[0, 1, 0], logits[0, 2, 0] = 0.0, 0.0  # one half
     logits[0, 1, 1] = 0.0  # certain
-    logits[0, 0, 2] = 0.0  # background does not count
-    assert decide(Detail(logits, logits), posteriors=False).confidence() == pytest.approx(0.75)
-    assert Decision.empty((2, 2, 2), posteriors=False).confidence() == 0
+    logits[0, 0, 2] = 0.0  # background
+    assert decide(Detail(logits, logits), posteriors=False).certainty.ravel().tolist() in (
+        [128, 255, 255],
+        [127, 255, 255],
+    )
+    assert (Decision.empty((2, 2, 2), posteriors=False).certainty == 255).all()
 
 
 def test_parts_are_put_where_they_belong() -> None:
@@ -96,4 +99,5 @@ def test_parts_are_put_where_they_belong() -> None:
     assert (whole.posteriors[0, :2] == 1).all()
     whole.put(part, (0, 0, 0))
     np.testing.assert_allclose(whole.soft_volume_vox, 2 * part.soft_volume_vox)
-    assert whole.confidence() == pytest.approx(part.confidence())
+    np.testing.assert_array_equal(whole.certainty[:7, :6, :5][:2], part.certainty[:2])
+    assert (whole.certainty[9:] == 255).all()

@@ -30,7 +30,9 @@ def test_scan_comes_back_on_its_own_grid(network: Ladder) -> None:
     assert found.classes.any()
     assert found.soft_volume_vox.shape == (33,)
     assert found.posteriors is None
-    assert set(found.quality) == {"confidence", "brain_ml", "coarse_brain_ml", "moved_share"}
+    assert set(found.quality) == {"coarse_brain_ml", "moved_share"}
+    assert found.certainty is not None
+    assert (found.certainty.shape, found.certainty.dtype) == (DATA.shape, np.uint8)
 
 
 def test_posteriors_come_if_asked_for(network: Ladder) -> None:

@@ -83,7 +83,8 @@ def test_sidecar_says_how_the_result_was_made(fake_model: Any, write_scan: Write
     assert content["grid"]["spacing_mm"] == pytest.approx([0.5, 0.8, 1.2])
     assert content["grid"]["voxel_volume_mm3"] == pytest.approx(0.48)
     assert content["notes"][-1] == "It was seen whole."
-    assert content["quality"] == {"certainty": 0.75}
+    assert content["quality"]["certainty"] == 0.75
+    assert "Left-Cerebral-Cortex: " in content["quality"]["reasons"][1]
     assert (content["run"]["device"], content["run"]["memory_bytes"]) == ("cpu", 10**9)
     assert set(content["run"]["seconds"]) == {"load", "read", "segment", "write", "total"}
     assert content["peak_memory_mib"] > 10
@@ -95,7 +96,7 @@ def test_sidecar_is_valid_json_even_where_quality_is_not_a_number(
 ) -> None:
     fake_model.quality = {"certainty": float("nan")}
     segment_file(write_scan(), tmp_path)
-    assert sidecar(tmp_path)["quality"] == {"certainty": None}
+    assert sidecar(tmp_path)["quality"]["certainty"] is None
 
 
 def test_posteriors_are_written_on_request_and_their_order_is_in_the_sidecar(

@@ -81,7 +81,9 @@ def test_notes_of_reading_and_of_inference_and_quality_are_handed_on(fake_model:
     result = lodbrain.segment(classes, affine=OBLIQUE)
     assert any("NaN" in note for note in result.notes)
     assert result.notes[-1] == "It was seen whole."
-    assert result.quality == {"certainty": 0.75}
+    assert result.quality["certainty"] == 0.75
+    assert result.quality["brain_ml"] > 0
+    assert any("ml, outside of" in reason for reason in result.quality_reasons)
 
 
 def test_memory_may_be_text_or_bytes_and_defaults_to_what_is_free(

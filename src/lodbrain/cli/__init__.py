@@ -40,6 +40,7 @@ COMMANDS = [
 
 #: Extra that brings a package which commands import at their top.
 EXTRAS = {
+    "jinja2": "report",
     "matplotlib": "report",
     "pydantic": "train",
     "surface_distance": "evaluate",

@@ -18,6 +18,12 @@ from lodbrain.evaluation.tables import table_named
 from lodbrain.workflows.evaluate import Evaluated, EvaluateSettings, evaluate_labels, means
 
 app = App(name="evaluate")
+for _name, _help in (
+    ("stress", "Make scans worse step by step, segment them, and see what becomes of the Dice."),
+    ("quality", "Check the quality score: synthetic scans made worse, segmented, scored against the truth."),
+    ("ultracortex", "Verify a model on UltraCortex: 12 heads at 9.4 T with grey and white matter drawn by hand."),
+):
+    app.command(f"lodbrain.cli.{_name}:{_name}", name=_name, help=_help)
 
 Flag: TypeAlias = Annotated[bool, Parameter(negative="", show_default=False)]
 Quiet: TypeAlias = Annotated[bool, Parameter(name=["--quiet", "-q"], negative="", show_default=False)]

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from lodbrain.labels import MIRROR_OF_CLASS, N_CLASSES, SIDELESS, SIDELESS_OF_CLASS, STRUCTURES, TISSUE_OF_CLASS
+from lodbrain.labels import MIRROR_OF_CLASS, N_CLASSES, SIDELESS, SIDELESS_OF_CLASS, STRUCTURES
 from lodbrain.models.lod import Detail, split_sides
 
 #: (38,) int32: class of each of the 19 structures without sides, on the left and then on the right.
@@ -22,7 +22,6 @@ for _c, _label in enumerate(STRUCTURES):
             _SIDED[SIDELESS_OF_CLASS[_c] + _half * len(SIDELESS)] = _c
 _MIRROR = torch.as_tensor(MIRROR_OF_CLASS, dtype=torch.int32)
 _PAIRED = torch.arange(N_CLASSES) != _MIRROR
-_BRAIN = torch.as_tensor(TISSUE_OF_CLASS) > 0
 _ROWS_VOXELS = 128_000
 
 
@@ -36,17 +35,16 @@ class Decision:
         Best and next best class.
     soft_volume_vox : (33,) float64
         Sum of the posteriors.
+    certainty : (X, Y, Z) uint8
+        Posterior of the best structure (its side left out), times 255.
     posteriors : (33, X, Y, Z) float16 or None
-    certain, brain : float
-        Sum of the best posterior over voxels of the brain, and their number.
     """
 
     classes: NDArray[np.uint8]
     second: NDArray[np.uint8]
+    certainty: NDArray[np.uint8]
     soft_volume_vox: NDArray[np.float64] = field(default_factory=lambda: np.zeros(N_CLASSES))
     posteriors: NDArray[np.float16] | None = None
-    certain: float = 0.0
-    brain: float = 0.0
 
     @classmethod
     def empty(cls, shape: tuple[int, int, int], *, posteriors: bool) -> Decision:
@@ -55,22 +53,18 @@ class Decision:
         if posteriors:
             soft = np.zeros((N_CLASSES, *shape), np.float16)
             soft[0] = 1
-        return cls(np.zeros(shape, np.uint8), np.zeros(shape, np.uint8), posteriors=soft)
+        certainty = np.full(shape, 255, np.uint8)
+        return cls(np.zeros(shape, np.uint8), np.zeros(shape, np.uint8), certainty, posteriors=soft)
 
     def put(self, part: Decision, start: tuple[int, int, int]) -> None:
         """Fill a box that begins at `start`."""
         where = tuple(slice(a, a + n) for a, n in zip(start, part.classes.shape, strict=True))
         self.classes[where] = part.classes
         self.second[where] = part.second
+        self.certainty[where] = part.certainty
         self.soft_volume_vox += part.soft_volume_vox
-        self.certain += part.certain
-        self.brain += part.brain
         if self.posteriors is not None and part.posteriors is not None:
             self.posteriors[(slice(None), *where)] = part.posteriors
-
-    def confidence(self) -> float:
-        """Mean posterior of the chosen class over the brain."""
-        return self.certain / self.brain if self.brain else 0.0
 
 
 def decide(detail: Detail, *, posteriors: bool) -> Decision:
@@ -96,9 +90,7 @@ def decide(detail: Detail, *, posteriors: bool) -> Decision:
         out.classes[part] = best.to(torch.uint8).cpu().numpy()
         out.second[part] = next_best.to(torch.uint8).cpu().numpy()
         out.soft_volume_vox += soft.double().cpu().numpy()
-        brain = look_up(_BRAIN, best)
-        out.certain += float(p[brain].sum())
-        out.brain += float(brain.sum())
+        out.certainty[part] = (p * 255).round_().to(torch.uint8).cpu().numpy()
         if out.posteriors is not None:
             log_p = logits.log_softmax(0)[None]
             if detail.side is not None:

@@ -23,9 +23,9 @@ from lodbrain.inference.prediction import Options, Prediction, Progress
 from lodbrain.inference.pyramid import WorkingGrid, pool, resample, working_grid
 from lodbrain.inference.sink import Sink
 from lodbrain.inference.tiling import Box
-from lodbrain.labels import STRUCTURES, TISSUE_OF_CLASS, VENTRICLES
+from lodbrain.labels import SIDELESS, STRUCTURES, TISSUE_OF_CLASS, VENTRICLES
 from lodbrain.models.folded import fold
-from lodbrain.models.lod import Ladder
+from lodbrain.models.lod import Detail, Ladder
 
 #: The finest level may see voxels down to this share of its nominal size: it is trained from 0.6 on.
 FINEST_SHARE = 0.55
@@ -54,6 +54,8 @@ def run_ladder(
     grid = working_grid(shape, spacing_mm, FINEST_SHARE * 2.0 ** network.configs[-1].exponent)
     notes = [grid.note] if grid.note else []
     run = _prepare(data, scan, grid, network, options)
+    if not options.context and len(run.images) > 1:
+        return _finest_alone(run, scan, grid, notes)
 
     progress(0.0, "finding the brain")
     stage, brain = _whole_head(run)
@@ -83,6 +85,28 @@ def run_ladder(
             progress(0.3 + 0.55 * share, f"level {last + 1} of {last + 1}")
     progress(0.9, "tidying up")
     return _conclude(sink.finish(), scan, notes, brain_ml, options)
+
+
+def _finest_alone(run: Run, scan: WorkingGrid, grid: WorkingGrid, notes: list[str]) -> Prediction:
+    """What the finest level says of the whole volume when the coarser ones tell it nothing.
+
+    Their features are 0 and every class is as likely as any other; intensities are scaled by the bright half, since no
+    brain is known. Without sides all is on the right.
+    """
+    last = len(run.images) - 1
+    above, shape = run.images[last - 1], run.images[last - 1].shape
+    channels = run.levels[last - 1].config.channels[0]
+    classes = len(STRUCTURES) if run.levels[last - 1].config.sided else len(SIDELESS)
+    logits = torch.zeros((1, classes, *shape), device=above.device)
+    side = None if run.levels[last - 1].config.sided else torch.zeros((1, 1, *shape), device=above.device)
+    features = torch.zeros((1, channels, *shape), dtype=run.levels[last].dtype, device=above.device)
+    scaling = brain_scaling(run.images[0], torch.zeros_like(run.images[0], dtype=torch.bool))
+    run = replace(run, scaling=scaling)
+    box = run.aligned(_whole(run.images[last]), last)
+    sink = Sink(scan, grid, box, posteriors=run.options.posteriors)
+    for detail, core, _ in each_part(run, last, Stage(Detail(features, logits, side), _whole(above)), box):
+        sink.take(detail, core)
+    return _conclude(sink.finish(), scan, notes, 0.0, run.options)
 
 
 def _prepare(data: NDArray[np.float32], scan: WorkingGrid, grid: WorkingGrid, network: Ladder, options: Options) -> Run:
@@ -154,9 +178,7 @@ def _conclude(decision: Decision, scan: WorkingGrid, notes: list[str], brain_ml:
     brain = np.asarray(TISSUE_OF_CLASS)[classes] > 0
     voxels = int(brain.sum())
     quality = {
-        "confidence": round(decision.confidence(), 4),
-        "brain_ml": round(voxels * math.prod(scan.spacing_mm) / 1000, 1),
         "coarse_brain_ml": round(brain_ml, 1),
         "moved_share": round(float((classes != decision.classes).sum()) / max(1, voxels), 5),
     }
-    return Prediction(classes, decision.soft_volume_vox, decision.posteriors, quality, tuple(notes))
+    return Prediction(classes, decision.soft_volume_vox, decision.posteriors, quality, tuple(notes), decision.certainty)

@@ -30,6 +30,8 @@ class Options:
         Arithmetic of the convolutions. "auto" is bfloat16 where the processor computes in it.
     tile_voxels : int or None
         Largest number of voxels that a tile reads; None to derive it from the memory.
+    context : bool
+        Whether the ladder's finest level is told what the coarser ones saw. False is for measuring what they are worth.
     """
 
     device: str = "cpu"
@@ -38,6 +40,7 @@ class Options:
     postprocess: bool = True
     dtype: Literal["auto", "float32", "bfloat16"] = "auto"
     tile_voxels: int | None = None
+    context: bool = True
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,6 +54,8 @@ class Prediction:
     soft_volume_vox : (C,) float64
         Sum of the posteriors of each class, in voxels.
     posteriors : (C, X, Y, Z) float16 or None
+    certainty : (X, Y, Z) uint8 or None
+        Posterior of the best structure, times 255; None where the network's runner does not keep it.
     quality : dict of str to float
     notes : tuple of str
         What was done differently from the plain case, and why.
@@ -61,3 +66,4 @@ class Prediction:
     posteriors: NDArray[np.float16] | None = None
     quality: dict[str, float] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    certainty: NDArray[np.uint8] | None = None

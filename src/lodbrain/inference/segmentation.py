@@ -19,6 +19,7 @@ from lodbrain.images.shear import Straightening, is_sheared, straighten
 from lodbrain.inference.edges import cut_structures
 from lodbrain.inference.memory import free_bytes, parse_memory
 from lodbrain.inference.prediction import Prediction
+from lodbrain.inference.quality import assess
 from lodbrain.inference.settings import Model, Settings, load_model
 from lodbrain.inference.volumes import Volume, index_of_class, volumes
 from lodbrain.labels import TABLES, Label, Scheme
@@ -46,7 +47,9 @@ class Segmentation:
     notes : tuple of str
         What was found in the scan and mended, and what was done differently because of it.
     quality : dict of str to float
-        Signs of trouble.
+        Signs of trouble, see `lodbrain.inference.quality`; ``score`` is the Dice to be expected.
+    quality_reasons : tuple of str
+        What is out of the ordinary, in words.
     """
 
     labels: NDArray[np.uint8]
@@ -56,6 +59,7 @@ class Segmentation:
     posteriors: NDArray[np.floating] | None = None
     notes: tuple[str, ...] = ()
     quality: dict[str, float] = field(default_factory=dict)
+    quality_reasons: tuple[str, ...] = ()
 
 
 def segment(
@@ -158,6 +162,13 @@ def segment_image(image: Image, model: Model, *, settings: Settings, progress: P
         )
     if not prediction.classes.any():
         raise InputError("no-brain", None, "no brain was found in it", "Is this a head, and is its orientation right?")
+    quality = assess(
+        prediction.classes,
+        prediction.certainty,
+        model_labels=model.card.labels,
+        spacing_mm=(x_mm, y_mm, z_mm),
+        known=prediction.quality,
+    )
     notes = [*image.notes, *prediction.notes]
     if shear is not None:
         prediction = _sheared_again(prediction, shear, ras.voxel_volume_mm3 / image.voxel_volume_mm3)
@@ -184,7 +195,8 @@ def segment_image(image: Image, model: Model, *, settings: Settings, progress: P
         volumes=rows,
         posteriors=posteriors,
         notes=tuple(notes),
-        quality=prediction.quality,
+        quality={**quality.measures, **({} if quality.score is None else {"score": quality.score})},
+        quality_reasons=quality.reasons,
     )
 
 

@@ -64,7 +64,10 @@ def sidecar(
             "affine": image.affine.tolist(),
         },
         "notes": list(result.notes),
-        "quality": {name: float(value) for name, value in result.quality.items()},
+        "quality": {
+            **{name: float(value) for name, value in result.quality.items()},
+            "reasons": list(result.quality_reasons),
+        },
         "run": dict(run),
         "peak_memory_mib": round(peak_mib(), 1),
         "files": dict(files),

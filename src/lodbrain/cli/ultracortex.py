@@ -1,0 +1,97 @@
+"""`lodbrain evaluate ultracortex`: verification on heads at 9.4 T with labels drawn by hand."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated, TypeAlias
+
+from cyclopts import Parameter
+from rich.console import Console
+from rich.table import Table
+
+from lodbrain.cli.progress import progress_bar
+from lodbrain.errors import UsageError
+from lodbrain.inference.memory import keep_freed_memory, parse_memory
+from lodbrain.inference.settings import Settings
+from lodbrain.workflows import ultracortex as workflow
+
+Flag: TypeAlias = Annotated[bool, Parameter(negative="", show_default=False)]
+Quiet: TypeAlias = Annotated[bool, Parameter(name=["--quiet", "-q"], negative="", show_default=False)]
+Out: TypeAlias = Annotated[Path, Parameter(name=["--out", "-o"])]
+
+
+def ultracortex(
+    *,
+    out: Out,
+    data: Path | None = None,
+    model: str = "default",
+    device: str = "auto",
+    memory: str | None = None,
+    threads: int | None = None,
+    overlap_only: Flag = False,
+    quiet: Quiet = False,
+) -> int:
+    """Verify a model on UltraCortex: 12 heads at 9.4 T with grey and white matter drawn by hand.
+
+    What the manual labels do with each of our structures is inspected and printed before anything is scored. A model
+    whose card lists one of the subjects among its training data is refused. The folder gets ultracortex.tsv,
+    summary.tsv, protocol.tsv, ultracortex.json, ultracortex.html and the segmentations, which a second run keeps.
+
+    Parameters
+    ----------
+    out
+        Folder for the results.
+    data
+        Folder laid out as OpenNeuro ds005216. Default: the cache; what is missing is downloaded, some 3 GB.
+    model
+        Name in `lodbrain models list`, or a model file.
+    device
+        auto, cpu, cuda, cuda:1 ... or mps.
+    memory
+        Budget such as 4GB or 2GiB. Default: what is free, less a margin.
+    threads
+        Threads of the CPU. Default: one a core.
+    overlap_only
+        Dice and volumes only, in a fraction of the time.
+    quiet
+        Print errors only.
+    """
+    try:
+        settings = Settings(
+            model=model,
+            device=device,
+            memory_bytes=parse_memory(memory) if memory is not None else None,
+            threads=threads,
+        )
+    except ValueError as error:
+        raise UsageError("setting", None, str(error)) from error
+    keep_freed_memory()
+
+    def tell(line: str) -> None:
+        if not quiet:
+            print(line, flush=True)
+
+    with progress_bar(show=not quiet) as progress:
+        found = workflow.verify(
+            out,
+            settings,
+            data=data,
+            surfaces=not overlap_only,
+            tell=tell,
+            progress=progress or (lambda share, text: None),
+        )
+    for problem in found.problems:
+        print(f"lodbrain: {problem}", file=sys.stderr)
+    if not quiet:
+        table = Table(title="Dice against the manual labels", title_justify="left", box=None, pad_edge=False)
+        for name in ("region", "side", "mean", "95% interval", "scans"):
+            table.add_column(name, justify="left" if name in ("region", "side") else "right")
+        for (region, side), one in found.summary.items():
+            interval = f"{one.low:.3f} to {one.high:.3f}" if one.n > 1 else "n/a"
+            table.add_row(region, side, f"{one.mean:.3f}", interval, str(one.n))
+        Console(highlight=False).print(table)
+        for each in workflow.PUBLISHED:
+            print(f"{each.method}: {each.figure} ({each.remark})")
+        print(f"{out}: ultracortex.html, ultracortex.tsv, summary.tsv, protocol.tsv, ultracortex.json")
+    return found.exit_code

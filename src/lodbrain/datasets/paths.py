@@ -1,0 +1,54 @@
+"""Names that come from elsewhere, kept inside of the folder they belong to."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from lodbrain.errors import InputError
+
+#: Names that Windows takes for devices, whatever their ending.
+_DEVICES = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?", re.IGNORECASE)
+_LONGEST_NAME = 255
+
+
+def contained(root: Path, relative: str) -> Path:
+    """Path of a file below a folder.
+
+    Parameters
+    ----------
+    root : Path
+        The folder.
+    relative : str
+        The file's name below it, with forward slashes, as a server or an archive gives it.
+
+    Raises
+    ------
+    InputError
+        ``"unsafe-name"`` if the name is absolute, climbs with ``..``, goes through a link that leaves the folder, or
+        cannot be a file's name everywhere.
+
+    Examples
+    --------
+    >>> contained(Path("data"), "sub-1/anat/sub-1_T1w.nii").as_posix()
+    'data/sub-1/anat/sub-1_T1w.nii'
+    """
+    parts = relative.split("/")
+    for part in parts:
+        if (
+            part in ("", ".", "..")
+            or len(part.encode("utf-8", "surrogatepass")) > _LONGEST_NAME
+            or any(character in '\\:*?"<>|' or not character.isprintable() for character in part)
+            or part.endswith((" ", "."))
+            or _DEVICES.fullmatch(part)
+        ):
+            raise _unsafe(relative)
+    path = root.joinpath(*parts)
+    if not path.resolve().is_relative_to(root.resolve()):
+        raise _unsafe(relative)
+    return path
+
+
+def _unsafe(relative: str) -> InputError:
+    what = f"the name {relative[:120]!r} does not stay inside of the folder, or is none that a file can have"
+    return InputError("unsafe-name", None, what, "It is left out; tell the publisher")

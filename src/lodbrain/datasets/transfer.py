@@ -1,0 +1,195 @@
+"""One large file from the web: resumed where it broke off, verified, and there only when it is whole."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, TYPE_CHECKING
+
+from lodbrain.datasets.web import Client, Passing
+from lodbrain.errors import InputError, OutputError
+
+if TYPE_CHECKING:
+    import requests
+
+if sys.platform != "win32":
+    import fcntl
+
+_BLOCK = 1 << 20
+#: Of what has come when a connection breaks, less than this is lost.
+_CHUNK = 1 << 14
+
+
+@dataclass(frozen=True)
+class Source:
+    """A file as its publisher describes it.
+
+    Attributes
+    ----------
+    url : str
+    size : int
+        Bytes.
+    etag : str
+        Changes with the content.
+    md5 : str or None
+        Of the content, where it is known.
+    """
+
+    url: str
+    size: int
+    etag: str
+    md5: str | None = None
+
+
+@dataclass(frozen=True)
+class Receipt:
+    """What was found of a file.
+
+    Attributes
+    ----------
+    sha256, md5 : str
+        Of the file on the disk.
+    version_id : str
+        The server's name for this state of the object; empty where it gave none, or nothing was downloaded.
+    verified : {"md5", "size"}
+        What of it agrees with what the publisher says.
+    """
+
+    sha256: str
+    md5: str
+    version_id: str
+    verified: str
+
+
+def transfer(
+    client: Client, source: Source, target: Path, *, progress: Callable[[int], None] = lambda size: None
+) -> Receipt:
+    """Bring a file to `target`, going on with what an earlier call left.
+
+    What has come so far lies beside the target in a hidden file, ``.lodbrain-<hash>.part``, which belongs to this state
+    of this file only.
+
+    Parameters
+    ----------
+    client : Client
+    source : Source
+    target : Path
+        Does not exist; its folder is made.
+    progress : callable, optional
+        Told how many bytes are there.
+
+    Raises
+    ------
+    InputError
+        If it cannot be had, or is not what its publisher says. What has come is kept in the first case only.
+    OutputError
+        If it cannot be written.
+    """
+    named = hashlib.sha256(f"{source.url} {source.etag}".encode()).hexdigest()[:16]
+    part = target.with_name(f".lodbrain-{named}.part")
+    version = ""
+    with _writing(target), _locked(part, target) as file:
+        failures = 0
+        while (have := _size(file)) < source.size:
+            try:
+                version = _append(client, source, file, have, progress) or version
+            except Passing as error:
+                failures = 1 if _size(file) > have else failures + 1
+                if failures >= client.attempts:
+                    what = f"could not be downloaded from {source.url} ({error})"
+                    hint = f"Run the command again: it goes on at {_size(file)} of {source.size} bytes"
+                    raise InputError("download", target, what, hint) from error
+                client.pause(failures, error.wait_s)
+        receipt = check(part, source, version_id=version)
+        if receipt is None:
+            part.unlink()
+            what = f"what {source.url} sends is not what its listing says (size {source.size}, MD5 {source.md5})"
+            raise InputError("checksum", target, what, "Try again later; nothing was kept")
+        os.fsync(file.fileno())
+        os.replace(part, target)
+    return receipt
+
+
+def check(path: Path, source: Source, *, version_id: str = "") -> Receipt | None:
+    """What a file on the disk is, or None if it is not what its publisher describes."""
+    if path.stat().st_size != source.size:
+        return None
+    sha256, md5 = hashlib.sha256(), hashlib.md5(usedforsecurity=False)
+    with path.open("rb") as file:
+        while block := file.read(_BLOCK):
+            sha256.update(block)
+            md5.update(block)
+    if source.md5 is not None and md5.hexdigest() != source.md5:
+        return None
+    return Receipt(sha256.hexdigest(), md5.hexdigest(), version_id, "size" if source.md5 is None else "md5")
+
+
+def _append(client: Client, source: Source, file: IO[bytes], have: int, progress: Callable[[int], None]) -> str:
+    """Add what is missing to the file that has so many bytes; give the server's version of the object."""
+    # If-Range: should the object have changed, the whole new one comes, and fails the check of its length or hash
+    headers = {"Range": f"bytes={have}-", "If-Range": f'"{source.etag}"'} if have else {}
+    with client.open(source.url, headers) as answer:
+        if answer.status_code == 200 and have:  # the server cannot resume
+            file.truncate(0)
+            have = 0
+        promised = _promised(answer, have)
+        if promised is not None and have + promised != source.size:
+            file.truncate(0)
+            raise Passing(f"the server would send {have + promised} bytes where its listing says {source.size}")
+        file.seek(have)
+        for block in answer.iter_content(_CHUNK):
+            if have + len(block) > source.size:
+                file.truncate(0)
+                raise Passing(f"the server sends more than the {source.size} bytes of its listing")
+            file.write(block)
+            have += len(block)
+            progress(have)
+        if have < source.size:
+            raise Passing("the connection broke off")
+        return answer.headers.get("x-amz-version-id", "")
+
+
+def _promised(answer: requests.Response, have: int) -> int | None:
+    """Bytes that the answer says it will bring, None if it does not say."""
+    if answer.status_code == 206:
+        match = re.fullmatch(r"bytes (\d+)-(\d+)/(\d+|\*)", answer.headers.get("Content-Range", ""))
+        if match is None or int(match[1]) != have:
+            raise Passing("the server sends another part than was asked for")
+        return int(match[2]) + 1 - have
+    length = answer.headers.get("Content-Length", "")
+    return int(length) if length.isdecimal() else None
+
+
+def _size(file: IO[bytes]) -> int:
+    file.flush()
+    return os.fstat(file.fileno()).st_size
+
+
+@contextmanager
+def _locked(part: Path, target: Path) -> Iterator[IO[bytes]]:
+    """The partial file, opened for this process alone."""
+    part.parent.mkdir(parents=True, exist_ok=True)
+    with open(os.open(part, os.O_RDWR | os.O_CREAT, 0o666), "r+b") as file:
+        if sys.platform != "win32":
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError as error:
+                hint = "Wait for it to finish"
+                raise InputError("in-use", target, "another process is downloading this file", hint) from error
+        yield file
+
+
+@contextmanager
+def _writing(target: Path) -> Iterator[None]:
+    """Turn what the disk refuses into an `OutputError`."""
+    try:
+        yield
+    except OSError as error:
+        what = f"cannot be written ({error.strerror or error})"
+        raise OutputError("not-writable", target, what, "Free some space or choose another output folder") from error

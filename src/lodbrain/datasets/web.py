@@ -1,0 +1,147 @@
+"""Asking a web server politely: a pause after each failure, twice as long each time, or as long as the server says."""
+
+from __future__ import annotations
+
+import email.utils
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+from lodbrain.errors import InputError
+from lodbrain.version import __version__
+
+if TYPE_CHECKING:
+    import requests
+
+
+class Passing(Exception):
+    """A failure that may pass by itself; its text says what happened.
+
+    Parameters
+    ----------
+    what : str
+        For people.
+    wait_s : float or None
+        How long the server asks to wait.
+    """
+
+    def __init__(self, what: str, wait_s: float | None = None) -> None:
+        super().__init__(what)
+        self.wait_s = wait_s
+
+
+@dataclass(frozen=True)
+class Client:
+    """How to ask, over connections that stay open within a ``with`` block.
+
+    Attributes
+    ----------
+    attempts : int
+        Failures in a row after which to give up. Whatever brings a part of a file ends the row.
+    pause_s, longest_s : float
+        Before the second attempt, doubled for each one after it; and the longest, whatever the server asks for.
+    timeout_s : float
+        Silence after which a connection counts as stalled.
+    sleep : callable
+        Waits so many seconds.
+    """
+
+    attempts: int = 6
+    pause_s: float = 1.0
+    longest_s: float = 120.0
+    timeout_s: float = 30.0
+    sleep: Callable[[float], None] = time.sleep
+    _sessions: list[requests.Session] = field(default_factory=list, init=False, repr=False, compare=False)
+
+    def __enter__(self) -> Client:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        while self._sessions:
+            self._sessions.pop().close()
+
+    def pause(self, failures: int, wait_s: float | None) -> None:
+        """Wait after so many failures in a row."""
+        pause = self.pause_s * 2 ** (failures - 1) if wait_s is None else wait_s
+        self.sleep(min(max(pause, 0.0), self.longest_s))
+
+    @contextmanager
+    def open(self, url: str, headers: Mapping[str, str] | None = None) -> Iterator[requests.Response]:
+        """Answer to one GET, its body not yet read.
+
+        Raises
+        ------
+        Passing
+            Broken or stalled connections, also while the body is read in the block; HTTP 429 and 5xx.
+        InputError
+            Any other answer than 200 and 206.
+        """
+        import requests
+
+        if not self._sessions:
+            session = requests.Session()
+            session.headers["User-Agent"] = f"lodbrain/{__version__}"
+            session.headers["Accept-Encoding"] = "identity"  # lengths and ranges are those of the file
+            self._sessions.append(session)
+        try:
+            with self._sessions[0].get(url, headers=headers, stream=True, timeout=self.timeout_s) as answer:
+                if answer.status_code in (200, 206):
+                    yield answer
+                    return
+                what = f"HTTP {answer.status_code}"
+                if answer.status_code == 429 or answer.status_code >= 500:
+                    raise Passing(what, _seconds(answer.headers.get("Retry-After")))
+        except requests.Timeout as error:
+            raise Passing(f"no answer within {self.timeout_s:g} s") from error
+        except requests.ConnectionError as error:
+            # a body that stalls arrives as this, too
+            stalled = "timed out" in str(error)
+            raise Passing(f"stalled for {self.timeout_s:g} s" if stalled else "no connection") from error
+        except requests.exceptions.ChunkedEncodingError as error:
+            raise Passing("the connection broke off") from error
+        except requests.RequestException as error:
+            raise InputError("download", url, f"cannot be asked for ({type(error).__name__})") from error
+        raise InputError("download", url, f"is not to be had ({what})", "Check its name and the version")
+
+    def read(self, url: str, *, most_bytes: int) -> bytes:
+        """A small document, whole.
+
+        Raises
+        ------
+        InputError
+            If it cannot be had, or is larger than `most_bytes`.
+        """
+        failures = 0
+        while True:
+            try:
+                with self.open(url) as answer:
+                    body = b""
+                    for block in answer.iter_content(1 << 16):
+                        body += block
+                        if len(body) > most_bytes:
+                            what = f"is larger than {most_bytes} bytes, which it should not be"
+                            raise InputError("download", url, what)
+                return body
+            except Passing as error:
+                failures += 1
+                if failures >= self.attempts:
+                    raise InputError("download", url, f"could not be read ({error})", "Try again later") from error
+                self.pause(failures, error.wait_s)
+
+
+def _seconds(retry_after: str | None) -> float | None:
+    """How long a ``Retry-After`` header asks to wait, in seconds or until a date; None if it says nothing readable."""
+    if retry_after is None:
+        return None
+    try:
+        return float(int(retry_after))
+    except ValueError:
+        pass
+    try:
+        until = email.utils.parsedate_to_datetime(retry_after)
+    except ValueError:
+        return None
+    return (until.replace(tzinfo=until.tzinfo or UTC) - datetime.now(UTC)).total_seconds()

@@ -1,0 +1,127 @@
+"""Does a quality score tell good results from bad ones: a linear fit, correlations, and the ROC of finding failures."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import stats
+
+#: A result below this mean Dice counts as failed.
+FAILED_DICE = 0.7
+
+
+@dataclass(frozen=True, eq=False)
+class Linear:
+    """An intercept and a weight for each feature.
+
+    Attributes
+    ----------
+    intercept : float
+    weights : (k,) float
+    """
+
+    intercept: float
+    weights: NDArray[np.float64]
+
+    def predict(self, features: NDArray[np.float64]) -> NDArray[np.float64]:
+        """(n,) value for each row of (n, k) features, between 0 and 1."""
+        value: NDArray[np.float64] = np.clip(self.intercept + features @ self.weights, 0.0, 1.0)
+        return value
+
+
+def fit_linear(features: NDArray[np.float64], target: NDArray[np.float64], *, ridge: float = 1.0) -> Linear:
+    """Ridge regression on standardised features; a feature that never changes gets no weight.
+
+    Parameters
+    ----------
+    features : (n, k) float
+    target : (n,) float
+    ridge : float
+        Penalty on the squared weights of standardised features: as if so many cases spoke for weights of 0.
+
+    Raises
+    ------
+    ValueError
+        If there are fewer than three rows, or the shapes do not fit.
+
+    Examples
+    --------
+    >>> x = np.linspace(0, 1, 11)[:, None]
+    >>> fit = fit_linear(x, 0.2 + 0.5 * x[:, 0], ridge=0.0)
+    >>> round(fit.intercept, 6), round(float(fit.weights[0]), 6)
+    (0.2, 0.5)
+    """
+    if features.ndim != 2 or target.shape != features.shape[:1] or len(target) < 3:
+        raise ValueError(f"features must be (n, k) and target (n,), n at least 3, got {features.shape}, {target.shape}")
+    mean, spread = features.mean(0), features.std(0)
+    unit = np.where(spread > 0, spread, np.inf)
+    scaled = (features - mean) / unit
+    gram = scaled.T @ scaled + max(ridge, 1e-9) * np.eye(features.shape[1])
+    weights = np.linalg.solve(gram, scaled.T @ (target - target.mean())) / unit
+    return Linear(float(target.mean() - mean @ weights), weights)
+
+
+@dataclass(frozen=True, eq=False)
+class Agreement:
+    """How a score goes with the true Dice.
+
+    Attributes
+    ----------
+    n, failed : int
+        Cases, and those with a Dice below `FAILED_DICE`.
+    pearson, spearman, mean_error : float
+        Correlations, and the mean absolute difference. NaN where undefined.
+    auc : float
+        Chance that a failed case has the lower score than one that did not fail; NaN without both kinds.
+    false_alarms, found : (m,) float
+        The ROC: shares of good and of failed cases below each threshold, from (0, 0) to (1, 1).
+    thresholds : (m,) float
+    """
+
+    n: int
+    failed: int
+    pearson: float
+    spearman: float
+    mean_error: float
+    auc: float
+    false_alarms: NDArray[np.float64]
+    found: NDArray[np.float64]
+    thresholds: NDArray[np.float64]
+
+
+def agreement(score: NDArray[np.float64], dice: NDArray[np.float64], *, failed_below: float = FAILED_DICE) -> Agreement:
+    """Compare scores with the Dice that the same results have.
+
+    Parameters
+    ----------
+    score, dice : (n,) float
+    failed_below : float
+
+    Examples
+    --------
+    >>> found = agreement(np.array([0.9, 0.8, 0.5, 0.4]), np.array([0.9, 0.85, 0.6, 0.3]))
+    >>> found.failed, round(found.spearman, 3), found.auc
+    (2, 1.0, 1.0)
+    """
+    bad = dice < failed_below
+    varied = len(score) > 1 and np.ptp(score) > 0 and np.ptp(dice) > 0
+    thresholds = np.concatenate([[-np.inf], np.unique(score), [np.inf]])
+    found = np.array([(score[bad] < t).mean() if bad.any() else math.nan for t in thresholds])
+    alarms = np.array([(score[~bad] < t).mean() if (~bad).any() else math.nan for t in thresholds])
+    auc = math.nan
+    if bad.any() and not bad.all():
+        auc = float(stats.mannwhitneyu(score[~bad], score[bad]).statistic / (bad.sum() * (~bad).sum()))
+    return Agreement(
+        n=len(score),
+        failed=int(bad.sum()),
+        pearson=float(stats.pearsonr(score, dice).statistic) if varied else math.nan,
+        spearman=float(stats.spearmanr(score, dice).statistic) if varied else math.nan,
+        mean_error=float(np.abs(score - dice).mean()) if len(score) else math.nan,
+        auc=auc,
+        false_alarms=alarms,
+        found=found,
+        thresholds=thresholds,
+    )

@@ -1,0 +1,51 @@
+"""The quality score beside the true Dice, and the ROC of finding failed results by it."""
+
+from __future__ import annotations
+
+from os import PathLike
+
+import numpy as np
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+
+from lodbrain.evaluation.calibration import FAILED_DICE, Agreement
+from lodbrain.images.atomic import atomic
+
+
+def quality_figure(
+    score: NDArray[np.float64], dice: NDArray[np.float64], found: Agreement, path: str | PathLike[str], *, title: str
+) -> None:
+    """Write a PNG: scores against Dice on the left, ROC on the right.
+
+    Parameters
+    ----------
+    score, dice : (n,) float
+    found : Agreement
+        Of the same values.
+    path : path
+    title : str
+    """
+    figure = Figure(figsize=(8.4, 4.0), dpi=110, layout="constrained")
+    FigureCanvasAgg(figure)
+    figure.suptitle(title, fontsize=10, parse_math=False)
+    left, right = figure.subplots(1, 2)
+    left.plot([0, 1], [0, 1], color="0.7", linewidth=0.8)
+    left.scatter(score, dice, s=14, color="#0072b2", alpha=0.75, linewidths=0)
+    left.axhline(FAILED_DICE, color="0.6", linewidth=0.8, linestyle="--")
+    low = max(0.0, float(min(score.min(), dice.min())) - 0.05)
+    left.set(
+        xlim=(low, 1), ylim=(low, 1), xlabel="score (Dice to be expected)", ylabel="true Dice, mean of six tissues"
+    )
+    left.set_title(f"Pearson {found.pearson:.2f}, Spearman {found.spearman:.2f}, n {found.n}", fontsize=9)
+    right.plot([0, 1], [0, 1], color="0.7", linewidth=0.8)
+    if not np.isnan(found.auc):
+        right.plot(found.false_alarms, found.found, color="#d55e00", linewidth=1.6, drawstyle="steps-post")
+        right.set_title(f"Dice below {FAILED_DICE}: AUC {found.auc:.2f}, {found.failed} of {found.n} cases", fontsize=9)
+    else:
+        right.set_title(f"Dice below {FAILED_DICE}: {found.failed} of {found.n} cases, no ROC", fontsize=9)
+    right.set(
+        xlim=(0, 1), ylim=(0, 1.02), xlabel="share of good results that are flagged", ylabel="share of failed found"
+    )
+    with atomic(path) as temporary:
+        figure.savefig(temporary, format="png")

@@ -1,0 +1,186 @@
+"""The page of a verification: table, protocol, and the worst slice of each scan."""
+
+from __future__ import annotations
+
+import base64
+import io
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from os import PathLike
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jinja2 import Environment, StrictUndefined
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+
+from lodbrain.evaluation.groups import Interval
+from lodbrain.evaluation.protocol import CLEAR, Shares
+from lodbrain.images.atomic import atomic
+from lodbrain.images.grid import to_ras
+from lodbrain.images.image import Image
+from lodbrain.images.io import read_image
+from lodbrain.version import __version__
+
+TEMPLATE = Path(__file__).resolve().parents[1] / "resources" / "verification.html"
+#: Of all slices, only those count whose labelled area is at least this share of the largest: the ends are always bad.
+LEAST_AREA = 0.3
+_GREY, _WHITE = (3, 42), (2, 41)
+#: Of what is missed and invented, as in the page's key.
+_COLOURS = {
+    "grey missed": "#b8860b",
+    "grey invented": "#c2185b",
+    "white missed": "#1565c0",
+    "white invented": "#00897b",
+}
+
+
+@dataclass(frozen=True, eq=False)
+class Picture:
+    """What a picture is made of.
+
+    Attributes
+    ----------
+    subject : str
+    scan : Path
+    pred : (X, Y, Z) uint8
+        Ours, in the manual labels' numbers.
+    manual : Image
+    dice : dict of str to float
+        Of the whole scan, by region.
+    notes : tuple of str
+    """
+
+    subject: str
+    scan: Path
+    pred: NDArray[np.uint8]
+    manual: Image
+    dice: dict[str, float]
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Shot:
+    """A finished picture for the page."""
+
+    subject: str
+    slice: int
+    dice: float
+    whole: dict[str, float]
+    notes: tuple[str, ...]
+    png: str
+
+
+def verification_page(
+    path: str | PathLike[str],
+    pictures: Sequence[Picture],
+    *,
+    summary: Mapping[tuple[str, str], Interval],
+    protocol: Sequence[Shares],
+    published: Sequence[Sequence[str]],
+    model: str,
+    source: Mapping[str, str],
+) -> None:
+    """Write the page: one file, which needs nothing else and asks nobody.
+
+    Parameters
+    ----------
+    path : path
+    pictures : sequence of Picture
+        The worst scan comes first on the page.
+    summary, protocol, published, model, source
+        What the tables show; every text is escaped.
+    """
+    shots = sorted((_shot(picture) for picture in pictures), key=lambda shot: shot.dice)
+    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True)
+    text = environment.from_string(TEMPLATE.read_text(encoding="utf-8")).render(
+        shots=shots,
+        summary=summary,
+        protocol=protocol,
+        published=published,
+        model=model,
+        source=source,
+        clear=CLEAR,
+        version=__version__,
+    )
+    with atomic(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+def slice_dice(pred: NDArray[np.integer], ref: NDArray[np.integer]) -> NDArray[np.float64]:
+    """(Z,) Dice of the labels of each axial slice, all together; NaN where too little is labelled to count.
+
+    Parameters
+    ----------
+    pred, ref : (X, Y, Z) int
+        In RAS order.
+    """
+    both = ((pred == ref) & (ref > 0)).sum((0, 1))
+    sizes = (pred > 0).sum((0, 1)) + (ref > 0).sum((0, 1))
+    area = (ref > 0).sum((0, 1))
+    counts = (area >= LEAST_AREA * max(1, area.max())) & (sizes > 0)
+    dice: NDArray[np.float64] = np.where(counts, 2 * both / np.maximum(1, sizes), np.nan)
+    return dice
+
+
+def _shot(picture: Picture) -> Shot:
+    scan = to_ras(read_image(picture.scan))[0]
+    ref = to_ras(picture.manual)[0]
+    pred = to_ras(replace(picture.manual, data=picture.pred))[0]
+    dice = slice_dice(pred.data, ref.data)
+    at = int(np.nanargmin(dice)) if np.isfinite(dice).any() else ref.shape[2] // 2
+    drawn = _draw(scan, pred.data, ref.data, at)
+    value = float(dice[at]) if np.isfinite(dice[at]) else 0.0
+    return Shot(picture.subject, at, value, picture.dice, picture.notes, drawn)
+
+
+def _draw(scan: Image, pred: NDArray[np.integer], ref: NDArray[np.integer], at: int) -> str:
+    """PNG, in base64: scan, manual labels, ours, and where they differ."""
+    labelled = np.argwhere((pred[..., at] > 0) | (ref[..., at] > 0))
+    low, high = (labelled.min(0), labelled.max(0)) if len(labelled) else (np.zeros(2, int), np.array(ref.shape[:2]) - 1)
+    margin = np.ceil(8 / scan.spacing_mm[:2]).astype(int)
+    cut = tuple(
+        slice(max(0, a - m), min(n, b + m + 1))
+        for a, b, m, n in zip(low.tolist(), high.tolist(), margin.tolist(), ref.shape[:2], strict=True)
+    )
+
+    def plane(volume: NDArray[Any]) -> NDArray[Any]:
+        return volume[..., at][cut][:, ::-1].T
+
+    grey = plane(scan.data)
+    top = float(np.percentile(grey, 99.5)) or 1.0
+    aspect = float(scan.spacing_mm[1] / scan.spacing_mm[0])
+    figure = Figure(figsize=(12, 12 / 4 * grey.shape[0] * aspect / grey.shape[1] + 0.3), dpi=100, facecolor="black")
+    FigureCanvasAgg(figure)
+    shown = (None, _colours(plane(ref)), _colours(plane(pred)), _differences(plane(pred), plane(ref)))
+    for column, (title, overlay) in enumerate(zip(("scan", "manual", "ours", "differences"), shown, strict=True)):
+        axes = figure.add_axes((column / 4, 0, 1 / 4, 0.92))
+        axes.set_axis_off()
+        axes.imshow(grey, cmap="gray", vmin=0, vmax=top, aspect=aspect)
+        if overlay is not None:
+            axes.imshow(overlay, aspect=aspect, interpolation="nearest")
+        axes.set_title(title, color="white", fontsize=10)
+        axes.text(0.02, 0.97, "L", color="white", fontsize=9, va="top", transform=axes.transAxes)
+    stream = io.BytesIO()
+    figure.savefig(stream, format="png")
+    return base64.b64encode(stream.getvalue()).decode("ascii")
+
+
+def _colours(labels: NDArray[Any]) -> NDArray[np.float64]:
+    """Red, green, blue, opacity of grey (red) and white matter (light)."""
+    out = np.zeros((*labels.shape, 4))
+    out[np.isin(labels, _GREY)] = (0.8, 0.24, 0.31, 0.6)
+    out[np.isin(labels, _WHITE)] = (0.96, 0.96, 0.96, 0.6)
+    return out
+
+
+def _differences(pred: NDArray[Any], ref: NDArray[Any]) -> NDArray[np.float64]:
+    out = np.zeros((*ref.shape, 4))
+    for name, numbers in (("white", _WHITE), ("grey", _GREY)):
+        ours, theirs = np.isin(pred, numbers), np.isin(ref, numbers)
+        for kind, where in (("missed", theirs & ~ours), ("invented", ours & ~theirs)):
+            colour = _COLOURS[f"{name} {kind}"]
+            out[where] = (*(int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)), 0.85)
+    return out

@@ -1,0 +1,254 @@
+"""Is the quality score any good: synthetic scans made worse, segmented, scored against the truth, and set beside it.
+
+Scans are drawn from label maps that no model was trained on. Every other draw of each map is fitted on, the rest is
+judged; a draw is known by its number, so that the work can stop at any time and go on.
+"""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from os import PathLike
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from lodbrain.datasets.labelmaps import find_labelmaps
+from lodbrain.errors import InputError, UsageError
+from lodbrain.evaluation.calibration import FAILED_DICE, Agreement, agreement, fit_linear
+from lodbrain.evaluation.overlap import contingency, counts_of
+from lodbrain.evaluation.results import write_json, write_tsv
+from lodbrain.inference.outputs import check_writable
+from lodbrain.inference.predict import Options, predict
+from lodbrain.inference.quality import FEATURES, assess
+from lodbrain.inference.settings import Model
+from lodbrain.labels import N_CLASSES, TISSUE_OF_CLASS, TISSUES
+from lodbrain.report.quality_figure import quality_figure
+from lodbrain.synthesis.degradations import DEGRADATIONS, SPREAD, Pair
+from lodbrain.synthesis.generator import Settings, draw_plan, render
+from lodbrain.synthesis.labelmaps import LabelMap, load
+
+#: Maps that no level was trained on: the last of the twenty.
+VALIDATION = ("17", "18", "19", "20")
+#: Share of scans that are left as they are drawn.
+SOUND_SHARE = 0.2
+#: A limit of a single feature: what one in twenty of the good results goes beyond.
+BEYOND = 0.05
+GOOD_DICE = 0.8
+CASES = "cases.tsv"
+
+#: What a reason says when a feature is beyond its limit.
+WORDS = {
+    "confidence": "the network is unsure of the brain",
+    "least_confidence": "the network is unsure of a tissue",
+    "border_entropy": "borders of structures are blurred",
+    "moved_share": "the brain came in many pieces",
+}
+
+_COLUMNS = (
+    "case",
+    "role",
+    "map",
+    "voxel_mm",
+    "degradation",
+    "strength",
+    "dice",
+    *(t.name for t in TISSUES[1:]),
+    *FEATURES,
+)
+
+
+@dataclass(frozen=True, eq=False)
+class Validation:
+    """What came of it.
+
+    Attributes
+    ----------
+    fit : dict
+        What ``resources/quality.json`` holds under ``score``.
+    judged, fitted : Agreement
+        On the draws that were not fitted on, and on those that were.
+    scores, dice : (n,) float
+        Of the draws that were judged.
+    refused : int
+        Scans in which no brain was found: they get no score.
+    """
+
+    fit: dict[str, Any]
+    judged: Agreement
+    fitted: Agreement
+    scores: NDArray[np.float64]
+    dice: NDArray[np.float64]
+    refused: int
+
+
+def validate_quality(
+    out: str | PathLike[str],
+    n: int,
+    model: Model,
+    *,
+    maps: Sequence[str | PathLike[str]] = (),
+    voxel_mm: tuple[float, float] = (1.0, 1.4),
+    seed: int = 0,
+    progress: Callable[[float, str], None] = lambda share, text: None,
+) -> Validation:
+    """Draw, degrade, segment and score; then fit and judge. Cases that are in the folder are not done again.
+
+    Parameters
+    ----------
+    out : path
+        Folder for ``cases.tsv``, ``quality.json`` and ``quality.png``.
+    n : int
+        Draws.
+    model : Model
+        Of structures.
+    maps : sequence of path
+        Label maps; none for the four published ones that are kept for validation.
+    voxel_mm : tuple of 2 float
+        Range of the voxel sides.
+    seed : int
+    progress : callable, optional
+
+    Raises
+    ------
+    UsageError
+        If the model is none of structures, or there are fewer than 8 draws.
+    InputError
+        If a label map is missing or refused, or too few scans were segmented.
+    OutputError
+        If the folder cannot be written to.
+    """
+    if model.card.labels != "structures":
+        raise UsageError("labels", None, f"model {model.card.name} gives tissue classes", "Name one of structures")
+    if n < 8:
+        raise UsageError("draws", None, f"{n} draws are too few", "Take 8 or more; a few hundred are better")
+    folder = Path(out)
+    check_writable(folder)
+    paths = [Path(path) for path in maps] or [p for p in find_labelmaps() if p.name.split(".")[0][-2:] in VALIDATION]
+    rows = {int(row["case"]): row for row in _read(folder / CASES)}
+    loaded: dict[int, LabelMap] = {}
+    for number in range(n):
+        if number not in rows:
+            which = number % len(paths)
+            progress(number / n, f"draw {number + 1} of {n}")
+            if which not in loaded:
+                loaded[which] = load(paths[which])
+            role = "fit" if number // len(paths) % 2 == 0 else "judge"
+            rows[number] = {"case": number, "role": role, **_draw(loaded[which], model, voxel_mm, (seed, number))}
+            _write(folder / CASES, rows)
+    found = conclude([rows[number] for number in range(n)], model.card.name)
+    title = f"{model.card.name} on synthetic scans that nothing was fitted on"
+    quality_figure(found.scores, found.dice, found.judged, folder / "quality.png", title=title)
+    write_json(folder / "quality.json", {"score": found.fit, "judged": _words(found.judged), "refused": found.refused})
+    return found
+
+
+def conclude(rows: Sequence[dict[str, Any]], model: str) -> Validation:
+    """Fit on one half of the rows of ``cases.tsv`` and judge on the other.
+
+    Raises
+    ------
+    InputError
+        If a half has fewer than three segmented scans.
+    """
+    done = [row for row in rows if row["confidence"] not in ("", "n/a", None)]
+    halves = {role: [row for row in done if row["role"] == role] for role in ("fit", "judge")}
+    if min(len(half) for half in halves.values()) < 3:
+        raise InputError("too-few", CASES, "fewer than three scans were segmented in a half", "Take more draws")
+    features = {role: _numbers(half, FEATURES) for role, half in halves.items()}
+    dice = {role: _numbers(half, ("dice",))[:, 0] for role, half in halves.items()}
+    fit = fit_linear(features["fit"], dice["fit"])
+    good = features["fit"][dice["fit"] >= GOOD_DICE]
+    limits = {}
+    for place, name in enumerate(FEATURES):
+        if name in WORDS and len(good):
+            share = BEYOND if fit.weights[place] > 0 else 1 - BEYOND
+            limits[name] = [round(float(np.quantile(good[:, place], share)), 4), WORDS[name]]
+    content = {
+        "model": model,
+        "fitted_on": f"{len(dice['fit'])} synthetic scans of label maps that were not trained on",
+        "intercept": round(fit.intercept, 5),
+        "weights": {name: round(float(weight), 5) for name, weight in zip(FEATURES, fit.weights, strict=True)},
+        "limits": limits,
+    }
+    scores = {role: fit.predict(features[role]) for role in halves}
+    judged, fitted = (agreement(scores[role], dice[role]) for role in ("judge", "fit"))
+    return Validation(content, judged, fitted, scores["judge"], dice["judge"], len(rows) - len(done))
+
+
+def _draw(labels: LabelMap, model: Model, voxel_mm: tuple[float, float], seed: tuple[int, int]) -> dict[str, Any]:
+    """One scan: drawn, made worse, segmented, scored."""
+    random = torch.Generator().manual_seed((seed[0] * SPREAD + seed[1]) % 2**32)
+    plan = draw_plan(labels, Settings(voxel_mm=voxel_mm), random)
+    image, target = render(plan, labels, plan.scan)
+    pair = Pair(image, target.argmax(0).to(torch.uint8), plan.scan.spacing_mm)
+    kind = list(DEGRADATIONS.values())[int(torch.randint(len(DEGRADATIONS), (), generator=random))]
+    sound = float(torch.rand((), generator=random)) < SOUND_SHARE
+    strength = 0.0 if sound else kind.steps[-1] * float(torch.rand((), generator=random))
+    pair = kind.apply(pair, strength, seed=seed[1])
+    row: dict[str, Any] = {
+        "map": Path(labels.name).name,
+        "voxel_mm": round(float(np.prod(pair.spacing_mm)) ** (1 / 3), 3),
+        "degradation": "none" if sound else kind.name,
+        "strength": round(strength, 4),
+    }
+    try:
+        found = predict(
+            pair.image.numpy(),
+            pair.spacing_mm,
+            card=model.card,
+            network=model.network,
+            options=Options(device=model.device),
+        )
+    except InputError:  # no brain was found: refused, which is a score of its own
+        return {**row, "dice": 0.0, **dict.fromkeys((*(t.name for t in TISSUES[1:]), *FEATURES))}
+    quality = assess(
+        found.classes,
+        found.certainty,
+        model_labels="structures",
+        spacing_mm=pair.spacing_mm,
+        known=found.quality,
+    )
+    scores = tissue_dice(found.classes, pair.labels.numpy())
+    mean = float(np.nanmean(list(scores.values())))
+    return {**row, "dice": mean, **scores, **{name: quality.measures.get(name) for name in FEATURES}}
+
+
+def tissue_dice(pred: NDArray[np.uint8], ref: NDArray[np.uint8]) -> dict[str, float]:
+    """Dice of each tissue, from two maps of structure classes; NaN where neither has it."""
+    table = contingency(pred, ref, N_CLASSES)
+    return {
+        tissue.name: counts_of(table, np.flatnonzero(tissue.index == TISSUE_OF_CLASS).tolist()).dice
+        for tissue in TISSUES[1:]
+    }
+
+
+def _numbers(rows: Sequence[dict[str, Any]], columns: Sequence[str]) -> NDArray[np.float64]:
+    return np.array([[float(row[column]) for column in columns] for row in rows])
+
+
+def _words(found: Agreement) -> dict[str, float]:
+    return {
+        "n": found.n,
+        f"dice below {FAILED_DICE}": found.failed,
+        "pearson": found.pearson,
+        "spearman": found.spearman,
+        "mean absolute error": found.mean_error,
+        "auc": found.auc,
+    }
+
+
+def _read(path: Path) -> list[dict[str, Any]]:
+    try:
+        with path.open(encoding="utf-8", newline="") as file:
+            return [dict(row) for row in csv.DictReader(file, delimiter="\t") if set(_COLUMNS) <= set(row)]
+    except FileNotFoundError:
+        return []
+
+
+def _write(path: Path, rows: dict[int, dict[str, Any]]) -> None:
+    write_tsv(path, _COLUMNS, ([rows[number][column] for column in _COLUMNS] for number in sorted(rows)))

@@ -1,0 +1,57 @@
+import numpy as np
+import pytest
+
+from lodbrain.evaluation.calibration import agreement, fit_linear
+
+
+def test_fit_finds_weights_that_made_the_values_and_leaves_out_what_never_changes() -> None:
+    rng = np.random.default_rng(0)
+    features = rng.random((200, 3))
+    features[:, 2] = 7
+    fit = fit_linear(features, 0.3 + features[:, :2] @ [0.4, -0.2], ridge=0.0)
+    np.testing.assert_allclose(fit.weights, [0.4, -0.2, 0.0], atol=1e-6)
+    assert fit.intercept == pytest.approx(0.3)
+
+
+def test_ridge_draws_weights_to_zero_and_keeps_the_mean() -> None:
+    features = np.random.default_rng(0).random((20, 2))
+    target = 0.5 + 0.1 * features[:, 0]
+    plain, drawn = fit_linear(features, target, ridge=0.0), fit_linear(features, target, ridge=100.0)
+    assert 0 < drawn.weights[0] < 0.3 * plain.weights[0]
+    assert drawn.predict(features).mean() == pytest.approx(target.mean())
+
+
+def test_prediction_stays_between_0_and_1() -> None:
+    fit = fit_linear(np.arange(4.0)[:, None], np.arange(4.0) / 3, ridge=0.0)
+    assert fit.predict(np.array([[-5.0], [1.5], [9.0]])).tolist() == pytest.approx([0, 0.5, 1])
+
+
+def test_too_few_or_odd_shapes_are_refused() -> None:
+    with pytest.raises(ValueError, match="n at least 3"):
+        fit_linear(np.zeros((2, 1)), np.zeros(2))
+    with pytest.raises(ValueError, match="n at least 3"):
+        fit_linear(np.zeros((4, 1)), np.zeros(3))
+
+
+def test_agreement_of_hand_computed_cases() -> None:
+    found = agreement(np.array([0.9, 0.6, 0.8, 0.5]), np.array([0.9, 0.8, 0.6, 0.5]))
+    assert (found.n, found.failed) == (4, 2)
+    # of the four pairs of a good and a failed case three are in the right order
+    assert found.auc == 0.75
+    assert found.spearman == pytest.approx(0.8)
+    assert found.mean_error == pytest.approx(0.1)
+    # below 0.9: both failed ones, and one of the good
+    at = found.thresholds.tolist().index(0.9)
+    assert (found.found[at], found.false_alarms[at]) == (1.0, 0.5)
+    assert (found.found[0], found.false_alarms[0], found.found[-1], found.false_alarms[-1]) == (0, 0, 1, 1)
+
+
+def test_ties_count_half() -> None:
+    assert agreement(np.array([0.5, 0.5]), np.array([0.9, 0.1])).auc == 0.5
+
+
+def test_without_failed_cases_or_variation_there_is_no_number() -> None:
+    good = agreement(np.array([0.9, 0.8]), np.array([0.9, 0.95]))
+    assert np.isnan(good.auc)
+    assert good.pearson == pytest.approx(-1)
+    assert np.isnan(agreement(np.array([0.9, 0.9]), np.array([0.9, 0.95])).pearson)
