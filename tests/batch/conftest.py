@@ -22,7 +22,7 @@ from lodbrain.inference.settings import Model, Settings
 @pytest.fixture(scope="module")
 def client() -> Iterator[Client]:
     with Client(
-        processes=False, n_workers=2, threads_per_worker=1, dashboard_address=None, set_as_default=False
+        processes=False, n_workers=2, threads_per_worker=1, dashboard_address="127.0.0.1:0", set_as_default=False
     ) as client:
         yield client
 
