@@ -1,8 +1,10 @@
 """No container engine runs here: the recipes are linted, and checked for what they promise."""
 
+import os
 import re
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -13,7 +15,7 @@ APPTAINER = ROOT / "containers" / "lodbrain.def"
 
 
 def hadolint(path: Path) -> str:
-    tool = shutil.which("hadolint")
+    tool = shutil.which("hadolint", path=f"{Path(sys.executable).parent}:{os.environ['PATH']}")
     if tool is None:
         pytest.skip("hadolint is not installed")
     return subprocess.run([tool, "--no-color", str(path)], capture_output=True, text=True, check=False).stdout

@@ -1,8 +1,10 @@
 """A small BIDS tree through the real command line, with the default model on heads of 4 mm."""
 
 import json
+import os
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -101,7 +103,7 @@ def test_errors_are_what_the_validator_says_of_a_tree_with_a_wrong_name(data_set
 
 def validate(root: Path) -> tuple[list[str], list[str]]:
     """Codes of the errors, and of the warnings, of the official BIDS validator."""
-    tool = shutil.which("bids-validator-deno")
+    tool = shutil.which("bids-validator-deno", path=f"{Path(sys.executable).parent}:{os.environ['PATH']}")
     if tool is None:
         pytest.skip("bids-validator-deno is not installed")
     done = subprocess.run([tool, str(root), "--format", "json"], capture_output=True, text=True, check=False)
