@@ -30,7 +30,7 @@ def test_three_models_make_three_pairs() -> None:
 def test_equal_models_do_not_differ() -> None:
     values = {f"s{n}": n / 10 for n in range(8)}
     (found,) = compare_models({"a": values, "b": dict(values)}, rng=np.random.default_rng(0))
-    assert (found.p, found.wins, found.difference.mean) == (1, 0, 0)
+    assert (found.p, found.wins, found.losses, found.difference.mean) == (1, 0, 0, 0)
 
 
 def test_without_common_subjects_there_is_no_test() -> None:

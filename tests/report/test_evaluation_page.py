@@ -58,6 +58,7 @@ def test_the_page_asks_for_nothing_and_complains_of_nothing(tmp_path: Path) -> N
 def test_numbers_have_a_true_minus_and_missing_ones_a_dash() -> None:
     assert number(-0.12345) == f"{MINUS}0.123"
     assert number(2.5, 1) == "2.5"
+    assert number(-0.0001) == "0.000"
     assert number(math.nan) == DASH
 
 

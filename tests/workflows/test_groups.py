@@ -81,10 +81,10 @@ def test_the_tables_are_tidy(out: Path) -> None:
     groups = {(line[1], line[2]) for line in lines[1:]}
     assert groups == {("all", "all"), ("site", "A"), ("site", "B"), ("age", "< 35"), ("age", "≥ 35")}
     comparison = [line.split("\t") for line in (out / "comparison.tsv").read_text().splitlines()]
-    assert " ".join(comparison[0]) == "level region side metric one other difference low high n wins p p_holm"
+    assert " ".join(comparison[0]) == "level region side metric one other difference low high n wins losses p p_holm"
     (grey,) = [line for line in comparison if line[1] == "Grey-Matter" and line[3] == "dice"]
     assert float(grey[6]) == pytest.approx(0.02, abs=1e-6)
-    assert grey[9:11] == ["4", "4"]
+    assert grey[9:12] == ["4", "4", "0"]
 
 
 def test_the_page_escapes_names_and_loads_nothing(out: Path) -> None:

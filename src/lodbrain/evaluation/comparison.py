@@ -28,8 +28,8 @@ class Comparison:
     one, other : str
     difference : Interval
         Mean of one minus other over the n common subjects.
-    wins : int
-        Subjects on whom `one` has the greater value.
+    wins, losses : int
+        Subjects on whom `one` has the greater value, and on whom `other` has it.
     p : float
         Two-sided Wilcoxon signed-rank test; 1 where all differences are 0, NaN without common subjects.
     """
@@ -38,6 +38,7 @@ class Comparison:
     other: str
     difference: Interval
     wins: int
+    losses: int
     p: float
 
 
@@ -68,7 +69,8 @@ def compare_models(values: Mapping[str, Mapping[str, float]], *, rng: np.random.
         if differences.any():
             p = float(stats.wilcoxon(differences).pvalue)
         interval = bootstrap_mean(differences, rng=rng)
-        found.append(Comparison(one, other, interval, int((differences > 0).sum()), p))
+        wins, losses = int((differences > 0).sum()), int((differences < 0).sum())
+        found.append(Comparison(one, other, interval, wins, losses, p))
     return found
 
 

@@ -93,7 +93,9 @@ def number(value: float, digits: int = 3) -> str:
     >>> number(-0.0312) == MINUS + "0.031", number(float("nan")) == DASH
     (True, True)
     """
-    return DASH if value != value else f"{value:.{digits}f}".replace("-", MINUS)
+    if value != value:
+        return DASH
+    return f"{round(value, digits) + 0.0:.{digits}f}".replace("-", MINUS)  # + 0.0: no minus before zero
 
 
 @cache

@@ -171,8 +171,7 @@ def _difference_cells(
             pair: Comparison = each.found
             mean = pair.difference
             turned = Interval(-mean.mean, -mean.high, -mean.low, mean.n)
-            losses = f"{mean.n - pair.wins} of {mean.n}"
-            return (_interval_cell(turned, 3), Cell(losses), Cell(_p(each.p_holm)))
+            return (_interval_cell(turned, 3), Cell(f"{pair.losses} of {mean.n}"), Cell(_p(each.p_holm)))
     return (Cell(DASH), Cell(DASH), Cell(DASH))
 
 
