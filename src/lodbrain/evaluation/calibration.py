@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import stats
+from scipy import optimize, stats
 
 #: A result below this mean Dice counts as failed.
 FAILED_DICE = 0.7
@@ -32,13 +33,20 @@ class Linear:
         return value
 
 
-def fit_linear(features: NDArray[np.float64], target: NDArray[np.float64], *, ridge: float = 1.0) -> Linear:
-    """Ridge regression on standardised features; a feature that never changes gets no weight.
+def fit_linear(
+    features: NDArray[np.float64], target: NDArray[np.float64], *, signs: Sequence[int], ridge: float = 1.0
+) -> Linear:
+    """Ridge regression on standardised features whose direction is known; one that never changes gets no weight.
+
+    Some tens of cases cannot tell which of six features that go together speaks for what. That confidence speaks for a
+    result and unequal sides against it need not be learnt: weights of the other sign are 0.
 
     Parameters
     ----------
     features : (n, k) float
     target : (n,) float
+    signs : (k,) of 1 and -1
+        Whether more of a feature speaks for a higher value or a lower one.
     ridge : float
         Penalty on the squared weights of standardised features: as if so many cases spoke for weights of 0.
 
@@ -50,17 +58,21 @@ def fit_linear(features: NDArray[np.float64], target: NDArray[np.float64], *, ri
     Examples
     --------
     >>> x = np.linspace(0, 1, 11)[:, None]
-    >>> fit = fit_linear(x, 0.2 + 0.5 * x[:, 0], ridge=0.0)
+    >>> fit = fit_linear(x, 0.2 + 0.5 * x[:, 0], signs=[1], ridge=0.0)
     >>> round(fit.intercept, 6), round(float(fit.weights[0]), 6)
     (0.2, 0.5)
     """
     if features.ndim != 2 or target.shape != features.shape[:1] or len(target) < 3:
         raise ValueError(f"features must be (n, k) and target (n,), n at least 3, got {features.shape}, {target.shape}")
+    direction = np.asarray(signs, dtype=np.float64)
+    if direction.shape != features.shape[1:] or not (np.abs(direction) == 1).all():
+        raise ValueError(f"signs must be 1 or -1, one for each of {features.shape[1]} features, got {list(signs)}")
     mean, spread = features.mean(0), features.std(0)
     unit = np.where(spread > 0, spread, np.inf)
-    scaled = (features - mean) / unit
-    gram = scaled.T @ scaled + max(ridge, 1e-9) * np.eye(features.shape[1])
-    weights = np.linalg.solve(gram, scaled.T @ (target - target.mean())) / unit
+    scaled = (features - mean) / unit * direction
+    penalty = math.sqrt(ridge) * np.eye(features.shape[1])
+    padded = np.concatenate([target - target.mean(), np.zeros(features.shape[1])])
+    weights = optimize.nnls(np.concatenate([scaled, penalty]), padded)[0] * direction / unit
     return Linear(float(target.mean() - mean @ weights), weights)
 
 

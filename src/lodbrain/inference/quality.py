@@ -22,8 +22,16 @@ from lodbrain.labels import TABLES, TISSUE_OF_CLASS
 
 REFERENCE = Path(__file__).resolve().parents[1] / "resources" / "quality.json"
 
-#: What the score is computed from; all but the last three need the network's certainty.
-FEATURES = ("confidence", "least_confidence", "border_entropy", "moved_share", "volume_misfit", "asymmetry")
+#: What the score is computed from, and whether more of it speaks for a result (1) or against it (-1).
+SIGNS = {
+    "confidence": 1,
+    "least_confidence": 1,
+    "border_entropy": -1,
+    "moved_share": -1,
+    "volume_misfit": -1,
+    "asymmetry": -1,
+}
+FEATURES = tuple(SIGNS)
 #: A structure that is missing counts as one of a tenth of its smallest volume, one of ten times the largest likewise.
 _MOST_MISFIT = math.log(10)
 #: Brain on the edge of the scan over more than this is brain that is cut off.
@@ -93,7 +101,7 @@ def assess(
     fit = reference.get("score", {})
     for name, (limit, words) in fit.get("limits", {}).items():
         value = measures.get(name)
-        if value is not None and (value < limit if fit["weights"][name] > 0 else value > limit):
+        if value is not None and (value < limit if SIGNS[name] > 0 else value > limit):
             reasons.append(f"{words} ({name} {value:.3g}, limit {limit:.3g})")
     return Quality(score_of(measures, fit), measures, tuple(reasons))
 

@@ -24,7 +24,7 @@ from lodbrain.evaluation.overlap import contingency, counts_of
 from lodbrain.evaluation.results import write_json, write_tsv
 from lodbrain.inference.outputs import check_writable
 from lodbrain.inference.predict import Options, predict
-from lodbrain.inference.quality import FEATURES, assess
+from lodbrain.inference.quality import FEATURES, SIGNS, assess
 from lodbrain.inference.settings import Model
 from lodbrain.labels import N_CLASSES, TISSUE_OF_CLASS, TISSUES
 from lodbrain.report.quality_figure import quality_figure
@@ -161,12 +161,12 @@ def conclude(rows: Sequence[dict[str, Any]], model: str) -> Validation:
         raise InputError("too-few", CASES, "fewer than three scans were segmented in a half", "Take more draws")
     features = {role: _numbers(half, FEATURES) for role, half in halves.items()}
     dice = {role: _numbers(half, ("dice",))[:, 0] for role, half in halves.items()}
-    fit = fit_linear(features["fit"], dice["fit"])
+    fit = fit_linear(features["fit"], dice["fit"], signs=tuple(SIGNS.values()))
     good = features["fit"][dice["fit"] >= GOOD_DICE]
     limits = {}
     for place, name in enumerate(FEATURES):
         if name in WORDS and len(good):
-            share = BEYOND if fit.weights[place] > 0 else 1 - BEYOND
+            share = BEYOND if SIGNS[name] > 0 else 1 - BEYOND
             limits[name] = [round(float(np.quantile(good[:, place], share)), 4), WORDS[name]]
     content = {
         "model": model,
