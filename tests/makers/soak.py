@@ -7,6 +7,7 @@ The last word takes the model in the package in place of a tiny one.
 
 from __future__ import annotations
 
+import ctypes
 import gc
 import sys
 import tempfile
@@ -37,8 +38,31 @@ def soak(count: int, folder: Path, model: str, *, every: int = 100, seed: int = 
             gc.collect()
             memory = psutil.Process().memory_info()
             sizes.append((memory.rss - getattr(memory, "shared", 0)) / 1e6)  # without the libraries' own pages
-            print(f"{turn} scans: {sizes[-1]:.1f} MB", flush=True)
+            print(f"{turn} scans: {sizes[-1]:.1f} MB resident, {_in_use() / 1e6:.1f} MB in use", flush=True)
     return sizes
+
+
+class _Mallinfo2(ctypes.Structure):
+    """Of malloc.h."""
+
+    _fields_ = tuple(
+        (name, ctypes.c_size_t)
+        for name in (
+            *("arena", "ordblks", "smblks", "hblks", "hblkhd"),
+            *("usmblks", "fsmblks", "uordblks", "fordblks", "keepcost"),
+        )
+    )
+
+
+def _in_use() -> float:
+    """Bytes that glibc has given out and not got back, NaN elsewhere: grows with a leak, not with holes in the heap."""
+    try:
+        mallinfo2 = ctypes.CDLL(None).mallinfo2
+    except AttributeError:
+        return float("nan")
+    mallinfo2.restype = _Mallinfo2
+    found = mallinfo2()
+    return float(found.uordblks + found.hblkhd)
 
 
 if __name__ == "__main__":

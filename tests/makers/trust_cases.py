@@ -529,6 +529,13 @@ CASES: tuple[Case, ...] = (
         REFUSED,
         shown="tests/trust/test_source.py::test_no_archive_is_unpacked",
     ),
+    Case(
+        "53d",
+        "BIDS labels such as ../../x",
+        REFUSED,
+        exit=2,
+        shown="tests/trust/test_fuzz.py::test_participant_labels_that_are_no_labels_are_refused",
+    ),
     Case("54a", "non-ASCII names and spaces", ACCEPTED, _deep("Größe 頭 [1]/scan é 頭.nii.gz"), same=True),
     Case("54b", "long names", ACCEPTED, _deep("n" * 230 + ".nii.gz"), same=True),
     Case(

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import gzip
 import os
+import shutil
 import zlib
 from itertools import pairwise
 from pathlib import Path
@@ -27,6 +28,7 @@ from lodbrain.images.shear import is_sheared, straighten
 from lodbrain.inference.inputs import find_scans, scan_of, stem_of
 from lodbrain.inference.outputs import Outputs
 from lodbrain.models import zoo
+from lodbrain.workflows.bids_app import plan_participants
 
 SLOW = ("stored", "members")
 FEW = settings(max_examples=200, derandomize=True)
@@ -188,6 +190,40 @@ def test_outputs_of_any_name_stay_in_their_folder(name: str, target: Path) -> No
     for path in outputs.all:
         assert Path(os.path.normpath(path)).parent == folder
     assert len(set(outputs.all)) == len(outputs.all)
+
+
+@FEW
+@given(person=st.one_of(NAMES, st.sampled_from(["..", ".", "<script>", "01"])), name=st.one_of(NAMES, LIKE_BIDS))
+def test_results_of_any_bids_names_stay_in_the_output_folder(person: str, name: str, target: Path) -> None:
+    root, out = target.parent / "bids", target.parent / "derivatives"
+    shutil.rmtree(root, ignore_errors=True)
+    folder = root / f"sub-{person}" / "anat"
+    try:
+        folder.mkdir(parents=True)
+        (folder / name).touch()
+    except OSError:  # too long for this disk, or a folder of this name
+        return
+    try:
+        jobs = plan_participants(root, out).jobs
+    except (InputError, UsageError) as error:
+        assert "\n" not in str(error)
+        return
+    for job in jobs:
+        for path in job.outputs.all:
+            assert Path(os.path.normpath(path)).is_relative_to(out)
+
+
+@pytest.mark.parametrize("label", ["../../x", "/etc", "..", "<script>", "a\nb"])
+def test_participant_labels_that_are_no_labels_are_refused(
+    label: str, target: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    root, out = target.parent / "data set", target.parent / "derivatives"
+    (root / "sub-01" / "anat").mkdir(parents=True, exist_ok=True)
+    (root / "sub-01" / "anat" / "sub-01_T1w.nii.gz").touch()
+    assert main(["bids", str(root), str(out), "participant", "--participant-label", label]) in (2, 4)
+    err = capsys.readouterr().err
+    assert err.count("\n") == 1 and "internal error" not in err
+    assert not out.exists()
 
 
 @FEW
