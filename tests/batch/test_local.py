@@ -74,15 +74,19 @@ def test_processes_and_threads_change_no_label(head_4mm: Path, tmp_path: Path) -
             np.testing.assert_array_equal(read_labels(tmp_path / name / f"{scan}_dseg.nii.gz").data, first)
 
 
+@pytest.mark.parametrize("early", [False, True], ids=["at work", "starting"])
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_an_interrupted_run_leaves_whole_results_and_no_process(
-    number: signal.Signals, status: int, head_4mm: Path, tmp_path: Path
+    number: signal.Signals, status: int, early: bool, head_4mm: Path, tmp_path: Path
 ) -> None:
     process = start(copies(head_4mm, 40), "-o", tmp_path / "out", "--jobs", 2)
     assert process.stdout is not None
-    process.stdout.readline(), process.stdout.readline()
+    if early:
+        while not workers_of(process):
+            time.sleep(0.01)
+    else:
+        process.stdout.readline(), process.stdout.readline()
     workers = workers_of(process)
-    assert len(workers) >= 2
     os.killpg(process.pid, number) if number == signal.SIGINT else process.send_signal(number)  # Ctrl-C reaches all
     _, errors = process.communicate(timeout=120)
     assert process.returncode == status
@@ -90,6 +94,7 @@ def test_an_interrupted_run_leaves_whole_results_and_no_process(
     time.sleep(0.5)
     assert [worker for worker in workers if worker.is_running() and worker.status() != psutil.STATUS_ZOMBIE] == []
     left = sorted(path.name for path in (tmp_path / "out").iterdir())
+    assert bool(left) != early
     done = sorted({name.split("_")[0] for name in left})
     assert left == sorted(f"{name}_{ending}" for name in done for ending in ENDINGS)
 

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
 import socket
 import tempfile
+import threading
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from multiprocessing import resource_tracker
 from pathlib import Path
+from types import FrameType
 
 import dask
 from distributed import Client, LocalCluster
@@ -66,13 +70,13 @@ def local_cluster(processes: int, *, scratch: Path | None = None) -> Iterator[Cl
         Folder for Dask's own files; default: the system's temporary folder.
     """
     # Dask speaks through logging; what matters to users is said in our own words.
-    logging.getLogger("distributed").setLevel(logging.CRITICAL)
+    for name in ("distributed", "asyncio"):
+        logging.getLogger(name).setLevel(logging.CRITICAL)
     config = {
         "distributed.scheduler.allowed-failures": _ALLOWED_KILLS,
         "distributed.scheduler.worker-saturation": 1.0,  # a killed worker takes one scan with it, not two
         "distributed.worker.memory.terminate": False,  # memory is planned by each scan
         "distributed.worker.memory.pause": False,
-        "distributed.worker.preload": ["lodbrain.batch.tasks"],
         "distributed.nanny.environ": _ENVIRONMENT,
     }
     with (
@@ -81,8 +85,8 @@ def local_cluster(processes: int, *, scratch: Path | None = None) -> Iterator[Cl
         warnings.catch_warnings(),
     ):
         warnings.simplefilter("ignore")  # such as: the dashboard's port is taken, another is used
-        with (
-            LocalCluster(
+        with _unbroken():
+            cluster = LocalCluster(
                 n_workers=processes,
                 threads_per_worker=1,
                 host="127.0.0.1",
@@ -92,10 +96,47 @@ def local_cluster(processes: int, *, scratch: Path | None = None) -> Iterator[Cl
                 dashboard_address=f"127.0.0.1:{_free_port(_DASHBOARD_PORT)}",
                 silence_logs=logging.CRITICAL,
                 local_directory=folder,
-            ) as cluster,
-            Client(cluster) as client,
-        ):
+            )
+            client = Client(cluster, set_as_default=False)
+        try:
             yield Cluster(client, processes, 1, _dashboard(client))
+        finally:
+            with _unbroken():
+                client.close()
+                cluster.close()
+
+
+@contextmanager
+def _unbroken() -> Iterator[None]:
+    """Let the first Ctrl-C or SIGTERM wait for the end of the block: Dask does not start or stop halfway.
+
+    Ctrl-C is masked as well. Processes that are started inherit that, and so do those that Dask's thread, started here,
+    starts later: a Ctrl-C, which reaches all processes of a terminal, is the main one's, which then ends the workers.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    waiting: list[int] = []
+
+    def remember(number: int, frame: FrameType | None) -> None:
+        waiting.append(number)
+        signal.signal(number, before[signal.Signals(number)])  # the second one breaks in
+
+    for number in before:
+        signal.signal(number, remember)
+    if hasattr(signal, "pthread_sigmask"):
+        resource_tracker.ensure_running()  # or whichever process is started first undoes the mask: it starts this one
+        signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
+    try:
+        yield
+    finally:
+        if hasattr(signal, "pthread_sigmask"):
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGINT])
+        for number, handler in before.items():
+            signal.signal(number, handler)
+    if waiting:
+        signal.raise_signal(waiting[0])
 
 
 @contextmanager

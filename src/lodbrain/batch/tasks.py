@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import signal
 import threading
 from dataclasses import dataclass, replace
 from functools import lru_cache
@@ -21,14 +20,6 @@ _SHARE_OF_LIMIT = 0.85
 
 #: One scan at a time in a process, however many threads Dask gives it: a scan uses them all.
 _TURN = threading.Lock()
-
-
-def dask_setup(worker: object) -> None:
-    """Leave Ctrl-C, which reaches all processes of a terminal, to the main one: it ends the workers.
-
-    Dask calls this in each worker that names this module as a preload.
-    """
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 @dataclass(frozen=True)
