@@ -14,14 +14,15 @@ from lodbrain.synthesis.analysis import ScanFit
 from lodbrain.synthesis.biasfit import LogField
 from lodbrain.synthesis.contrast import T1W_PRIOR
 from lodbrain.synthesis.fields import Grid, SmoothField, random_control
-from lodbrain.synthesis.generator import Settings
+from lodbrain.synthesis.generator import draw_plan
 from lodbrain.synthesis.goodness import BINS, Histogram
-from lodbrain.synthesis.labelmaps import CODE_OF_RAW, MIRROR_OF_CODE
+from lodbrain.synthesis.labelmaps import CODE_OF_RAW, MIRROR_OF_CODE, LabelMap
 from lodbrain.synthesis.mixture import GROUPS, Mixture
 from lodbrain.synthesis.noise import Background
 from lodbrain.synthesis.pooling import pool
 from lodbrain.synthesis.profile import ContrastProfile, Intensity, read_profile, write_profile
 from lodbrain.synthesis.resemblance import settings_like
+from lodbrain.synthesis.settings import Settings
 from lodbrain.synthesis.tailored import draw_from_profile
 
 WHITE, CORTEX, CAUDATE = (SIDELESS.index(name) for name in ("Cerebral-White-Matter", "Cerebral-Cortex", "Caudate"))
@@ -219,3 +220,22 @@ def test_tailored_settings_follow_the_scans(profile: ContrastProfile) -> None:
     assert settings.noise == pytest.approx(0.03 / 0.4)
     bare = replace(scan(outside=()), background=Background("zero", 0.0), spacing_mm=np.ones(3))
     assert settings_like(pool([bare], ["a"])).stripped_share == 1
+
+
+def test_share_of_scans_that_resemble_the_profile(profile: ContrastProfile, head: LabelMap) -> None:
+    def kinds(share: float, profile: ContrastProfile | None = profile) -> list[str]:
+        settings = Settings(profile=profile, profile_share=share)
+        return [draw_plan(head, settings, torch.Generator().manual_seed(seed)).contrast.kind for seed in range(12)]
+
+    assert set(kinds(1.0)) == {"profile"}
+    assert "profile" not in kinds(0.0)
+    assert 2 <= kinds(0.5).count("profile") <= 10
+    assert "profile" not in kinds(1.0, None)
+
+
+def test_scans_of_a_profile_have_its_background_and_voxels(head: LabelMap) -> None:
+    ratio = replace(scan(), background=Background("mp2rage", 160.0), spacing_mm=np.full(3, 0.7))
+    settings = Settings(profile=pool([ratio], ["a"]))
+    plan = draw_plan(head, settings, torch.Generator().manual_seed(1))
+    assert plan.background == ("mp2rage", pytest.approx(plan.contrast.white_matter))
+    assert plan.scan.spacing_mm == pytest.approx((0.7, 0.7, 0.7), rel=0.16)

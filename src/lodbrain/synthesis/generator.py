@@ -7,45 +7,25 @@ the same head.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
 import torch
 
 from lodbrain.labels import N_CLASSES
 from lodbrain.synthesis.artefacts import Acquisition, Bias, Defacing, Stripping, Tone
-from lodbrain.synthesis.contrast import N_SUBCLASSES, Contrast, Contrasts, draw_contrast
-from lodbrain.synthesis.deform import EXTENT_MM, Deformation, Shapes, draw_deformation
+from lodbrain.synthesis.contrast import N_SUBCLASSES, Contrast, draw_contrast
+from lodbrain.synthesis.deform import EXTENT_MM, Deformation, draw_deformation
 from lodbrain.synthesis.fields import Grid, SmoothField, random_control
 from lodbrain.synthesis.labelmaps import CLASS_OF_CODE, DISTANCE_STEP_MM, MIRROR_OF_CODE, LabelMap
+from lodbrain.synthesis.profile import ContrastProfile
+from lodbrain.synthesis.resemblance import settings_like
+from lodbrain.synthesis.settings import Settings
+from lodbrain.synthesis.tailored import draw_from_profile
+
+__all__ = ["Plan", "Settings", "draw_plan", "render"]
 
 _CSF_CLASS = 16
 _CHUNK_POINTS = 2_000_000
-
-
-@dataclass(frozen=True)
-class Settings:
-    """What the generator draws from; shares are probabilities.
-
-    Noise is relative to white matter; `bias` is the largest standard deviation of the log field; `uhf_share` is the
-    share of scans with the strong fields of 7 T and above.
-    """
-
-    shapes: Shapes = field(default_factory=Shapes)
-    contrasts: Contrasts = field(default_factory=Contrasts)
-    voxel_mm: tuple[float, float] = (0.6, 1.4)
-    anisotropy: float = 0.15
-    stripped_share: float = 0.4
-    defaced_share: float = 0.15
-    bias: float = 0.5
-    uhf_share: float = 0.2
-    noise: float = 0.08
-    blur_fwhm_vox: float = 1.5
-    thick_share: float = 0.15
-    thick_mm: float = 3.0
-    gamma_sd: float = 0.25
-    clip_share: float = 0.1
-    texture: float = 0.08
-    shift_mm: float = 40.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -100,9 +80,16 @@ def draw_plan(labels: LabelMap, settings: Settings, generator: torch.Generator) 
     generator : torch.Generator
         On the CPU, so that a seed means the same scan on every device.
     """
+    profile = None
+    if settings.profile is not None and _chance(settings.profile_share, generator):
+        profile = settings.profile
+        settings = settings_like(profile, settings)
     brain = labels.brain_box_mm
     deformation = draw_deformation(settings.shapes, brain.mean(0), labels.ventricle_mm, generator)
-    contrast = draw_contrast(settings.contrasts, generator)
+    if profile is None:
+        contrast = draw_contrast(settings.contrasts, generator)
+    else:
+        contrast = draw_from_profile(profile, generator)
     stripping = defacing = None
     if _chance(settings.stripped_share, generator):
         margin, error = _uniform(-0.5, 7.0, generator), _uniform(0.0, 2.0, generator) ** 2 / 2
@@ -126,9 +113,9 @@ def draw_plan(labels: LabelMap, settings: Settings, generator: torch.Generator) 
             slice_axis=int(torch.randint(3, (), generator=generator)),
             slice_mm=_uniform(1.0, settings.thick_mm, generator) if _chance(settings.thick_share, generator) else 0.0,
             noise=settings.noise * _uniform(0.0, 1.0, generator) ** 1.5 * white,
-            rician=_chance(0.5, generator),
+            rician=_chance(0.5, generator) if profile is None else profile.background.kind == "rician",
         ),
-        background=_draw_background(stripping is not None, white, generator),
+        background=_draw_background(profile, stripping is not None, white, generator),
         stripping=stripping,
         defacing=defacing,
         tone=Tone(
@@ -156,8 +143,14 @@ def _draw_bias(settings: Settings, generator: torch.Generator) -> Bias:
     )
 
 
-def _draw_background(stripped: bool, white: float, generator: torch.Generator) -> tuple[str, float]:
+def _draw_background(
+    profile: ContrastProfile | None, stripped: bool, white: float, generator: torch.Generator
+) -> tuple[str, float]:
     """Kind of background and its strength: nothing, Rician noise, or MP2RAGE's noise of full range."""
+    if profile is not None:
+        # A profile's magnitude noise is that of the acquisition.
+        mp2rage = profile.background.kind == "mp2rage"
+        return ("mp2rage", profile.background.level * white) if mp2rage else ("zero", 0.0)
     pick = float(torch.rand((), generator=generator))
     if stripped or pick < 0.4:
         return "zero", 0.0

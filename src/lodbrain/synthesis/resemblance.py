@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from lodbrain.synthesis.generator import Settings
 from lodbrain.synthesis.profile import ContrastProfile
+from lodbrain.synthesis.settings import Settings
 
 #: Standard deviation of a cubic B-spline field between its control points, for random control points of 1:
 #: (integral of B^2)^(3/2) = (151/315)^(3/2).
