@@ -86,7 +86,8 @@ def test_missing_file_is_refused(tmp_path: Path) -> None:
 
 
 def test_generator_settings_reach_the_generator(tmp_path: Path) -> None:
-    settings = _read(tmp_path, GOOD + "generator: {field_of_view: {voxel_mm: [0.5, 0.9]}, contrasts: {t1w_share: 1.0}}").generator
+    fields = "generator: {field_of_view: {voxel_mm: [0.5, 0.9]}, contrasts: {t1w_share: 1.0}}"
+    settings = _read(tmp_path, GOOD + fields).generator
     assert settings.field_of_view.voxel_mm == (0.5, 0.9)
     assert settings.contrasts == Contrasts(t1w_share=1.0)
 

@@ -44,6 +44,9 @@ __all__ = ["Plan", "Settings", "draw_plan", "render"]
 #: Sub-classes of a tissue are regions of about this size.
 _PARTS_MM = 22.0
 
+#: A random contrast may have white matter of any intensity, but not noise of none.
+_LEAST_WHITE = 40.0
+
 
 @dataclass(frozen=True, eq=False)
 class Plan:
@@ -82,6 +85,11 @@ class Plan:
     tone: Tone | None = None
     stripping: Stripping | None = None
     defacing: Defacing | None = None
+
+    @property
+    def white_matter(self) -> float:
+        """Intensity of cerebral white matter, the unit of noise; in strange contrasts at least `_LEAST_WHITE`."""
+        return max(self.contrast.white_matter, _LEAST_WHITE)
 
     @property
     def magnet(self) -> tuple[Step | None, ...]:
@@ -194,7 +202,7 @@ def render(
         grid=grid,
         fov_mm=plan.scan.extent_mm,
         pose=plan.deformation,
-        white_matter=plan.contrast.white_matter,
+        white_matter=plan.white_matter,
         seed=plan.seed,
         coarseness=coarseness,
         signal=anatomy.signal,
