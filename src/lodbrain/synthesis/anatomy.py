@@ -81,68 +81,89 @@ class Body:
             out = torch.zeros((N_CLASSES, *n), device=device)
         elif target == "classes":
             out = torch.empty(n, dtype=torch.uint8, device=device)
-        looks = torch.stack([self.contrast.means, self.contrast.sds]).view(2, -1).to(device)
+        means, sds = (table.to(device).view(-1) for table in (self.contrast.means, self.contrast.sds))
         class_of_code = (CLASS_OF_CODE[MIRROR_OF_CODE] if self.deformation.flipped else CLASS_OF_CODE).to(device)
-        if target == "classes":
-            class_of_code = class_of_code.to(torch.uint8)
         step = max(1, _CHUNK_POINTS.get(device.type, _CHUNK_POINTS["cpu"]) // (n[1] * n[2] * r**3))
         for start in range(0, n[0], step):
             rows = slice(start, min(n[0], start + step))
             codes = self._samples(grid, r, rows)
-            part = self.parts.on(grid, device, rows).mul_(1.5).add_(N_SUBCLASSES / 2).clamp_(0, N_SUBCLASSES - 1)
-            look = codes * N_SUBCLASSES + part.int()
-            torch.mean(looks[0][look], 0, out=signal[rows])
-            torch.mean(looks[1][look], 0, out=spread[rows])
-            centre = self._index(self.deformation.on(grid, device, rows)) if distance or target == "classes" else None
-            if far is not None and centre is not None:
-                far[rows] = self.labels.distance.view(-1)[centre] * DISTANCE_STEP_MM
-            if out is None:
-                continue
-            if target == "shares":
-                _add_shares(out[:, rows], class_of_code[codes], 1 / r**3)
-            elif centre is not None:
-                middle = self._mark(self.labels.codes.view(-1)[centre].int()[None], grid, rows)
-                out[rows] = _majority(class_of_code[codes], class_of_code[middle[0]])
+            part = self.parts.on(grid, device, rows).mul_(1.5).add_(N_SUBCLASSES / 2).clamp_(0, N_SUBCLASSES - 1).int()
+            signal[rows] = _mean_of(means, codes, part)
+            spread[rows] = _mean_of(sds, codes[:: max(1, len(codes) - 1)], part)  # of two opposite corners
+            if far is None and target != "classes":
+                middle = codes[0]
+            else:
+                centre = self._index(grid, rows)
+                middle = self._mark(_pick(self.labels.codes.view(-1), centre)[None], grid, rows)[0]
+                if far is not None:
+                    far[rows] = _pick(self.labels.distance.view(-1), centre) * DISTANCE_STEP_MM
+            if out is not None and target == "shares":
+                _add_shares(out[:, rows].flatten(1), codes, class_of_code)
+            elif out is not None:
+                out[rows] = _majority(codes, middle, class_of_code)
         return Anatomy(signal, spread, out, far)
 
     def _samples(self, grid: Grid, r: int, rows: slice) -> torch.Tensor:
-        """Codes (r^3, X, Y, Z) int32 of all samples of each voxel."""
-        fine = slice(rows.start * r, rows.stop * r)
-        index = self._index(self.deformation.on(grid.finer(r), self.labels.codes.device, fine))
-        codes = self.labels.codes.view(-1)[index]
+        """Codes (r^3, X, Y, Z) uint8 of all samples of each voxel."""
+        index = self._index(grid.finer(r), slice(rows.start * r, rows.stop * r))
         _, ny, nz = grid.shape
         # (X, r, Y, r, Z, r) -> (r^3, X, Y, Z): the samples of one voxel side by side
-        codes = codes.view(-1, r, ny, r, nz, r).permute(1, 3, 5, 0, 2, 4).reshape(r**3, -1, ny, nz)
-        return self._mark(codes.int(), grid, rows)
+        codes = _pick(self.labels.codes.view(-1), index).view(-1, r, ny, r, nz, r)
+        return self._mark(codes.permute(1, 3, 5, 0, 2, 4).reshape(r**3, -1, ny, nz), grid, rows)
 
     def _mark(self, codes: torch.Tensor, grid: Grid, rows: slice) -> torch.Tensor:
         return codes if self.lesions is None else self.lesions.mark(codes, grid, self.deformation, rows)
 
-    def _index(self, at_mm: list[torch.Tensor]) -> torch.Tensor:
+    def _index(self, grid: Grid, rows: slice) -> torch.Tensor:
         """Flat index of the map's voxel that holds each point; the border of the map is background."""
         shape, spacing = self.labels.codes.shape, self.labels.spacing_mm.tolist()
-        x, y, z = (c.div_(v).clamp_(0, n - 1).int() for c, v, n in zip(at_mm, spacing, shape, strict=True))
-        return (x * shape[1] + y) * shape[2] + z
+        at = self.deformation.on(grid, self.labels.codes.device, rows, unit_mm=spacing)
+        x, y, z = (c.clamp_(0, n - 1).int() for c, n in zip(at, shape, strict=True))
+        return x.mul_(shape[1]).add_(y).mul_(shape[2]).add_(z)
 
 
-def _add_shares(target: torch.Tensor, classes: torch.Tensor, share: float) -> None:
-    """Add to the (33, X, Y, Z) target a share for each sample (N, X, Y, Z) of a class."""
-    flat = torch.zeros((target.shape[0], classes[0].numel()), device=target.device)
-    each = torch.full((1,), share, device=target.device).expand(1, classes[0].numel())
-    for sample in classes.reshape(len(classes), 1, -1):
-        flat.scatter_add_(0, sample, each)
-    target.copy_(flat.view(target.shape))
+def _pick(table: torch.Tensor, index: torch.Tensor) -> torch.Tensor:
+    """table[index], four times as fast for int32 on a processor."""
+    return table.index_select(0, index.view(-1)).view(index.shape)
 
 
-def _majority(classes: torch.Tensor, middle: torch.Tensor) -> torch.Tensor:
-    """(X, Y, Z) uint8: the most frequent of samples (N, X, Y, Z); `middle` where two are as frequent."""
-    out = middle.clone().view(-1)
-    mixed = (classes != middle).any(0).view(-1).nonzero()[:, 0]  # one voxel of ten
-    samples = classes.view(len(classes), -1)[:, mixed].long()
-    votes = torch.zeros((N_CLASSES, len(mixed)), dtype=torch.uint8, device=out.device)
-    two = torch.full_like(votes[:1], 2)
-    for sample in samples:
-        votes.scatter_add_(0, sample[None], two)
-    votes.scatter_add_(0, out[mixed].long()[None], two // 2)
-    out[mixed] = votes.argmax(0).to(out.dtype)
-    return out.view(middle.shape)
+def _mean_of(table: torch.Tensor, codes: torch.Tensor, part: torch.Tensor) -> torch.Tensor:
+    """Mean over the samples (N, X, Y, Z) of what a table says of each code and part (X, Y, Z)."""
+    total = torch.zeros(part.shape, device=part.device)
+    for sample in codes:
+        total += _pick(table, sample.int().mul_(N_SUBCLASSES).add_(part))
+    return total.div_(len(codes))
+
+
+def _mixed(codes: torch.Tensor, middle: torch.Tensor) -> torch.Tensor:
+    """Flat index of the voxels whose samples (N, X, Y, Z) are not all alike: one of ten."""
+    return (codes != middle).any(0).view(-1).nonzero()[:, 0]
+
+
+def _add_shares(target: torch.Tensor, codes: torch.Tensor, class_of_code: torch.Tensor) -> None:
+    """Fill a (33, voxels) target of zeros with the share of each class in samples (N, X, Y, Z)."""
+    classes = _pick(class_of_code, codes[0].int()).view(1, -1)
+    target.scatter_(0, classes, 1.0)
+    mixed = _mixed(codes, codes[0])
+    shares = torch.zeros((len(target), len(mixed)), device=target.device)
+    each = torch.full((1, len(mixed)), 1 / len(codes), device=target.device)
+    for sample in codes.view(len(codes), -1)[:, mixed]:
+        shares.scatter_add_(0, class_of_code[sample.int()][None], each)
+    target[:, mixed] = shares
+
+
+def _majority(codes: torch.Tensor, middle: torch.Tensor, class_of_code: torch.Tensor) -> torch.Tensor:
+    """(X, Y, Z) uint8: most frequent class of samples (N, X, Y, Z); that of `middle` where two are as frequent."""
+    out = _pick(class_of_code.to(torch.uint8), middle.int())
+    mixed = _mixed(codes, middle)
+    table = class_of_code.to(torch.uint8)
+    classes = [_pick(table, sample.int()) for sample in codes.view(len(codes), -1)[:, mixed]]
+    centre = best = out.view(-1)[mixed]
+    most = torch.zeros_like(best)
+    for sample in classes:
+        votes = (sample == centre).to(torch.uint8)
+        for other in classes:
+            votes.add_(sample == other, alpha=2)
+        best, most = torch.where(votes > most, sample, best), torch.maximum(votes, most)
+    out.view(-1)[mixed] = best
+    return out

@@ -142,16 +142,42 @@ class Deformation:
         moved: list[list[float]] = torch.linalg.solve(self.matrix, places.T).T.tolist()
         return moved
 
-    def on(self, grid: Grid, device: torch.device | str = "cpu", rows: slice = slice(None)) -> list[torch.Tensor]:
-        """Map coordinates in mm of a grid's voxels: three (X, Y, Z) float32 tensors."""
+    def on(
+        self,
+        grid: Grid,
+        device: torch.device | str = "cpu",
+        rows: slice = slice(None),
+        *,
+        unit_mm: Sequence[float] = (1.0, 1.0, 1.0),
+    ) -> list[torch.Tensor]:
+        """Map coordinates of a grid's voxels: three (X, Y, Z) float32 tensors.
+
+        Parameters
+        ----------
+        grid : Grid
+        device : torch.device
+        rows : slice
+            Part of the grid's first axis, for evaluation in chunks.
+        unit_mm : sequence of 3 float
+            What the coordinates are counted in, such as the voxel sides of the map.
+        """
         x, y, z = grid.axes_mm(device)
-        size = (len(x[rows]), len(y), len(z))
-        s = [x[rows, None, None].expand(size), y[None, :, None].expand(size), z[None, None, :].expand(size)]
+        unit = torch.tensor(unit_mm, dtype=torch.float64)
+        matrix = (self.matrix / unit[:, None]).float().tolist()
+        origin = (torch.tensor(self.origin_mm, dtype=torch.float64) / unit).float().tolist()
+        planes = weights = None
         if self.displacement is not None:
-            u = self.displacement.to(device).on(grid, rows)
-            s = [c.add_(axis) for c, axis in zip(u, s, strict=True)]
-        m, o = self.matrix.tolist(), self.origin_mm
-        return [s[0].mul(m[d][0]).add_(s[1], alpha=m[d][1]).add_(s[2], alpha=m[d][2]).add_(o[d]) for d in range(3)]
+            planes, weights = self.displacement.to(device).planes(grid, rows)
+        found = []
+        for (a, b, c), o in zip(matrix, origin, strict=True):
+            flat = (a * x[rows])[:, None] + (b * y)[None, :] + o
+            if planes is None or weights is None:
+                found.append(flat[:, :, None] + c * z)
+                continue
+            # The affine part rides on the field's last product: two more columns, no further pass over all points.
+            left = [a * planes[0] + b * planes[1] + c * planes[2], flat[..., None], torch.ones_like(flat)[..., None]]
+            found.append(torch.cat(left, -1) @ torch.cat([weights, torch.ones_like(z)[None], c * z[None]]))
+        return found
 
 
 def rotation_matrix(angles_rad: torch.Tensor) -> torch.Tensor:

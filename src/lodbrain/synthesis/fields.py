@@ -116,6 +116,11 @@ class SmoothField:
         -------
         (C, X, Y, Z) float32 tensor
         """
+        planes, weights = self.planes(grid, rows)
+        return planes @ weights
+
+    def planes(self, grid: Grid, rows: slice = slice(None)) -> tuple[torch.Tensor, torch.Tensor]:
+        """The field as a product: (C, X, Y, N) along the first two axes, and (N, Z) weights along the last."""
         x, y, z = grid.axes_mm(self.control.device)
         wx, wy, wz = (
             _spline_weights(axis, self.lattice_mm, n)
@@ -123,8 +128,7 @@ class SmoothField:
         )
         # Smallest products first: the full-size axis comes last.
         out = torch.einsum("clmn,xl->cxmn", self.control, wx)
-        out = torch.einsum("cxmn,ym->cxyn", out, wy)
-        return out @ wz.T
+        return torch.einsum("cxmn,ym->cxyn", out, wy), wz.T
 
 
 def random_control(

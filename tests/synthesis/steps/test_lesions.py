@@ -14,7 +14,7 @@ LEFT, RIGHT, CORTEX = (CODE_OF_RAW[raw] for raw in (2, 41, 3))
 
 
 def _codes() -> torch.Tensor:
-    codes = torch.full((1, *GRID.shape), LEFT, dtype=torch.int32)
+    codes = torch.full((1, *GRID.shape), LEFT, dtype=torch.uint8)
     codes[:, 20:] = RIGHT
     codes[:, :, :10] = CORTEX
     return codes
@@ -37,7 +37,7 @@ def test_lesions_keep_side_and_target() -> None:
 
 
 def test_lesions_are_more_frequent_near_the_ventricles() -> None:
-    codes = torch.full((1, *GRID.shape), LEFT, dtype=torch.int32)
+    codes = torch.full((1, *GRID.shape), LEFT, dtype=torch.uint8)
     ill = (Lesions(RandomField(2, 6.0), 0.02).mark(codes, GRID, HERE) != codes)[0].float()
     assert float(ill[15:25, 15:25, 15:25].mean()) > 2 * float(ill[:5].mean())
 

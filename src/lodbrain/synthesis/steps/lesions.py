@@ -9,10 +9,12 @@ import torch
 
 from lodbrain.synthesis.deform import Deformation
 from lodbrain.synthesis.fields import SPLINE_SD, Grid, RandomField
-from lodbrain.synthesis.labelmaps import CODE_OF_RAW
+from lodbrain.synthesis.labelmaps import CODE_OF_RAW, N_CODES
 from lodbrain.synthesis.streams import Stream
 
-_WHITE, _LESION = ((CODE_OF_RAW[left], CODE_OF_RAW[right]) for left, right in ((2, 41), (25, 57)))
+#: (N_CODES,) uint8: what each code becomes.
+_ILL = torch.arange(N_CODES, dtype=torch.uint8)
+_ILL[[CODE_OF_RAW[2], CODE_OF_RAW[41]]] = torch.tensor([CODE_OF_RAW[25], CODE_OF_RAW[57]], dtype=torch.uint8)
 
 #: Around the ventricles lesions are as frequent as if the field were so much higher (in standard deviations), fading
 #: with a standard deviation of so many mm from the ventricles' centre.
@@ -39,7 +41,7 @@ class Lesions:
 
         Parameters
         ----------
-        codes : (N, X, Y, Z) int tensor
+        codes : (N, X, Y, Z) uint8 tensor
             N samples of each voxel of `grid`.
         grid : Grid
         pose : Deformation
@@ -57,9 +59,10 @@ class Lesions:
         ]
         height.addcmul_(near[0][:, None, None] * near[1][None, :, None], _NEAR_VENTRICLES * near[2][None, None, :])
         ill = height > NormalDist().inv_cdf(1 - self.share)
-        for white, lesion in zip(_WHITE, _LESION, strict=True):
-            codes = torch.where(ill & (codes == white), lesion, codes)
-        return codes
+        places = ill.view(-1).nonzero()[:, 0]
+        marked = codes.clone().view(len(codes), -1)
+        marked[:, places] = _ILL.to(codes.device)[marked[:, places].int()]
+        return marked.view(codes.shape)
 
 
 @dataclass(frozen=True)
