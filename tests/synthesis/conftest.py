@@ -7,10 +7,9 @@ import pytest
 import torch
 
 from lodbrain.images.image import Image
-from lodbrain.synthesis.artefacts import Acquisition, Bias, Tone
 from lodbrain.synthesis.contrast import N_SUBCLASSES, T1W_PRIOR, Contrast
-from lodbrain.synthesis.deform import LATTICE_MM, Deformation
-from lodbrain.synthesis.fields import Grid, SmoothField
+from lodbrain.synthesis.deform import Deformation
+from lodbrain.synthesis.fields import Grid, RandomField
 from lodbrain.synthesis.generator import Plan
 from lodbrain.synthesis.labelmaps import LabelMap, prepare
 
@@ -51,23 +50,15 @@ def plain_plan() -> Callable[[Grid, torch.Tensor], Plan]:
     """A function: the plan that shows a map as it is, in the means of a T1w scan."""
 
     def make(grid: Grid, offset_mm: torch.Tensor) -> Plan:
-        still = SmoothField(torch.zeros(3, 30, 30, 30), LATTICE_MM)
-        flat = SmoothField(torch.zeros(1, 30, 30, 30), LATTICE_MM)
+        x, y, z = offset_mm.tolist()
         means = T1W_PRIOR[:, :1].repeat(1, N_SUBCLASSES)
         return Plan(
-            deformation=Deformation(torch.eye(3), offset_mm.float(), still),
-            contrast=Contrast(means, torch.zeros_like(means), "t1w"),
-            scan=grid,
-            subclasses=flat,
-            texture=flat,
-            texture_strength=0.0,
-            bias=Bias(flat),
-            acquisition=Acquisition(),
-            background=("zero", 0.0),
-            stripping=None,
-            defacing=None,
-            tone=Tone(),
             seed=3,
+            scan=grid,
+            deformation=Deformation((x, y, z)),
+            lesions=None,
+            contrast=Contrast(means, torch.zeros_like(means), "t1w"),
+            parts=RandomField(0, 22.0),
         )
 
     return make

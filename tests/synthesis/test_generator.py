@@ -5,13 +5,21 @@ import pytest
 import torch
 
 from lodbrain.labels import CLASS_OF_INDEX, MIRROR_OF_CLASS, N_CLASSES
-from lodbrain.synthesis.artefacts import Stripping, Tone
-from lodbrain.synthesis.deform import LATTICE_MM, Deformation
-from lodbrain.synthesis.fields import Grid, SmoothField
+from lodbrain.synthesis.contrast import Contrasts
+from lodbrain.synthesis.fields import Grid, RandomField
 from lodbrain.synthesis.generator import Plan, Settings, draw_plan, render
 from lodbrain.synthesis.labelmaps import BRAIN_CODES, CLASS_OF_CODE, CODE_OF_RAW, LabelMap
+from lodbrain.synthesis.steps.background import Background
+from lodbrain.synthesis.steps.blur import RandomBlur
+from lodbrain.synthesis.steps.defacing import RandomDefacing
+from lodbrain.synthesis.steps.fov import RandomFieldOfView
+from lodbrain.synthesis.steps.noise import RandomNoise
+from lodbrain.synthesis.steps.receive import Bias, RandomBias
+from lodbrain.synthesis.steps.stripping import RandomStripping, Stripping
+from lodbrain.synthesis.steps.texture import RandomTexture, Texture
+from lodbrain.synthesis.steps.wrap import Wrap
 
-SETTINGS = Settings(voxel_mm=(4.0, 5.0))
+SETTINGS = Settings(field_of_view=RandomFieldOfView(voxel_mm=(4.0, 5.0)))
 GRID = Grid((36, 40, 32), (4.0, 4.0, 4.0), (-72.0, -80.0, -64.0))
 PlainPlan = Callable[[Grid, torch.Tensor], Plan]
 
@@ -106,12 +114,9 @@ def test_crop_shows_the_same_head(head: LabelMap) -> None:
 
 def test_flipped_deformation_swaps_the_labels(head: LabelMap, plain_plan: PlainPlan) -> None:
     plan = plain_plan(GRID, head.brain_box_mm.mean(0))
-    mirror = Deformation(
-        torch.diag(torch.tensor([-1.0, 1, 1])), plan.deformation.offset_mm, plan.deformation.displacement
-    )
+    mirror = replace(plan.deformation, flipped=True)
     _, target = render(plan, head, GRID)
     _, flipped = render(replace(plan, deformation=mirror), head, GRID)
-    assert mirror.flipped
     assert float(target[CLASS_OF_INDEX[2]].sum()) > 100
     # The plane between the sides falls on a sample's edge: leave its voxels out.
     expected = target.flip(1)[torch.as_tensor(MIRROR_OF_CLASS)]
@@ -123,7 +128,7 @@ def test_flipped_deformation_swaps_the_labels(head: LabelMap, plain_plan: PlainP
 
 
 def test_stripping_keeps_the_brain_and_blacks_out_the_rest(head: LabelMap, plain_plan: PlainPlan) -> None:
-    error = SmoothField(torch.randn((1, 30, 30, 30), generator=torch.Generator().manual_seed(0)), LATTICE_MM)
+    error = RandomField(0, 14.0)
     plain = plain_plan(GRID, head.brain_box_mm.mean(0))
     stripped = replace(plain, stripping=Stripping(-0.5, error, 2.0))
     image, target = render(plain, head, GRID, supersample=1)
@@ -139,59 +144,107 @@ def test_stripping_keeps_the_brain_and_blacks_out_the_rest(head: LabelMap, plain
     torch.testing.assert_close(target_s.sum(0), torch.ones(GRID.shape))
 
 
-def test_texture_multiplies_the_image(head: LabelMap, plain_plan: PlainPlan) -> None:
-    plan = plain_plan(GRID, head.brain_box_mm.mean(0))
-    ripple = SmoothField(torch.ones(1, 30, 30, 30), LATTICE_MM)
-    plain, _ = render(plan, head, GRID)
-    textured, _ = render(replace(plan, texture=ripple, texture_strength=0.1), head, GRID)
-    torch.testing.assert_close(textured, plain * 1.1)
+def test_each_step_draws_for_itself(head: LabelMap) -> None:
+    plain = _plan(head, 8)
+    blurred = _plan(head, 8, replace(SETTINGS, blur=RandomBlur(9.0), texture=RandomTexture(0.0)))
+    assert blurred.blur != plain.blur
+    assert (blurred.scan, blurred.deformation, blurred.noise, blurred.seed) == (
+        plain.scan,
+        plain.deformation,
+        plain.noise,
+        plain.seed,
+    )
 
 
-def test_rician_background_is_only_added_where_asked(head: LabelMap, plain_plan: PlainPlan) -> None:
+def test_rendering_is_the_same_on_one_thread_and_on_two(head: LabelMap) -> None:
+    plan = replace(_plan(head, 5), bias=Bias(RandomField(1, 50.0), 0.5), texture=Texture(RandomField(2, 8.0), 0.1))
+    grid = Grid((60, 70, 64), (2.0, 2.0, 2.0), (-60.0, -70.0, -64.0))
+    one = render(plan, head, grid)
+    torch.set_num_threads(2)
+    two = render(plan, head, grid)
+    assert torch.equal(one[0], two[0])
+    assert torch.equal(one[1], two[1])
+
+
+def test_largest_class_is_that_of_the_shares(head: LabelMap) -> None:
+    plan = _plan(head, 3)
+    image, shares = render(plan, head)
+    same, classes = render(plan, head, target="classes")
+    assert torch.equal(image, same)
+    assert classes.dtype == torch.uint8
+    chosen = shares.gather(0, classes[None].long())[0]
+    torch.testing.assert_close(chosen, shares.max(0).values)
+
+
+def test_half_filled_voxels_take_the_class_of_their_centre(plain_plan: PlainPlan) -> None:
+    # the boundary at 8 mm goes through the middle of voxel 4 of 2 mm (from 7 to 9 mm): its centre lies just beyond
+    grid = Grid((6, 4, 4), (2.0, 2.0, 2.0), (-9.0, -4.0, -4.0))
+    plan = plain_plan(grid, torch.tensor([8.0, 8.0, 8.0]))
+    _, shares = render(plan, _half_space(), grid)
+    assert shares[0, 4, 0, 0] == shares[1, 4, 0, 0] == 0.5
+    for nudge, expected in ((-0.01, 1), (0.01, 0)):
+        moved = replace(plan, deformation=replace(plan.deformation, origin_mm=(8.0 + nudge, 8.0, 8.0)))
+        assert int(render(moved, _half_space(), grid, target="classes")[1][4, 0, 0]) == expected
+
+
+def test_background_is_replaced_and_the_brain_is_not(head: LabelMap, plain_plan: PlainPlan) -> None:
     plan = plain_plan(GRID, head.brain_box_mm.mean(0))
-    noisy, _ = render(replace(plan, background=("rician", 5.0)), head, GRID)
-    speckled, _ = render(replace(plan, background=("mp2rage", 100.0)), head, GRID)
     plain, target = render(plan, head, GRID)
-    air = (target[0] == 1) & (plain == 0)
-    assert float(noisy[air].min()) > 0
-    assert float(noisy[air].mean()) == pytest.approx(7.5 * (torch.pi / 2) ** 0.5, rel=0.05)
-    assert 45 < float(speckled[air].mean()) < 55
-    assert torch.equal(speckled[plain > 1], plain[plain > 1])
+    air, brain = (target[0] == 1) & (plain == 0), target[1:].sum(0) == 1
+    for kind, level, mean in (("rician", 0.05, 8 * (torch.pi / 2) ** 0.5), ("mp2rage", 1.0, 80.0)):
+        noisy, _ = render(replace(plan, background=Background(kind, level)), head, GRID)
+        assert float(noisy[air].mean()) == pytest.approx(mean, rel=0.03)
+        assert float((noisy - plain)[brain].abs().max()) < 0.05 * 160
+    masked, _ = render(replace(plan, bias=Bias(RandomField(0, 40.0), 0.2), background=Background("zero")), head, GRID)
+    assert bool((masked[air] == 0).all())
+
+
+def test_wrap_adds_what_lies_one_field_of_view_away(head: LabelMap, plain_plan: PlainPlan) -> None:
+    whole = plain_plan(GRID, head.brain_box_mm.mean(0))
+    image, target = render(whole, head)
+    narrow = replace(whole, scan=GRID.crop((0, 10, 0), (36, 20, 32)), wrap=Wrap(1))
+    wrapped, narrow_target = render(narrow, head)
+    folded = image[:, 10:30].clone()
+    folded[:, 10:] += image[:, :10]
+    folded[:, :10] += image[:, 30:]
+    torch.testing.assert_close(wrapped, folded)
+    assert torch.equal(narrow_target, target[:, :, 10:30])  # labels do not wrap
+    assert float((wrapped - image[:, 10:30]).max()) > 50
 
 
 @pytest.mark.parametrize(("stripped", "defaced"), [(1.0, 1.0), (0.0, 1.0), (0.0, 0.0)])
 def test_shares_decide_what_is_removed(head: LabelMap, stripped: float, defaced: float) -> None:
-    settings = Settings(voxel_mm=(4.0, 5.0), stripped_share=stripped, defaced_share=defaced)
+    settings = replace(SETTINGS, stripping=RandomStripping(stripped), defacing=RandomDefacing(defaced))
     for seed in range(4):
         plan = _plan(head, seed, settings)
         assert (plan.stripping is not None) == (stripped == 1)
         assert (plan.defacing is not None) == (stripped == 0 and defaced == 1)
         if plan.stripping is not None:
-            assert plan.background == ("zero", 0.0)
+            assert plan.background is None and plan.wrap is None
 
 
-def test_zero_settings_draw_a_plan_without_effects(head: LabelMap) -> None:
-    settings = Settings(
-        voxel_mm=(4.0, 4.0),
-        anisotropy=0.0,
-        stripped_share=0.0,
-        defaced_share=0.0,
-        bias=0.0,
+def test_voxel_size_that_is_asked_for_is_that_of_the_scan(head: LabelMap) -> None:
+    plan = draw_plan(head, Settings(), torch.Generator().manual_seed(1), voxel_mm=4.5)
+    assert plan.scan.spacing_mm == pytest.approx((4.5, 4.5, 4.5))
+
+
+def test_zero_strengths_give_the_plain_head(head: LabelMap, plain_plan: PlainPlan) -> None:
+    settings = replace(
+        SETTINGS,
+        bias=RandomBias(0.0),
         uhf_share=0.0,
-        noise=0.0,
-        blur_fwhm_vox=0.0,
-        thick_share=0.0,
-        gamma_sd=0.0,
-        clip_share=0.0,
-        texture=0.0,
+        noise=RandomNoise(0.0),
+        blur=RandomBlur(0.0),
+        texture=RandomTexture(0.0),
+        contrasts=Contrasts(within=0.0),
     )
     plan = _plan(head, 1, settings)
-    assert plan.tone == Tone()
-    assert not plan.bias.log_field.control.any()
-    assert plan.texture_strength == 0
-    scan = plan.acquisition
-    assert (scan.blur_fwhm_vox, scan.slice_mm, scan.noise) == (0, 0, 0)
-    assert plan.scan.spacing_mm == pytest.approx((4, 4, 4))
+    plan = replace(plan, slices=None, motion=None, ghosts=None, wrap=None, background=None, tone=None, lesions=None)
+    plan = replace(plan, stripping=None, defacing=None)
+    steps = (plan.bias, plan.noise, plan.blur, plan.texture)
+    assert None not in steps
+    bare = replace(plan, bias=None, noise=None, blur=None, texture=None)
+    assert torch.equal(render(plan, head)[0], render(bare, head)[0])
 
 
 def test_field_of_view_holds_most_of_the_brain(head: LabelMap) -> None:

@@ -14,14 +14,16 @@ from lodbrain.synthesis.analysis import ScanFit
 from lodbrain.synthesis.biasfit import LogField
 from lodbrain.synthesis.contrast import T1W_PRIOR
 from lodbrain.synthesis.fields import Grid, SmoothField, random_control
-from lodbrain.synthesis.generator import Settings
+from lodbrain.synthesis.generator import draw_plan
 from lodbrain.synthesis.goodness import BINS, Histogram
-from lodbrain.synthesis.labelmaps import CODE_OF_RAW, MIRROR_OF_CODE
+from lodbrain.synthesis.labelmaps import CODE_OF_RAW, MIRROR_OF_CODE, LabelMap
 from lodbrain.synthesis.mixture import GROUPS, Mixture
 from lodbrain.synthesis.noise import Background
 from lodbrain.synthesis.pooling import pool
 from lodbrain.synthesis.profile import ContrastProfile, Intensity, read_profile, write_profile
 from lodbrain.synthesis.resemblance import settings_like
+from lodbrain.synthesis.settings import Settings
+from lodbrain.synthesis.steps.fov import RandomFieldOfView
 from lodbrain.synthesis.tailored import draw_from_profile
 
 WHITE, CORTEX, CAUDATE = (SIDELESS.index(name) for name in ("Cerebral-White-Matter", "Cerebral-Cortex", "Caudate"))
@@ -206,16 +208,41 @@ def test_tailored_settings_draw_the_bias_that_was_measured(profile: ContrastProf
     grid = Grid((20, 20, 20), (7.0, 7.0, 7.0), (-70.0, -70.0, -70.0))
     strengths = []
     for _ in range(200):  # as the generator draws it, on lattices of 40 mm
-        control = random_control(1, 40.0, 320.0, generator) * settings.bias * float(torch.rand((), generator=generator))
+        control = (
+            random_control(1, 40.0, 320.0, generator)
+            * settings.bias.strength
+            * float(torch.rand((), generator=generator))
+        )
         strengths.append(float(SmoothField(control, 40.0).on(grid).std()))
     assert np.mean(strengths) == pytest.approx(profile.bias.log_sd, rel=0.1)
 
 
 def test_tailored_settings_follow_the_scans(profile: ContrastProfile) -> None:
-    settings = settings_like(profile, Settings(shift_mm=3.0))
-    assert (settings.voxel_mm, settings.shift_mm) == ((0.8, 0.8), 3.0)
-    assert (settings.uhf_share, settings.stripped_share) == (0, 0)
-    assert (settings.thick_share, settings.thick_mm) == (1, 1.25)  # sides of 0.8 to 1.25 mm: slices
-    assert settings.noise == pytest.approx(0.03 / 0.4)
+    settings = settings_like(profile, Settings(field_of_view=RandomFieldOfView(shift_mm=3.0)))
+    assert (settings.field_of_view.voxel_mm, settings.field_of_view.shift_mm) == ((0.8, 0.8), 3.0)
+    assert (settings.uhf_share, settings.stripping.share) == (0, 0)
+    assert (settings.slices.share, settings.slices.thickest_mm) == (1, 1.25)  # sides of 0.8 to 1.25 mm: slices
+    assert settings.noise.level == pytest.approx(0.03 / 0.4)
+    assert settings.noise.rician_share == 1
     bare = replace(scan(outside=()), background=Background("zero", 0.0), spacing_mm=np.ones(3))
-    assert settings_like(pool([bare], ["a"])).stripped_share == 1
+    assert settings_like(pool([bare], ["a"])).stripping.share == 1
+
+
+def test_share_of_scans_that_resemble_the_profile(profile: ContrastProfile, head: LabelMap) -> None:
+    def kinds(share: float, profile: ContrastProfile | None = profile) -> list[str]:
+        settings = Settings(profile=profile, profile_share=share)
+        return [draw_plan(head, settings, torch.Generator().manual_seed(seed)).contrast.kind for seed in range(12)]
+
+    assert set(kinds(1.0)) == {"profile"}
+    assert "profile" not in kinds(0.0)
+    assert 2 <= kinds(0.5).count("profile") <= 10
+    assert "profile" not in kinds(1.0, None)
+
+
+def test_scans_of_a_profile_have_its_background_and_voxels(head: LabelMap) -> None:
+    ratio = replace(scan(), background=Background("mp2rage", 160.0), spacing_mm=np.full(3, 0.7))
+    settings = Settings(profile=pool([ratio], ["a"]))
+    plan = draw_plan(head, settings, torch.Generator().manual_seed(1))
+    assert plan.background is not None and plan.background.kind == "mp2rage"
+    assert plan.background.level == pytest.approx(1, rel=0.2)
+    assert plan.scan.spacing_mm == pytest.approx((0.7, 0.7, 0.7), rel=0.16)

@@ -55,7 +55,7 @@ def make_config(tmp_path: Path) -> Callable[..., TrainingConfig]:
                 {"exponent": 3, "channels": [4, 8], "steps": 6},
                 {"exponent": 2, "channels": [4, 8], "steps": 4, "sided": False, "crop": [12, 16, 12], "halo": 4},
             ],
-            "generator": {"voxel_mm": [5.0, 7.0]},
+            "generator": {"field_of_view": {"voxel_mm": [5.0, 7.0]}},
             "bfloat16": False,
             "warm_up": 2,
             "checkpoint_every": 2,

@@ -47,7 +47,7 @@ def test_fields_are_read_and_the_rest_has_defaults(tmp_path: Path) -> None:
         ("seed: many", "seed: .*integer"),
         ("corruption: {drops: 1}", "corruption.drops: Extra"),
         ("generator: {voxels: [1, 2]}", "generator.voxels: "),
-        ("generator: {voxel_mm: [1]}", "generator.voxel_mm"),
+        ("generator: {field_of_view: {voxel_mm: [1]}}", "generator.field_of_view.voxel_mm"),
         ("generator: {contrasts: {t1w: 0.5}}", "generator.contrasts.t1w: "),
     ],
 )
@@ -86,8 +86,9 @@ def test_missing_file_is_refused(tmp_path: Path) -> None:
 
 
 def test_generator_settings_reach_the_generator(tmp_path: Path) -> None:
-    settings = _read(tmp_path, GOOD + "generator: {voxel_mm: [0.5, 0.9], contrasts: {t1w_share: 1.0}}").generator
-    assert settings.voxel_mm == (0.5, 0.9)
+    fields = "generator: {field_of_view: {voxel_mm: [0.5, 0.9]}, contrasts: {t1w_share: 1.0}}"
+    settings = _read(tmp_path, GOOD + fields).generator
+    assert settings.field_of_view.voxel_mm == (0.5, 0.9)
     assert settings.contrasts == Contrasts(t1w_share=1.0)
 
 

@@ -35,6 +35,7 @@ COMMANDS = [
     ),
     ("contrast", "lodbrain.cli.contrast:contrast", "Analyse the contrast of scans, for training on scans like them."),
     ("evaluate", "lodbrain.cli.evaluate:app", "Score segmentations against references; compare models and groups."),
+    ("synth", "lodbrain.cli.synth:synth", "Make synthetic scans with labels from label maps."),
     ("train", "lodbrain.cli.train:train", "Train a model as a configuration file says."),
 ]
 

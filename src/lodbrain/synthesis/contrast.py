@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Annotated, Any, TypeAlias
 
 import torch
+from pydantic import PlainSerializer, PlainValidator
 
 from lodbrain.labels import STRUCTURES
-from lodbrain.synthesis.labelmaps import CODE_OF_RAW, MIRROR_OF_CODE, N_CODES, OUTSIDE
+from lodbrain.synthesis.labelmaps import CODE_OF_RAW, MIRROR_OF_CODE, N_CODES, OUTSIDE, RAW_LABELS
+from lodbrain.synthesis.streams import Stream
 
 #: Sub-classes that a tissue outside of the brain is split into: real fat, muscle and bone are never one grey value.
 N_SUBCLASSES = 4
@@ -73,6 +76,33 @@ class Contrasts:
     within: float = 14.0
     same_sides_share: float = 0.9
 
+    def draw(self, stream: Stream) -> Contrast:
+        """Draw the class intensities of one scan."""
+        return draw_contrast(self, stream.generator)
+
+
+def _by_label(table: torch.Tensor) -> dict[str, list[float]]:
+    """A table as JSON: raw label to its sub-classes' values, one where they are equal."""
+    rows = [row if len(set(row)) > 1 else row[:1] for row in table.tolist()]
+    return {str(raw): row for raw, row in zip(RAW_LABELS, rows, strict=True)}
+
+
+def _as_table(value: Any) -> torch.Tensor:
+    """What `_by_label` wrote, or a table."""
+    if not isinstance(value, torch.Tensor):
+        if not isinstance(value, dict) or set(value) != {str(raw) for raw in RAW_LABELS}:
+            raise ValueError("one row for each label is expected")
+        rows = [value[str(raw)] for raw in RAW_LABELS]
+        table = torch.tensor([row * N_SUBCLASSES if len(row) == 1 else row for row in rows], dtype=torch.float32)
+    else:
+        table = value
+    if table.shape != (N_CODES, N_SUBCLASSES):
+        raise ValueError(f"a table of {N_CODES} x {N_SUBCLASSES} is expected, got {tuple(table.shape)}")
+    return table
+
+
+Table: TypeAlias = Annotated[torch.Tensor, PlainValidator(_as_table), PlainSerializer(_by_label)]
+
 
 @dataclass(frozen=True, eq=False)
 class Contrast:
@@ -82,12 +112,12 @@ class Contrast:
     ----------
     means, sds : (N_CODES, N_SUBCLASSES) float32 tensors
         Mean and standard deviation inside each class on a scale of 0 to 255.
-    kind : {"t1w", "ordered", "random"}
+    kind : {"t1w", "ordered", "random", "profile"}
         How they were drawn.
     """
 
-    means: torch.Tensor
-    sds: torch.Tensor
+    means: Table
+    sds: Table
     kind: str
 
     @property

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
+from typing import TypeAlias
 
 import torch
 import torch.nn.functional as F
 
-from lodbrain.synthesis.fields import Grid, SmoothField, random_control
+from lodbrain.synthesis.fields import EXTENT_MM, Grid, SmoothField, random_control
+from lodbrain.synthesis.streams import Stream
 
-#: Edge of the cube of scanner space that deformations are defined in: a head with its neck, turned.
-EXTENT_MM = 320.0
 LATTICE_MM = 14.0
+
+Triple: TypeAlias = tuple[float, float, float]
 
 
 @dataclass(frozen=True)
@@ -27,6 +31,8 @@ class Shapes:
         How rare.
     scale : tuple of 2 float
         Smallest and largest size of the head.
+    aspect : float
+        Largest share by which the size along one axis strays from that along the others.
     shear : float
         Largest entry of the shear matrix.
     deformation_mm : float
@@ -41,43 +47,137 @@ class Shapes:
     large_rotation_deg: float = 45.0
     large_rotation_share: float = 0.05
     scale: tuple[float, float] = (0.85, 1.2)
+    aspect: float = 0.08
     shear: float = 0.02
     deformation_mm: float = 4.0
     ventricles: tuple[float, float] = (0.6, 2.0)
     flip_share: float = 0.5
 
+    def draw(self, stream: Stream, centre_mm: torch.Tensor, ventricles_mm: torch.Tensor) -> Deformation:
+        """Draw one deformation that takes the origin of scanner space to a map's brain centre.
 
-@dataclass(frozen=True, eq=False)
+        Parameters
+        ----------
+        stream : Stream
+        centre_mm, ventricles_mm : (3,) tensors
+            Centres of the brain and of the lateral ventricles in the map.
+        """
+        limit = self.large_rotation_deg if stream.chance(self.large_rotation_share) else self.rotation_deg
+        common = stream.uniform(*self.scale)
+        own = tuple(common * (1 + stream.uniform(-self.aspect, self.aspect)) for _ in range(3))
+        low, high = (math.log(factor) for factor in self.ventricles)
+        return Deformation(
+            origin_mm=_triple(centre_mm),
+            rotation_deg=(stream.uniform(-limit, limit), stream.uniform(-limit, limit), stream.uniform(-limit, limit)),
+            scale=(own[0], own[1], own[2]),
+            shear=_triple((torch.rand(3, generator=stream.generator) * 2 - 1) * self.shear),
+            flipped=stream.chance(self.flip_share),
+            velocity_mm=stream.uniform(0.0, self.deformation_mm),
+            velocity_seed=stream.seed(),
+            ventricles_mm=_triple(ventricles_mm - centre_mm),
+            ventricle_factor=math.exp(stream.uniform(low, high)),
+        )
+
+
+@dataclass(frozen=True)
 class Deformation:
-    """A fixed map from scanner space to the millimetres of a label map: m = matrix (s + u(s)) + offset.
+    """A fixed map from scanner space to the millimetres of a label map: m = matrix (s + u(s)) + origin.
 
     Attributes
     ----------
-    matrix : (3, 3) float32 tensor
-        Rotation, scale and shear; its determinant is negative where the sides are flipped.
-    offset_mm : (3,) float32 tensor
-        Where the origin of scanner space lies in the map.
-    displacement : SmoothField
-        u, three channels in mm.
+    origin_mm : tuple of 3 float
+        Where the origin of scanner space lies in the map: the brain's centre.
+    rotation_deg : tuple of 3 float
+        About x, then y, then z.
+    scale : tuple of 3 float
+        Size of the head along the scanner's axes, 1 for that of the map.
+    shear : tuple of 3 float
+        Entries (x, y), (x, z), (y, z) of the shear matrix.
+    flipped : bool
+        Left and right are exchanged, so labels have to be, too.
+    velocity_mm : float
+        Standard deviation of the velocity field's control points.
+    velocity_seed : int
+        Of the field.
+    ventricles_mm : tuple of 3 float
+        Centre of the lateral ventricles, from the brain's centre.
+    ventricle_factor : float
+        How much larger they are, along each axis at their centre.
     """
 
-    matrix: torch.Tensor
-    offset_mm: torch.Tensor
-    displacement: SmoothField
+    origin_mm: Triple
+    rotation_deg: Triple = (0.0, 0.0, 0.0)
+    scale: Triple = (1.0, 1.0, 1.0)
+    shear: Triple = (0.0, 0.0, 0.0)
+    flipped: bool = False
+    velocity_mm: float = 0.0
+    velocity_seed: int = 0
+    ventricles_mm: Triple = (0.0, 0.0, 0.0)
+    ventricle_factor: float = 1.0
 
-    @property
-    def flipped(self) -> bool:
-        """True where left and right are exchanged, so that labels have to be, too."""
-        return bool(torch.linalg.det(self.matrix) < 0)
+    @cached_property
+    def matrix(self) -> torch.Tensor:
+        """(3, 3) float32: rotation, scale and shear; the determinant is negative where the sides are flipped."""
+        flip = torch.diag(torch.tensor([-1.0 if self.flipped else 1.0, 1.0, 1.0]))
+        rotation = rotation_matrix(torch.tensor([math.radians(angle) for angle in self.rotation_deg]))
+        xy, xz, yz = self.shear
+        shear = torch.tensor([[1.0, xy, xz], [0.0, 1.0, yz], [0.0, 0.0, 1.0]])
+        # The map is sampled at matrix @ s, so a larger head needs a smaller matrix.
+        return flip @ rotation @ shear @ torch.diag(1 / torch.tensor(self.scale))
 
-    def on(self, grid: Grid, rows: slice = slice(None)) -> list[torch.Tensor]:
-        """Map coordinates in mm of a grid's voxels: three (X, Y, Z) float32 tensors."""
-        device = self.displacement.control.device
+    @cached_property
+    def displacement(self) -> SmoothField | None:
+        """u, three channels in mm, on the CPU; None where nothing is displaced."""
+        if self.velocity_mm == 0 and self.ventricle_factor == 1:
+            return None
+        generator = torch.Generator().manual_seed(self.velocity_seed)
+        velocity = random_control(3, LATTICE_MM, EXTENT_MM, generator, smooth=0.5) * self.velocity_mm
+        centre = torch.tensor(self.to_scanner([self.ventricles_mm])[0])
+        velocity = velocity + _swelling(velocity.shape[1:], centre, self.ventricle_factor)
+        return SmoothField(integrate(velocity, LATTICE_MM), LATTICE_MM)
+
+    def to_scanner(self, places_mm: Sequence[Sequence[float]]) -> list[list[float]]:
+        """Where places of the head, in mm from the brain's centre, lie in the scanner; a few mm off, without u."""
+        places = torch.tensor(places_mm, dtype=torch.float32).reshape(-1, 3)
+        moved: list[list[float]] = torch.linalg.solve(self.matrix, places.T).T.tolist()
+        return moved
+
+    def on(
+        self,
+        grid: Grid,
+        device: torch.device | str = "cpu",
+        rows: slice = slice(None),
+        *,
+        unit_mm: Sequence[float] = (1.0, 1.0, 1.0),
+    ) -> list[torch.Tensor]:
+        """Map coordinates of a grid's voxels: three (X, Y, Z) float32 tensors.
+
+        Parameters
+        ----------
+        grid : Grid
+        device : torch.device
+        rows : slice
+            Part of the grid's first axis, for evaluation in chunks.
+        unit_mm : sequence of 3 float
+            What the coordinates are counted in, such as the voxel sides of the map.
+        """
         x, y, z = grid.axes_mm(device)
-        u = self.displacement.on(grid, rows)
-        s = (u[0] + x[rows, None, None], u[1] + y[None, :, None], u[2] + z[None, None, :])
-        m, o = self.matrix.tolist(), self.offset_mm.tolist()
-        return [s[0].mul(m[d][0]).add_(s[1], alpha=m[d][1]).add_(s[2], alpha=m[d][2]).add_(o[d]) for d in range(3)]
+        unit = torch.tensor(unit_mm, dtype=torch.float64)
+        matrix = (self.matrix / unit[:, None]).float().tolist()
+        origin = (torch.tensor(self.origin_mm, dtype=torch.float64) / unit).float().tolist()
+        planes = weights = None
+        if self.displacement is not None:
+            planes, weights = self.displacement.to(device).planes(grid, rows)
+        found = []
+        for (a, b, c), o in zip(matrix, origin, strict=True):
+            flat = (a * x[rows])[:, None] + (b * y)[None, :] + o
+            if planes is None or weights is None:
+                found.append(flat[:, :, None] + c * z)
+                continue
+            # The affine part rides on the field's last product: two more columns, no further pass over all points.
+            left = [a * planes[0] + b * planes[1] + c * planes[2], flat[..., None], torch.ones_like(flat)[..., None]]
+            found.append(torch.cat(left, -1) @ torch.cat([weights, torch.ones_like(z)[None], c * z[None]]))
+        return found
 
 
 def rotation_matrix(angles_rad: torch.Tensor) -> torch.Tensor:
@@ -122,49 +222,14 @@ def integrate(velocity: torch.Tensor, lattice_mm: float, *, steps: int = 5) -> t
     return displacement
 
 
-def _uniform(low: float, high: float, generator: torch.Generator) -> float:
-    return low + (high - low) * float(torch.rand((), generator=generator))
-
-
-def draw_deformation(
-    shapes: Shapes, brain_centre_mm: torch.Tensor, ventricle_mm: torch.Tensor, generator: torch.Generator
-) -> Deformation:
-    """Draw one deformation that takes the origin of scanner space near a map's brain centre.
-
-    Parameters
-    ----------
-    shapes : Shapes
-    brain_centre_mm, ventricle_mm : (3,) tensors
-        Centres of the brain and of the lateral ventricles in the map.
-    generator : torch.Generator
-        On the CPU: the same draw whatever the device that renders it.
-    """
-    large = float(torch.rand((), generator=generator)) < shapes.large_rotation_share
-    limit = math.radians(shapes.large_rotation_deg if large else shapes.rotation_deg)
-    angles = (torch.rand(3, generator=generator) * 2 - 1) * limit
-    common = _uniform(*shapes.scale, generator)
-    scale = common * (1 + (torch.rand(3, generator=generator) - 0.5) * 0.16)
-    shear = torch.eye(3) + torch.triu((torch.rand((3, 3), generator=generator) * 2 - 1) * shapes.shear, 1)
-    flip = (
-        torch.diag(torch.tensor([-1.0, 1.0, 1.0]))
-        if torch.rand((), generator=generator) < shapes.flip_share
-        else torch.eye(3)
-    )
-    # The map is sampled at matrix @ s, so a larger head needs a smaller matrix.
-    matrix = flip @ rotation_matrix(angles) @ shear @ torch.diag(1 / scale)
-    strength = _uniform(0.0, shapes.deformation_mm, generator)
-    velocity = random_control(3, LATTICE_MM, EXTENT_MM, generator, smooth=0.5) * strength
-    low, high = (math.log(f) for f in shapes.ventricles)
-    factor = math.exp(_uniform(low, high, generator))
-    control = velocity + _swelling(
-        velocity.shape[1:], torch.linalg.solve(matrix, (ventricle_mm - brain_centre_mm).float()), factor
-    )
-    return Deformation(matrix, brain_centre_mm.float(), SmoothField(integrate(control, LATTICE_MM), LATTICE_MM))
-
-
 def _swelling(shape: torch.Size, centre_mm: torch.Tensor, factor: float, width_mm: float = 26.0) -> torch.Tensor:
     """(3, L, M, N) velocity in mm that scales the neighbourhood of a point by `factor` and fades with its distance."""
     axes = [(torch.arange(n, dtype=torch.float32) - (n - 1) / 2) * LATTICE_MM for n in shape]
     away = torch.stack(torch.meshgrid(*axes, indexing="ij")) - centre_mm.view(3, 1, 1, 1)
     fade = torch.exp(-(away**2).sum(0) / (2 * width_mm**2))
     return -math.log(factor) / 3 * 2 * away * fade
+
+
+def _triple(values: torch.Tensor) -> Triple:
+    x, y, z = values.tolist()
+    return x, y, z

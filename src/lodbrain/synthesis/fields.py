@@ -7,8 +7,16 @@ evaluation is three small matrix products: 160^3 points of one channel take some
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
+
+#: Standard deviation of a cubic B-spline field between its control points, for random control points of 1:
+#: (integral of B^2)^(3/2) = (151/315)^(3/2).
+SPLINE_SD = (151 / 315) ** 1.5
+
+#: Edge of the cube of scanner space that fields are defined in: a head with its neck, turned.
+EXTENT_MM = 320.0
 
 
 @dataclass(frozen=True)
@@ -29,6 +37,12 @@ class Grid:
     spacing_mm: tuple[float, float, float]
     corner_mm: tuple[float, float, float]
 
+    @property
+    def extent_mm(self) -> tuple[float, float, float]:
+        """Size of the field of view."""
+        x, y, z = (n * v for n, v in zip(self.shape, self.spacing_mm, strict=True))
+        return x, y, z
+
     def finer(self, factor: int) -> Grid:
         """The same field of view with every voxel split into `factor` cubed."""
         x, y, z = (n * factor for n in self.shape)
@@ -45,6 +59,11 @@ class Grid:
         """A box of this grid (it may reach beyond it)."""
         a, b, c = (o + i * v for o, i, v in zip(self.corner_mm, start, self.spacing_mm, strict=True))
         return Grid(shape, self.spacing_mm, (a, b, c))
+
+    def moved(self, axis: int, by_mm: float) -> Grid:
+        """A grid of the same voxels further along one axis."""
+        a, b, c = (o + by_mm * (axis == d) for d, o in enumerate(self.corner_mm))
+        return Grid(self.shape, self.spacing_mm, (a, b, c))
 
     def axes_mm(self, device: torch.device | str = "cpu") -> list[torch.Tensor]:
         """Centres of the voxels along each axis, three float32 tensors."""
@@ -97,6 +116,11 @@ class SmoothField:
         -------
         (C, X, Y, Z) float32 tensor
         """
+        planes, weights = self.planes(grid, rows)
+        return planes @ weights
+
+    def planes(self, grid: Grid, rows: slice = slice(None)) -> tuple[torch.Tensor, torch.Tensor]:
+        """The field as a product: (C, X, Y, N) along the first two axes, and (N, Z) weights along the last."""
         x, y, z = grid.axes_mm(self.control.device)
         wx, wy, wz = (
             _spline_weights(axis, self.lattice_mm, n)
@@ -104,8 +128,7 @@ class SmoothField:
         )
         # Smallest products first: the full-size axis comes last.
         out = torch.einsum("clmn,xl->cxmn", self.control, wx)
-        out = torch.einsum("cxmn,ym->cxyn", out, wy)
-        return out @ wz.T
+        return torch.einsum("cxmn,ym->cxyn", out, wy), wz.T
 
 
 def random_control(
@@ -136,3 +159,29 @@ def random_control(
             control = (1 - smooth) * control + smooth / 2 * (control.roll(1, axis) + control.roll(-1, axis))
         control = control / control.std()
     return control
+
+
+@dataclass(frozen=True)
+class RandomField:
+    """A smooth random field of one channel, known by its seed: a few bytes instead of all control points.
+
+    Attributes
+    ----------
+    seed : int
+    lattice_mm : float
+        Distance of the control points, which are standard normal; between them the field's standard deviation is
+        `SPLINE_SD`.
+    """
+
+    seed: int
+    lattice_mm: float
+
+    @cached_property
+    def spline(self) -> SmoothField:
+        """The field itself, on the CPU."""
+        generator = torch.Generator().manual_seed(self.seed)
+        return SmoothField(random_control(1, self.lattice_mm, EXTENT_MM, generator), self.lattice_mm)
+
+    def on(self, grid: Grid, device: torch.device | str = "cpu", rows: slice = slice(None)) -> torch.Tensor:
+        """Values on a grid, (X, Y, Z) float32; `rows` is part of its first axis."""
+        return self.spline.to(device).on(grid, rows)[0]

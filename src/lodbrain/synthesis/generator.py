@@ -1,97 +1,113 @@
 """Draw a scan once, render it at any level of detail.
 
-`draw_plan` fixes everything about one synthetic scan: shape, contrast, field of view, artefacts. `render` computes
-image and target of that scan on any grid: the whole head at 4 mm, a crop of it at 1 mm. All levels of the ladder see
-the same head.
+`draw_plan` fixes everything about one synthetic scan. `render` computes image and labels of that scan on any grid: the
+whole head at 4 mm, a crop of it at 1 mm. All levels of the ladder see the same head.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Literal
 
 import torch
 
-from lodbrain.labels import N_CLASSES
-from lodbrain.synthesis.artefacts import Acquisition, Bias, Defacing, Stripping, Tone
-from lodbrain.synthesis.contrast import N_SUBCLASSES, Contrast, Contrasts, draw_contrast
-from lodbrain.synthesis.deform import EXTENT_MM, Deformation, Shapes, draw_deformation
-from lodbrain.synthesis.fields import Grid, SmoothField, random_control
-from lodbrain.synthesis.labelmaps import CLASS_OF_CODE, DISTANCE_STEP_MM, MIRROR_OF_CODE, LabelMap
+from lodbrain.synthesis.anatomy import Anatomy, Body
+from lodbrain.synthesis.contrast import Contrast
+from lodbrain.synthesis.deform import Deformation
+from lodbrain.synthesis.fields import Grid, RandomField
+from lodbrain.synthesis.labelmaps import LabelMap
+from lodbrain.synthesis.profile import ContrastProfile
+from lodbrain.synthesis.resemblance import settings_like
+from lodbrain.synthesis.settings import Settings
+from lodbrain.synthesis.steps.background import Background
+from lodbrain.synthesis.steps.blur import Blur
+from lodbrain.synthesis.steps.defacing import Defacing
+from lodbrain.synthesis.steps.ghosts import Ghosts
+from lodbrain.synthesis.steps.lesions import Lesions
+from lodbrain.synthesis.steps.motion import Motion
+from lodbrain.synthesis.steps.noise import Noise
+from lodbrain.synthesis.steps.receive import Bias
+from lodbrain.synthesis.steps.slices import Slices
+from lodbrain.synthesis.steps.stripping import Stripping
+from lodbrain.synthesis.steps.susceptibility import Susceptibility
+from lodbrain.synthesis.steps.texture import Texture
+from lodbrain.synthesis.steps.tone import Tone
+from lodbrain.synthesis.steps.transmit import Transmit
+from lodbrain.synthesis.steps.view import Step, View
+from lodbrain.synthesis.steps.wrap import Wrap
+from lodbrain.synthesis.streams import Stream
+from lodbrain.synthesis.tailored import draw_from_profile
 
-_CSF_CLASS = 16
-_CHUNK_POINTS = 2_000_000
+__all__ = ["Plan", "Settings", "draw_plan", "render"]
 
+#: Sub-classes of a tissue are regions of about this size.
+_PARTS_MM = 22.0
 
-@dataclass(frozen=True)
-class Settings:
-    """What the generator draws from; shares are probabilities.
-
-    Noise is relative to white matter; `bias` is the largest standard deviation of the log field; `uhf_share` is the
-    share of scans with the strong fields of 7 T and above.
-    """
-
-    shapes: Shapes = field(default_factory=Shapes)
-    contrasts: Contrasts = field(default_factory=Contrasts)
-    voxel_mm: tuple[float, float] = (0.6, 1.4)
-    anisotropy: float = 0.15
-    stripped_share: float = 0.4
-    defaced_share: float = 0.15
-    bias: float = 0.5
-    uhf_share: float = 0.2
-    noise: float = 0.08
-    blur_fwhm_vox: float = 1.5
-    thick_share: float = 0.15
-    thick_mm: float = 3.0
-    gamma_sd: float = 0.25
-    clip_share: float = 0.1
-    texture: float = 0.08
-    shift_mm: float = 40.0
+#: A random contrast may have white matter of any intensity, but not noise of none.
+_LEAST_WHITE = 40.0
 
 
 @dataclass(frozen=True, eq=False)
 class Plan:
-    """Everything that was drawn about one scan.
+    """Everything that was drawn about one scan, in the order in which it happens to it.
 
-    `scan` is the grid of the scan itself; `seed` starts the noise of each rendering.
+    Attributes
+    ----------
+    seed : int
+        Starts the noise of each rendering.
+    scan : Grid
+        Field of view and voxels of the scan.
+    deformation ... defacing
+        One fixed step each; None where there is none.
     """
 
-    deformation: Deformation
-    contrast: Contrast
-    scan: Grid
-    subclasses: SmoothField
-    texture: SmoothField
-    texture_strength: float
-    bias: Bias
-    acquisition: Acquisition
-    background: tuple[str, float]
-    stripping: Stripping | None
-    defacing: Defacing | None
-    tone: Tone
     seed: int
+    scan: Grid
+    deformation: Deformation
+    lesions: Lesions | None
+    contrast: Contrast
+    parts: RandomField
+    # the head in the magnet
+    texture: Texture | None = None
+    transmit: Transmit | None = None
+    susceptibility: Susceptibility | None = None
+    bias: Bias | None = None
+    wrap: Wrap | None = None
+    # the measurement
+    blur: Blur | None = None
+    slices: Slices | None = None
+    motion: Motion | None = None
+    ghosts: Ghosts | None = None
+    noise: Noise | None = None
+    # the processing
+    background: Background | None = None
+    tone: Tone | None = None
+    stripping: Stripping | None = None
+    defacing: Defacing | None = None
 
-    def to(self, device: torch.device | str) -> Plan:
-        """The same scan, to be rendered on another device."""
-        stripping = self.stripping
-        return replace(
-            self,
-            deformation=replace(self.deformation, displacement=self.deformation.displacement.to(device)),
-            subclasses=self.subclasses.to(device),
-            texture=self.texture.to(device),
-            bias=replace(self.bias, log_field=self.bias.log_field.to(device)),
-            stripping=None if stripping is None else replace(stripping, error=stripping.error.to(device)),
-        )
+    @property
+    def white_matter(self) -> float:
+        """Intensity of cerebral white matter, the unit of noise; in strange contrasts at least `_LEAST_WHITE`."""
+        return max(self.contrast.white_matter, _LEAST_WHITE)
+
+    @property
+    def magnet(self) -> tuple[Step | None, ...]:
+        """Steps that act where the tissue is, before it is measured."""
+        return self.texture, self.transmit, self.susceptibility, self.bias
+
+    @property
+    def measurement(self) -> tuple[Step | None, ...]:
+        """Steps that act on the image as a whole."""
+        return self.blur, self.slices, self.motion, self.ghosts, self.noise, self.background, self.tone
 
 
-def _uniform(low: float, high: float, generator: torch.Generator) -> float:
-    return low + (high - low) * float(torch.rand((), generator=generator))
-
-
-def _chance(share: float, generator: torch.Generator) -> bool:
-    return float(torch.rand((), generator=generator)) < share
-
-
-def draw_plan(labels: LabelMap, settings: Settings, generator: torch.Generator) -> Plan:
+def draw_plan(
+    labels: LabelMap, settings: Settings, generator: torch.Generator, *, voxel_mm: float | None = None
+) -> Plan:
     """Draw one scan of a label map.
+
+    Each step has random numbers of its own: what one of them draws changes nothing for the others.
 
     Parameters
     ----------
@@ -99,104 +115,62 @@ def draw_plan(labels: LabelMap, settings: Settings, generator: torch.Generator) 
     settings : Settings
     generator : torch.Generator
         On the CPU, so that a seed means the same scan on every device.
+    voxel_mm : float, optional
+        Voxel side of an isotropic scan, whatever the settings say.
     """
-    brain = labels.brain_box_mm
-    deformation = draw_deformation(settings.shapes, brain.mean(0), labels.ventricle_mm, generator)
-    contrast = draw_contrast(settings.contrasts, generator)
-    stripping = defacing = None
-    if _chance(settings.stripped_share, generator):
-        margin, error = _uniform(-0.5, 7.0, generator), _uniform(0.0, 2.0, generator) ** 2 / 2
-        stripping = Stripping(margin, SmoothField(random_control(1, 15.0, EXTENT_MM, generator), 15.0), error)
-    elif _chance(settings.defaced_share, generator):
-        slope = _uniform(0.3, 1.2, generator)
-        defacing = Defacing((0.0, 1.0, -slope), _uniform(55.0, 95.0, generator))
-    scan = _draw_field_of_view(labels, deformation, settings, stripping is not None, generator)
-    white = max(contrast.white_matter, 40.0)
-    lattice = _uniform(6.0, 20.0, generator)
+    seed = int(torch.randint(2**53, (), generator=generator))
+
+    def stream(step: str) -> Stream:
+        return Stream(seed, step)
+
+    profile = settings.profile if stream("profile").chance(settings.profile_share) else None
+    if profile is not None:
+        settings = settings_like(profile, settings)
+    if voxel_mm is not None:
+        size = replace(settings.field_of_view, voxel_mm=(voxel_mm, voxel_mm), anisotropy=0.0)
+        settings = replace(settings, field_of_view=size)
+    box = labels.brain_box_mm
+    deformation = settings.shapes.draw(stream("shape"), box.mean(0), labels.ventricle_mm)
+    x, y, z = (box[1] - box[0]).tolist()
+    stripping = settings.stripping.draw(stream("stripping"), (x, y, z))
+    stripped = stripping is not None
+    uhf = stream("field strength").chance(settings.uhf_share)
     return Plan(
+        seed=seed,
+        scan=settings.field_of_view.draw(stream("field of view"), box, deformation, stripped=stripped),
         deformation=deformation,
-        contrast=contrast,
-        scan=scan,
-        subclasses=SmoothField(random_control(1, 22.0, EXTENT_MM, generator), 22.0),
-        texture=SmoothField(random_control(1, lattice, EXTENT_MM, generator), lattice),
-        texture_strength=_uniform(0.0, settings.texture, generator),
-        bias=_draw_bias(settings, generator),
-        acquisition=Acquisition(
-            blur_fwhm_vox=_uniform(0.0, settings.blur_fwhm_vox, generator),
-            slice_axis=int(torch.randint(3, (), generator=generator)),
-            slice_mm=_uniform(1.0, settings.thick_mm, generator) if _chance(settings.thick_share, generator) else 0.0,
-            noise=settings.noise * _uniform(0.0, 1.0, generator) ** 1.5 * white,
-            rician=_chance(0.5, generator),
-        ),
-        background=_draw_background(stripping is not None, white, generator),
+        lesions=settings.lesions.draw(stream("lesions")),
+        contrast=_draw_contrast(settings, profile, stream("contrast")),
+        parts=RandomField(stream("parts").seed(), _PARTS_MM),
+        texture=settings.texture.draw(stream("texture")),
+        transmit=settings.transmit.draw(stream("transmit")) if uhf else None,
+        susceptibility=settings.susceptibility.draw(stream("susceptibility")) if uhf else None,
+        bias=settings.bias.draw(stream("bias"), uhf=uhf),
+        wrap=None if stripped else settings.wrap.draw(stream("wrap")),
+        blur=settings.blur.draw(stream("blur")),
+        slices=settings.slices.draw(stream("slices")),
+        motion=settings.motion.draw(stream("motion")),
+        ghosts=settings.ghosts.draw(stream("ghosts")),
+        noise=settings.noise.draw(stream("noise")),
+        background=None if stripped else settings.background.draw(stream("background")),
+        tone=settings.tone.draw(stream("tone")),
         stripping=stripping,
-        defacing=defacing,
-        tone=Tone(
-            gamma=float(torch.exp(settings.gamma_sd * torch.randn((), generator=generator))),
-            clip=_uniform(0.95, 1.2, generator) if _chance(settings.clip_share, generator) else 0.0,
-        ),
-        seed=int(torch.randint(2**62, (), generator=generator)),
+        defacing=None if stripped else settings.defacing.draw(stream("defacing")),
     )
 
 
-def _draw_bias(settings: Settings, generator: torch.Generator) -> Bias:
-    lattice = _uniform(40.0, 110.0, generator)
-    control = random_control(1, lattice, EXTENT_MM, generator)
-    if not _chance(settings.uhf_share, generator):
-        strength = _uniform(0.0, settings.bias, generator)
-        return Bias(SmoothField(control * strength, lattice))
-    strength = _uniform(0.2, 0.6, generator)
-    sides = [
-        (s * _uniform(40, 65, generator), _uniform(-25, 15, generator), _uniform(-55, -25, generator)) for s in (-1, 1)
-    ]
-    below = (_uniform(-25, 25, generator), _uniform(-75, -40, generator), _uniform(-75, -45, generator))
-    places = tuple((*at, _uniform(18, 35, generator), _uniform(0.0, 1.2, generator)) for at in (*sides, below))
-    return Bias(
-        SmoothField(control * strength, lattice), _uniform(0.0, 0.9, generator), _uniform(45, 80, generator), places
-    )
-
-
-def _draw_background(stripped: bool, white: float, generator: torch.Generator) -> tuple[str, float]:
-    """Kind of background and its strength: nothing, Rician noise, or MP2RAGE's noise of full range."""
-    pick = float(torch.rand((), generator=generator))
-    if stripped or pick < 0.4:
-        return "zero", 0.0
-    if pick < 0.85:
-        return "rician", _uniform(0.005, 0.06, generator) * white
-    return "mp2rage", _uniform(0.5, 1.3, generator) * white
-
-
-def _draw_field_of_view(
-    labels: LabelMap, deformation: Deformation, settings: Settings, stripped: bool, generator: torch.Generator
-) -> Grid:
-    """Grid of the scan: tight around the brain, or the head with more or less of everything around it."""
-    low, high = labels.brain_box_mm
-    corners = torch.cartesian_prod(*torch.stack([low, high], 1)).float() - deformation.offset_mm
-    corners = torch.linalg.solve(deformation.matrix, corners.T).T
-    box = torch.stack([corners.min(0).values, corners.max(0).values])
-    # The corners of a turned box reach beyond the brain in it: half of that is taken back.
-    centre, half = box.mean(0), (box[1] - box[0]) / 2
-    half = half * 0.93
-    tight = _chance(0.5 if stripped else 0.15, generator)
-    if tight:
-        margins = torch.rand((2, 3), generator=generator) * 14 - 2
-    else:
-        least = torch.tensor([2.0, 4.0, 2.0])
-        margins = torch.rand((2, 3), generator=generator) * 45.0 + least
-        margins[0, 2] += 50 * torch.rand((), generator=generator)  # the neck
-        shift = (torch.rand(3, generator=generator) * 2 - 1) * settings.shift_mm * torch.rand((), generator=generator)
-        margins = torch.stack([margins[0] + shift, margins[1] - shift]).clamp(min=0)
-    start, stop = centre - half - margins[0], centre + half + margins[1]
-    base = _uniform(*settings.voxel_mm, generator)
-    stretch = 1 + (torch.rand(3, generator=generator) * 2 - 1) * settings.anisotropy * float(_chance(0.3, generator))
-    spacing = (base * stretch / stretch.prod() ** (1 / 3)).tolist()
-    shape = [max(16, round(float(n) / v)) for n, v in zip(stop - start, spacing, strict=True)]
-    x, y, z = start.tolist()
-    return Grid((shape[0], shape[1], shape[2]), (spacing[0], spacing[1], spacing[2]), (x, y, z))
+def _draw_contrast(settings: Settings, profile: ContrastProfile | None, stream: Stream) -> Contrast:
+    return settings.contrasts.draw(stream) if profile is None else draw_from_profile(profile, stream.generator)
 
 
 def render(
-    plan: Plan, labels: LabelMap, grid: Grid, *, coarseness: int = 1, supersample: int = 2
+    plan: Plan,
+    labels: LabelMap,
+    grid: Grid | None = None,
+    *,
+    coarseness: int = 1,
+    supersample: int = 2,
+    target: Literal["shares", "classes"] = "shares",
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Image and target of a plan on a grid, with true partial volume.
 
@@ -205,97 +179,70 @@ def render(
     plan : Plan
     labels : LabelMap
         The map that the plan was drawn for, or a finer version of it.
-    grid : Grid
-        The plan's own grid, a coarser one, or a crop.
+    grid : Grid, optional
+        The plan's own grid (the default), a coarser one, or a crop.
     coarseness : int
         Voxel side of `grid` in voxels of the scan: a power of two.
     supersample : int
         Samples per voxel and axis.
+    target : {"shares", "classes"}
+        What the target holds.
 
     Returns
     -------
     image : (X, Y, Z) float32 tensor
-    target : (33, X, Y, Z) float32 tensor
-        Share of each class in each voxel; sums to 1. Both on the device of the label map.
+    target : (33, X, Y, Z) float32 tensor, or (X, Y, Z) uint8
+        Share of each class in each voxel, which sum to 1; or the largest class. Both on the device of the label map.
     """
-    device = labels.codes.device
-    plan = plan.to(device)
-    means, sds, target, distance_mm = _sample(plan, labels, grid, supersample)
-    # Salt of the noise: the same crop gives the same scan, another crop or level has its own noise.
-    salt = hash((plan.seed, grid.shape, coarseness, tuple(round(c * 1000) for c in grid.corner_mm))) % 2**62
-    noise = torch.Generator().manual_seed(salt)
-    grain = torch.randn(means.shape, generator=noise).to(device)
-    # Anatomy's grain is correlated: it averages out more slowly than noise.
-    image = means + sds * grain / coarseness**0.75
-    if plan.texture_strength:
-        image = image * (1 + plan.texture_strength * plan.texture.on(grid)[0])
-    kept = None
-    if plan.stripping is not None:
-        kept = plan.stripping.mask(distance_mm, grid)
-    elif plan.defacing is not None:
-        kept = plan.defacing.mask(distance_mm, grid)
-    kind, strength = plan.background
-    image = plan.bias.apply(image, grid)
-    image = plan.acquisition.apply(image, grid, noise, coarseness=coarseness)
-    if kind == "rician":
-        level = strength / coarseness**1.5 + strength * 0.5
-        pair = torch.randn((2, *means.shape), generator=noise).to(device) * level
-        image = torch.hypot(image + pair[0], pair[1])
-    elif kind == "mp2rage":
-        air = means < 1.0
-        image = torch.where(air, strength * torch.rand(means.shape, generator=noise).to(device), image)
-    image = plan.tone.apply(image, plan.contrast.white_matter)
-    if kept is not None:
+    grid = grid or plan.scan
+    body = Body(labels, plan.deformation, plan.lesions, plan.contrast, plan.parts)
+    masks = [mask for mask in (plan.stripping, plan.defacing) if mask is not None]
+    anatomy = body.on(grid, supersample=supersample, target=target, distance=bool(masks))
+    view = View(
+        grid=grid,
+        fov_mm=plan.scan.extent_mm,
+        pose=plan.deformation,
+        white_matter=plan.white_matter,
+        seed=plan.seed,
+        coarseness=coarseness,
+        signal=anatomy.signal,
+        distance_mm=anatomy.distance_mm,
+    )
+    image = _apply(plan.magnet, _grained(anatomy, view), view)
+    if plan.wrap is not None:
+        image = plan.wrap.apply(image, view, _elsewhere(plan, body, supersample))
+    image = _apply(plan.measurement, image, view)
+    truth = anatomy.target
+    assert truth is not None
+    for mask in masks:
+        kept = mask.kept(view)
         image = image * kept
-        if plan.stripping is not None:
-            target = target * kept
-            target[0] = 1 - target[1:].sum(0)
-    return image, target
+        if mask is plan.stripping:
+            truth = truth * kept
+            if target == "shares":
+                truth[0] = 1 - truth[1:].sum(0)
+    return image, truth
 
 
-def _sample(
-    plan: Plan, labels: LabelMap, grid: Grid, supersample: int
-) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Averages over each voxel of class mean, class spread and one-hot labels; distance of its centre to the brain.
-
-    Shapes are (X, Y, Z), but (33, X, Y, Z) for the labels; the distance is in mm.
-    """
-    device, r = labels.codes.device, supersample
-    nx, ny, nz = grid.shape
-    class_of_code = CLASS_OF_CODE[MIRROR_OF_CODE] if plan.deformation.flipped else CLASS_OF_CODE
-    class_of_code = class_of_code.to(device)
-    table_mean = plan.contrast.means.to(device).view(-1)
-    table_sd = plan.contrast.sds.to(device).view(-1)
-    flat, flat_distance = labels.codes.view(-1), labels.distance.view(-1)
-    means, sds = torch.empty(grid.shape, device=device), torch.empty(grid.shape, device=device)
-    distance = torch.empty(grid.shape, device=device)
-    target = torch.zeros((N_CLASSES, nx * ny * nz), device=device)
-    fine = grid.finer(r)
-    rows = max(1, _CHUNK_POINTS // (ny * nz * r**3))
-    ones = torch.full((1,), 1.0 / r**3, device=device)
-    for start in range(0, nx, rows):
-        stop = min(nx, start + rows)
-        index = _voxel_index(labels, plan.deformation.on(fine, slice(start * r, stop * r)))
-        codes = flat[index.view(-1)]
-        # (X, r, Y, r, Z, r) -> (r^3, X, Y, Z): the samples of one voxel side by side
-        codes = codes.view(stop - start, r, ny, r, nz, r).permute(1, 3, 5, 0, 2, 4).reshape(r**3, stop - start, ny, nz)
-        sub = (
-            plan.subclasses.on(grid, slice(start, stop))[0].mul(1.5).add_(N_SUBCLASSES / 2).clamp_(0, N_SUBCLASSES - 1)
-        )
-        look = codes.int() * N_SUBCLASSES + sub.int()
-        means[start:stop] = table_mean[look].mean(0)
-        sds[start:stop] = table_sd[look].mean(0)
-        classes = class_of_code[codes.int()].view(r**3, -1)
-        part = target[:, start * ny * nz : stop * ny * nz]
-        for sample in classes:
-            part.scatter_add_(0, sample[None], ones.expand(1, sample.numel()))
-        centre = _voxel_index(labels, plan.deformation.on(grid, slice(start, stop)))
-        distance[start:stop] = flat_distance[centre.view(-1)].view(centre.shape) * DISTANCE_STEP_MM
-    return means, sds, target.view(N_CLASSES, nx, ny, nz), distance
+def _apply(steps: Sequence[Step | None], image: torch.Tensor, view: View) -> torch.Tensor:
+    for step in steps:
+        if step is not None:
+            image = step.apply(image, view)
+    return image
 
 
-def _voxel_index(labels: LabelMap, at_mm: list[torch.Tensor]) -> torch.Tensor:
-    """Flat index of the map's voxel that holds each point; the border of the map is background."""
-    shape, spacing = labels.codes.shape, labels.spacing_mm.tolist()
-    x, y, z = (c.div_(v).clamp_(0, n - 1).int() for c, v, n in zip(at_mm, spacing, shape, strict=True))
-    return (x * shape[1] + y) * shape[2] + z
+def _grained(anatomy: Anatomy, view: View) -> torch.Tensor:
+    """Signal with the spread within each class."""
+    # Anatomy's grain is correlated: it averages out more slowly than noise.
+    spread = anatomy.spread / view.coarseness**0.75
+    return torch.addcmul(anatomy.signal, spread, view.normal("grain", spread))
+
+
+def _elsewhere(plan: Plan, body: Body, supersample: int) -> Callable[[View], torch.Tensor]:
+    """The signal of the head in views beyond the field of view."""
+
+    def signal(view: View) -> torch.Tensor:
+        anatomy = body.on(view.grid, supersample=supersample, target="none", distance=False)
+        return _apply(plan.magnet, _grained(anatomy, view), view)
+
+    return signal

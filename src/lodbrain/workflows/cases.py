@@ -206,32 +206,39 @@ def run_cases(
                 progress((number + share) / len(cases), f"{path.name}: {text}")
 
         report(0.0, "reading")
-        error: LodbrainError
         try:
             if case.problem is not None:
                 raise case.problem
             _check(result, inputs, may_exist=may_exist)
             notes = work(case, result, report)
             outcome = Outcome(case.path, "skipped" if notes is None else "done", result.labels, notes or ())
-        except (OutputError, UsageError, WeightsError):
-            raise
-        except LodbrainError as known:
-            error = known
-            if known.path is None:  # an image in memory does not know its file
-                error = InputError(known.code, case.path, known.what, known.hint)
-            outcome = Outcome(case.path, "failed", result.labels, error=error)
-        except MemoryError:
-            error = InputError("memory", case.path, "there is not enough memory for it", "Use a larger machine.")
-            outcome = Outcome(case.path, "failed", result.labels, error=error)
-        except Exception as unknown:
-            what = f"internal error: {type(unknown).__name__}: {unknown}"
-            error = LodbrainError("bug", case.path, what, "This is a bug: please report it")
-            error.__cause__ = unknown
-            outcome = Outcome(case.path, "failed", result.labels, error=error)
+        except Exception as error:
+            outcome = Outcome(case.path, "failed", result.labels, error=failure(error, case.path))
         outcomes.append(outcome)
         if finished is not None:
             finished(outcome)
     return outcomes
+
+
+def failure(error: Exception, path: Path) -> LodbrainError:
+    """The error of one input among many, as its user reads it.
+
+    Raises
+    ------
+    OutputError, UsageError, WeightsError
+        What concerns all inputs is raised again.
+    """
+    if isinstance(error, (OutputError, UsageError, WeightsError)):
+        raise error
+    if isinstance(error, LodbrainError):
+        # an image in memory does not know its file
+        return error if error.path is not None else InputError(error.code, path, error.what, error.hint)
+    if isinstance(error, MemoryError):
+        return InputError("memory", path, "there is not enough memory for it", "Use a larger machine.")
+    what = f"internal error: {type(error).__name__}: {error}"
+    bug = LodbrainError("bug", path, what, "This is a bug: please report it")
+    bug.__cause__ = error
+    return bug
 
 
 def exit_code(outcomes: Sequence[Outcome]) -> int:

@@ -1,0 +1,110 @@
+"""`lodbrain synth`: synthetic scans with labels."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated, TypeAlias
+
+from cyclopts import Parameter
+
+from lodbrain.cli.progress import progress_bar
+from lodbrain.errors import UsageError
+from lodbrain.inference.memory import keep_freed_memory
+from lodbrain.workflows import synth as workflow
+from lodbrain.workflows.cases import Outcome, exit_code
+
+Flag: TypeAlias = Annotated[bool, Parameter(negative="", show_default=False)]
+
+
+def synth(
+    inputs: Annotated[list[str], Parameter(name="LABELMAP", required=True, negative="")],
+    /,
+    *,
+    out: Annotated[Path, Parameter(name=["--out", "-o"])],
+    number: Annotated[int | None, Parameter(name=["--number", "-n"])] = None,
+    contrast: Path | None = None,
+    contrast_share: float = 1.0,
+    voxel_size: float | None = None,
+    seed: int = 0,
+    figure: Path | None = None,
+    replay: Path | None = None,
+    device: str = "auto",
+    threads: int | None = None,
+    resume: Flag = False,
+    overwrite: Flag = False,
+    quiet: Annotated[Flag, Parameter(name=["--quiet", "-q"])] = False,
+) -> int:
+    """Make synthetic scans with labels from label maps.
+
+    Pair k of a seed is always the same, however many are made and on however many threads. It becomes
+    sub-synth000k/anat/sub-synth000k with _T1w.nii.gz (scan; white matter is about 1000), _dseg.nii.gz (labels on its
+    grid, FreeSurfer's numbers) and _T1w.json (everything that was drawn, for --replay).
+
+    Parameters
+    ----------
+    inputs
+        Label maps of heads (.nii, .nii.gz, .mgz), folders or quoted globs, used in turn. Their grids may differ.
+    out
+        Folder for the data set.
+    number
+        How many pairs to make.
+    contrast
+        A profile from `lodbrain contrast`: scans that look like these.
+    contrast_share
+        Share of the scans that look like these; the others have any contrast.
+    voxel_size
+        Voxel side in mm. Default: that of the profile, else 0.6 to 1.4 mm.
+    seed
+        Another seed gives other pairs.
+    figure
+        A PNG of the first pairs.
+    replay
+        The _T1w.json of a pair, which is made again from its label map.
+    device
+        auto, cpu, cuda, cuda:1 ... or mps.
+    threads
+        Pairs that are made at the same time. Default: one for each core.
+    resume
+        Keep pairs that are complete and made the same way; make the others.
+    overwrite
+        Replace pairs that are there.
+    quiet
+        Print errors only.
+    """
+    if (number is None) == (replay is None):
+        raise UsageError("number", None, "say how many pairs to make (-n), or which to make again (--replay)")
+    keep_freed_memory()
+
+    def say(outcome: Outcome) -> None:
+        if outcome.error is not None:
+            print(f"lodbrain: {outcome.error}", file=sys.stderr, flush=True)
+        elif not quiet:
+            print(f"{outcome.labels}{' is complete, skipped' if outcome.status == 'skipped' else ''}", flush=True)
+
+    if replay is not None:
+        outcomes = [workflow.replay(inputs, replay, out, device=device, overwrite=overwrite, figure=figure)]
+        say(outcomes[0])
+    else:
+        assert number is not None
+        try:
+            with progress_bar(show=not quiet) as progress:
+                outcomes = workflow.synthesise(
+                    inputs,
+                    out,
+                    number,
+                    voxel_mm=voxel_size,
+                    seed=seed,
+                    contrast=contrast,
+                    contrast_share=contrast_share,
+                    device=device,
+                    threads=threads,
+                    resume=resume,
+                    overwrite=overwrite,
+                    progress=progress,
+                    figure=figure,
+                    finished=say,
+                )
+        except ValueError as error:
+            raise UsageError("setting", None, str(error)) from error
+    return exit_code(outcomes)

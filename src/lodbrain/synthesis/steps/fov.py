@@ -1,0 +1,71 @@
+"""Field of view and voxel size: tight around the brain, or the head with more or less of everything around it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+
+from lodbrain.synthesis.deform import Deformation
+from lodbrain.synthesis.fields import Grid
+from lodbrain.synthesis.streams import Stream
+
+#: Fewest voxels along an axis.
+_FEWEST = 16
+
+
+@dataclass(frozen=True)
+class RandomFieldOfView:
+    """Fields of view around the brain.
+
+    Attributes
+    ----------
+    voxel_mm : tuple of 2 float
+        Smallest and largest voxel side (cube root of the volume).
+    anisotropy : float
+        In 30% of the scans sides differ by up to this share from each other.
+    shift_mm : float
+        How far the field of view may lie off the brain.
+    tight_share : float
+        Share that is cut around the brain, parts of which may be lost; of stripped scans, `stripped_tight_share`.
+    """
+
+    voxel_mm: tuple[float, float] = (0.6, 1.4)
+    anisotropy: float = 0.15
+    shift_mm: float = 40.0
+    tight_share: float = 0.15
+    stripped_tight_share: float = 0.5
+
+    def draw(self, stream: Stream, brain_box_mm: torch.Tensor, pose: Deformation, *, stripped: bool = False) -> Grid:
+        """Draw the grid of one scan.
+
+        Parameters
+        ----------
+        stream : Stream
+        brain_box_mm : (2, 3) tensor
+            Lowest and highest corner of the brain in the label map.
+        pose : Deformation
+        stripped : bool
+            Of a skull-stripped scan.
+        """
+        low, high = brain_box_mm - torch.tensor(pose.origin_mm, dtype=brain_box_mm.dtype)
+        corners = torch.tensor(pose.to_scanner(torch.cartesian_prod(*torch.stack([low, high], 1)).tolist()))
+        box = torch.stack([corners.min(0).values, corners.max(0).values])
+        # The corners of a turned box reach beyond the brain in it: half of that is taken back.
+        centre, half = box.mean(0), (box[1] - box[0]) / 2 * 0.93
+        generator = stream.generator
+        if stream.chance(self.stripped_tight_share if stripped else self.tight_share):
+            margins = torch.rand((2, 3), generator=generator) * 14 - 2
+        else:
+            least = torch.tensor([2.0, 4.0, 2.0])
+            margins = torch.rand((2, 3), generator=generator) * 45.0 + least
+            margins[0, 2] += stream.uniform(0, 50)  # the neck
+            shift = (torch.rand(3, generator=generator) * 2 - 1) * self.shift_mm * stream.uniform()
+            margins = torch.stack([margins[0] + shift, margins[1] - shift]).clamp(min=0)
+        start, stop = centre - half - margins[0], centre + half + margins[1]
+        base = stream.uniform(*self.voxel_mm)
+        stretch = 1 + (torch.rand(3, generator=generator) * 2 - 1) * self.anisotropy * float(stream.chance(0.3))
+        spacing = (base * stretch / stretch.prod() ** (1 / 3)).tolist()
+        shape = [max(_FEWEST, round(float(n) / v)) for n, v in zip(stop - start, spacing, strict=True)]
+        x, y, z = start.tolist()
+        return Grid((shape[0], shape[1], shape[2]), (spacing[0], spacing[1], spacing[2]), (x, y, z))

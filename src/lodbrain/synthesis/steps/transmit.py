@@ -1,0 +1,65 @@
+"""Transmit field (B1+) of 7 T and 9.4 T: bright in the centre, signal lost at temporal lobes and cerebellum.
+
+At 300 MHz and above the wavelength in the head is about 13 cm: waves from all sides add up in its centre and cancel at
+its sides and below. Places are in mm of the head (right, front, up from the brain's centre) and move with it.
+
+References
+----------
+Vaughan et al. 2001, doi:10.1002/mrm.1156.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+
+from lodbrain.synthesis.steps.view import View
+from lodbrain.synthesis.streams import Stream
+
+
+@dataclass(frozen=True)
+class Bump:
+    """A Gaussian of standard deviation `width_mm` around a place in the head; `log_gain` is added to the log field."""
+
+    at_mm: tuple[float, float, float]
+    width_mm: float
+    log_gain: float
+
+
+@dataclass(frozen=True)
+class Transmit:
+    """Multiplies with exp(sum of bumps)."""
+
+    bumps: tuple[Bump, ...]
+
+    def apply(self, image: torch.Tensor, view: View) -> torch.Tensor:
+        """The image with the field."""
+        bumps = [bump for bump in self.bumps if bump.log_gain]
+        if not bumps:
+            return image
+        log_field = torch.zeros(view.grid.shape, device=image.device)
+        axes = view.grid.axes_mm(image.device)
+        for bump, place in zip(bumps, view.pose.to_scanner([bump.at_mm for bump in bumps]), strict=True):
+            x, y, z = (torch.exp(-((a - c) ** 2) / (2 * bump.width_mm**2)) for a, c in zip(axes, place, strict=True))
+            log_field.addcmul_(x[:, None, None] * y[None, :, None], bump.log_gain * z[None, None, :])
+        return image * log_field.exp_()
+
+
+@dataclass(frozen=True)
+class RandomTransmit:
+    """Fields up to `centre` brighter (as a logarithm) in the centre, and up to `drop_out` darker in three places."""
+
+    centre: float = 0.9
+    drop_out: float = 1.2
+
+    def draw(self, stream: Stream) -> Transmit:
+        """Draw the field of one scan: a bright centre, temporal lobes, cerebellum."""
+        bumps = [Bump((0.0, 0.0, 0.0), stream.uniform(45, 80), stream.uniform(0.0, self.centre))]
+        for place in (
+            (-stream.uniform(40, 65), stream.uniform(-25, 15), stream.uniform(-55, -25)),
+            (stream.uniform(40, 65), stream.uniform(-25, 15), stream.uniform(-55, -25)),
+            (stream.uniform(-25, 25), stream.uniform(-75, -40), stream.uniform(-75, -45)),
+        ):
+            bumps.append(Bump(place, stream.uniform(18, 35), -stream.uniform(0.0, self.drop_out)))
+        return Transmit(tuple(bumps))

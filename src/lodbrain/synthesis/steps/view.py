@@ -1,0 +1,72 @@
+"""What a step may know of the image that it changes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Protocol
+
+import torch
+
+from lodbrain.synthesis.deform import Deformation
+from lodbrain.synthesis.fields import Grid
+from lodbrain.synthesis.streams import seed_of
+
+
+@dataclass(frozen=True, eq=False)
+class View:
+    """One rendering of a scan.
+
+    Attributes
+    ----------
+    grid : Grid
+        Of the image: the scan's own, a coarser one, or a crop.
+    fov_mm : tuple of 3 float
+        Extent of the whole scan along its axes.
+    pose : Deformation
+        How the head lies in the scanner.
+    white_matter : float
+        Intensity of cerebral white matter, the unit of noise.
+    seed : int
+        Of the scan's noise.
+    coarseness : int
+        Voxel side of `grid` in voxels of the scan.
+    signal : (X, Y, Z) float32 tensor or None
+        Of the tissue alone, before any step; 0 in air.
+    distance_mm : (X, Y, Z) float32 tensor or None
+        To the brain; 0 inside.
+    """
+
+    grid: Grid
+    fov_mm: tuple[float, float, float]
+    pose: Deformation
+    white_matter: float
+    seed: int
+    coarseness: int = 1
+    signal: torch.Tensor | None = None
+    distance_mm: torch.Tensor | None = None
+
+    def moved(self, axis: int, by_mm: float) -> View:
+        """The same scan seen further along an axis; its anatomy is not known yet."""
+        return replace(self, grid=self.grid.moved(axis, by_mm), signal=None, distance_mm=None)
+
+    def random(self, name: str, device: torch.device | str = "cpu") -> torch.Generator:
+        """Random numbers for a step, on its device: the same for the same grid of the same scan."""
+        corner = (round(c * 1000) for c in self.grid.corner_mm)
+        seed = seed_of(self.seed, name, *self.grid.shape, self.coarseness, *corner)
+        return torch.Generator(device).manual_seed(seed)
+
+    def normal(self, name: str, like: torch.Tensor) -> torch.Tensor:
+        """Standard normal numbers of the shape and on the device of an image."""
+        return torch.randn(like.shape, generator=self.random(name, like.device), device=like.device)
+
+    def uniform(self, name: str, like: torch.Tensor) -> torch.Tensor:
+        """Numbers of 0 to 1 of the shape and on the device of an image."""
+        return torch.rand(like.shape, generator=self.random(name, like.device), device=like.device)
+
+
+class Step(Protocol):
+    """A fixed step that changes an image."""
+
+    def apply(self, image: torch.Tensor, view: View) -> torch.Tensor:
+        """The changed image; the given one is left as it is."""
+        ...

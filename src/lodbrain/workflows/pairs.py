@@ -1,0 +1,138 @@
+"""The files of a synthetic pair: a data set in the form of BIDS derivatives."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from os import PathLike
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from lodbrain.images.atomic import atomic
+from lodbrain.images.image import Image
+from lodbrain.images.io import read_image, read_labels, write_nifti
+from lodbrain.inference.outputs import Json, labels_tsv
+from lodbrain.inference.sidecar import to_text
+from lodbrain.labels import STRUCTURES
+from lodbrain.synthesis.fields import Grid
+from lodbrain.synthesis.generator import Plan, render
+from lodbrain.synthesis.labelmaps import LabelMap
+from lodbrain.synthesis.recipe import to_json
+from lodbrain.version import __version__
+
+#: White matter in the written scans, which hold whole numbers.
+WHITE = 1000
+
+#: Rows of a figure.
+ROWS = 8
+
+_NUMBERS = np.array([label.index for label in STRUCTURES], np.uint8)
+_BIDS_VERSION = "1.10.0"
+
+
+@dataclass(frozen=True)
+class Pair:
+    """The files of one pair; the sidecar is written last and says that it is complete.
+
+    Attributes
+    ----------
+    folder : Path
+        Of the data set.
+    number : int
+        From 1.
+    """
+
+    folder: Path
+    number: int
+
+    def path(self, ending: str) -> Path:
+        """One of its files."""
+        name = f"sub-synth{self.number:04d}"
+        return self.folder / name / "anat" / f"{name}_{ending}"
+
+    @property
+    def scan(self) -> Path:
+        """The image. BIDS has no suffix for a contrast that no scanner makes: T1w, whatever it looks like."""
+        return self.path("T1w.nii.gz")
+
+    @property
+    def labels(self) -> Path:
+        """FreeSurfer's numbers, on the image's grid."""
+        return self.path("dseg.nii.gz")
+
+    @property
+    def sidecar(self) -> Path:
+        """The recipe."""
+        return self.path("T1w.json")
+
+    def is_complete(self, origin: Json) -> bool:
+        """Whether a finished pair of the same origin is there."""
+        try:
+            content = json.loads(self.sidecar.read_text(encoding="utf-8"))
+            return {key: content.get(key) for key in origin} == origin and all(
+                self.scan.with_name(name).stat().st_size == size for name, size in content["files"].items()
+            )
+        except (OSError, ValueError, KeyError, TypeError, AttributeError):
+            return False
+
+    def write(self, plan: Plan, labels: LabelMap, origin: Json) -> None:
+        """Render a plan and write all files."""
+        image, classes = render(plan, labels, target="classes")
+        like = Image(classes.cpu().numpy(), _affine(plan.scan))
+        values = image.mul_(WHITE / plan.white_matter).round_().clamp_(-32768, 32767).to(torch.int16).cpu().numpy()
+        self.sidecar.parent.mkdir(parents=True, exist_ok=True)
+        self.sidecar.unlink(missing_ok=True)
+        description = f"lodbrain {__version__} synth"
+        write_nifti(self.scan, values, like, description=description)
+        write_nifti(self.labels, _NUMBERS[like.data], like, description=description)
+        content: Json = {
+            "software": "lodbrain",
+            "version": __version__,
+            "torch": torch.__version__.partition("+")[0],
+            "purpose": "synthetic scan for training, for research",
+            **origin,
+            "contrast_kind": plan.contrast.kind,
+            "recipe": to_json(plan),
+            "files": {path.name: path.stat().st_size for path in (self.scan, self.labels)},
+        }
+        with atomic(self.sidecar) as temporary:
+            temporary.write_text(to_text(content), encoding="utf-8")
+
+
+def describe(out: Path) -> None:
+    """Say, in the form of BIDS, what a folder of pairs is and what its labels are."""
+    description = {
+        "Name": "Synthetic scans with labels",
+        "BIDSVersion": _BIDS_VERSION,
+        "DatasetType": "derivative",
+        "GeneratedBy": [{"Name": "lodbrain", "Version": __version__}],
+    }
+    texts = {"dataset_description.json": json.dumps(description, indent=2) + "\n", "dseg.tsv": labels_tsv(STRUCTURES)}
+    for name, text in texts.items():
+        if not (out / name).exists():
+            with atomic(out / name) as temporary:
+                temporary.write_text(text, encoding="utf-8")
+
+
+def draw_sheet(pairs: Sequence[Pair], path: str | PathLike[str]) -> None:
+    """Write a figure of the first pairs that are there."""
+    from lodbrain.report.pair_figure import pair_figure  # matplotlib: an extra
+
+    rows = []
+    for pair in pairs[:ROWS]:
+        image, sidecar = read_image(pair.scan), json.loads(pair.sidecar.read_text(encoding="utf-8"))
+        words = f"{sidecar['pair']}: {sidecar['contrast_kind']}, {float(image.spacing_mm.mean()):.2f} mm"
+        rows.append((image, read_labels(pair.labels).data, words))
+    if rows:
+        pair_figure(rows, path)
+
+
+def _affine(grid: Grid) -> np.ndarray[Any, np.dtype[np.float64]]:
+    """Voxel -> RAS in mm; the origin is the brain's centre."""
+    affine = np.diag([*grid.spacing_mm, 1.0])
+    affine[:3, 3] = [o + v / 2 for o, v in zip(grid.corner_mm, grid.spacing_mm, strict=True)]
+    return affine

@@ -1,0 +1,28 @@
+from collections.abc import Callable
+
+import torch
+
+from lodbrain.synthesis.steps.slices import RandomSlices, Slices
+from lodbrain.synthesis.steps.view import View
+from lodbrain.synthesis.streams import Stream
+
+
+def test_thick_slices_average_along_their_axis_only(view: Callable[..., View]) -> None:
+    shape = view().grid.shape
+    x = torch.arange(20.0)[:, None, None].expand(shape)
+    z = (torch.arange(16) % 2 * 100.0)[None, None, :].expand(shape)
+    thick = Slices(2, 4.0)
+    torch.testing.assert_close(thick.apply(x, view()), x)
+    torch.testing.assert_close(thick.apply(z, view()), torch.full(shape, 50.0))
+
+
+def test_slices_about_as_thick_as_voxels_change_nothing(image: torch.Tensor, view: Callable[..., View]) -> None:
+    assert torch.equal(Slices(0, 1.1).apply(image, view()), image)
+
+
+def test_share_of_thick_scans() -> None:
+    drawn = [RandomSlices(0.3, 4.0).draw(Stream(seed)) for seed in range(200)]
+    thick = [slices for slices in drawn if slices is not None]
+    assert 40 <= len(thick) <= 80
+    assert all(1 <= slices.thickness_mm <= 4 for slices in thick)
+    assert {slices.axis for slices in thick} == {0, 1, 2}
