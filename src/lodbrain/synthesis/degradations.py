@@ -1,6 +1,6 @@
 """A finished scan made worse by a known amount: one function a fault, each with a strength of which 0 changes nothing.
 
-Unlike the effects in `lodbrain.synthesis.artefacts`, which are drawn while a scan is made from a label map, these take
+Unlike the effects in `lodbrain.synthesis.steps`, which are drawn while a scan is made from a label map, these take
 a scan as it is. The voxels stay where they are, or the label map moves along, so that the result can be scored.
 
 References
@@ -19,8 +19,8 @@ from dataclasses import dataclass
 import torch
 import torch.nn.functional as F
 
-from lodbrain.synthesis.artefacts import FWHM_PER_SIGMA, gaussian_blur
 from lodbrain.synthesis.fields import Grid, SmoothField, random_control
+from lodbrain.synthesis.steps.blur import FWHM_PER_SIGMA, gaussian_blur
 
 #: Control points of the bias field are this far apart: that of a head coil.
 BIAS_LATTICE_MM = 60.0

@@ -31,6 +31,7 @@ from lodbrain.report.quality_figure import quality_figure
 from lodbrain.synthesis.degradations import DEGRADATIONS, SPREAD, Pair
 from lodbrain.synthesis.generator import Settings, draw_plan, render
 from lodbrain.synthesis.labelmaps import LabelMap, load
+from lodbrain.synthesis.steps.fov import RandomFieldOfView
 
 #: Maps that no level was trained on: the last of the twenty.
 VALIDATION = ("17", "18", "19", "20")
@@ -183,7 +184,7 @@ def conclude(rows: Sequence[dict[str, Any]], model: str) -> Validation:
 def _draw(labels: LabelMap, model: Model, voxel_mm: tuple[float, float], seed: tuple[int, int]) -> dict[str, Any]:
     """One scan: drawn, made worse, segmented, scored."""
     random = torch.Generator().manual_seed((seed[0] * SPREAD + seed[1]) % 2**32)
-    plan = draw_plan(labels, Settings(voxel_mm=voxel_mm), random)
+    plan = draw_plan(labels, Settings(field_of_view=RandomFieldOfView(voxel_mm=voxel_mm)), random)
     image, target = render(plan, labels, plan.scan)
     pair = Pair(image, target.argmax(0).to(torch.uint8), plan.scan.spacing_mm)
     kind = list(DEGRADATIONS.values())[int(torch.randint(len(DEGRADATIONS), (), generator=random))]
