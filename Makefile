@@ -8,7 +8,7 @@ export OMP_WAIT_POLICY ?= PASSIVE
 export PIP_CONSTRAINT := $(CURDIR)/constraints.txt
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: demo test test-all lint format trust-page audit wheel clean
+.PHONY: demo test test-all lint format trust-page audit docs viewer wheel clean
 .DEFAULT_GOAL := test
 
 .venv/.installed: pyproject.toml constraints.txt
@@ -44,6 +44,14 @@ trust-page: .venv/.installed
 # Known weaknesses of what is pinned; needs the network. Strict: a package that could not be looked up is a failure.
 audit: .venv/.installed
 	$(BIN)/pip-audit --strict --requirement constraints.txt --no-deps --disable-pip
+
+# The site, in build/site/index.html.
+docs: .venv/.installed
+	$(BIN)/python -m sphinx --fail-on-warning --keep-going --jobs auto -b html docs build/site
+
+# The reports' viewer again, from npm, checked against what is pinned.
+viewer:
+	.ci/fetch-viewer
 
 wheel: .venv/.installed
 	$(BIN)/python -m pip wheel --no-deps --wheel-dir dist .

@@ -12,19 +12,25 @@ Examples
 
 from __future__ import annotations
 
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from lodbrain.version import __version__
 
 if TYPE_CHECKING:
-    from lodbrain.inference.segmentation import segment
+    from lodbrain.inference.segmentation import Segmentation, segment
+    from lodbrain.inference.volumes import Volume
 
-__all__ = ["__version__", "segment"]
+__all__ = ["Segmentation", "Volume", "__version__", "segment"]
+
+_PLACES = {
+    "Segmentation": "lodbrain.inference.segmentation",
+    "Volume": "lodbrain.inference.volumes",
+    "segment": "lodbrain.inference.segmentation",
+}
 
 
 def __getattr__(name: str) -> Any:
-    if name == "segment":
-        from lodbrain.inference.segmentation import segment
-
-        return segment
+    if name in _PLACES:
+        return getattr(import_module(_PLACES[name]), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -131,3 +131,55 @@ def test_array_without_affine_says_why_one_is_needed(classes: np.ndarray) -> Non
 def test_file_with_affine_is_refused(write_scan: Callable[[], Path]) -> None:
     with pytest.raises(ValueError, match="affine must not be given for a file"):
         lodbrain.segment(write_scan(), affine=OBLIQUE)
+
+
+def test_an_image_of_nibabel_gives_what_its_array_gives(fake_model: Any, classes: np.ndarray) -> None:
+    import nibabel
+
+    from_array = lodbrain.segment(classes, affine=OBLIQUE)
+    result = lodbrain.segment(nibabel.Nifti1Image(classes, OBLIQUE))
+    np.testing.assert_array_equal(result.labels, from_array.labels)
+    np.testing.assert_allclose(result.affine, OBLIQUE)
+    image = result.to_nibabel()
+    np.testing.assert_array_equal(np.asarray(image.dataobj), from_array.labels)
+    np.testing.assert_allclose(image.affine, OBLIQUE)
+
+
+def test_a_spacing_stands_for_an_affine_in_ras_order(fake_model: Any, classes: np.ndarray) -> None:
+    result = lodbrain.segment(classes, spacing_mm=(0.5, 0.8, 1.2))
+    np.testing.assert_array_equal(result.affine, np.diag([0.5, 0.8, 1.2, 1.0]))
+    np.testing.assert_array_equal(fake_model.calls[0].data, classes)
+
+
+@pytest.mark.parametrize("options", [{}, {"affine": OBLIQUE, "spacing_mm": (1, 1, 1)}, {"spacing_mm": (1, 1)}])
+def test_an_array_needs_one_grid(options: Any, fake_model: Any, classes: np.ndarray) -> None:
+    with pytest.raises(ValueError, match=r"affine|spacing_mm"):
+        lodbrain.segment(classes, **options)
+
+
+def test_an_image_of_nibabel_with_a_grid_of_its_own_takes_no_other(fake_model: Any, classes: np.ndarray) -> None:
+    import nibabel
+
+    with pytest.raises(ValueError, match="spacing_mm must not be given"):
+        lodbrain.segment(nibabel.Nifti1Image(classes, OBLIQUE), spacing_mm=(1, 1, 1))
+
+
+def test_volumes_are_a_data_frame_on_request(fake_model: Any, classes: np.ndarray) -> None:
+    pandas = pytest.importorskip("pandas")
+    result = lodbrain.segment(classes, affine=OBLIQUE)
+    table = result.volumes_table()
+    assert list(table.columns) == ["index", "name", "volume_mm3", "soft_volume_mm3"]
+    assert len(table) == len(result.volumes)
+    assert table["index"].dtype == pandas.Int64Dtype() and table["index"].isna().sum() == 2
+    row = table.set_index("name").loc["Left-Putamen"]
+    assert (row["index"], row["volume_mm3"]) == (12, next(v.volume_mm3 for v in result.volumes if v.index == 12))
+
+
+def test_labels_are_saved_on_their_grid(fake_model: Any, classes: np.ndarray, tmp_path: Path) -> None:
+    from lodbrain.images.io import read_labels
+
+    result = lodbrain.segment(classes, affine=OBLIQUE)
+    result.save(tmp_path / "labels.nii.gz")
+    saved = read_labels(tmp_path / "labels.nii.gz")
+    np.testing.assert_array_equal(saved.data, result.labels)
+    np.testing.assert_allclose(saved.affine, OBLIQUE, atol=1e-6)

@@ -62,6 +62,7 @@ def test_the_demo_leaves_scan_results_and_picture_in_one_folder(tmp_path: Path) 
         "icbm152_T1w_dseg.nii.gz",
         "icbm152_T1w_dseg.png",
         "icbm152_T1w_dseg.tsv",
+        "icbm152_T1w_report.html",
         "icbm152_T1w_volumes.tsv",
     ]
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == names
@@ -86,7 +87,7 @@ def test_fetch_takes_the_downloaded_head(tmp_path: Path, monkeypatch: pytest.Mon
     assert made.scan.read_bytes() == head.read_bytes()
 
 
-@pytest.mark.parametrize("package", ["nilearn", "matplotlib"])
+@pytest.mark.parametrize("package", ["nilearn", "matplotlib", "jinja2"])
 def test_a_missing_extra_is_wrong_usage_and_says_how_to_get_it(
     package: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -26,6 +26,7 @@ COMMANDS = [
     ("segment", "lodbrain.cli.segment:segment", "Segment scans: label map, volumes and a record of what was done."),
     ("bids", "lodbrain.cli.bids:bids", "Segment the T1w-like scans of a BIDS data set (BIDS App)."),
     ("volumes", "lodbrain.cli.volumes:volumes", "Gather volumes as SynthSeg's CSV or FreeSurfer's aseg.stats."),
+    ("report", "lodbrain.cli.report:report", "Make pages to look at results: one for each scan, and one of all."),
     ("models", "lodbrain.cli.models:app", "List, show, verify and get models."),
     ("fetch", "lodbrain.cli.fetch:app", "Download public data that training and tests use."),
     (
@@ -41,6 +42,8 @@ COMMANDS = [
 
 #: Extra that brings a package which commands import at their top.
 EXTRAS = {
+    "PIL": "report",
+    "markupsafe": "report",
     "jinja2": "report",
     "matplotlib": "report",
     "pydantic": "train",

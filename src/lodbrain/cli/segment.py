@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Annotated, TypeAlias
 
@@ -14,6 +15,7 @@ from lodbrain.inference.memory import parse_memory
 from lodbrain.inference.outcome import exit_code
 from lodbrain.inference.settings import Settings
 from lodbrain.labels import Scheme
+from lodbrain.workflows.pages import add_pages, check_installed
 
 Flag: TypeAlias = Annotated[bool, Parameter(negative="", show_default=False)]
 
@@ -29,6 +31,7 @@ def segment(
     memory: str | None = None,
     threads: int | None = None,
     posteriors: Flag = False,
+    report: Flag = False,
     resume: Flag = False,
     overwrite: Flag = False,
     frame: int | None = None,
@@ -61,6 +64,8 @@ def segment(
         Threads of the CPU, for each process. Default: one a core.
     posteriors
         Write the posteriors, too: NAME_probseg.nii.gz, one large volume for each label.
+    report
+        Write a page to look at, too: NAME_report.html, with viewer, outlines, volumes and quality.
     resume
         Skip scans whose results are complete and made the same way; do the others again.
     overwrite
@@ -95,5 +100,10 @@ def segment(
     except ValueError as error:
         raise UsageError("setting", None, str(error)) from error
 
+    if report:
+        check_installed()
     outcomes = do_jobs(find_jobs(inputs, out), settings, processes=jobs, scheduler=scheduler, quiet=quiet)
-    return exit_code(outcomes)
+    without_page = add_pages(outcomes) if report else []
+    for problem in without_page:
+        print(f"lodbrain: {problem}", file=sys.stderr)
+    return exit_code(outcomes) or (3 if without_page else 0)

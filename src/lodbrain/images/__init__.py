@@ -3,13 +3,14 @@
 from lodbrain.images.atomic import atomic
 from lodbrain.images.grid import Crop, Reorientation, to_ras
 from lodbrain.images.image import Image
-from lodbrain.images.io import read_array, read_image, read_labels, write_nifti
+from lodbrain.images.io import nifti_bytes, read_array, read_image, read_labels, write_nifti
 
 __all__ = [
     "Crop",
     "Image",
     "Reorientation",
     "atomic",
+    "nifti_bytes",
     "read_array",
     "read_image",
     "read_labels",

@@ -150,10 +150,7 @@ def write_nifti(path: PathLike, data: NDArray[Any], like: Image, *, description:
     target = Path(path)
     if not target.name.endswith((".nii", ".nii.gz")):
         raise ValueError(f"path must end in .nii or .nii.gz, got {target.name!r}")
-    if data.ndim not in (3, 4) or data.shape[:3] != like.shape:
-        raise ValueError(f"data must be on the grid {like.shape}, got {data.shape}")
-    stored = np.dtype({"b1": "u1", "f2": "f4"}.get(data.dtype.str[1:], data.dtype)).newbyteorder("<")
-    head = nifti.result_header(like.header, like.affine, data.shape, stored, description)
+    head, stored = _head(data, like, description)
     with atomic(target) as temporary, ExitStack() as stack:
         plain = stack.enter_context(temporary.open("wb"))
         file: IO[bytes] | gzip.GzipFile = plain
@@ -165,6 +162,26 @@ def write_nifti(path: PathLike, data: NDArray[Any], like: Image, *, description:
         for slab in _slabs(data):
             # Copied compactly before it is turned into the file's order: four times as fast where strides are 2^n.
             file.write(slab.astype(stored, order="K").tobytes("F"))
+
+
+def nifti_bytes(data: NDArray[Any], like: Image, *, description: str = "") -> bytes:
+    """What `write_nifti` would write into a ``.nii``, in memory.
+
+    Raises
+    ------
+    ValueError
+        `data` is not on `like`'s grid.
+    """
+    head, stored = _head(data, like, description)
+    return head + data.astype(stored, order="K").tobytes("F")
+
+
+def _head(data: NDArray[Any], like: Image, description: str) -> tuple[bytes, np.dtype[Any]]:
+    """Everything before the voxels, and the type that they are stored as."""
+    if data.ndim not in (3, 4) or data.shape[:3] != like.shape:
+        raise ValueError(f"data must be on the grid {like.shape}, got {data.shape}")
+    stored = np.dtype({"b1": "u1", "f2": "f4"}.get(data.dtype.str[1:], data.dtype)).newbyteorder("<")
+    return nifti.result_header(like.header, like.affine, data.shape, stored, description), stored
 
 
 def _image(

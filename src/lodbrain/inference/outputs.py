@@ -74,6 +74,11 @@ class Outputs:
         return self.folder / f"{self.stem}_probseg.json"
 
     @property
+    def report(self) -> Path:
+        """The page to look at; made afterwards, and only on request."""
+        return self.folder / f"{self.stem}_report.html"
+
+    @property
     def sidecar(self) -> Path:
         """How the result was made; its presence says that the set is complete."""
         return self.folder / f"{self.stem}_dseg.json"
@@ -81,7 +86,8 @@ class Outputs:
     @property
     def all(self) -> tuple[Path, ...]:
         """Every file, the sidecar last."""
-        return (self.labels, self.table, self.volumes, self.posteriors, self.posteriors_sidecar, self.sidecar)
+        made = (self.labels, self.table, self.volumes, self.posteriors, self.posteriors_sidecar)
+        return (*made, self.report, self.sidecar)
 
     def existing(self) -> list[Path]:
         """Return the files of the set that are there, complete or not."""

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from os import PathLike
-from typing import TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -14,7 +14,8 @@ from numpy.typing import ArrayLike, NDArray
 from lodbrain.errors import InputError
 from lodbrain.images.grid import to_ras
 from lodbrain.images.image import Image
-from lodbrain.images.io import read_array, read_image
+from lodbrain.images.io import read_array, read_image, write_nifti
+from lodbrain.images.nibabel_image import is_nibabel, read_nibabel, to_nibabel
 from lodbrain.images.shear import Straightening, is_sheared, straighten
 from lodbrain.inference.edges import cut_structures
 from lodbrain.inference.memory import free_bytes, parse_memory
@@ -23,6 +24,9 @@ from lodbrain.inference.quality import assess
 from lodbrain.inference.settings import Model, Settings, load_model
 from lodbrain.inference.volumes import Volume, index_of_class, volumes
 from lodbrain.labels import TABLES, Label, Scheme
+
+if TYPE_CHECKING:
+    import pandas
 
 #: Called with the share done, 0 to 1, and a few words on what is being done.
 Progress: TypeAlias = Callable[[float, str], None]
@@ -61,11 +65,41 @@ class Segmentation:
     quality: dict[str, float] = field(default_factory=dict)
     quality_reasons: tuple[str, ...] = ()
 
+    def volumes_table(self) -> pandas.DataFrame:
+        """`volumes` as a data frame: index, name, volume_mm3, soft_volume_mm3; a sum's index is missing.
+
+        Raises
+        ------
+        ModuleNotFoundError
+            If pandas is not installed.
+        """
+        import pandas
+
+        frame = pandas.DataFrame([asdict(row) for row in self.volumes], columns=[f.name for f in fields(Volume)])
+        return frame.astype({"index": "Int64"})
+
+    def to_nibabel(self) -> Any:
+        """The label map as a `nibabel.Nifti1Image`."""
+        return to_nibabel(self.labels, self.affine)
+
+    def save(self, path: str | PathLike[str]) -> None:
+        """Write the label map, ``.nii`` or ``.nii.gz``; whole or not at all.
+
+        Raises
+        ------
+        ValueError
+            If the name ends otherwise.
+        OutputError
+            If it cannot be written.
+        """
+        write_nifti(path, self.labels, Image(self.labels, self.affine))
+
 
 def segment(
-    scan: str | PathLike[str] | ArrayLike,
+    scan: Any,
     *,
     affine: ArrayLike | None = None,
+    spacing_mm: ArrayLike | None = None,
     labels: Scheme = "structures",
     model: str = "default",
     device: str = "auto",
@@ -81,10 +115,13 @@ def segment(
 
     Parameters
     ----------
-    scan : path or (X, Y, Z) array_like
-        A NIfTI or MGZ file, or the intensities themselves.
+    scan : path, nibabel image, or (X, Y, Z) array_like
+        A NIfTI or MGZ file, an image of nibabel, or the intensities themselves. A file is checked to its last byte;
+        what nibabel has read already cannot be.
     affine : (4, 4) array_like, optional
-        Voxel to RAS in mm. An array needs it; a file brings its own.
+        Voxel to RAS in mm. An array needs it; a file or image brings its own.
+    spacing_mm : (3,) array_like, optional
+        Voxel sides of an array whose axes go to the right, the front and up (RAS), in place of its affine.
     labels, model, device, threads, posteriors, frame, allow_odd_voxels, postprocess
         As in `Settings`.
     memory : str or int, optional
@@ -95,7 +132,7 @@ def segment(
     Raises
     ------
     ValueError
-        If an array comes without its affine, or a file with one; if a setting is out of range.
+        If an array comes without its affine or spacing, or a file or image with one; if a setting is out of range.
     InputError
         If the scan is refused, or no brain is found in it.
     UsageError
@@ -103,10 +140,21 @@ def segment(
 
     Examples
     --------
-    >>> import lodbrain
-    >>> result = lodbrain.segment("scan.nii.gz", labels="tissue")  # doctest: +SKIP
-    >>> result.labels.shape, result.labels.dtype  # doctest: +SKIP
-    ((256, 256, 170), dtype('uint8'))
+    A ball of 60 mm is no brain, but shows what comes back:
+
+    >>> import numpy as np
+    >>> x, y, z = np.mgrid[-20:20, -20:20, -20:20] * 4.0
+    >>> ball = 100.0 * (x**2 + y**2 + z**2 < 60**2)
+    >>> result = segment(ball, spacing_mm=(4, 4, 4), labels="tissue")
+    >>> result.labels.shape, result.labels.dtype
+    ((40, 40, 40), dtype('uint8'))
+    >>> result.volumes[-1].name, 0 < result.volumes[-1].volume_mm3 < 1.2e6
+    ('brain', True)
+
+    A file, and an image that nibabel has loaded:
+
+    >>> segment("scan.nii.gz").save("labels.nii.gz")  # doctest: +SKIP
+    >>> segment(nibabel.load("scan.nii.gz")).to_nibabel()  # doctest: +SKIP
     """
     settings = Settings(
         labels=labels,
@@ -119,15 +167,31 @@ def segment(
         allow_odd_voxels=allow_odd_voxels,
         postprocess=postprocess,
     )
-    if isinstance(scan, (str, PathLike)):
-        if affine is not None:
-            raise ValueError("affine must not be given for a file, which has its own")
-        image = read_image(scan, frame=frame, allow_odd_voxels=allow_odd_voxels)
-    else:
-        if affine is None:
-            raise ValueError("affine must be given with an array: it says which side is left and how large voxels are")
-        image = read_array(np.asarray(scan), np.asarray(affine), allow_odd_voxels=allow_odd_voxels)
+    image = _as_image(scan, affine, spacing_mm, settings)
     return segment_image(image, load_model(settings), settings=settings, progress=progress)
+
+
+def _as_image(scan: Any, affine: ArrayLike | None, spacing_mm: ArrayLike | None, settings: Settings) -> Image:
+    """Whatever a caller has, as a checked image."""
+    frame, odd = settings.frame, settings.allow_odd_voxels
+    if isinstance(scan, (str, PathLike)) or is_nibabel(scan):
+        for name, value in (("affine", affine), ("spacing_mm", spacing_mm)):
+            if value is not None:
+                raise ValueError(f"{name} must not be given for a file or an image, which has its own")
+        if isinstance(scan, (str, PathLike)):
+            return read_image(scan, frame=frame, allow_odd_voxels=odd)
+        return read_nibabel(scan, frame=frame, allow_odd_voxels=odd)
+    if (affine is None) == (spacing_mm is None):
+        raise ValueError(
+            "affine must be given with an array: it says which side is left and how large voxels are "
+            "(or else spacing_mm, for an array in RAS order)"
+        )
+    if spacing_mm is not None:
+        sides = np.asarray(spacing_mm, dtype=np.float64)
+        if sides.shape != (3,) or not (sides > 0).all():
+            raise ValueError(f"spacing_mm must be three lengths above 0, got {spacing_mm!r}")
+        affine = np.diag([*sides, 1.0])
+    return read_array(np.asarray(scan), np.asarray(affine), allow_odd_voxels=odd)
 
 
 def segment_image(image: Image, model: Model, *, settings: Settings, progress: Progress | None = None) -> Segmentation:

@@ -87,7 +87,7 @@ def tiles(box: Box, *, halo: int, align: int, most_voxels: int) -> Iterator[Tile
 
     Examples
     --------
-    >>> for tile in tiles(((2, 10), (0, 4), (0, 4)), halo=2, align=2, most_voxels=100):
+    >>> for tile in tiles(((2, 10), (0, 4), (0, 4)), halo=2, align=2, most_voxels=130):
     ...     print(tile.core[0], tile.read[0])
     (2, 6) (2, 8)
     (6, 10) (4, 10)

@@ -37,11 +37,14 @@ class Demo:
         Volumes, files and seconds.
     picture : Path
         Three planes of the scan and its labels.
+    page : Path
+        The report.
     """
 
     scan: Path
     outcome: Outcome
     picture: Path
+    page: Path
 
     @property
     def files(self) -> list[Path]:
@@ -72,10 +75,11 @@ def demo(
     Raises
     ------
     UsageError
-        If nilearn or matplotlib is not installed.
+        If nilearn, matplotlib or jinja2 is not installed.
     """
-    if find_spec("matplotlib") is None:
-        raise UsageError("extra", None, "the demo draws with matplotlib, which is not installed", INSTALL)
+    for package in ("matplotlib", "jinja2"):
+        if find_spec(package) is None:
+            raise UsageError("extra", None, f"the demo draws with {package}, which is not installed", INSTALL)
     source = fetch_head(progress=progress) if fetch else template()
     scan = Path(out_dir, source.name if fetch else "icbm152_T1w.nii.gz")
     check_writable(scan.parent)
@@ -85,7 +89,9 @@ def demo(
     outcome = segment_file(scan, scan.parent, settings, progress=progress)
     picture = scan.with_name(f"{outcome.outputs.stem}_dseg.png")
     draw(scan, outcome.outputs.labels, picture, table=TABLES[settings.labels])
-    return Demo(scan, outcome, picture)
+    from lodbrain.report.scan_page import ensure_page
+
+    return Demo(scan, outcome, picture, ensure_page(outcome.outputs.sidecar, scan))
 
 
 def template() -> Path:

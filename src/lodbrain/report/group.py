@@ -1,0 +1,133 @@
+"""Many scans side by side: what is far from the others, or from what is usual."""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from lodbrain.inference.reference import reference_of
+from lodbrain.inference.volumes import BRAIN, TIV
+from lodbrain.report.quality import quality_of
+from lodbrain.report.results import Results
+from lodbrain.report.volume_rows import in_words
+
+#: A scan stands out from so many others at the least; among fewer, only what is usual is compared with.
+FEWEST = 8
+
+#: Modified z score beyond which a value stands out (Iglewicz and Hoaglin 1993).
+FAR = 3.5
+
+#: Standard deviations of the reference beyond which a value stands out, group or not.
+FAR_FROM_USUAL = 4.0
+
+
+@dataclass(frozen=True, eq=False)
+class Member:
+    """One scan of a group.
+
+    Attributes
+    ----------
+    results : Results
+    volumes_mm3 : dict of str to float
+    z : dict of str to float
+        Of each volume: standard deviations from what is usual, where something is known.
+    scores : dict of str to float
+        Of each volume: modified z score among the group; empty in a small group.
+    reasons : list of str
+        Why to look at it.
+    """
+
+    results: Results
+    volumes_mm3: dict[str, float]
+    z: dict[str, float]
+    scores: dict[str, float] = field(default_factory=dict)
+    reasons: list[str] = field(default_factory=list)
+
+    @property
+    def outlying(self) -> float | None:
+        """The modified z score that is largest, without its sign."""
+        return max(map(abs, self.scores.values()), default=None)
+
+
+def members_of(group: Sequence[Results]) -> list[Member]:
+    """Return the scans of a group, compared with each other and with what is usual."""
+    members = [_member(results) for results in group]
+    names = list(dict.fromkeys(name for member in members for name in member.volumes_mm3))
+    if len(members) >= FEWEST:
+        for name in names:
+            scored = [member for member in members if name in member.volumes_mm3]
+            shares = [_log(member.volumes_mm3[name]) for member in scored]
+            for member, score in zip(scored, modified_z(shares), strict=True):
+                member.scores[name] = score
+    for member in members:
+        member.reasons.extend(_reasons(member, names))
+    return members
+
+
+def modified_z(values: Sequence[float]) -> list[float]:
+    """Return distances from the median in robust standard deviations.
+
+    Where more than half of the values are the same, the mean absolute deviation takes the place of the median one;
+    where all are, the scores are 0.
+
+    References
+    ----------
+    Iglewicz and Hoaglin, How to Detect and Handle Outliers, 1993.
+
+    Examples
+    --------
+    >>> [round(score, 2) for score in modified_z([1.0, 2.0, 3.0, 4.0, 100.0])]
+    [-1.35, -0.67, 0.0, 0.67, 65.43]
+    """
+    if not values:
+        return []
+    middle = statistics.median(values)
+    away = [abs(value - middle) for value in values]
+    # 0.6745 and 0.7979: median and mean absolute deviation of a normal distribution of standard deviation 1
+    scale = statistics.median(away) / 0.6745 or statistics.fmean(away) / 0.7979
+    return [(value - middle) / scale if scale else 0.0 for value in values]
+
+
+def _member(results: Results) -> Member:
+    volumes_mm3 = results.volumes_mm3()
+    z = {}
+    for name, volume_mm3 in volumes_mm3.items():
+        if found := reference_of(name, volumes_mm3):
+            z[name] = max(-99.0, found[0].z(volume_mm3 / found[1]))
+    return Member(results, volumes_mm3, z)
+
+
+def _reasons(member: Member, names: Sequence[str]) -> list[str]:
+    reasons = list(quality_of(member.results.part("quality")).reasons)
+    if not member.volumes_mm3:
+        return [*reasons, "its table of volumes is missing or broken"]
+    gone = [name for name in names if member.volumes_mm3.get(name) == 0]
+    if gone:
+        reasons.append(f"not found: {_listed(gone)}")
+    far = [name for name, score in member.scores.items() if abs(score) > FAR and name not in gone]
+    if far:
+        far.sort(key=lambda name: -abs(member.scores[name]))
+        reasons.append(f"unlike the others: {_listed([_with_sign(name, member.scores[name]) for name in far])}")
+    odd = [name for name, z in member.z.items() if abs(z) > FAR_FROM_USUAL and name not in (*gone, *far)]
+    if odd:
+        odd.sort(key=lambda name: -abs(member.z[name]))
+        reasons.append(f"far from usual: {_listed([_with_sign(name, member.z[name]) for name in odd])}")
+    return reasons
+
+
+def _with_sign(name: str, score: float) -> str:
+    words = {BRAIN: "Brain", TIV: "Intracranial volume"}.get(name) or in_words(name)
+    return f"{words} ({'small' if score < 0 else 'large'})"
+
+
+def _listed(names: Sequence[str], most: int = 4) -> str:
+    words = [in_words(name) if "(" not in name else name for name in names]
+    text = ", ".join(word[:1].lower() + word[1:] if not word.isupper() else word for word in words[:most])
+    return f"{text} and {len(words) - most} more" if len(words) > most else text
+
+
+def _log(value: float) -> float:
+    """Logarithm of a volume; of nothing at all that of a thousandth of a voxel of 1 mm."""
+    return math.log(max(value, 1e-3))

@@ -1,0 +1,273 @@
+"""The page of one scan: look around in it, volumes, slices, quality, how it was made."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lodbrain.errors import InputError
+from lodbrain.images.grid import to_ras
+from lodbrain.images.image import Image
+from lodbrain.images.io import read_image, read_labels
+from lodbrain.inference.reference import SOURCE
+from lodbrain.inference.volumes import BRAIN, TIV
+from lodbrain.labels import Label
+from lodbrain.report.pages import number, render, write_page
+from lodbrain.report.quality import quality_of
+from lodbrain.report.results import Results, read_results
+from lodbrain.report.slices import PLANES, Slice, slices, window_of
+from lodbrain.report.volume import GREY_LEVELS, embed
+from lodbrain.report.volume_rows import Row, in_words, volume_rows
+
+#: The page's line that says which sidecar it was made from stands within so many bytes of its beginning.
+_HEAD_BYTES = 4096
+
+TIMES = " \u00d7 "
+
+_AXES = {"axial": ("z", 2), "coronal": ("y", 1), "sagittal": ("x", 0)}
+
+
+def write_scan_page(results: Results, scan: Path | None) -> Path:
+    """Write the page of one scan beside its results.
+
+    Parameters
+    ----------
+    results : Results
+        From `read_results`.
+    scan : Path or None
+        The scan that was segmented; None shows the labels alone.
+
+    Returns
+    -------
+    Path
+        The page.
+
+    Raises
+    ------
+    InputError
+        If the label map, its table or the scan cannot be read, or they do not belong together.
+    OutputError
+        If the page cannot be written.
+    """
+    write_page(results.page, scan_page(results, scan))
+    return results.page
+
+
+def is_up_to_date(results: Results) -> bool:
+    """Whether the page is there, was made from this very sidecar, and shows the scan."""
+    try:
+        with results.page.open("rb") as file:
+            head = file.read(_HEAD_BYTES).decode("utf-8", "replace")
+    except OSError:
+        return False
+    found = re.search(r'<meta name="lodbrain-sidecar" content="([0-9a-f]{64})">', head)
+    return found is not None and found.group(1) == results.digest
+
+
+def ensure_page(sidecar: Path, scan: Path | None) -> Path:
+    """Write the page of a finished result unless it is there and up to date; errors as in `write_scan_page`."""
+    results = read_results(sidecar)
+    return results.page if is_up_to_date(results) else write_scan_page(results, scan)
+
+
+def scan_page(results: Results, scan: Path | None) -> str:
+    """Return the page of one scan as HTML; parameters and errors as in `write_scan_page`."""
+    table = results.table()
+    image, regions = _load(results, scan)
+    window = window_of(image.data)
+    embedded = embed(image, regions, table, window)
+    volumes_mm3 = results.volumes_mm3() or _counted(regions, table, image.voxel_volume_mm3)
+    tiles = slices(image, regions, table, window)
+    data = {
+        "labels": [_script_label(label, embedded.targets) for label in table],
+        "scan": embedded.scan,
+        "regions": embedded.labels,
+        "white": (GREY_LEVELS - 1) * (256 // GREY_LEVELS),
+        "start": _start(table, embedded.targets, tiles),
+    }
+    return render(
+        "scan.html",
+        scripts=("scan.js",),
+        data=data,
+        viewer=True,
+        digest=results.digest if scan else f"{results.digest} without the scan",
+        name=results.input_name,
+        subtitle=_subtitle(results),
+        facts=facts_of(results, volumes_mm3),
+        missing_scan=scan is None,
+        embedded=embedded,
+        targets=embedded.targets,
+        rows=[_shown(row) for row in volume_rows(volumes_mm3, table)],
+        quality=asdict(quality_of(results.part("quality"))),
+        notes=results.lines("notes"),
+        planes=[(plane.capitalize(), [_tile(tile) for tile in tiles if tile.plane == plane]) for plane in PLANES],
+        reference=SOURCE,
+        provenance=provenance(results),
+    )
+
+
+@dataclass(frozen=True)
+class Fact:
+    """One figure at the head of a page."""
+
+    name: str
+    value: str
+    unit: str = ""
+    warn: bool = False
+
+
+def facts_of(results: Results, volumes_mm3: Mapping[str, float]) -> list[Fact]:
+    """The few figures to see first."""
+    facts = [
+        Fact(name, number(volumes_mm3[key] / 1000, 0), "ml")
+        for key, name in ((BRAIN, "Brain"), (TIV, "Intracranial"))
+        if key in volumes_mm3
+    ]
+    quality = results.part("quality")
+    for key, name in (("score", "Dice to be expected"), ("confidence", "Mean posterior")):
+        if isinstance(value := quality.get(key), (int, float)):
+            facts.append(Fact(name, f"{value:.2f}"))
+            break
+    shown = quality_of(quality)
+    if shown.verdict or shown.reasons:
+        signs = f"{len(shown.reasons)} sign{'s' if len(shown.reasons) != 1 else ''} of trouble"
+        facts.append(Fact("Quality", shown.verdict or signs, warn=bool(shown.reasons)))
+    notes = len(results.lines("notes"))
+    facts.append(Fact("Input", f"{notes} note{'s' if notes != 1 else ''}" if notes else "nothing mended"))
+    return facts
+
+
+def provenance(results: Results) -> list[tuple[str, str]]:
+    """How the result was made, in words."""
+    content, model, settings = results.content, results.part("model"), results.part("settings")
+    run, grid = results.part("run"), results.part("grid")
+    seconds = results.part("run", "seconds")
+    rows = [
+        ("Scan", results.input_name),
+        ("Its SHA-256", results.part("input").get("sha256")),
+        ("Grid", _grid(grid)),
+        ("lodbrain", content.get("version")),
+        ("Model", model.get("name")),
+        ("Its SHA-256", model.get("sha256")),
+        ("Settings", ", ".join(f"{key} {_plain(value)}" for key, value in settings.items())),
+        ("Device", run.get("device")),
+        ("Threads", run.get("threads") or "one a core"),
+        ("Memory budget", _gib(run.get("memory_bytes")) or "what was free, less a margin"),
+        ("Seconds", ", ".join(f"{key} {_plain(value)}" for key, value in seconds.items())),
+        ("Peak memory", _gib(_bytes_of_mib(content.get("peak_memory_mib")))),
+    ]
+    return [(key, str(value)) for key, value in rows if value not in (None, "", {})]
+
+
+def _load(results: Results, scan: Path | None) -> tuple[Image, NDArray[np.integer]]:
+    """Scan and labels in RAS order; without the scan, what is labelled is grey."""
+    labels = read_labels(results.labels)
+    if labels.data.max(initial=0) > 255 or labels.data.min(initial=0) < 0:
+        raise InputError("labels", results.labels, "the page can show labels of 0 to 255 only", "Merge some labels")
+    if scan is None:
+        silhouette = (labels.data > 0).astype(np.float32)
+        image = replace(labels, data=np.where(silhouette > 0, 0.4, 0.0).astype(np.float32))
+        image = to_ras(image)[0]
+        # white is 1: one voxel in the corner, so that grey stays grey
+        data = np.array(image.data)
+        data[:2, :2, :2] = 1.0
+        return replace(image, data=data), to_ras(labels)[0].data
+    settings = results.part("settings")
+    frame = settings.get("frame")
+    image = read_image(
+        scan,
+        frame=frame if isinstance(frame, int) else None,
+        allow_odd_voxels=bool(settings.get("allow_odd_voxels")),
+    )
+    if image.shape != labels.shape:
+        what = f"the scan's grid is {image.shape}, the label map's {labels.shape}"
+        raise InputError("other-grid", results.labels, what, "Segment the scan again with --overwrite")
+    # one affine for both, so that they are turned alike
+    return to_ras(image)[0], to_ras(replace(labels, affine=image.affine))[0].data
+
+
+def _counted(regions: NDArray[np.integer], table: tuple[Label, ...], voxel_volume_mm3: float) -> dict[str, float]:
+    """Volumes by name, counted: for label maps that no table of volumes lies beside."""
+    counts = np.bincount(regions.ravel(), minlength=256)
+    return {label.name: float(counts[label.index]) * voxel_volume_mm3 for label in table if label.index < 256}
+
+
+def _script_label(label: Label, targets: Mapping[int, tuple[float, float, float]]) -> dict[str, object]:
+    return {
+        "index": label.index,
+        "name": label.name,
+        "words": in_words(label.name),
+        "rgb": list(label.color),
+        "mm": targets.get(label.index),
+    }
+
+
+def _start(
+    table: tuple[Label, ...], targets: Mapping[int, tuple[float, float, float]], tiles: list[Slice]
+) -> list[float]:
+    """Where the cross-hair begins: a thalamus if there is one, else the middle of the head."""
+    for label in table:
+        if label.name.endswith("Thalamus") and label.index in targets:
+            return list(targets[label.index])
+    return list(tiles[len(tiles) // 2].mm)
+
+
+def _shown(row: Row) -> dict[str, object]:
+    """A row of the table of volumes for the template."""
+    ranges = [value.usual_ml for value in row.values if value.usual_ml is not None]
+    low, high = min((low for low, _ in ranges), default=0.0), max((high for _, high in ranges), default=0.0)
+    digits = 0 if high >= 100 else 1 if high >= 10 else 2
+    sides = [
+        {
+            "index": value.index,
+            "side": value.side,
+            "ml": value.ml,
+            "place": value.place,
+            "verdict": value.verdict,
+            "label": in_words(value.name),
+        }
+        for value in row.values
+    ]
+    usual = f"{number(low, digits)} to {number(high, digits)}" if ranges else ""
+    return {"name": row.name, "color": row.color, "sides": sides, "usual": usual}
+
+
+def _tile(tile: Slice) -> dict[str, object]:
+    letter, axis = _AXES[tile.plane]
+    return {**asdict(tile), "at": f"{letter} = {number(tile.mm[axis], 0)} mm"}
+
+
+def _subtitle(results: Results) -> str:
+    total = results.part("run", "seconds").get("total")
+    model = results.part("model").get("name")
+    parts = [
+        _grid(results.part("grid")),
+        f"model {model}" if model else "",
+        f"segmented in {total:.0f} s" if isinstance(total, (int, float)) else "",
+    ]
+    return " · ".join(part for part in parts if part)
+
+
+def _grid(grid: Mapping[str, object]) -> str:
+    shape, spacing = grid.get("shape"), grid.get("spacing_mm")
+    if not (isinstance(shape, list) and isinstance(spacing, list)):
+        return ""
+    sides = TIMES.join(f"{float(side):.2f}" if isinstance(side, (int, float)) else "?" for side in spacing)
+    return f"{TIMES.join(map(str, shape))} voxels of {sides} mm"
+
+
+def _plain(value: object) -> str:
+    return "none" if value is None else ("no", "yes")[value] if isinstance(value, bool) else str(value)
+
+
+def _bytes_of_mib(value: object) -> float | None:
+    return value * 2**20 if isinstance(value, (int, float)) else None
+
+
+def _gib(value: object) -> str:
+    return f"{value / 2**30:.1f} GiB" if isinstance(value, (int, float)) else ""

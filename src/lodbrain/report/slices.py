@@ -1,0 +1,173 @@
+"""Slices of a scan with the outlines of its labels, as small pictures inside a page."""
+
+from __future__ import annotations
+
+import base64
+import io
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image as Picture
+
+from lodbrain.images.image import Image
+from lodbrain.labels import Label
+
+#: Slices of each plane.
+COUNT = 8
+
+#: What is left out at both ends of the brain, where a slice shows next to nothing.
+ENDS = 0.1
+
+#: Pixels for a millimetre: sharp on a screen of high density at the size at which a slice is shown.
+PIXELS_PER_MM = 2.0
+
+#: Around the labels, so that a missed part of the brain is seen.
+AROUND_MM = 12.0
+
+JPEG_QUALITY = 80
+
+PLANES = ("axial", "coronal", "sagittal")
+
+
+@dataclass(frozen=True)
+class Slice:
+    """One picture.
+
+    Attributes
+    ----------
+    plane : {"axial", "coronal", "sagittal"}
+    mm : (3,) float
+        World coordinates (RAS) of its middle.
+    size : (2,) int
+        Width and height in pixels.
+    scan, outlines : str
+        ``data:`` URIs: the scan as JPEG, the outlines as PNG on nothing.
+    """
+
+    plane: str
+    mm: tuple[float, float, float]
+    size: tuple[int, int]
+    scan: str
+    outlines: str
+
+
+def slices(
+    scan: Image, regions: NDArray[np.integer], table: Sequence[Label], window: tuple[float, float]
+) -> list[Slice]:
+    """Axial, coronal and sagittal slices through what is labelled; left is left.
+
+    Parameters
+    ----------
+    scan : Image
+        In RAS order.
+    regions : (X, Y, Z) int
+        Labels on the same grid.
+    table : sequence of Label
+        Their colours.
+    window : (2,) float
+        Intensities that are black and white.
+    """
+    spacing = scan.spacing_mm
+    palette = _palette(table)
+    inside = [np.flatnonzero(regions.any(axis=tuple({0, 1, 2} - {axis}))) for axis in range(3)]
+    if not all(len(places) for places in inside):
+        inside = [np.arange(n) for n in scan.shape]
+    box = []
+    for places, n, side_mm in zip(inside, scan.shape, spacing, strict=True):
+        around = round(AROUND_MM / float(side_mm))
+        box.append(slice(max(0, int(places[0]) - around), min(n, int(places[-1]) + 1 + around)))
+    centre = [(part.start + part.stop - 1) / 2 for part in box]
+    return [
+        made
+        for plane, axis in zip(PLANES, (2, 1, 0), strict=True)
+        for made in _of_plane(scan, regions, plane, axis, box, centre, inside[axis], palette, window)
+    ]
+
+
+def window_of(data: NDArray[np.floating]) -> tuple[float, float]:
+    """Intensities to show as black and white: 1% of all voxels, and 99.5% of those that are brighter."""
+    sample = data[::2, ::2, ::2]
+    black = float(np.percentile(sample, 1))
+    above = sample[sample > black]
+    white = float(np.percentile(above, 99.5)) if above.size else black + 1
+    return black, max(white, black + 1e-6)
+
+
+def _of_plane(
+    scan: Image,
+    regions: NDArray[np.integer],
+    plane: str,
+    axis: int,
+    box: list[slice],
+    centre: list[float],
+    places: NDArray[np.intp],
+    palette: NDArray[np.uint8],
+    window: tuple[float, float],
+) -> Iterator[Slice]:
+    first, last = int(places[0]), int(places[-1])
+    margin = ENDS * (last - first)
+    across = [other for other in range(3) if other != axis]
+    width, height = (
+        max(1, round((box[other].stop - box[other].start) * float(scan.spacing_mm[other]) * PIXELS_PER_MM))
+        for other in across
+    )
+    for position in np.linspace(first + margin, last - margin, COUNT).round().astype(int):
+        cut: list[slice | int] = list(box)
+        cut[axis] = int(position)
+        # rows downwards, columns to the right
+        grey = (scan.data[tuple(cut)].T[::-1] - window[0]) / (window[1] - window[0])
+        levels = (np.clip(grey, 0, 1) * 255).astype(np.uint8)
+        picture = Picture.fromarray(levels).resize((width, height), Picture.Resampling.BICUBIC)
+        # quite as large as the picture: nearest, so that the outlines follow the voxels
+        labels = Picture.fromarray(regions[tuple(cut)].T[::-1].astype(np.uint8))
+        edges = outline(np.asarray(labels.resize((width, height), Picture.Resampling.NEAREST)))
+        lines = Picture.fromarray(edges)
+        lines.putpalette(palette.tobytes())
+        voxel = np.array(centre)
+        voxel[axis] = position
+        x, y, z = (scan.affine[:3, :3] @ voxel + scan.affine[:3, 3]).round(1).tolist()
+        yield Slice(
+            plane,
+            (x, y, z),
+            (width, height),
+            data_uri(picture, "JPEG", quality=JPEG_QUALITY),
+            data_uri(lines, "PNG", transparency=0, bits=8),
+        )
+
+
+def outline(labels: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """The outermost pixels of each label, labelled; 0 elsewhere.
+
+    Parameters
+    ----------
+    labels : (H, W) uint8
+
+    Examples
+    --------
+    >>> outline(np.pad(np.full((3, 3), 7, np.uint8), 1))[1:4, 1:4].tolist()
+    [[7, 7, 7], [7, 0, 7], [7, 7, 7]]
+    """
+    padded = np.pad(labels, 1, mode="edge")
+    centre = padded[1:-1, 1:-1]
+    edge = np.zeros(labels.shape, dtype=bool)
+    for beside in (padded[:-2, 1:-1], padded[2:, 1:-1], padded[1:-1, :-2], padded[1:-1, 2:]):
+        edge |= beside != centre
+    return np.where(edge, labels, 0).astype(np.uint8)
+
+
+def data_uri(picture: Picture.Image, kind: str, **options: int) -> str:
+    """A picture as a ``data:`` URI."""
+    buffer = io.BytesIO()
+    picture.save(buffer, format=kind, optimize=True, **options)
+    return f"data:image/{kind.lower()};base64,{base64.b64encode(buffer.getvalue()).decode('ascii')}"
+
+
+def _palette(table: Sequence[Label]) -> NDArray[np.uint8]:
+    """(256, 3) uint8: colour of each label."""
+    palette = np.zeros((256, 3), np.uint8)
+    for label in table:
+        if 0 < label.index < 256:
+            palette[label.index] = label.color
+    return palette

@@ -1,0 +1,133 @@
+"""The table of volumes as a page shows it: both sides in one row, each beside what is usual."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from lodbrain.inference.reference import USUAL_SD, reference_of
+from lodbrain.labels import Label
+
+#: The strip beside a row reaches from minus to plus so many standard deviations.
+STRIP_SD = 4.0
+
+
+@dataclass(frozen=True)
+class Value:
+    """One volume.
+
+    Attributes
+    ----------
+    name : str
+        Its name in the table.
+    index : int or None
+        Its label; None for a sum.
+    side : {"left", "right"} or None
+    ml : float
+    z : float or None
+        Standard deviations from what is usual; None where nothing is known.
+    usual_ml : (2,) float or None
+        Lowest and highest usual volume.
+    """
+
+    name: str
+    index: int | None
+    side: str | None
+    ml: float
+    z: float | None = None
+    usual_ml: tuple[float, float] | None = None
+
+    @property
+    def verdict(self) -> str:
+        """``"low"``, ``"high"``, or nothing if it is usual or nothing is known."""
+        if self.z is None or abs(self.z) <= USUAL_SD:
+            return ""
+        return "low" if self.z < 0 else "high"
+
+    @property
+    def place(self) -> float | None:
+        """Where on the strip, 0 to 1, clipped to its ends."""
+        return None if self.z is None else (min(max(self.z, -STRIP_SD), STRIP_SD) + STRIP_SD) / (2 * STRIP_SD)
+
+
+@dataclass(frozen=True)
+class Row:
+    """One structure: both its sides, or the one value that it has.
+
+    Attributes
+    ----------
+    name : str
+        Without a side, in words.
+    color : str
+        ``#rrggbb``, or nothing for a sum.
+    values : tuple of Value
+        Left and right, or one.
+    """
+
+    name: str
+    color: str
+    values: tuple[Value, ...]
+
+
+def volume_rows(volumes_mm3: Mapping[str, float], table: Sequence[Label]) -> list[Row]:
+    """Return the rows in the order of the table of volumes, left and right joined, sums last.
+
+    Parameters
+    ----------
+    volumes_mm3 : mapping of str to float
+        By name, as in the table of volumes.
+    table : sequence of Label
+        Index and colour of the labels.
+    """
+    label_of = {label.name: label for label in table}
+    joined: dict[str, list[Value]] = {}
+    for name, volume_mm3 in volumes_mm3.items():
+        label = label_of.get(name)
+        side = label.side if label else None
+        bare = name.split("-", 1)[1] if side else name
+        joined.setdefault(bare, []).append(_value(name, label, volume_mm3, volumes_mm3))
+    rows = []
+    for bare, values in joined.items():
+        values.sort(key=lambda value: value.side or "")
+        first = label_of.get(values[0].name)
+        rows.append(Row(in_words(bare), first.hex_color if first else "", tuple(values)))
+    return sorted(rows, key=lambda row: row.values[0].index is None)
+
+
+#: FreeSurfer's short names, in words.
+_WORDS = {
+    "Inf-Lat-Vent": "Inferior lateral ventricle",
+    "VentralDC": "Ventral diencephalon",
+    "Accumbens-area": "Accumbens",
+    "Brain-Stem": "Brainstem",
+    "3rd-Ventricle": "Third ventricle",
+    "4th-Ventricle": "Fourth ventricle",
+    "TIV": "Intracranial volume (TIV)",
+    "brain": "Brain, all but CSF",
+}
+
+
+def in_words(name: str) -> str:
+    """Return a label's name as a page shows it.
+
+    Examples
+    --------
+    >>> in_words("Cerebral-White-Matter"), in_words("Left-Thalamus"), in_words("TIV")
+    ('Cerebral white matter', 'Left thalamus', 'Intracranial volume (TIV)')
+    """
+    side, _, bare = name.partition("-")
+    if side in ("Left", "Right"):
+        return f"{side} {in_words(bare)[:1].lower()}{in_words(bare)[1:]}"
+    words = _WORDS.get(name) or name.replace("-", " ").replace("_", " ")
+    return words if name in _WORDS or words.isupper() else words[:1].upper() + words[1:].lower()
+
+
+def _value(name: str, label: Label | None, volume_mm3: float, volumes_mm3: Mapping[str, float]) -> Value:
+    index, side = (label.index, label.side) if label else (None, None)
+    found = reference_of(name, volumes_mm3)
+    if found is None:
+        return Value(name, index, side, volume_mm3 / 1000)
+    reference, whole = found
+    z = max(-99.0, reference.z(volume_mm3 / whole))
+    low, high = reference.usual(whole)
+    return Value(name, index, side, volume_mm3 / 1000, z, (low / 1000, high / 1000))

@@ -1,0 +1,129 @@
+"""Pages for a folder of results: one for each scan, and one of all."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from os import PathLike
+from pathlib import Path
+
+from lodbrain.errors import InputError
+from lodbrain.inference.inputs import IMAGE_SUFFIXES
+from lodbrain.inference.outputs import check_writable, sha256
+from lodbrain.report.group_page import write_group_page
+from lodbrain.report.results import Results, find_sidecars, read_results
+from lodbrain.report.scan_page import is_up_to_date, write_scan_page
+
+
+@dataclass(frozen=True, eq=False)
+class Report:
+    """What became of a folder.
+
+    Attributes
+    ----------
+    index : Path
+        The group page.
+    made, kept : tuple of Path
+        Scans' pages that were written, and those that were up to date.
+    without_scan : tuple of Path
+        Pages among those made that show labels alone: their scans were not found.
+    errors : tuple of InputError
+        Why some results have no page.
+    """
+
+    index: Path
+    made: tuple[Path, ...]
+    kept: tuple[Path, ...]
+    without_scan: tuple[Path, ...]
+    errors: tuple[InputError, ...]
+
+    @property
+    def exit_code(self) -> int:
+        """0 all have a page, 3 some have none, 4 none has one."""
+        return 0 if not self.errors else 3 if self.made or self.kept else 4
+
+
+def report(
+    folder: str | PathLike[str],
+    *,
+    scans: Iterable[str | PathLike[str]] = (),
+    overwrite: bool = False,
+    progress: Callable[[float, str], None] | None = None,
+) -> Report:
+    """Write the pages of all results in a folder and below, and ``index.html``.
+
+    Parameters
+    ----------
+    folder : path
+        Of results of ``lodbrain segment`` or of a BIDS derivative.
+    scans : iterable of path
+        Folders with the scans that were segmented; `folder` itself is always looked through.
+    overwrite : bool
+        Make pages anew that are up to date.
+    progress : callable, optional
+        Called with the share done and a few words.
+
+    Raises
+    ------
+    InputError
+        If there is no such folder, or nothing in it.
+    OutputError
+        If pages cannot be written.
+    """
+    folder = Path(folder)
+    sidecars = find_sidecars(folder)
+    check_writable(folder)
+    places = index_scans([folder, *map(Path, scans)])
+    made, kept, without, errors = [], [], [], []
+    group: list[Results] = []
+    for place, sidecar in enumerate(sidecars):
+        if progress is not None:
+            progress(place / len(sidecars), sidecar.name)
+        try:
+            results = read_results(sidecar)
+            if not overwrite and is_up_to_date(results):
+                kept.append(results.page)
+            else:
+                scan = find_scan(results, places)
+                made.append(write_scan_page(results, scan))
+                if scan is None:
+                    without.append(results.page)
+            group.append(results)
+        except InputError as error:
+            errors.append(error)
+    broken = [_relative(str(error), folder) for error in errors]
+    index = write_group_page(folder, group, broken=broken)
+    return Report(index, tuple(made), tuple(kept), tuple(without), tuple(errors))
+
+
+def index_scans(folders: Iterable[Path]) -> dict[str, list[Path]]:
+    """Images in some folders and below by name, hidden folders left out.
+
+    Raises
+    ------
+    InputError
+        If a folder is not there.
+    """
+    found: dict[str, list[Path]] = {}
+    for folder in folders:
+        if not folder.is_dir():
+            raise InputError("missing", folder, "there is no such folder", "Check the spelling")
+        for root, below, files in os.walk(folder):
+            below[:] = sorted(name for name in below if not name.startswith("."))
+            for name in files:
+                if name.lower().endswith((*IMAGE_SUFFIXES, ".img", ".hdr")):
+                    found.setdefault(name, []).append(Path(root, name))
+    return found
+
+
+def find_scan(results: Results, places: dict[str, list[Path]]) -> Path | None:
+    """The scan that was segmented: of the name and the checksum that the sidecar says; None if it is not among them."""
+    recorded = results.part("input")
+    candidates: Sequence[Path] = places.get(str(recorded.get("name")), ())
+    return next((path for path in candidates if path.is_file() and sha256(path) == recorded.get("sha256")), None)
+
+
+def _relative(line: str, folder: Path) -> str:
+    """A line without the path of the folder: pages are passed on."""
+    return line.replace(f"{folder}{os.sep}", "")

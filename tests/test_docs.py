@@ -1,0 +1,99 @@
+"""The documentation does what it says: its snippets run, its examples give what they show, and the site builds."""
+
+import doctest
+import importlib
+import os
+import pkgutil
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import lodbrain
+from lodbrain import cli
+
+ROOT = Path(__file__).parents[1]
+PAGES = sorted(path for path in (ROOT / "docs").rglob("*.md"))
+FENCE = re.compile(
+    r"(?P<run><!-- run -->\n)?^```(?P<language>python|bash)\n(?P<code>.*?)^```$", re.DOTALL | re.MULTILINE
+)
+RUN = [page for page in PAGES if "<!-- run -->" in page.read_text(encoding="utf-8")]
+
+MODULES = sorted(
+    found.name for found in pkgutil.walk_packages(lodbrain.__path__, "lodbrain.") if "__main__" not in found.name
+)
+
+
+def name(page: Path) -> str:
+    return page.relative_to(ROOT).as_posix()
+
+
+@pytest.mark.parametrize("page", [*PAGES, ROOT / "README.md"], ids=name)
+def test_python_in_the_pages_is_python(page: Path) -> None:
+    for block in FENCE.finditer(page.read_text(encoding="utf-8")):
+        if block["language"] == "python":
+            compile(block["code"], name(page), "exec")
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_examples_in_docstrings_give_what_they_show(
+    module: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    found = doctest.testmod(importlib.import_module(module), optionflags=doctest.NORMALIZE_WHITESPACE)
+    assert found.failed == 0
+
+
+@pytest.fixture(scope="module")
+def workplace(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder where the demo has been run, as after the tutorial."""
+    folder = tmp_path_factory.mktemp("docs")
+    assert cli.main(["demo", "-o", str(folder / "demo")]) == 0
+    (folder / "bin").mkdir()
+    command = folder / "bin" / "lodbrain"
+    command.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m lodbrain "$@"\n')
+    command.chmod(0o755)
+    return folder
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("page", RUN, ids=name)
+def test_snippets_of_a_page_run_one_after_the_other(
+    page: Path, workplace: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(workplace)
+    names: dict[str, Any] = {}
+    environment = {**os.environ, "PATH": f"{workplace / 'bin'}{os.pathsep}{os.environ['PATH']}"}
+    blocks = [block for block in FENCE.finditer(page.read_text(encoding="utf-8")) if block["run"]]
+    assert len(blocks) == page.read_text(encoding="utf-8").count("<!-- run -->")
+    for block in blocks:
+        if block["language"] == "python":
+            exec(compile(block["code"], name(page), "exec"), names)
+        else:
+            subprocess.run(["bash", "-euo", "pipefail", "-c", block["code"]], check=True, env=environment)
+
+
+@pytest.mark.slow
+def test_the_site_builds_without_a_warning_and_fetches_nothing(tmp_path: Path) -> None:
+    pytest.importorskip("sphinx", reason="Sphinx is not installed (extra docs)")
+    command = [sys.executable, "-m", "sphinx", "--fail-on-warning", "--keep-going", "-q", "-b", "html"]
+    done = subprocess.run(
+        [*command, "-d", str(tmp_path / "doctrees"), str(ROOT / "docs"), str(tmp_path / "site")],
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    for page in PAGES:
+        assert (tmp_path / "site" / page.relative_to(ROOT / "docs").with_suffix(".html")).is_file()
+    commands = (tmp_path / "site" / "reference" / "command-line.html").read_text(encoding="utf-8")
+    assert all(f"lodbrain {command}" in commands for command, _, _ in cli.COMMANDS)
+    python = (tmp_path / "site" / "reference" / "python.html").read_text(encoding="utf-8")
+    assert "spacing_mm" in python and "volumes_table" in python
+    for page in (tmp_path / "site").rglob("*.html"):
+        loaded = re.findall(
+            r'<(?:script|link|img)[^>]+(?:src|href)="(https?://[^"]+)"', page.read_text(encoding="utf-8")
+        )
+        assert loaded == [], page.name
