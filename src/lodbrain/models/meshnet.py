@@ -10,7 +10,7 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-#: Dilation of each 3x3x3 convolution: the receptive radius grows to 37 voxels and is filled again.
+#: Dilation of each 3x3x3 convolution: the receptive radius is their sum, 46 voxels.
 DILATIONS = (1, 2, 4, 8, 16, 8, 4, 2, 1)
 
 
