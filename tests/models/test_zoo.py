@@ -11,6 +11,7 @@ import torch
 from lodbrain.errors import OutputError, UsageError, WeightsError
 from lodbrain.models import zoo
 from lodbrain.models.lod_brain_2024 import LodBrain2024
+from lodbrain.models.registry import REGISTRY
 from lodbrain.models.zoo import Card
 
 PUBLISHED = zoo.card("lod-brain-2024")
@@ -49,7 +50,7 @@ def test_every_card_bears_its_file_name_and_a_sha256() -> None:
     for path in zoo.MODELS.glob("*.json"):
         card = zoo.cards()[path.stem]
         assert len(bytes.fromhex(card.sha256)) == 32
-        assert card.architecture in zoo.ARCHITECTURES
+        assert card.architecture in REGISTRY
         assert card.url or (zoo.MODELS / card.file).is_file()
 
 
@@ -271,7 +272,7 @@ def test_card_that_asks_for_more_memory_than_its_file_can_fill_is_refused_before
 ) -> None:
     greedy = {"levels": [{"exponent": 2, "channels": [200_000, 400_000]}]}
     with torch.device("meta"):
-        size = sum(parameter.numel() for parameter in zoo.ARCHITECTURES["lod"](greedy).parameters())
+        size = sum(parameter.numel() for parameter in REGISTRY["lod"].build(greedy).parameters())
     assert size > 10**12
     path = tmp_path / "mine.safetensors"
     parameters = size if told > 1 else told

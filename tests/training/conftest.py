@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from lodbrain.images.image import Image
+from lodbrain.images.io import write_nifti
 from lodbrain.synthesis.labelmaps import LabelMap, prepare
 from lodbrain.training.config import TrainingConfig
 
@@ -42,6 +43,16 @@ def head(raw_head: np.ndarray) -> LabelMap:
 
 
 @pytest.fixture
+def folder(tmp_path: Path, raw_head: np.ndarray) -> Path:
+    """With the label maps ``head.nii.gz`` and ``other.nii.gz``, the same head."""
+    path = tmp_path / "maps"
+    path.mkdir()
+    for name in ("head", "other"):
+        write_nifti(path / f"{name}.nii.gz", raw_head, Image(raw_head, np.diag([5.0, 5.0, 5.0, 1.0])))
+    return path
+
+
+@pytest.fixture
 def make_config(tmp_path: Path) -> Callable[..., TrainingConfig]:
     """A function: a run of two levels of 12 and 6 mm, the finer one without sides; fields can be changed."""
 
@@ -50,7 +61,7 @@ def make_config(tmp_path: Path) -> Callable[..., TrainingConfig]:
             "name": "tiny",
             "out": tmp_path / "run",
             "train": ["head"],
-            "validate": ["head"],
+            "validate": ["other"],
             "levels": [
                 {"exponent": 3, "channels": [4, 8], "steps": 6},
                 {"exponent": 2, "channels": [4, 8], "steps": 4, "sided": False, "crop": [12, 16, 12], "halo": 4},
@@ -61,6 +72,7 @@ def make_config(tmp_path: Path) -> Callable[..., TrainingConfig]:
             "checkpoint_every": 2,
             "validate_every": 3,
             "validation_scans": 1,
+            "pictures": False,
         }
         return TrainingConfig(**{**fields, **changes})
 

@@ -46,6 +46,13 @@ def test_fields_are_read_and_the_rest_has_defaults(tmp_path: Path) -> None:
         ("learning_rates: 1", "learning_rates: Extra inputs"),
         ("seed: many", "seed: .*integer"),
         ("corruption: {drops: 1}", "corruption.drops: Extra"),
+        ("losses: {dices: 1}", "losses.dices: Extra"),
+        ("losses: {cross_entropy: 0, dice: 0, tissue_dice: 0}", "losses: at least one weight"),
+        ("real: {share: 0.5}", "real: give either manifest or bids"),
+        ("report_on: [{manifest: a.csv, name: a b}]", r"report_on.0.name: "),
+        ("joint: {}", "joint: give either steps or seconds"),
+        ("joint: {steps: 3, seconds: 3}", "joint: give either steps or seconds"),
+        ("architecture: meshnet", "architecture: meshnet is one network: one level"),
         ("generator: {voxels: [1, 2]}", "generator.voxels: "),
         ("generator: {field_of_view: {voxel_mm: [1]}}", "generator.field_of_view.voxel_mm"),
         ("generator: {contrasts: {t1w: 0.5}}", "generator.contrasts.t1w: "),
@@ -62,8 +69,14 @@ def test_wrong_field_is_named(tmp_path: Path, addition: str, message: str) -> No
     ("old", "new", "message"),
     [
         ("name: tiny\n", "", "name: Field required"),
-        ("steps: 5", "steps: 0", r"levels\.1\.steps"),
-        ("channels: [4, 8]", "channels: []", r"levels\.0\.channels"),
+        ("steps: 5", "steps: -1", r"levels\.1\.steps"),
+        ("steps: 5", "steps: 0", r"levels\.1\.steps: 0 keeps the level of a starting model"),
+        ("steps: 5", "seconds: 5, steps: 2", r"levels\.1: give either steps or seconds"),
+        ("exponent: 1,", "exponent: 0,", r"levels: exponents must fall by one.* got \[2, 0\]"),
+        ("channels: [4, 8], steps", "channels: [4, 8], sided: false, steps", r"levels\.0\.sided: the coarsest"),
+        ("train: [a, b]", "train: [a, c]", "validate: c is trained on"),
+        ("train: [a, b]", "train: []", "train: name the label maps"),
+        ("channels: [4, 8]", "channels: []", r"levels\.0\.channels: a level of the ladder needs"),
         ("validate: [c]", "validate: 7", "validate: "),
     ],
 )
@@ -98,3 +111,9 @@ def test_configurations_of_the_project_are_valid(path: Path) -> None:
     exponents = [level.exponent for level in config.levels]
     assert exponents == list(range(exponents[0], exponents[0] - len(exponents), -1))
     assert not set(config.train) & set(config.validate_on)
+
+
+def test_level_that_tells_sides_below_one_that_does_not_is_refused(tmp_path: Path) -> None:
+    text = GOOD + "  - {exponent: 0, channels: [4], steps: 5, sided: true}\n"
+    with pytest.raises(UsageError, match=r"levels\.2\.sided: a level that tells sides cannot follow"):
+        _read(tmp_path, text)

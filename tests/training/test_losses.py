@@ -3,7 +3,15 @@ import torch
 from torch.nn.functional import one_hot
 
 from lodbrain.labels import SIDELESS, TISSUE_OF_CLASS
-from lodbrain.training.losses import merge, merge_target_sides, segmentation_loss, soft_dice_loss
+from lodbrain.training.losses import (
+    boundary_loss,
+    merge,
+    merge_target_sides,
+    segmentation_loss,
+    signed_distance,
+    soft_dice_loss,
+)
+from lodbrain.training.settings import Losses
 
 
 def _target(classes: int = 33) -> torch.Tensor:
@@ -84,3 +92,56 @@ def test_merging_adds_shares() -> None:
     sideless = merge_target_sides(shares)
     assert sideless.shape[1] == len(SIDELESS)
     torch.testing.assert_close(sideless.sum(1), torch.ones(2, 3, 3, 3))
+
+
+def test_signed_distance_of_a_slab_is_its_depth() -> None:
+    target = torch.zeros(1, 1, 12, 5, 5)
+    target[:, :, 4:8] = 1
+    line = signed_distance(target, reach=3)[0, 0, :, 2, 2].tolist()
+    # four voxels of slab; beyond three voxels the distance ends
+    assert line == [2.5, 2.5, 1.5, 0.5, -0.5, -1.5, -1.5, -0.5, 0.5, 1.5, 2.5, 2.5]
+
+
+def test_boundary_loss_grows_with_the_distance_of_what_is_wrong() -> None:
+    target = torch.zeros(1, 2, 20, 6, 6)
+    target[:, 1, 4:8], target[:, 0] = 1, 1
+    target[:, 0, 4:8] = 0
+    assert float(boundary_loss(target, target)) == 0
+
+    def with_extra(at: int) -> float:
+        p = target.clone()
+        p[:, 0, at, 3, 3], p[:, 1, at, 3, 3] = 0, 1
+        return float(boundary_loss(p, target))
+
+    losses = [with_extra(at) for at in (8, 9, 10, 15)]
+    assert losses[0] == pytest.approx(0.5 / 720)
+    assert losses[1] == pytest.approx(1.5 / 720)
+    assert losses[2] == pytest.approx(2.5 / 720)
+    assert losses[3] == pytest.approx(3.5 / 720)  # cut off
+
+
+def test_weights_choose_the_losses() -> None:
+    target, logits = _target(), torch.randn(1, 33, 12, 12, 12, generator=torch.Generator().manual_seed(0))
+    none = {"cross_entropy": 0.0, "dice": 0.0, "tissue_dice": 0.0}
+
+    def loss(**weights: float) -> float:
+        return float(segmentation_loss(logits, target, weights=Losses(**{**none, **weights})))
+
+    parts = [loss(cross_entropy=1), loss(dice=1), loss(tissue_dice=1), loss(boundary=1)]
+    assert len({round(part, 4) for part in parts}) == 4
+    p = logits.softmax(1)
+    assert parts[0] == pytest.approx(float(torch.nn.functional.cross_entropy(logits, target)), rel=1e-5)
+    assert parts[1] == pytest.approx(float(soft_dice_loss(p, target)), rel=1e-5)
+    assert parts[3] == pytest.approx(float(boundary_loss(p, target)), rel=1e-5)
+    assert loss(cross_entropy=2, dice=0.5, boundary=3) == pytest.approx(
+        2 * parts[0] + 0.5 * parts[1] + 3 * parts[3], rel=1e-5
+    )
+
+
+def test_batch_costs_the_mean_of_its_volumes() -> None:
+    one, two = _target(), _target().roll(5, 1)
+    two[:, 20:] = 0  # fewer classes: a mean over all classes of the batch would weigh the volumes unequally
+    two[:, 0] = 1 - two[:, 1:].sum(1)
+    logits = torch.randn(2, 33, 12, 12, 12, generator=torch.Generator().manual_seed(0))
+    single = [segmentation_loss(logits[n : n + 1], t) for n, t in enumerate((one, two))]
+    torch.testing.assert_close(segmentation_loss(logits, torch.cat([one, two])), torch.stack(single).mean())

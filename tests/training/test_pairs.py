@@ -11,10 +11,18 @@ from lodbrain.models.lod import Detail, Ladder
 from lodbrain.synthesis.fields import Grid
 from lodbrain.synthesis.labelmaps import LabelMap
 from lodbrain.training.config import TrainingConfig
-from lodbrain.training.loop import build_ladder, make_source
-from lodbrain.training.pairs import Pair, PairSource, brain_of, log_voxel_of, prefetch
+from lodbrain.training.levels import build_ladder
+from lodbrain.training.pairs import Pair, PairSource, brain_of, collate, crop_below, prefetch
+from lodbrain.training.scenes import SyntheticScenes, focus_of, log_voxel_of
+from lodbrain.training.sources import geometry_of
 
 MakeConfig = Callable[..., TrainingConfig]
+
+
+def make_source(ladder: Ladder, position: int, config: TrainingConfig, head: LabelMap, *, training: bool) -> PairSource:
+    maps = [head]
+    scenes = SyntheticScenes(maps, [maps] * len(config.levels), config.generator, geometry_of(config, ladder))
+    return PairSource(ladder, position, scenes, config.corruption if training else None, bfloat16=config.bfloat16)
 
 
 @pytest.fixture
@@ -22,7 +30,7 @@ def sources(make_config: MakeConfig, head: LabelMap) -> list[PairSource]:
     """Of both levels, over an untrained ladder that sees brain."""
     config = make_config()
     ladder = build_ladder(config).eval()
-    return [make_source(ladder, position, config, [head], [head], training=True) for position in (0, 1)]
+    return [make_source(ladder, position, config, head, training=True) for position in (0, 1)]
 
 
 def _tensors(pair: Pair) -> list[torch.Tensor]:
@@ -45,7 +53,7 @@ def test_same_seed_same_pair_in_any_order(sources: list[PairSource], position: i
 
 def test_prefetched_pairs_are_those_of_the_seeds_in_order(sources: list[PairSource]) -> None:
     before = torch.get_num_threads()
-    pairs = list(islice(prefetch(sources[1], count(7), threads=before), 4))
+    pairs = list(islice(prefetch(sources[1].draw, count(7), threads=before), 4))
     assert all(_same(pair, sources[1].draw(7 + i)) for i, pair in enumerate(pairs))
     assert torch.get_num_threads() == before
 
@@ -56,7 +64,7 @@ def test_prefetching_tells_what_went_wrong(sources: list[PairSource], monkeypatc
 
     monkeypatch.setattr(sources[0], "draw", fail)
     with pytest.raises(ValueError, match="seed 0"):
-        next(prefetch(sources[0], count()))
+        next(prefetch(sources[0].draw, count()))
 
 
 @pytest.mark.parametrize("position", [0, 1])
@@ -84,13 +92,12 @@ def test_crop_lies_in_the_brain(sources: list[PairSource]) -> None:
 
 
 def test_validation_is_not_corrupted(make_config: MakeConfig, sources: list[PairSource], head: LabelMap) -> None:
-    clean = make_source(sources[1].ladder, 1, make_config(), [head], [head], training=False)
+    clean = make_source(sources[1].ladder, 1, make_config(), head, training=False)
     dirty = make_source(
         sources[1].ladder,
         1,
         make_config(corruption={"drop": 1.0, "temperature": 0.5, "shift_share": 0.0}),
-        [head],
-        [head],
+        head,
         training=True,
     )
     one, two = clean.draw(3), dirty.draw(3)
@@ -106,7 +113,7 @@ def test_validation_is_not_corrupted(make_config: MakeConfig, sources: list[Pair
 
 def test_coarse_level_under_a_crop_is_its_own_place(sources: list[PairSource]) -> None:
     values = torch.arange(6.0 * 5 * 4).view(1, 1, 6, 5, 4)
-    cut = PairSource._crop(Detail(values, values), (2, 0, 0), (8, 2, 0), torch.Size((4, 6, 12)))
+    cut = crop_below(Detail(values, values), (2, 0, 0), (8, 2, 0), torch.Size((4, 6, 12)))
     assert torch.equal(cut.features[..., :4], values[:, :, 2:4, 1:4])
     # beyond the far edge the last voxel is repeated
     assert torch.equal(cut.features[..., 4:], values[:, :, 2:4, 1:4, 3:].expand(1, 1, 2, 3, 2))
@@ -115,7 +122,7 @@ def test_coarse_level_under_a_crop_is_its_own_place(sources: list[PairSource]) -
 def test_without_brain_the_middle_is_looked_at(sources: list[PairSource]) -> None:
     grid = Grid((10, 8, 6), (2.0, 2.0, 3.0), (0.0, 0.0, 0.0))
     nothing = torch.zeros(10, 8, 6, dtype=torch.bool)
-    assert sources[1]._focus(nothing, grid, torch.Generator()) == [10, 8, 9]
+    assert focus_of(nothing, grid, torch.Generator()) == [10, 8, 9]
 
 
 def test_log_voxel_is_relative_to_the_levels_size() -> None:
@@ -137,3 +144,24 @@ def test_training_a_ladder_leaves_its_frozen_levels_alone(sources: list[PairSour
     assert pair.coarse is not None
     assert not pair.coarse.logits.requires_grad
     assert all(torch.equal(value, before[name]) for name, value in ladder.state_dict().items())
+
+
+def test_batch_holds_each_pair_where_it_was_and_background_beyond(sources: list[PairSource]) -> None:
+    one, two = sources[1].draw(0), sources[1].draw(1)
+    assert two.coarse is not None
+    small = two.coarse.map(lambda t: t[:, :, :4, :8, :6])
+    two = Pair(two.image[:, :, :8], two.target[:, :, :8], two.log_voxel, small)
+    batch = collate([one, two])
+    assert batch.coarse is not None
+    assert batch.image.shape[2:] == one.image.shape[2:]
+    for n, pair in enumerate((one, two)):
+        x = pair.image.shape[2]
+        assert torch.equal(batch.image[n : n + 1, :, :x], pair.image)
+        torch.testing.assert_close(batch.target[n : n + 1, :, :x], pair.target)
+        assert pair.coarse is not None
+        assert torch.equal(batch.coarse.logits[n : n + 1, :, : x // 2], pair.coarse.logits)
+        assert torch.equal(batch.coarse.features[n : n + 1, :, : x // 2], pair.coarse.features)
+    assert bool((batch.target[1, 0, 8:] == 1).all())
+    assert not batch.image[1, 0, 8:].any()
+    assert torch.equal(batch.log_voxel, torch.cat([one.log_voxel, two.log_voxel]))
+    assert collate([one]) is one

@@ -2,28 +2,14 @@ import hashlib
 from collections.abc import Callable
 from pathlib import Path
 
-import numpy as np
-import pytest
 import torch
 
-from lodbrain.errors import InputError
-from lodbrain.images.image import Image
-from lodbrain.images.io import write_nifti
 from lodbrain.models import zoo
 from lodbrain.models.card import Card
 from lodbrain.training.config import TrainingConfig
-from lodbrain.training.run import fine_maps, load_maps, train
+from lodbrain.training.run import train
 
 MakeConfig = Callable[..., TrainingConfig]
-
-
-@pytest.fixture
-def folder(tmp_path: Path, raw_head: np.ndarray) -> Path:
-    """With the label map ``head.nii.gz``."""
-    path = tmp_path / "maps" / "head.nii.gz"
-    path.parent.mkdir()
-    write_nifti(path, raw_head, Image(raw_head, np.diag([5.0, 5.0, 5.0, 1.0])))
-    return path.parent
 
 
 def test_one_call_makes_a_model_file_with_its_card(make_config: MakeConfig, folder: Path) -> None:
@@ -33,13 +19,13 @@ def test_one_call_makes_a_model_file_with_its_card(make_config: MakeConfig, fold
     card, network = zoo.load(str(path))
     assert (card.name, card.architecture, card.labels) == ("tiny", "lod", "structures")
     assert [row["sided"] for row in card.config["levels"]] == [True, False]
-    assert card.training["steps_per_level"] == [6, 4]
+    assert card.training["steps"] == {"level+3": 6, "level+2": 4}
     beside = Card.from_json(path.with_suffix(".json").read_text(encoding="utf-8"), path)
     assert beside.sha256 == hashlib.sha256(path.read_bytes()).hexdigest()
     assert card.parameters == sum(p.numel() for p in network.parameters())
     assert not network.training
-    assert any("level +3 step 6" in line for line in lines)
-    assert any("level +2 step 4" in line for line in lines)
+    assert any("level+3 step 6" in line for line in lines)
+    assert any("level+2 step 4" in line for line in lines)
     # Again: both levels are complete, the model is the same.
     before = path.read_bytes()
     assert train(make_config(labelmaps=folder)).read_bytes() == before
@@ -57,20 +43,3 @@ def test_model_file_has_the_weights_in_half_precision(make_config: MakeConfig, f
         if name.startswith("levels.0."):
             assert torch.equal(value, trained["ema/" + name.removeprefix("levels.0.")].half())
     assert not (config.out / "level+2.safetensors").exists()
-
-
-def test_missing_label_map_is_named(make_config: MakeConfig, folder: Path) -> None:
-    with pytest.raises(InputError, match="other: this label map of the configuration is not there"):
-        load_maps(make_config(labelmaps=folder, validate=["other"]), lambda line: None)
-
-
-def test_fine_maps_are_made_once_and_read_again(make_config: MakeConfig, folder: Path) -> None:
-    config = make_config(labelmaps=folder)
-    maps = load_maps(config, lambda line: None)
-    assert fine_maps(config, maps, None, lambda line: None) is maps
-    lines: list[str] = []
-    fine = [fine_maps(config, maps, 2.5, lines.append)["head"] for _ in range(2)]
-    assert lines == ["upsampling head to 2.5 mm"]
-    assert fine[0].spacing_mm.tolist() == [2.5, 2.5, 2.5]
-    assert torch.equal(fine[0].codes, fine[1].codes)
-    assert fine[0].codes.shape == tuple(2 * n for n in maps["head"].codes.shape)

@@ -38,6 +38,9 @@ COMMANDS = [
     ("evaluate", "lodbrain.cli.evaluate:app", "Score segmentations against references; compare models and groups."),
     ("synth", "lodbrain.cli.synth:synth", "Make synthetic scans with labels from label maps."),
     ("train", "lodbrain.cli.train:train", "Train a model as a configuration file says."),
+    ("plan", "lodbrain.cli.plan:plan", "Memory and time of a training, before its first step."),
+    ("compare", "lodbrain.cli.compare:compare", "Train several architectures alike and compare them."),
+    ("adapt", "lodbrain.cli.adapt:adapt", "A model for the scans of a new scanner, from the scans alone."),
 ]
 
 #: Extra that brings a package which commands import at their top.
@@ -46,6 +49,7 @@ EXTRAS = {
     "markupsafe": "report",
     "jinja2": "report",
     "matplotlib": "report",
+    "monai": "train",
     "pydantic": "train",
     "surface_distance": "evaluate",
     "dask": "cluster",

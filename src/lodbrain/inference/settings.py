@@ -117,10 +117,14 @@ def load_model(settings: Settings) -> Model:
         If the weights are missing or not what the card says.
     """
     from lodbrain.models import zoo
+    from lodbrain.models.registry import REGISTRY
 
     check_model(settings)
     device = choose_device(settings.device)
     card, network = zoo.load(settings.model)
+    if not REGISTRY[card.architecture].segments:
+        what = f"is a network of the architecture {card.architecture}, which is there for comparisons only"
+        raise UsageError("model", settings.model, what, "Use a ladder, such as --model default")
     _check_labels(card, settings)
     # a card inside a file of weights cannot hold that file's hash
     return Model(card, network, device, card.sha256 or hashlib.sha256(Path(settings.model).read_bytes()).hexdigest())

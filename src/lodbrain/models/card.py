@@ -19,7 +19,7 @@ class Card:
     name : str
         Name in the zoo.
     architecture : str
-        A key of `zoo.ARCHITECTURES`.
+        A key of `lodbrain.models.registry.REGISTRY`.
     labels : {"structures", "tissue"}
         The label table whose positions are the network's classes.
     config : dict

@@ -115,6 +115,8 @@ class LodBrain2024(nn.Module):
     ----------
     dropout : float
         Share of values dropped in every block while training; 0.05 in the published training.
+    classes : int
+        Of the result; the published weights have 7.
 
     References
     ----------
@@ -128,14 +130,14 @@ class LodBrain2024(nn.Module):
     torch.Size([1, 7, 16, 16, 8])
     """
 
-    def __init__(self, *, dropout: float = 0.05) -> None:
+    def __init__(self, *, dropout: float = 0.05, classes: int = CLASSES) -> None:
         super().__init__()
         self.coarse = Coarse(dropout=dropout)
         self.stem = nn.Conv3d(1, 32, 3, padding=1)
         self.down = Block(32, 32, nn.Conv3d, dropout=dropout)
         self.up = Block(128, 8, nn.ConvTranspose3d, dropout=dropout)
         self.out = nn.Conv3d(32, 32, 3, padding=1)
-        self.head = nn.Conv3d(32, CLASSES, 1)
+        self.head = nn.Conv3d(32, classes, 1)
         for module in self.modules():
             if isinstance(module, nn.Conv3d | nn.ConvTranspose3d):
                 nn.init.kaiming_normal_(module.weight, nonlinearity="relu")

@@ -9,9 +9,9 @@ from __future__ import annotations
 import dataclasses
 import os
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from platformdirs import user_cache_path
 
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
 __all__ = [
-    "ARCHITECTURES",
     "MODELS",
     "Card",
     "cache_path",
@@ -42,26 +41,6 @@ METADATA_KEY = "lodbrain"
 MAX_FILE_BYTES = 2**30
 #: Of a download: seconds without a byte, and how often it is tried again.
 TIMEOUT_S, RETRIES = 30, 2
-
-
-def _build_lod(config: dict[str, Any]) -> nn.Module:
-    from lodbrain.models.lod import Ladder
-
-    network: nn.Module = Ladder.from_config(config)
-    return network
-
-
-def _build_lod_brain_2024(config: dict[str, Any]) -> nn.Module:
-    from lodbrain.models.lod_brain_2024 import LodBrain2024
-
-    return LodBrain2024(**config)
-
-
-#: Name of an architecture -> what builds it, with random weights, from a card's `config`.
-ARCHITECTURES: dict[str, Callable[[dict[str, Any]], nn.Module]] = {
-    "lod": _build_lod,
-    "lod-brain-2024": _build_lod_brain_2024,
-}
 
 
 def cards() -> dict[str, Card]:
@@ -278,10 +257,12 @@ def _build(card: Card, path: Path, size: int) -> nn.Module:
     """
     import torch
 
-    if card.architecture not in ARCHITECTURES:
+    from lodbrain.models.registry import REGISTRY
+
+    if card.architecture not in REGISTRY:
         what = f"the model's architecture {card.architecture!r} is unknown"
         raise WeightsError("card", path, what, "A newer lodbrain may know it")
-    build = ARCHITECTURES[card.architecture]
+    build = REGISTRY[card.architecture].build
     try:
         with torch.device("meta"):
             parameters = sum(parameter.numel() for parameter in build(card.config).parameters())

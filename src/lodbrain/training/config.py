@@ -3,45 +3,29 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any, Self
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import Field, ValidationError, model_validator
 
 from lodbrain.errors import UsageError
 from lodbrain.synthesis.generator import Settings
+from lodbrain.training.settings import (
+    Corruption,
+    Joint,
+    LevelSettings,
+    Losses,
+    NamedSet,
+    RealScans,
+    Strict,
+    Tailored,
+)
+
+_SEE = "see docs/training.md"
 
 
-class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class LevelSettings(_Strict):
-    """One level of the ladder and its training.
-
-    `crop` is the largest shape in voxels of the level (whole head if absent); `halo` the margin of the level above
-    around a crop.
-    """
-
-    exponent: int
-    channels: tuple[int, ...] = Field(min_length=1)
-    sided: bool = True
-    steps: int = Field(gt=0)
-    learning_rate: float = Field(2e-3, gt=0)
-    crop: tuple[int, int, int] | None = None
-    halo: int = Field(12, ge=0)
-    labelmap_mm: float | None = None
-
-
-class Corruption(_Strict):
-    """How the frozen level above is made worse while the next one trains."""
-
-    drop: float = 0.1
-    temperature: float = 0.4
-    shift_share: float = 0.3
-
-
-class TrainingConfig(_Strict):
-    """A whole run: `lodbrain train CONFIG.yaml`."""
+class TrainingConfig(Strict):
+    """A whole run: `lodbrain train CONFIG.yaml`. docs/training.md tells of every field."""
 
     name: str
     description: str = ""
@@ -50,23 +34,65 @@ class TrainingConfig(_Strict):
     citation: str = ""
     out: Path
     labelmaps: Path | None = None
-    train: tuple[str, ...]
-    validate_on: tuple[str, ...] = Field(alias="validate")
-    levels: tuple[LevelSettings, ...]
+    fine_labelmaps: Path | None = None
+    train: tuple[str, ...] = ()
+    validate_on: tuple[str, ...] = Field(default=(), alias="validate")
+    real: RealScans | None = None
+    report_on: tuple[NamedSet, ...] = ()
+    tailored: Tailored | None = None
+    architecture: str = "lod"
+    options: dict[str, Any] = Field(default_factory=dict)
+    start: str | None = None
+    levels: tuple[LevelSettings, ...] = Field(min_length=1)
+    joint: Joint | None = None
     generator: Settings = Settings()
     corruption: Corruption = Corruption()
+    losses: Losses = Losses()
     seed: int = 0
-    batch: int = Field(1, gt=0)
-    warm_up: int = 300
-    weight_decay: float = 1e-4
-    clip: float = 1.0
-    ema: float = 0.999
+    batch: int = Field(default=1, gt=0)
+    accumulate: int = Field(default=1, gt=0)
+    warm_up: int = Field(default=300, ge=0)
+    weight_decay: float = Field(default=1e-4, ge=0)
+    clip: float = Field(default=1.0, gt=0)
+    ema: float = Field(default=0.999, ge=0, lt=1)
     bfloat16: bool = True
+    checkpointing: bool = False
     device: str = "auto"
-    threads: int | None = None
-    validate_every: int = Field(500, gt=0)
-    validation_scans: int = Field(8, gt=0)
-    checkpoint_every: int = Field(200, gt=0)
+    threads: int | None = Field(default=None, gt=0)
+    validate_every: int = Field(default=500, gt=0)
+    validation_scans: int = Field(default=8, gt=0)
+    checkpoint_every: int = Field(default=200, gt=0)
+    pictures: bool = True
+
+    @property
+    def is_ladder(self) -> bool:
+        """Whether it trains the ladder of detail, not one plain network."""
+        return self.architecture == "lod"
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> Self:
+        exponents = [level.exponent for level in self.levels]
+        if exponents != list(range(exponents[0], exponents[0] - len(exponents), -1)):
+            raise ValueError(f"levels: exponents must fall by one from coarse to fine, got {exponents}")
+        for n, level in enumerate(self.levels):
+            if self.is_ladder and not level.channels:
+                raise ValueError(f"levels.{n}.channels: a level of the ladder needs at least one")
+            if n and level.sided and not self.levels[n - 1].sided:
+                raise ValueError(f"levels.{n}.sided: a level that tells sides cannot follow one that does not")
+            if level.steps == 0 and self.start is None:
+                raise ValueError(f"levels.{n}.steps: 0 keeps the level of a starting model: name one in `start`")
+        if self.is_ladder and not self.levels[0].sided:
+            raise ValueError("levels.0.sided: the coarsest level must tell left from right; no level above does it")
+        if not self.is_ladder and (len(self.levels) > 1 or self.joint or self.start):
+            raise ValueError(f"architecture: {self.architecture} is one network: one level, neither joint nor start")
+        synthetic = self.real is None or self.real.share < 1
+        if synthetic and not self.train:
+            raise ValueError("train: name the label maps to draw synthetic scans from")
+        if not self.validate_on and not (self.real and self.real.hold_out):
+            raise ValueError("validate: name label maps to validate on, or hold out sites of `real`")
+        if both := sorted(set(self.train) & set(self.validate_on)):
+            raise ValueError(f"validate: {both[0]} is trained on, so it cannot validate")
+        return self
 
 
 def read_config(path: str | Path) -> TrainingConfig:
@@ -84,18 +110,24 @@ def read_config(path: str | Path) -> TrainingConfig:
     """
     path = Path(path)
     try:
-        raw = yaml.safe_load(path.read_text())
+        raw = yaml.safe_load(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise UsageError(
             "config", path, f"cannot be read ({error.strerror})", "give the path of a training configuration"
         ) from None
-    except yaml.YAMLError as error:
-        raise UsageError("config", path, f"is not YAML: {error}", "see configs/default.yaml") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise UsageError("config", path, f"is not YAML: {error}", _SEE) from None
     if not isinstance(raw, dict):
-        raise UsageError("config", path, "is not a mapping of settings", "see configs/default.yaml")
+        raise UsageError("config", path, "is not a mapping of settings", _SEE)
     try:
         return TrainingConfig.model_validate(raw)
     except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"])
-        raise UsageError("config", path, f"{where}: {first['msg']}", "see configs/default.yaml") from None
+        raise UsageError("config", path, complaint(error), _SEE) from None
+
+
+def complaint(error: ValidationError) -> str:
+    """The first thing that is wrong, with the field's name in front."""
+    first = error.errors()[0]
+    where = ".".join(str(part) for part in first["loc"])
+    what = first["msg"].removeprefix("Value error, ")
+    return f"{where}: {what}" if where else what

@@ -1,35 +1,35 @@
-"""Synthetic pairs for one level of the ladder, the same for a seed whatever runs beside them."""
+"""Pairs for one level of the ladder: its view of a scene, and what the frozen levels above said of it."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import TypeVar
 
 import torch
+import torch.nn.functional as F
 
-from lodbrain.images.intensity import brain_scaling, foreground_scaling
+from lodbrain.images.intensity import Scaling, brain_scaling, foreground_scaling
 from lodbrain.inference.pyramid import pad_to
-from lodbrain.labels import TISSUE_OF_CLASS
 from lodbrain.models.lod import Detail, Ladder
-from lodbrain.synthesis.fields import Grid
-from lodbrain.synthesis.generator import Settings, draw_plan, render
-from lodbrain.synthesis.labelmaps import LabelMap
-from lodbrain.training.config import Corruption, LevelSettings
+from lodbrain.models.registry import Plain
+from lodbrain.training.scenes import BRAIN, Scene, Scenes, Triple, View
+from lodbrain.training.settings import Corruption
 
-_BRAIN = torch.as_tensor(TISSUE_OF_CLASS) > 0
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, eq=False)
 class Pair:
-    """One training example of a level.
+    """Training examples of a level.
 
     Attributes
     ----------
-    image : (1, 1, X, Y, Z) float32 tensor, scaled
-    target : (1, 33, X, Y, Z) float32 tensor
-    log_voxel : (1,) float32 tensor
+    image : (B, 1, X, Y, Z) float32 tensor, scaled
+    target : (B, 33, X, Y, Z) float32 tensor
+    log_voxel : (B,) float32 tensor
         log2 of the voxel side over the level's nominal one.
     coarse : Detail or None
         Of the frozen level above, cropped to the image.
@@ -40,22 +40,56 @@ class Pair:
     log_voxel: torch.Tensor
     coarse: Detail | None
 
-
-def _pad_target(target: torch.Tensor, multiple: int) -> torch.Tensor:
-    """(1, 33, X, Y, Z): the (33, X, Y, Z) target, with background up to a multiple."""
-    padded = pad_to(target[None], multiple)
-    padded[:, 0] = 1 - padded[:, 1:].sum(1)
-    return padded
+    def tensors(self) -> list[torch.Tensor]:
+        """All tensors of the pair."""
+        detail = self.coarse
+        told = [] if detail is None else [t for t in (detail.features, detail.logits, detail.side) if t is not None]
+        return [self.image, self.target, self.log_voxel, *told]
 
 
 def brain_of(logits: torch.Tensor) -> torch.Tensor:
     """Where a level of 33 classes sees more brain than not: (X, Y, Z) bool, from logits (1, 33, X, Y, Z)."""
-    return logits.float().softmax(1)[0, _BRAIN.to(logits.device)].sum(0) > 0.5
+    return logits.float().softmax(1)[0, BRAIN.to(logits.device)].sum(0) > 0.5
 
 
-def log_voxel_of(grid: Grid, exponent: int) -> torch.Tensor:
-    """(1,): log2 of a grid's mean voxel side over the nominal one of a level."""
-    return torch.tensor([math.log2(math.prod(grid.spacing_mm) ** (1 / 3)) - exponent])
+def first_pair(view: View, stride: int) -> Pair:
+    """The pair of the coarsest level."""
+    image = foreground_scaling(view.image).apply(view.image)
+    return Pair(pad_to(image[None, None], stride), _pad_target(view.target, stride), view.log_voxel, None)
+
+
+def scaling_below(view: View, detail: Detail) -> Scaling:
+    """What the finer levels scale a scan by, once the coarsest has found the brain in its `view`."""
+    x, y, z = view.image.shape
+    return brain_scaling(view.image, brain_of(detail.logits.detach())[:x, :y, :z])
+
+
+def next_pair(scene: Scene, position: int, scaling: Scaling, above: Detail, stride: int) -> Pair:
+    """The pair of the level at a position, given what the level `above` it said."""
+    view = scene.views[position]
+    image = pad_to(scaling.apply(view.image)[None, None], stride)
+    coarse = crop_below(above, scene.views[position - 1].start, view.start, image.shape[2:])
+    return Pair(image, _pad_target(view.target, stride), view.log_voxel, coarse)
+
+
+def crop_below(detail: Detail, start: Triple, begin: Triple, shape: Sequence[int]) -> Detail:
+    """The part of a coarse level under a finer view; beyond its edge the last voxels are repeated.
+
+    Parameters
+    ----------
+    detail : Detail
+        Begins at the voxel `start` of its own grid.
+    begin, shape : 3 int
+        First voxel and size of the finer view, on the finer grid.
+    """
+
+    def cut(t: torch.Tensor) -> torch.Tensor:
+        for axis, (s, b, n) in enumerate(zip(start, begin, shape, strict=True), 2):
+            index = torch.arange(b // 2 - s, b // 2 - s + -(-n // 2), device=t.device).clamp(0, t.shape[axis] - 1)
+            t = t.index_select(axis, index)
+        return t
+
+    return detail.map(cut)
 
 
 class PairSource:
@@ -63,16 +97,11 @@ class PairSource:
 
     Parameters
     ----------
-    ladder : Ladder
+    ladder : Ladder or Plain
         In eval mode; its levels above `position` are run, none is changed.
     position : int
         Position of the level to train, 0 the coarsest.
-    settings : tuple of LevelSettings
-        Of all levels.
-    maps, fine_maps : list of LabelMap
-        For whole heads, and for the level itself (the same list, or finer versions in the same order).
-    generator : Settings
-        Of the synthesis.
+    scenes : Scenes
     corruption : Corruption or None
         None for validation.
     bfloat16 : bool
@@ -80,99 +109,31 @@ class PairSource:
     """
 
     def __init__(
-        self,
-        ladder: Ladder,
-        position: int,
-        settings: tuple[LevelSettings, ...],
-        maps: list[LabelMap],
-        fine_maps: list[LabelMap],
-        generator: Settings,
-        corruption: Corruption | None,
-        *,
-        bfloat16: bool,
+        self, ladder: Ladder | Plain, position: int, scenes: Scenes, corruption: Corruption | None, *, bfloat16: bool
     ) -> None:
-        self.ladder, self.position, self.settings = ladder, position, settings
-        self.maps, self.fine_maps = maps, fine_maps
-        self.generator, self.corruption, self.bfloat16 = generator, corruption, bfloat16
+        self.ladder, self.position, self.scenes = ladder, position, scenes
+        self.corruption, self.bfloat16 = corruption, bfloat16
 
     @torch.no_grad()
     def draw(self, seed: int) -> Pair:
         """The pair of a seed: the same whatever was drawn before, and in whichever thread."""
-        random = torch.Generator().manual_seed(seed)
-        which = int(torch.randint(len(self.maps), (), generator=random))
-        labels = self.maps[which]
-        plan = draw_plan(labels, self.generator, random)
-        factor = 2 ** (len(self.settings) - 1)
-        whole = plan.scan.coarser(factor)
-        image, target = render(plan, labels, whole, coarseness=factor)
-        stride = self.ladder.level(0).stride
-        x = pad_to(foreground_scaling(image).apply(image)[None, None], stride)
-        padded = _pad_target(target, stride)
-        log_voxel = log_voxel_of(whole, self.settings[0].exponent).to(x.device)
+        scene = self.scenes.scene(seed, self.position)
+        pair = first_pair(scene.views[0], self.ladder.level(0).stride)
         if self.position == 0:
-            return Pair(x, padded, log_voxel, None)
-        detail = self._run(0, x, log_voxel, None)
-        scaling = brain_scaling(image, brain_of(detail.logits)[: image.shape[0], : image.shape[1], : image.shape[2]])
-        inside = target[_BRAIN.to(target.device)].sum(0) > 0.5
-        focus = self._focus(inside, whole, random)
-        start = (0, 0, 0)  # where `detail` begins on its own grid
+            return pair
+        detail = self._run(0, pair)
+        scaling = scaling_below(scene.views[0], detail)
         for position in range(1, self.position + 1):
-            factor //= 2
-            last = position == self.position
-            source = self.fine_maps[which] if last else labels
-            grid = plan.scan.coarser(factor)
-            begin, shape = self._box(position, grid, focus)
-            crop = grid.crop(begin, shape)
-            image, target = render(plan, source, crop, coarseness=factor)
-            stride = self.ladder.level(position).stride
-            x = pad_to(scaling.apply(image)[None, None], stride)
-            coarse = self._crop(detail, start, begin, x.shape[2:])
-            log_voxel = log_voxel_of(crop, self.settings[position].exponent).to(x.device)
-            if last:
-                return Pair(x, _pad_target(target, stride), log_voxel, self._corrupt(coarse, random))
-            detail, start = self._run(position, x, log_voxel, coarse), begin
-        raise AssertionError("the loop returns at its last position")
+            pair = next_pair(scene, position, scaling, detail, self.ladder.level(position).stride)
+            if position < self.position:
+                detail = self._run(position, pair)
+        assert pair.coarse is not None
+        return Pair(pair.image, pair.target, pair.log_voxel, self._corrupt(pair.coarse, scene.random))
 
-    def _run(self, position: int, x: torch.Tensor, log_voxel: torch.Tensor, coarse: Detail | None) -> Detail:
-        with torch.autocast(x.device.type, torch.bfloat16, enabled=self.bfloat16):
-            detail: Detail = self.ladder.levels[position](x, log_voxel, coarse)
+    def _run(self, position: int, pair: Pair) -> Detail:
+        with torch.autocast(pair.image.device.type, torch.bfloat16, enabled=self.bfloat16):
+            detail: Detail = self.ladder.levels[position](pair.image, pair.log_voxel, pair.coarse)
         return detail.map(torch.Tensor.float)
-
-    def _focus(self, inside: torch.Tensor, whole: Grid, random: torch.Generator) -> list[float]:
-        """A random place in the brain, in mm from the corner of the scan; the centre where there is no brain."""
-        places = inside.nonzero()
-        if len(places) == 0:
-            return [n * v / 2 for n, v in zip(whole.shape, whole.spacing_mm, strict=True)]
-        place = places[int(torch.randint(len(places), (), generator=random))].tolist()
-        return [(i + 0.5) * v for i, v in zip(place, whole.spacing_mm, strict=True)]
-
-    def _box(self, position: int, grid: Grid, focus: list[float]) -> tuple[tuple[int, int, int], tuple[int, int, int]]:
-        """Start and shape of the crop of a level, in voxels of its grid; starts are even, so that coarse voxels fit."""
-        target, above = self.settings[self.position], position < self.position
-        crop = list(grid.shape)
-        if target.crop is not None and not (above and self.settings[position].crop is None):
-            scale, halo = 2 ** (self.position - position), target.halo if above else 0
-            crop = [-(-n // scale) + 2 * halo for n in target.crop]
-        starts, sizes = [], []
-        multiple = 2 * self.ladder.level(position).stride
-        for n, most, at, v in zip(grid.shape, crop, focus, grid.spacing_mm, strict=True):
-            size = min(n, -(-most // multiple) * multiple)
-            start = min(max(0, round(at / v) - size // 2), n - size)
-            starts.append(start - start % 2)
-            sizes.append(size)
-        return (starts[0], starts[1], starts[2]), (sizes[0], sizes[1], sizes[2])
-
-    @staticmethod
-    def _crop(detail: Detail, start: tuple[int, int, int], begin: tuple[int, int, int], shape: torch.Size) -> Detail:
-        """The part of a coarse level under a finer crop; beyond its edge the last voxels are repeated."""
-
-        def cut(t: torch.Tensor) -> torch.Tensor:
-            for axis, (s, b, n) in enumerate(zip(start, begin, shape, strict=True), 2):
-                index = torch.arange(b // 2 - s, b // 2 - s + -(-n // 2), device=t.device).clamp(0, t.shape[axis] - 1)
-                t = t.index_select(axis, index)
-            return t
-
-        return detail.map(cut)
 
     def _corrupt(self, detail: Detail, random: torch.Generator) -> Detail:
         """The coarse level made worse, so that the finer one does not trust a prior that has seen few brains."""
@@ -188,26 +149,101 @@ class PairSource:
         return Detail(features, logits, detail.side)
 
 
-def prefetch(source: PairSource, seeds: Iterator[int], *, ahead: int = 2, threads: int = 1) -> Iterator[Pair]:
-    """Draw pairs in a background thread, in the order of their seeds.
+def collate(pairs: Sequence[Pair]) -> Pair:
+    """One batch of several pairs, all padded with background to the largest shape."""
+    if len(pairs) == 1:
+        return pairs[0]
+    shape = [max(pair.image.shape[axis] for pair in pairs) for axis in (2, 3, 4)]
+    images = torch.cat([_grow(pair.image, shape) for pair in pairs])
+    targets = torch.cat([_grow(pair.target, shape) for pair in pairs])
+    targets[:, 0] = 1 - targets[:, 1:].sum(1)
+    log_voxel = torch.cat([pair.log_voxel for pair in pairs])
+    details = [pair.coarse for pair in pairs if pair.coarse is not None]
+    if not details:
+        return Pair(images, targets, log_voxel, None)
+    half = [-(-n // 2) for n in shape]
+    sides = [_grow(d.side, half) for d in details if d.side is not None]
+    told = Detail(
+        torch.cat([_grow(d.features, half) for d in details]),
+        torch.cat([_grow(d.logits, half) for d in details]),
+        torch.cat(sides) if sides else None,
+    )
+    return Pair(images, targets, log_voxel, told)
+
+
+def _grow(t: torch.Tensor, shape: Sequence[int]) -> torch.Tensor:
+    missing = [
+        amount for want, n in zip(reversed(shape), reversed(t.shape[2:]), strict=True) for amount in (0, want - n)
+    ]
+    return F.pad(t, missing) if any(missing) else t
+
+
+def _pad_target(target: torch.Tensor, multiple: int) -> torch.Tensor:
+    """(1, 33, X, Y, Z): the (33, X, Y, Z) target, with background up to a multiple."""
+    padded = pad_to(target[None], multiple)
+    padded[:, 0] = 1 - padded[:, 1:].sum(1)
+    return padded
+
+
+def prefetch(
+    draw: Callable[[int], T],
+    seeds: Iterator[int],
+    *,
+    ahead: int = 2,
+    threads: int = 1,
+    device: torch.device | str = "cpu",
+) -> Generator[T, None, None]:
+    """Draw in a background thread, in the order of the seeds.
+
+    On CUDA the drawing has a stream of its own, so that it runs beside the training step, and what it drew is complete
+    when it is handed over.
 
     Parameters
     ----------
-    source : PairSource
+    draw : callable(int)
+        Such as `PairSource.draw`.
     seeds : iterator of int
         Without end.
     ahead : int
-        Pairs that are drawn before they are asked for.
+        How many are drawn before they are asked for.
     threads : int
         Of torch, in the background.
+    device : device
+        That is drawn on.
 
     Yields
     ------
-    Pair
+    What `draw` returns.
     """
+    device = torch.device(device)
+    stream = None
+    if device.type == "cuda":
+        stream = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
+
+    def one(seed: int) -> T:
+        if stream is None:
+            return draw(seed)
+        with torch.cuda.stream(stream):
+            drawn = draw(seed)
+        stream.synchronize()  # only this thread waits
+        return drawn
+
     with ThreadPoolExecutor(1, initializer=torch.set_num_threads, initargs=(threads,)) as pool:
-        waiting = [pool.submit(source.draw, next(seeds)) for _ in range(ahead)]
+        waiting = [pool.submit(one, next(seeds)) for _ in range(ahead)]
         while True:
-            pair = waiting.pop(0).result()
-            waiting.append(pool.submit(source.draw, next(seeds)))
-            yield pair
+            item = waiting.pop(0).result()
+            waiting.append(pool.submit(one, next(seeds)))
+            if stream is not None:
+                _hand_over(item)
+            yield item
+
+
+def _hand_over(item: object) -> None:
+    """Keep the memory of a drawn pair from being reused by the drawing stream while the step still works on it."""
+    if isinstance(item, Pair):
+        for tensor in item.tensors():
+            tensor.record_stream(torch.cuda.current_stream(tensor.device))
+    elif isinstance(item, Scene):
+        for view in item.views:
+            for tensor in (view.image, view.target, view.log_voxel):
+                tensor.record_stream(torch.cuda.current_stream(tensor.device))

@@ -1,44 +1,66 @@
-"""A whole training run: label maps in, a model file with its card out; repeatable with one command."""
+"""A whole training run: label maps and scans in, a model file with its card out; repeatable with one command."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import replace
+from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import torch
-from safetensors import safe_open
-from safetensors.torch import save_file
-from torch.utils.tensorboard import SummaryWriter
 
-from lodbrain.datasets.labelmaps import find_labelmaps
-from lodbrain.errors import InputError
-from lodbrain.images.atomic import atomic
-from lodbrain.inference.settings import choose_device
-from lodbrain.models import zoo
-from lodbrain.models.card import Card
+from lodbrain.errors import UsageError
 from lodbrain.models.lod import Ladder
-from lodbrain.synthesis.labelmaps import LabelMap, load
-from lodbrain.synthesis.upsample import upsample
+from lodbrain.models.registry import REGISTRY, Plain
 from lodbrain.training.config import TrainingConfig
-from lodbrain.training.loop import build_ladder, load_trained_levels, make_source, train_level
+from lodbrain.training.export import export
+from lodbrain.training.levels import (
+    JointLoss,
+    LevelLoss,
+    build_ladder,
+    channels_last,
+    checkpoint_blocks,
+    level_name,
+    load_trained_levels,
+)
+from lodbrain.training.maps import load_maps
+from lodbrain.training.pairs import PairSource, collate
+from lodbrain.training.pictures import picture
+from lodbrain.training.sources import Sources, geometry_of, make_sources
+from lodbrain.training.stage import Outcome, Stage, run_stage
+from lodbrain.training.validation import VALIDATION_SEED, score
+from lodbrain.training.workers import Workers, join
+
+if TYPE_CHECKING:
+    from torch.utils.tensorboard import SummaryWriter
+
+Report = Callable[[str], None]
+
+JOINT = "joint"
 
 
 def train(
-    config: TrainingConfig, *, report: Callable[[str], None] = lambda line: None, stop_after: int | None = None
+    config: TrainingConfig,
+    *,
+    report: Report = lambda line: None,
+    stop_after: int | None = None,
+    accept_changes: bool = False,
 ) -> Path:
-    """Train every level of a configuration and write the model file.
+    """Train every level of a configuration, then all jointly, and write the model file.
 
-    A run that was killed goes on from its checkpoints; a level that is complete is not trained again.
+    A run that was killed goes on from its checkpoints; a level that is complete is not trained again. Under `torchrun`
+    the processes train together; the first one writes.
 
     Parameters
     ----------
     config : TrainingConfig
     report : callable(str)
-        Called with a line of progress.
+        Called with a line of progress, in the first process.
     stop_after : int or None
-        Number of levels to train in this call; None for all.
+        Number of levels to train in this call; None for all, and the joint stage.
+    accept_changes : bool
+        Go on from checkpoints of other settings.
 
     Returns
     -------
@@ -48,136 +70,190 @@ def train(
     Raises
     ------
     InputError
-        If a label map that the configuration names is not there.
+        If a label map or scan that the configuration names is not there.
+    UsageError
+        If a checkpoint was trained with other settings, or the configuration does not fit its data.
     """
     if config.threads is not None:
         torch.set_num_threads(config.threads)
-    device = choose_device(config.device)
-    maps = {name: map.to(device) for name, map in load_maps(config, report).items()}
-    ladder = build_ladder(config).to(device)
-    config.out.mkdir(parents=True, exist_ok=True)
-    count = len(config.levels) if stop_after is None else min(stop_after, len(config.levels))
-    with SummaryWriter(str(config.out / "tensorboard")) as writer:
-        for position in range(count):
-            settings = config.levels[position]
-            fine = {name: map.to(device) for name, map in fine_maps(config, maps, settings.labelmap_mm, report).items()}
-            load_trained_levels(ladder, config, position)
-            for above in range(position):
-                ladder.level(above).eval().requires_grad_(False)
-            sources = [
-                make_source(
-                    ladder, position, config, [maps[n] for n in names], [fine[n] for n in names], training=training
-                )
-                for names, training in ((config.train, True), (config.validate_on, False))
-            ]
-            ladder.level(position).to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
-
-            def log(step: int, values: dict[str, float], exponent: int = settings.exponent) -> None:
-                for name, value in values.items():
-                    writer.add_scalar(f"level{exponent:+d}/{name}", value, step)
-                text = "  ".join(f"{name} {value:.4g}" for name, value in values.items())
-                report(f"{time.strftime('%H:%M:%S')} level {exponent:+d} step {step}: {text}")
-
-            train_level(ladder, position, config, (sources[0], sources[1]), log=log)
-    return export(ladder, config, count)
+    with join(config.device) as workers:
+        return _Run(config, workers, report if workers.first else lambda line: None, accept_changes).all(stop_after)
 
 
-def load_maps(config: TrainingConfig, report: Callable[[str], None]) -> dict[str, LabelMap]:
-    """The label maps that a configuration names, prepared, by name.
+def build(config: TrainingConfig) -> Ladder | Plain:
+    """The network of a configuration, with random weights or those that it starts from.
 
     Raises
     ------
-    InputError
-        If one is missing, or is no label map.
+    UsageError
+        If there is no such architecture, or its options are wrong.
     """
-    paths = {path.name.split(".nii")[0]: path for path in find_labelmaps(config.labelmaps)}
-    wanted = (*config.train, *config.validate_on)
-    missing = [name for name in wanted if name not in paths]
-    if missing:
-        raise InputError(
-            "missing", missing[0], "this label map of the configuration is not there", "run `lodbrain fetch labelmaps`"
+    if config.is_ladder:
+        return build_ladder(config)
+    if config.architecture not in REGISTRY:
+        known = ", ".join(REGISTRY)
+        raise UsageError(
+            "config", None, f"architecture: there is none named {config.architecture!r}", f"Known: {known}"
         )
-    report(f"reading {len(wanted)} label maps")
-    return {name: load(paths[name]) for name in wanted}
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(config.seed)
+        try:
+            return Plain(config.architecture, config.options, config.levels[0].exponent)
+        except (TypeError, ValueError) as error:
+            what = f"options: {config.architecture} cannot be built with them ({error})"
+            raise UsageError("config", None, what, "see docs/training.md") from None
 
 
-def fine_maps(
-    config: TrainingConfig, maps: dict[str, LabelMap], voxel_mm: float | None, report: Callable[[str], None]
-) -> dict[str, LabelMap]:
-    """Smooth versions of the maps at a finer voxel size, kept beside the run since they take half a minute each.
+class _Run:
+    """One call of `train` in one process."""
 
-    With a voxel size of None the maps themselves.
-    """
-    if voxel_mm is None:
-        return maps
-    folder = config.out / f"labelmaps_{voxel_mm:g}mm"
-    folder.mkdir(parents=True, exist_ok=True)
-    out = {}
-    for name, labels in maps.items():
-        factor = round(float(labels.spacing_mm.mean()) / voxel_mm)
-        path = folder / f"{name}.safetensors"
-        if not path.exists():
-            report(f"upsampling {name} to {voxel_mm:g} mm")
-            fine = upsample(labels.to("cpu"), factor)
-            with atomic(path) as temporary:
-                save_file({"codes": fine.codes, "distance": fine.distance}, temporary)
-        with safe_open(path, framework="pt") as file:
-            out[name] = replace(
-                labels,
-                codes=file.get_tensor("codes"),
-                distance=file.get_tensor("distance"),
-                spacing_mm=labels.spacing_mm / factor,
+    def __init__(self, config: TrainingConfig, workers: Workers, report: Report, accept_changes: bool) -> None:
+        self.config, self.workers, self.report, self.accept_changes = config, workers, report, accept_changes
+        device = workers.device
+        self.network = build(config).to(device)
+        self.maps = {name: labels.to(device) for name, labels in load_maps(config, report).items()}
+        self.geometry = geometry_of(config, self.network)
+
+    def all(self, stop_after: int | None) -> Path:
+        config = self.config
+        if self.workers.first:
+            config.out.mkdir(parents=True, exist_ok=True)
+        self.workers.wait()
+        count = len(config.levels) if stop_after is None else min(stop_after, len(config.levels))
+        outcomes = {}
+        for position in range(count):
+            if config.levels[position].steps != 0:
+                outcomes[level_name(config, position)] = self.level(position)
+        if config.joint is not None and stop_after is None:
+            outcomes[JOINT] = self.joint()
+        path = config.out / f"{config.name}.safetensors"
+        if self.workers.first:
+            path = export(self.network, config, outcomes, count)
+        self.workers.wait()
+        return path
+
+    def level(self, position: int) -> Outcome:
+        """Train one level, those above frozen."""
+        config, network = self.config, self.network
+        settings, name, device = config.levels[position], level_name(config, position), self.workers.device
+        if isinstance(network, Ladder):
+            load_trained_levels(network, config, position)
+        for above in range(position):
+            network.level(above).eval().requires_grad_(False)
+        sources = self.sources(position)
+        level = network.level(position)
+        channels_last(level)
+        if config.checkpointing:
+            checkpoint_blocks(level)
+        assert sources.training is not None
+        source = PairSource(network, position, sources.training, config.corruption, bfloat16=config.bfloat16)
+        with self.log(name) as log:
+            stage = Stage(
+                name=name,
+                number=position,
+                network=level,
+                loss=LevelLoss(level, config.losses, bfloat16=config.bfloat16).to(device),
+                draw=source.draw,
+                collate=collate,
+                validate=lambda: self.validate(sources, position, log),
+                budget=settings,
+                rate=settings.learning_rate,
             )
-    return out
+            return run_stage(stage, config, workers=self.workers, log=log, accept_changes=self.accept_changes)
+
+    def joint(self) -> Outcome:
+        """Fine-tune all levels together."""
+        config, ladder = self.config, self.network
+        assert isinstance(ladder, Ladder)
+        assert config.joint is not None
+        load_trained_levels(ladder, config, len(config.levels))
+        channels_last(ladder.requires_grad_(True))
+        if config.checkpointing:
+            checkpoint_blocks(ladder)
+        last = len(config.levels) - 1
+        sources = self.sources(last)
+        training = sources.training
+        assert training is not None
+        rate = config.joint.learning_rate or config.levels[-1].learning_rate / 10
+        with self.log(JOINT) as log:
+            stage = Stage(
+                name=JOINT,
+                number=last + 1,
+                network=ladder,
+                loss=JointLoss(ladder, config.losses, bfloat16=config.bfloat16),
+                draw=partial(training.scene, position=last),
+                collate=list,
+                validate=lambda: self.validate(sources, last, log),
+                budget=config.joint,
+                rate=rate,
+            )
+            return run_stage(stage, config, workers=self.workers, log=log, accept_changes=self.accept_changes)
+
+    def sources(self, position: int) -> Sources:
+        config, device = self.config, self.workers.device
+        if not self.workers.first:
+            self.workers.wait()  # the first makes the finer label maps, the others read them
+        found = make_sources(config, self.geometry, self.maps, position, device=device, report=self.report)
+        if self.workers.first:
+            self.workers.wait()
+        return found
+
+    def validate(self, sources: Sources, position: int, log: _Log) -> dict[str, float]:
+        """Scores of a level on every set, as ``tissues`` or ``<set>/tissues``."""
+        config, values = self.config, {}
+        for name, (scenes, n) in sources.validation.items():
+            source = PairSource(self.network, position, scenes, None, bfloat16=config.bfloat16)
+            scores = score(
+                source.draw,
+                self.network.level(position),
+                n,
+                bfloat16=config.bfloat16,
+                workers=self.workers,
+                first_seed=0 if name else VALIDATION_SEED,
+                show=log.show(name) if config.pictures and self.workers.first else None,
+            ).summary()
+            prefix = f"{name}/" if name else ""
+            values.update({f"{prefix}{key}": value for key, value in scores.items()})
+        return values
+
+    def log(self, name: str) -> _Log:
+        return _Log(self.config.out / "tensorboard", name, self.report, active=self.workers.first)
 
 
-def export(ladder: Ladder, config: TrainingConfig, count: int) -> Path:
-    """Write the model file of the trained levels, and its card with the file's SHA-256 beside it.
+class _Log:
+    """Curves and pictures for TensorBoard, lines for the terminal."""
 
-    The two files are what `resources/models` holds. Half precision: weights of 32 bits carry no more Dice than of 16.
+    def __init__(self, folder: Path, stage: str, report: Report, *, active: bool) -> None:
+        self.folder, self.stage, self.report, self.active = folder, stage, report, active
+        self.writer: SummaryWriter | None = None
+        self.pictures: dict[str, Any] = {}
 
-    Parameters
-    ----------
-    ladder : Ladder
-    config : TrainingConfig
-    count : int
-        Number of levels that are trained, from the coarsest: the others are left out.
+    def __enter__(self) -> _Log:
+        if self.active:
+            from torch.utils.tensorboard import SummaryWriter
 
-    Returns
-    -------
-    Path
-        Of the safetensors file.
-    """
-    trained = Ladder(ladder.configs[:count])
-    trained.load_state_dict(
-        {name: value for name, value in ladder.state_dict().items() if name in trained.state_dict()}
-    )
-    levels = config.levels[:count]
-    path = config.out / f"{config.name}.safetensors"
-    card = Card(
-        name=config.name,
-        architecture="lod",
-        labels="structures",
-        config={
-            "levels": [{"exponent": row.exponent, "channels": list(row.channels), "sided": row.sided} for row in levels]
-        },
-        file=path.name,
-        sha256="",
-        url="",
-        licence=config.licence,
-        citation=config.citation,
-        description=config.description,
-        parameters=sum(p.numel() for p in trained.parameters()),
-        training={
-            "data": config.data,
-            "maps": list(config.train),
-            "steps_per_level": [level.steps for level in levels],
-            "batch": config.batch,
-            "seed": config.seed,
-        },
-    )
-    state = {name: value.half() if value.is_floating_point() else value for name, value in trained.state_dict().items()}
-    _, sha256 = zoo.save(path, card, state)
-    with atomic(path.with_suffix(".json")) as temporary:
-        temporary.write_text(replace(card, sha256=sha256).to_json() + "\n", encoding="utf-8")
-    return path
+            self.writer = SummaryWriter(str(self.folder))
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        if self.writer is not None:
+            self.writer.close()
+
+    def __call__(self, step: int, values: dict[str, float]) -> None:
+        if self.writer is not None:
+            for name, value in values.items():
+                self.writer.add_scalar(f"{self.stage}/{name}", value, step)
+            for name, image in self.pictures.items():
+                self.writer.add_image(f"{self.stage}/{name or 'synthetic'}", image, step, dataformats="HWC")
+            self.pictures = {}
+        shown = {name: value for name, value in values.items() if not (name == "skipped" and not value)}
+        text = "  ".join(f"{name} {value:.4g}" for name, value in shown.items())
+        self.report(f"{time.strftime('%H:%M:%S')} {self.stage} step {step}: {text}")
+
+    def show(self, name: str) -> Callable[[Any, torch.Tensor], None]:
+        """What keeps the picture of the first example of a set until its step is known."""
+
+        def keep(pair: Any, predicted: torch.Tensor) -> None:
+            self.pictures[name] = picture(pair, predicted)
+
+        return keep

@@ -8,20 +8,15 @@ from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
-from numpy.typing import NDArray
-
 from lodbrain.errors import InputError, LodbrainError, OutputError, UsageError, WeightsError
 from lodbrain.images.grid import to_ras
-from lodbrain.images.image import Image
 from lodbrain.images.io import read_image, read_labels
 from lodbrain.inference.inputs import IMAGE_SUFFIXES, Scan, find_scans, stem_of
 from lodbrain.inference.outputs import check_writable
 from lodbrain.inference.segmentation import segment_image
 from lodbrain.inference.settings import Model, Settings, check_model, load_model
-from lodbrain.labels import CLASS_OF_INDEX
 from lodbrain.synthesis.analysis import ScanFit, analyse
-from lodbrain.synthesis.labelmaps import TARGET_OF_OTHER
+from lodbrain.synthesis.freesurfer import classes_of, to_classes
 from lodbrain.synthesis.pooling import pool
 from lodbrain.synthesis.profile import ContrastProfile, write_profile
 
@@ -30,13 +25,6 @@ if TYPE_CHECKING:
 
 #: What the name of a scan's label map may end in, behind the scan's name with or without its last part (``_T1w``).
 LABEL_ENDINGS = ("_dseg", "_seg", "_aseg", "_aparc+aseg", "_labels", "")
-
-#: FreeSurfer's numbers beyond the table that are brain: corpus callosum, choroid plexus, cortical parcels.
-_OTHERS = {**TARGET_OF_OTHER, **dict.fromkeys(range(251, 256), 2), 31: 4, 63: 43}
-_PARCELS = ((1000, 2000, 3), (2000, 3000, 42))
-
-#: Voxel positions that may differ between a scan and its labels: headers store float32.
-_SAME_MM = 0.01
 
 
 @dataclass(frozen=True, eq=False)
@@ -161,7 +149,7 @@ def fit_scan(path: Path, *, labels: str | PathLike[str] | None, model: Model | N
         classes = classes_of(read_labels(given), image, given)
     elif model is not None:
         found = segment_image(image, model, settings=replace(settings, labels="structures", posteriors=True))
-        classes = _to_classes(found.labels)
+        classes = to_classes(found.labels)
         posteriors = None if found.posteriors is None else reorientation.apply(found.posteriors)
     else:
         raise ValueError("labels or model must be given, got neither")
@@ -186,33 +174,3 @@ def labels_of(scan: Path, labels: Path) -> Path:
                 if base and path.is_file() and not path.samefile(scan):
                     return path
     raise InputError("no-labels", scan, f"there is no label map for it in {labels}", f"Call it {stem}_dseg.nii.gz")
-
-
-def classes_of(labels: Image, scan: Image, path: Path) -> NDArray[np.uint8]:
-    """Classes of a label map in FreeSurfer's numbers, on the grid of a scan.
-
-    Parcels of the cortex are cortex, corpus callosum and lesions are white matter, choroid plexus is ventricle; what
-    is outside of the brain is background.
-
-    Raises
-    ------
-    InputError
-        If the label map is on another grid, or holds no structure.
-    """
-    if labels.shape != scan.shape or np.abs(labels.affine - scan.affine).max() > _SAME_MM:
-        what = f"the label map is on another grid ({labels.shape}) than its scan ({scan.shape})"
-        raise InputError("other-grid", path, what, "Resample it to the scan first")
-    classes = _to_classes(labels.data)
-    if not classes.any():
-        raise InputError("empty-map", path, "no brain structure in the label map", "Use FreeSurfer's numbers")
-    return classes
-
-
-def _to_classes(raw: NDArray[np.integer]) -> NDArray[np.uint8]:
-    numbers = np.unique(raw)
-    target = {number: _OTHERS.get(number, number) for number in numbers.tolist()}
-    for first, last, number in _PARCELS:
-        target |= {parcel: number for parcel in target if first <= parcel < last}
-    table = np.array([CLASS_OF_INDEX.get(target[number], 0) for number in numbers.tolist()], np.uint8)
-    classes: NDArray[np.uint8] = table[np.searchsorted(numbers, raw)]
-    return classes

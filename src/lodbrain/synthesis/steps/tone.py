@@ -31,9 +31,14 @@ class Tone:
         white = max(view.white_matter, 1.0)
         if self.clip > 0:
             image = image.clamp(max=self.clip * white)
-        if self.gamma != 1.0:
-            image = torch.where(image > 0, (image / white).clamp_(min=1e-6).pow_(self.gamma).mul_(white), image)
+        return bend(image, self.gamma, white)
+
+
+def bend(image: torch.Tensor, gamma: float, white: float) -> torch.Tensor:
+    """Grey values to the power of `gamma`: 0 and `white` stay, and so do negative values."""
+    if gamma == 1.0:
         return image
+    return torch.where(image > 0, (image / white).clamp_(min=1e-6).pow_(gamma).mul_(white), image)
 
 
 @dataclass(frozen=True)

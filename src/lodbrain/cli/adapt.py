@@ -1,0 +1,100 @@
+"""`lodbrain adapt`: a model for the scans of a new scanner, from nothing but the scans."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated, TypeAlias
+
+from cyclopts import Parameter
+from rich.console import Console
+
+from lodbrain.errors import UsageError
+
+Flag: TypeAlias = Annotated[bool, Parameter(negative="", show_default=False)]
+
+
+def adapt(
+    inputs: Annotated[list[str], Parameter(name="SCAN", required=True, negative="")],
+    /,
+    *,
+    out: Annotated[Path, Parameter(name=["--out", "-o"])],
+    minutes: float = 30.0,
+    base: str = "default",
+    levels: int = 2,
+    held_out: int = 16,
+    scans: int = 4,
+    labelmaps: Path | None = None,
+    device: str = "auto",
+    threads: int | None = None,
+    frame: int | None = None,
+    quiet: Annotated[Flag, Parameter(name=["--quiet", "-q"])] = False,
+) -> int:
+    """Adapt a model to unlabelled scans of a new scanner.
+
+    Their contrast is analysed, scans like them are synthesised from label maps, and the last levels are fine-tuned.
+    The tuned model is kept only if it is better on held-out synthetic scans of this contrast, more consistent on the
+    scans themselves, and no worse on the base model's validation; else MODEL holds the base model. A report of what
+    changed is written beside it.
+
+    Parameters
+    ----------
+    inputs
+        Scans of one protocol (.nii, .nii.gz, .mgz), folders or quoted globs.
+    out
+        The model to write (.safetensors), for `lodbrain segment --model`.
+    minutes
+        Of fine-tuning; analysis and measuring come on top. On the CPU, of the processor.
+    base
+        Model to begin with: a name in `lodbrain models list`, or a file.
+    levels
+        How many levels to tune, from the finest that the scans use.
+    held_out
+        Synthetic scans of each kind that decide.
+    scans
+        Of the given scans, how many the consistency is measured on.
+    labelmaps
+        Folder of label maps to draw scans from. Default: those of `lodbrain fetch labelmaps`.
+    device
+        auto, cpu, cuda, cuda:1, rocm or mps.
+    threads
+        Threads of the CPU. Default: one a core.
+    frame
+        Which volume of a 4D file, from 0.
+    quiet
+        Print errors and the result only.
+    """
+    from lodbrain.workflows.adapt import AdaptSettings
+    from lodbrain.workflows.adapt import adapt as run
+    from lodbrain.workflows.contrast import Analysed
+
+    console, failed = Console(), []
+    try:
+        settings = AdaptSettings(
+            base=base,
+            minutes=minutes,
+            levels=levels,
+            held_out=held_out,
+            scans=scans,
+            device=device,
+            threads=threads,
+            labelmaps=labelmaps,
+            frame=frame,
+        )
+    except ValueError as error:
+        raise UsageError("setting", None, str(error)) from error
+
+    def refused(scan: Analysed) -> None:
+        failed.append(scan)
+        print(f"lodbrain: {scan.error}", file=sys.stderr, flush=True)
+
+    def say(line: str) -> None:
+        if not quiet:
+            console.print(line, highlight=False, markup=False)
+
+    report = run(inputs, out, settings, report=say, refused=refused)
+    for line in report.verdict:
+        say(line)
+    kept = "kept the tuned model" if report.kept else f"not better: kept {report.base}"
+    console.print(f"wrote {out} ({kept}) and {out.stem}_adapt.md", highlight=False, markup=False)
+    return 3 if failed else 0

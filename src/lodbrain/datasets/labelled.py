@@ -1,0 +1,118 @@
+"""Lists of real scans with labels and sites: from a CSV manifest, or from a BIDS data set with label maps."""
+
+from __future__ import annotations
+
+import csv
+from dataclasses import dataclass
+from os import PathLike
+from pathlib import Path
+
+from lodbrain.errors import InputError, UsageError
+
+#: Columns of a manifest. Without the site, all scans are of one.
+COLUMNS = ("volume", "labels", "site")
+
+_SUFFIXES = (".nii.gz", ".nii", ".mgz")
+_ONE_SITE = "all"
+
+
+@dataclass(frozen=True)
+class Labelled:
+    """One scan with its label map.
+
+    Attributes
+    ----------
+    volume, labels : Path
+    site : str
+        Where it was acquired: what is held out, and reported apart.
+    """
+
+    volume: Path
+    labels: Path
+    site: str
+
+
+def read_manifest(path: str | PathLike[str]) -> tuple[Labelled, ...]:
+    """The scans of a CSV file with the columns volume, labels and (optional) site.
+
+    Parameters
+    ----------
+    path : path
+        Its relative paths count from its own folder.
+
+    Raises
+    ------
+    UsageError
+        If it cannot be read, or a column is missing or unknown.
+    InputError
+        If a file that it names is not there; the message says in which line.
+    """
+    path = Path(path)
+    hint = f"The first line is: {','.join(COLUMNS)}"
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            reader = csv.DictReader(file, skipinitialspace=True)
+            names = reader.fieldnames or []
+            if not {"volume", "labels"} <= set(names) or set(names) - set(COLUMNS):
+                raise UsageError("manifest", path, f"has the columns {', '.join(names) or 'none'}", hint)
+            rows = []
+            for row in reader:
+                volume, labels, site = (row.get(name) for name in COLUMNS)
+                if not volume or not labels or None in row:
+                    raise UsageError("manifest", path, f"line {reader.line_num} does not fit the columns", hint)
+                pair = [path.parent / Path(name.strip()).expanduser() for name in (volume, labels)]
+                for each in pair:
+                    if not each.is_file():
+                        what = f"is not there, but line {reader.line_num} of {path.name} names it"
+                        raise InputError("missing", each, what, "Paths count from the folder of the manifest")
+                rows.append(Labelled(pair[0], pair[1], (site or _ONE_SITE).strip()))
+    except OSError as error:
+        raise UsageError("manifest", path, f"cannot be read ({error.strerror})", hint) from None
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise UsageError("manifest", path, f"is no CSV: {error}", hint) from None
+    if not rows:
+        raise UsageError("manifest", path, "lists no scans", hint)
+    return tuple(rows)
+
+
+def read_bids(root: str | PathLike[str]) -> tuple[Labelled, ...]:
+    """The T1w scans of a BIDS data set that have a label map in the scan's own space.
+
+    A label map is a ``*_dseg`` file of the same subject and session whose name begins as the scan's does, among the
+    raw data or anywhere under ``derivatives/``; of several the first by name counts. The site is the column ``site`` of
+    ``participants.tsv``.
+
+    Raises
+    ------
+    InputError
+        If the folder is no data set, or no scan has labels.
+    """
+    root = Path(root)
+    hint = "Label maps are derivatives/*/sub-*/[ses-*/]anat/*_dseg.nii.gz, on the grid of the scan"
+    if not root.is_dir():
+        raise InputError("no-bids", root, "is no folder", "Give the root of a BIDS data set")
+    sites = _sites(root / "participants.tsv")
+    maps = sorted(path for suffix in _SUFFIXES for path in root.rglob(f"*_dseg{suffix}") if "_space-" not in path.name)
+    found = []
+    for suffix in _SUFFIXES:
+        for scan in sorted([*root.glob(f"sub-*/anat/*_T1w{suffix}"), *root.glob(f"sub-*/ses-*/anat/*_T1w{suffix}")]):
+            stem = scan.name.removesuffix(f"_T1w{suffix}")
+            labels = next((path for path in maps if _belongs(path.name, stem)), None)
+            if labels is not None:
+                subject = stem.split("_")[0]
+                found.append(Labelled(scan, labels, sites.get(subject, _ONE_SITE)))
+    if not found:
+        raise InputError("no-bids", root, "holds no T1w scan with a label map", hint)
+    return tuple(found)
+
+
+def _belongs(name: str, stem: str) -> bool:
+    return name.startswith(f"{stem}_")
+
+
+def _sites(path: Path) -> dict[str, str]:
+    if not path.is_file():
+        return {}
+    with path.open(encoding="utf-8-sig", newline="") as file:
+        rows = list(csv.DictReader(file, delimiter="\t"))
+    return {row["participant_id"]: row["site"] for row in rows if row.get("participant_id") and row.get("site")}

@@ -1,0 +1,202 @@
+"""What is trained: one level of the ladder, all of them jointly, or one plain network; each with its loss."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
+import torch
+from torch import nn
+from torch.utils.checkpoint import checkpoint
+
+from lodbrain.errors import UsageError
+from lodbrain.models import zoo
+from lodbrain.models.blocks import PlainConv, Residual
+from lodbrain.models.lod import Detail, Ladder, LevelConfig
+from lodbrain.models.registry import Plain
+from lodbrain.training.checkpoint import load_checkpoint
+from lodbrain.training.config import TrainingConfig
+from lodbrain.training.losses import merge_target_sides, segmentation_loss
+from lodbrain.training.pairs import Pair, first_pair, next_pair, scaling_below
+from lodbrain.training.scenes import Scene
+from lodbrain.training.settings import Losses
+from lodbrain.training.stage import checkpoint_path
+
+
+def build_ladder(config: TrainingConfig) -> Ladder:
+    """The untrained ladder of a configuration, its weights drawn from the seed, or those of the model it starts from.
+
+    Raises
+    ------
+    UsageError
+        If the starting model's levels do not fit.
+    """
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(config.seed)
+        ladder = Ladder(tuple(LevelConfig(level.exponent, level.channels, level.sided) for level in config.levels))
+    if config.start is not None:
+        _fill_from(ladder, config.start, config)
+    return ladder
+
+
+def _fill_from(ladder: Ladder, start: str, config: TrainingConfig) -> None:
+    """Copy the levels that the starting model has; levels that it lacks keep their random weights."""
+    card, model = zoo.load(start)
+    if not isinstance(model, Ladder):
+        raise UsageError("start", None, f"start: {card.name} is no ladder", "Name `default` or a file that was trained")
+    there = {settings.exponent: n for n, settings in enumerate(model.configs)}
+    for n, own in enumerate(ladder.configs):
+        if own.exponent not in there:
+            if config.levels[n].steps == 0:
+                what = f"levels.{n}.steps: 0, but {card.name} has no level of {2.0**own.exponent:g} mm to keep"
+                raise UsageError("start", None, what, "Give it steps")
+            continue
+        other = model.level(there[own.exponent])
+        theirs, ours = other.state_dict(), ladder.level(n).state_dict()
+        unlike = [
+            k
+            for k in ours.keys() | theirs.keys()
+            if k not in ours or k not in theirs or ours[k].shape != theirs[k].shape
+        ]
+        if unlike:
+            has = f"channels {list(other.config.channels)}, sided {str(other.config.sided).lower()}"
+            what = f"levels.{n}.channels: {card.name} has {has} there, and a level above of its own"
+            raise UsageError("start", None, what, "Use the same levels as the starting model, or do without `start`")
+        ladder.level(n).load_state_dict(theirs)
+
+
+def level_name(config: TrainingConfig, position: int) -> str:
+    """The name of a level's stage."""
+    return f"level{config.levels[position].exponent:+d}"
+
+
+def load_trained_levels(ladder: Ladder, config: TrainingConfig, upto: int) -> None:
+    """Fill the levels before `upto` with the averaged weights of their checkpoints; those of 0 steps stay."""
+    for position in range(upto):
+        if config.levels[position].steps == 0:
+            continue
+        path = checkpoint_path(config, level_name(config, position))
+        found = load_checkpoint(path)
+        if found is None:
+            raise FileNotFoundError(f"{path}: train this level first")
+        ladder.levels[position].load_state_dict(found[0]["ema"])
+
+
+class LevelLoss(nn.Module):
+    """The loss of one level on a batch of pairs.
+
+    Parameters
+    ----------
+    level : torch.nn.Module
+        Called as `Level` is.
+    weights : Losses
+    bfloat16 : bool
+    """
+
+    def __init__(self, level: nn.Module, weights: Losses, *, bfloat16: bool) -> None:
+        super().__init__()
+        self.level, self.weights, self.autocast = level, weights, bfloat16
+
+    def forward(self, pair: Pair) -> torch.Tensor:
+        """() tensor."""
+        with torch.autocast(pair.image.device.type, torch.bfloat16, enabled=self.autocast):
+            detail = self.level(pair.image, pair.log_voxel, pair.coarse)
+        return loss_of(detail, pair.target, self.weights)
+
+
+class JointLoss(nn.Module):
+    """The mean loss of all levels on scenes, each level fed by the one above; gradients reach all of them.
+
+    Parameters
+    ----------
+    ladder : Ladder
+    weights : Losses
+    bfloat16 : bool
+    """
+
+    def __init__(self, ladder: Ladder, weights: Losses, *, bfloat16: bool) -> None:
+        super().__init__()
+        self.ladder, self.weights, self.autocast = ladder, weights, bfloat16
+
+    def forward(self, scenes: Iterable[Scene]) -> torch.Tensor:
+        """() tensor."""
+        losses = [loss for scene in scenes for loss in self._climb(scene)]
+        return torch.stack(losses).mean()
+
+    def _climb(self, scene: Scene) -> list[torch.Tensor]:
+        pair = first_pair(scene.views[0], self.ladder.level(0).stride)
+        losses = []
+        for position in range(len(scene.views)):
+            with torch.autocast(pair.image.device.type, torch.bfloat16, enabled=self.autocast):
+                detail = self.ladder.level(position)(pair.image, pair.log_voxel, pair.coarse)
+            losses.append(loss_of(detail, pair.target, self.weights))
+            if position == 0:
+                scaling = scaling_below(scene.views[0], detail)
+            if position + 1 < len(scene.views):
+                pair = next_pair(
+                    scene, position + 1, scaling, detail.map(torch.Tensor.float), self._stride(position + 1)
+                )
+        return losses
+
+    def _stride(self, position: int) -> int:
+        return self.ladder.level(position).stride
+
+
+@torch.no_grad()
+def climb(network: Ladder | Plain, scene: Scene, *, bfloat16: bool) -> Detail:
+    """What the finest level says of a scene, after all levels above it."""
+    pair = first_pair(scene.views[0], network.level(0).stride)
+    for position in range(len(scene.views)):
+        with torch.autocast(pair.image.device.type, torch.bfloat16, enabled=bfloat16):
+            detail: Detail = network.level(position)(pair.image, pair.log_voxel, pair.coarse)
+        detail = detail.map(torch.Tensor.float)
+        if position == 0:
+            scaling = scaling_below(scene.views[0], detail)
+        if position + 1 < len(scene.views):
+            pair = next_pair(scene, position + 1, scaling, detail, network.level(position + 1).stride)
+    return detail
+
+
+def loss_of(detail: Detail, target: torch.Tensor, weights: Losses) -> torch.Tensor:
+    """The loss of a level's logits; of a level without sides against a target without sides."""
+    goal = target if detail.side is None else merge_target_sides(target)
+    return segmentation_loss(detail.logits, goal, weights=weights)
+
+
+def channels_last(module: nn.Module) -> None:
+    """Lay out the kernels of a module for channels-last convolutions, which are faster.
+
+    Kernels of one voxel stay as they are: either layout is the same memory, and gradients come in the plain one.
+    """
+    for parameter in module.parameters():
+        if parameter.dim() == 5 and parameter[0, 0].numel() > 1:
+            parameter.data = parameter.data.contiguous(memory_format=torch.channels_last_3d)
+
+
+def checkpoint_blocks(network: nn.Module, kinds: tuple[type[nn.Module], ...] = (Residual, PlainConv)) -> int:
+    """Let blocks of a network forget what is inside of them and compute it again on the way back.
+
+    Parameters
+    ----------
+    network : torch.nn.Module
+    kinds : tuple of type
+        Of the blocks.
+
+    Returns
+    -------
+    int
+        Number of blocks.
+    """
+    blocks = [module for module in network.modules() if isinstance(module, kinds)]
+    for block in blocks:
+        block.forward = _again(block.forward)
+    return len(blocks)
+
+
+def _again(forward: Callable[[torch.Tensor], torch.Tensor]) -> Callable[[torch.Tensor], torch.Tensor]:
+    def call(x: torch.Tensor) -> torch.Tensor:
+        if not torch.is_grad_enabled():
+            return forward(x)
+        out: torch.Tensor = checkpoint(forward, x, use_reentrant=False, preserve_rng_state=False)
+        return out
+
+    return call

@@ -1,0 +1,181 @@
+"""A scene: one scan as every level of the ladder sees it, drawn from label maps."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+
+from lodbrain.labels import TISSUE_OF_CLASS
+from lodbrain.synthesis.fields import Grid
+from lodbrain.synthesis.generator import Settings, draw_plan, render
+from lodbrain.synthesis.labelmaps import LabelMap
+from lodbrain.training.settings import LevelSettings
+
+BRAIN = torch.as_tensor(TISSUE_OF_CLASS) > 0
+
+Triple = tuple[int, int, int]
+
+
+@dataclass(frozen=True, eq=False)
+class View:
+    """A scan, or a part of it, at the detail of one level.
+
+    Attributes
+    ----------
+    image : (X, Y, Z) float32 tensor
+        In the scan's own units.
+    target : (33, X, Y, Z) float32 tensor
+        Share of each class in each voxel.
+    log_voxel : (1,) float32 tensor
+        log2 of the voxel side over the level's nominal one.
+    start : tuple of 3 int
+        First voxel, on the grid of the whole scan at this detail.
+    """
+
+    image: torch.Tensor
+    target: torch.Tensor
+    log_voxel: torch.Tensor
+    start: Triple
+
+
+@dataclass(frozen=True, eq=False)
+class Scene:
+    """Views from the coarsest level, of the whole head, to the one that is trained.
+
+    `random` goes on where drawing the scene ended: what is made worse on purpose is drawn from it.
+    """
+
+    views: tuple[View, ...]
+    random: torch.Generator
+
+
+class Scenes(Protocol):
+    """Draws scenes."""
+
+    def scene(self, seed: int, position: int) -> Scene:
+        """The scene of a seed, down to the level at a position: the same whatever was drawn before."""
+
+
+@dataclass(frozen=True)
+class Geometry:
+    """Where the levels' crops lie.
+
+    Attributes
+    ----------
+    levels : tuple of LevelSettings
+    strides : tuple of int
+        Voxels that the input of each level is aligned to.
+    """
+
+    levels: tuple[LevelSettings, ...]
+    strides: tuple[int, ...]
+
+    def box(self, position: int, *, trained: int, grid: Grid, focus_mm: list[float]) -> tuple[Triple, Triple]:
+        """Start and shape of the view of a level, in voxels of `grid`, when the level at `trained` is trained.
+
+        Starts are even, so that coarse voxels fit. `focus_mm` counts from the corner of the scan.
+        """
+        target, above = self.levels[trained], position < trained
+        crop = list(grid.shape)
+        if target.crop is not None and not (above and self.levels[position].crop is None):
+            scale, halo = 2 ** (trained - position), target.halo if above else 0
+            crop = [-(-n // scale) + 2 * halo for n in target.crop]
+        starts, sizes = [], []
+        multiple = 2 * self.strides[position]
+        for n, most, at, v in zip(grid.shape, crop, focus_mm, grid.spacing_mm, strict=True):
+            size = min(n, -(-most // multiple) * multiple)
+            start = min(max(0, round(at / v) - size // 2), n - size)
+            starts.append(start - start % 2)
+            sizes.append(size)
+        return (starts[0], starts[1], starts[2]), (sizes[0], sizes[1], sizes[2])
+
+
+def log_voxel_of(grid: Grid, exponent: int) -> torch.Tensor:
+    """(1,): log2 of a grid's mean voxel side over the nominal one of a level."""
+    return torch.tensor([math.log2(math.prod(grid.spacing_mm) ** (1 / 3)) - exponent])
+
+
+def focus_of(inside: torch.Tensor, whole: Grid, random: torch.Generator) -> list[float]:
+    """A random place in the brain, in mm from the corner of the scan; the centre where there is no brain.
+
+    Parameters
+    ----------
+    inside : (X, Y, Z) bool tensor
+        The brain.
+    whole : Grid
+        That it lies on.
+    random : torch.Generator
+    """
+    places = inside.nonzero()
+    if len(places) == 0:
+        return [n * v / 2 for n, v in zip(whole.shape, whole.spacing_mm, strict=True)]
+    place = places[int(torch.randint(len(places), (), generator=random))].tolist()
+    return [(i + 0.5) * v for i, v in zip(place, whole.spacing_mm, strict=True)]
+
+
+class SyntheticScenes:
+    """Scenes drawn from label maps.
+
+    Parameters
+    ----------
+    maps : sequence of LabelMap
+    fine_maps : sequence of sequence of LabelMap
+        For each level, the maps that it is rendered from when it is trained: `maps`, or finer versions in their order.
+    generator : Settings
+    geometry : Geometry
+    """
+
+    def __init__(
+        self,
+        maps: Sequence[LabelMap],
+        fine_maps: Sequence[Sequence[LabelMap]],
+        generator: Settings,
+        geometry: Geometry,
+    ) -> None:
+        self.maps, self.fine_maps, self.generator, self.geometry = maps, fine_maps, generator, geometry
+
+    def scene(self, seed: int, position: int) -> Scene:
+        """The scene of a seed, down to the level at a position."""
+        random = torch.Generator().manual_seed(seed)
+        which = int(torch.randint(len(self.maps), (), generator=random))
+        labels, levels = self.maps[which], self.geometry.levels
+        plan = draw_plan(labels, self.generator, random)
+        # The maps may lie on another device: everything is rendered there.
+        device, factor = labels.codes.device, 2 ** (len(levels) - 1)
+        whole = plan.scan.coarser(factor)
+        image, target = render(plan, labels, whole, coarseness=factor)
+        views = [View(image, target, log_voxel_of(whole, levels[0].exponent).to(device), (0, 0, 0))]
+        if position > 0:
+            focus = focus_of(target[BRAIN.to(device)].sum(0) > 0.5, whole, random)
+        for at in range(1, position + 1):
+            factor //= 2
+            grid = plan.scan.coarser(factor)
+            start, shape = self.geometry.box(at, trained=position, grid=grid, focus_mm=focus)
+            crop = grid.crop(start, shape)
+            source = self.fine_maps[at][which] if at == position else labels
+            image, target = render(plan, source, crop, coarseness=factor)
+            views.append(View(image, target, log_voxel_of(crop, levels[at].exponent).to(device), start))
+        return Scene(tuple(views), random)
+
+
+class MixedScenes:
+    """Scenes of two sources.
+
+    Parameters
+    ----------
+    one, other : Scenes
+    share : float
+        Of `other`.
+    """
+
+    def __init__(self, one: Scenes, other: Scenes, share: float) -> None:
+        self.one, self.other, self.share = one, other, share
+
+    def scene(self, seed: int, position: int) -> Scene:
+        """The scene of a seed, from one of the sources."""
+        pick = float(torch.rand((), generator=torch.Generator().manual_seed(seed ^ 0x5EED)))
+        return (self.other if pick < self.share else self.one).scene(seed, position)

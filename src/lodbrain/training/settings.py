@@ -1,0 +1,116 @@
+"""The parts of a training configuration: levels, losses, real scans, what is made worse on purpose."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Self
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+
+class Strict(BaseModel):
+    """Settings that cannot be changed and hold no field that is not known."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
+
+
+class Budget(Strict):
+    """How long a stage trains: a number of steps, or of seconds.
+
+    Seconds are those of the processor on the CPU (so that what else runs there does not count), of the clock on other
+    devices. A run of seconds is not repeatable to the bit.
+    """
+
+    steps: int | None = Field(default=None, ge=0)
+    seconds: float | None = Field(default=None, gt=0)
+
+    @model_validator(mode="after")
+    def _one_of_both(self) -> Self:
+        if (self.steps is None) == (self.seconds is None):
+            raise ValueError("give either steps or seconds")
+        return self
+
+
+class LevelSettings(Budget):
+    """One level of the ladder and its training.
+
+    `crop` is the largest shape in voxels of the level (whole head if absent); `halo` the margin of the level above
+    around a crop. `steps: 0` keeps the level of the model that the run starts from.
+    """
+
+    exponent: int
+    channels: tuple[int, ...] = Field(default=(), max_length=6)
+    sided: bool = True
+    learning_rate: float = Field(default=2e-3, gt=0)
+    crop: tuple[int, int, int] | None = None
+    halo: int = Field(default=12, ge=0)
+    labelmap_mm: float | None = Field(default=None, gt=0)
+
+
+class Joint(Budget):
+    """Fine-tuning of all levels together; by default at a tenth of the finest level's rate."""
+
+    learning_rate: float | None = Field(default=None, gt=0)
+
+
+class Corruption(Strict):
+    """How the frozen level above is made worse while the next one trains."""
+
+    drop: float = Field(default=0.1, ge=0, le=1)
+    temperature: float = Field(default=0.4, ge=0)
+    shift_share: float = Field(default=0.3, ge=0, le=1)
+
+
+class Losses(Strict):
+    """Weights of the losses; 0 leaves one out.
+
+    `dice` is of the structures, `tissue_dice` of the six tissues, `boundary` Kervadec's, of the structures.
+    """
+
+    cross_entropy: float = Field(default=1.0, ge=0)
+    dice: float = Field(default=1.0, ge=0)
+    tissue_dice: float = Field(default=0.5, ge=0)
+    boundary: float = Field(default=0.0, ge=0)
+
+    @model_validator(mode="after")
+    def _something(self) -> Self:
+        if not any((self.cross_entropy, self.dice, self.tissue_dice, self.boundary)):
+            raise ValueError("at least one weight must be above 0")
+        return self
+
+
+class LabelledSet(Strict):
+    """Real scans with labels: a CSV of the columns volume, labels, site, or a BIDS data set with label maps."""
+
+    manifest: Path | None = None
+    bids: Path | None = None
+
+    @model_validator(mode="after")
+    def _one_of_both(self) -> Self:
+        if (self.manifest is None) == (self.bids is None):
+            raise ValueError("give either manifest or bids")
+        return self
+
+
+class RealScans(LabelledSet):
+    """Real scans to train on.
+
+    Scans of the sites in `hold_out` are never trained on; each of these sites is reported apart at every validation.
+    `share` is the share of real pairs among all; 1 trains on nothing else.
+    """
+
+    hold_out: tuple[str, ...] = ()
+    share: float = Field(default=0.5, gt=0, le=1)
+
+
+class NamedSet(LabelledSet):
+    """Real scans that every validation reports on, under a name of their own; nothing is chosen on them."""
+
+    name: str = Field(pattern=r"^[A-Za-z0-9_.-]+$")
+
+
+class Tailored(Strict):
+    """Synthetic scans that look like those of a profile of `lodbrain contrast`, and their share."""
+
+    profile: Path
+    share: float = Field(default=0.7, ge=0, le=1)

@@ -1,0 +1,123 @@
+"""What a run draws from: scenes to train on, and named sets to validate on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+
+import torch
+
+from lodbrain.errors import UsageError
+from lodbrain.models.lod import Ladder
+from lodbrain.models.registry import Plain
+from lodbrain.synthesis.generator import Settings
+from lodbrain.synthesis.labelmaps import LabelMap
+from lodbrain.synthesis.profile import read_profile
+from lodbrain.training.config import TrainingConfig
+from lodbrain.training.maps import fine_maps
+from lodbrain.training.real import Augmentation, RealScenes, read_set
+from lodbrain.training.scenes import Geometry, MixedScenes, Scenes, SyntheticScenes
+
+#: The name of the set that is drawn from the maps of `validate`: its scores go without a prefix.
+SYNTHETIC = ""
+
+
+@dataclass(frozen=True, eq=False)
+class Sources:
+    """Scenes of one stage.
+
+    Attributes
+    ----------
+    training : Scenes or None
+        None where a configuration names nothing to train on.
+    validation : dict of str to (Scenes, int)
+        By name, with how many examples are scored.
+    """
+
+    training: Scenes | None
+    validation: dict[str, tuple[Scenes, int]]
+
+
+def geometry_of(config: TrainingConfig, network: Ladder | Plain) -> Geometry:
+    """The geometry of a configuration's levels."""
+    return Geometry(config.levels, tuple(network.level(n).stride for n in range(len(config.levels))))
+
+
+def generator_of(config: TrainingConfig) -> Settings:
+    """The generator's settings, tailored to a profile if the configuration says so.
+
+    Raises
+    ------
+    UsageError
+        If the profile cannot be read.
+    """
+    if config.tailored is None:
+        return config.generator
+    profile = read_profile(config.tailored.profile)
+    return replace(config.generator, profile=profile, profile_share=config.tailored.share)
+
+
+def make_sources(
+    config: TrainingConfig,
+    geometry: Geometry,
+    maps: Mapping[str, LabelMap],
+    position: int,
+    *,
+    device: torch.device | str = "cpu",
+    report: Callable[[str], None] = lambda line: None,
+) -> Sources:
+    """What the stage of the level at a position draws from.
+
+    Parameters
+    ----------
+    config : TrainingConfig
+    geometry : Geometry
+    maps : mapping of str to LabelMap
+        All label maps that the configuration names, on the device.
+    position : int
+        For the joint stage the finest level's.
+    device : device
+    report : callable(str)
+
+    Raises
+    ------
+    UsageError
+        If a site that is held out has no scans, or no scan is left to train on.
+    """
+    fine = fine_maps(config, dict(maps), config.levels[position].labelmap_mm, report)
+    settings = generator_of(config)
+
+    def synthetic(names: tuple[str, ...]) -> SyntheticScenes:
+        own = [maps[name] for name in names]
+        by_level = [own] * len(config.levels)
+        by_level[position] = [fine[name] for name in names]
+        return SyntheticScenes(own, by_level, settings, geometry)
+
+    training: Scenes | None = synthetic(config.train) if config.train else None
+    validation: dict[str, tuple[Scenes, int]] = {}
+    if config.validate_on:
+        validation[SYNTHETIC] = (synthetic(config.validate_on), config.validation_scans)
+
+    def reported(name: str, scenes: RealScenes) -> None:
+        if usable := len(scenes.usable(position)):
+            validation[name] = (scenes, min(usable, config.validation_scans))
+
+    if config.real is not None:
+        scans = read_set(config.real)
+        held = set(config.real.hold_out)
+        if unknown := sorted(held - {scan.site for scan in scans}):
+            known = ", ".join(sorted({scan.site for scan in scans}))
+            raise UsageError("site", None, f"real.hold_out: no scan is of site {unknown[0]!r}", f"Sites: {known}")
+        own = [scan for scan in scans if scan.site not in held]
+        if not own:
+            raise UsageError("site", None, "real.hold_out: every site is held out", "Leave one to train on")
+        real = RealScenes(own, geometry, augmentation=Augmentation(), device=device)
+        training = (
+            real if training is None or config.real.share == 1 else MixedScenes(training, real, config.real.share)
+        )
+        for site in sorted(held):
+            there = [scan for scan in scans if scan.site == site]
+            reported(f"site-{site}", RealScenes(there, geometry, augmentation=None, device=device))
+    for named in config.report_on:
+        reported(named.name, RealScenes(read_set(named), geometry, augmentation=None, device=device))
+    return Sources(training, validation)

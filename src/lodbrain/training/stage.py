@@ -1,0 +1,217 @@
+"""The loop of one stage: steps, averages, checkpoints. Killed at any moment, it goes on where it was."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from lodbrain.training.checkpoint import load_checkpoint
+from lodbrain.training.config import TrainingConfig
+from lodbrain.training.pairs import prefetch
+from lodbrain.training.schedule import Clock, is_over, rate_of
+from lodbrain.training.settings import Budget
+from lodbrain.training.state import check_same, essence, restore, save
+from lodbrain.training.workers import Workers
+
+#: Called with the step and named values.
+Log = Callable[[int, dict[str, float]], None]
+
+_LOG_EVERY = 50
+
+
+@dataclass(frozen=True, eq=False)
+class Stage:
+    """One stage of a training: a level, or all of them jointly.
+
+    Attributes
+    ----------
+    name : str
+        Of its checkpoint and its curves, such as ``level+2``.
+    number : int
+        Position of the stage: its pairs are its own.
+    network : torch.nn.Module
+        What is trained, averaged and saved.
+    loss : torch.nn.Module
+        Holds `network`: a batch in, a loss out.
+    draw : callable(int)
+        An example of a seed.
+    collate : callable(list)
+        A batch of examples.
+    validate : callable()
+        Named scores of the network as it is.
+    budget : Budget
+    rate : float
+        Peak rate of learning.
+    """
+
+    name: str
+    number: int
+    network: nn.Module
+    loss: nn.Module
+    draw: Callable[[int], Any]
+    collate: Callable[[Sequence[Any]], Any]
+    validate: Callable[[], dict[str, float]]
+    budget: Budget
+    rate: float
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a stage ended: its steps, those left out for a gradient that was not finite, and its seconds."""
+
+    steps: int
+    skipped: int
+    seconds: float
+
+
+def checkpoint_path(config: TrainingConfig, name: str) -> Path:
+    """Where a stage keeps its state."""
+    return config.out / f"{name}.safetensors"
+
+
+def stage_seed(config: TrainingConfig, number: int, index: int) -> int:
+    """The seed of an example: its own for every run, stage and example."""
+    return (config.seed * 1000 + number) * 10**7 + index
+
+
+def run_stage(
+    stage: Stage, config: TrainingConfig, *, workers: Workers, log: Log, accept_changes: bool = False
+) -> Outcome:
+    """Train a stage to the end of its budget, from its checkpoint if there is one.
+
+    At the end the network holds the averaged weights, frozen.
+
+    Parameters
+    ----------
+    stage : Stage
+    config : TrainingConfig
+    workers : Workers
+    log : callable(step, values)
+        Called with the mean loss every 50 steps, and with validation scores; in the first process only.
+    accept_changes : bool
+        Go on from a checkpoint of another configuration.
+
+    Raises
+    ------
+    UsageError
+        If the checkpoint is of another configuration and changes are not accepted.
+    """
+    network, path = stage.network, checkpoint_path(config, stage.name)
+    device = next(network.parameters()).device
+    optimizer = torch.optim.AdamW(network.parameters(), lr=stage.rate, weight_decay=config.weight_decay)
+    ema = {name: value.detach().clone() for name, value in network.state_dict().items()}
+    settings = essence(config, stage.number + 1, workers.count)
+    step, skipped, spent, over = 0, 0, 0.0, False
+    found = load_checkpoint(path)
+    if found is not None:
+        groups, state = found
+        check_same(path, state["config"], settings, accept=accept_changes)
+        ema = restore(network, optimizer, groups)
+        step, skipped, spent = int(state["step"]), int(state["skipped"]), float(state["seconds"])
+        # A stage of seconds that is over stays so; one whose steps were raised goes on.
+        over = stage.budget.seconds is not None and bool(state["over"])
+    module = workers.wrap(stage.loss)
+    clock = Clock(device, spent)
+    batches = _batches(stage, config, workers, step, device)
+
+    def elapsed() -> float:
+        return 0.0 if stage.budget.seconds is None else workers.agree(clock.seconds)
+
+    network.train()
+    losses = torch.zeros((), device=device)
+    counted, began = 0, time.monotonic()
+    over = over or is_over(stage.budget, step, elapsed())
+    while not over:
+        rate = rate_of(stage.budget, step, elapsed(), stage.rate, config.warm_up)
+        for group in optimizer.param_groups:
+            group["lr"] = rate
+        optimizer.zero_grad(set_to_none=True)
+        for turn in range(config.accumulate):
+            with _gradients_exchanged(module, turn == config.accumulate - 1):
+                loss = module(next(batches)) / config.accumulate
+                loss.backward()
+            losses += loss.detach()
+        norm = nn.utils.clip_grad_norm_(network.parameters(), config.clip)
+        if torch.isfinite(norm):  # the one place where a step waits for the device
+            optimizer.step()
+        else:
+            skipped += 1
+        keep = min(config.ema, (step + 1) / (step + 10))
+        for name, value in network.state_dict().items():
+            if value.is_floating_point():
+                ema[name].lerp_(value.detach(), 1 - keep)
+            else:
+                ema[name].copy_(value)
+        step, counted = step + 1, counted + 1
+        over = is_over(stage.budget, step, elapsed())
+        if (step % _LOG_EVERY == 0 or over) and workers.first:
+            values = {"loss": float(losses) / counted, "rate": rate, "seconds": (time.monotonic() - began) / counted}
+            log(step, {**values, "skipped": float(skipped)})
+        if step % _LOG_EVERY == 0:
+            losses.zero_()
+            counted, began = 0, time.monotonic()
+        if (step % config.checkpoint_every == 0 or over) and workers.first:
+            state = {"step": step, "skipped": skipped, "seconds": clock.seconds, "over": over, "config": settings}
+            save(path, network, ema, optimizer, state)
+        if step % config.validate_every == 0 or over:
+            paused, waited = clock.pause(), time.monotonic()
+            scores = with_weights(network, ema, stage.validate)
+            if workers.first:
+                log(step, scores)
+            network.train()
+            clock.go_on(paused)
+            began += time.monotonic() - waited
+    batches.close()
+    network.load_state_dict(ema)
+    network.eval().requires_grad_(False)
+    workers.wait()
+    return Outcome(step, skipped, clock.seconds)
+
+
+def with_weights(
+    network: nn.Module, weights: dict[str, torch.Tensor], call: Callable[[], dict[str, float]]
+) -> dict[str, float]:
+    """What a call returns while a network holds other weights, in eval mode."""
+    kept = {name: value.clone() for name, value in network.state_dict().items()}
+    network.load_state_dict(weights)
+    network.eval()
+    try:
+        return call()
+    finally:
+        network.load_state_dict(kept)
+
+
+def _gradients_exchanged(module: nn.Module, last: bool) -> contextlib.AbstractContextManager[None]:
+    """Processes exchange gradients once a step, behind the last of the accumulated batches."""
+    if last or not isinstance(module, nn.parallel.DistributedDataParallel):
+        return contextlib.nullcontext()
+    return module.no_sync()
+
+
+def _batches(stage: Stage, config: TrainingConfig, workers: Workers, first: int, device: torch.device) -> Any:
+    """Batches of this process from a step on: those an unbroken run would have drawn.
+
+    All processes together draw the examples that one process with a batch as large would draw.
+    """
+
+    def seeds() -> Iterator[int]:
+        index = first * config.accumulate * config.batch * workers.count
+        while True:
+            for n in range(config.batch * workers.count):
+                if n // config.batch == workers.rank:
+                    yield stage_seed(config, stage.number, index + n)
+            index += config.batch * workers.count
+
+    examples = prefetch(stage.draw, seeds(), device=device)
+    try:
+        while True:
+            yield stage.collate([next(examples) for _ in range(config.batch)])
+    finally:
+        examples.close()

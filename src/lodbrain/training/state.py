@@ -1,0 +1,114 @@
+"""What a stage saves: weights, averages, the optimizer's state, counters, and the configuration they came from."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from lodbrain.errors import UsageError
+from lodbrain.training.checkpoint import Groups, save_checkpoint
+from lodbrain.training.config import TrainingConfig
+
+_STATES = ("exp_avg", "exp_avg_sq", "step")
+
+#: Fields that do not change what is learnt: they may differ between a run and its continuation.
+FREE = frozenset(
+    {"name", "description", "data", "licence", "citation", "out", "labelmaps", "fine_labelmaps", "device", "threads"}
+    | {
+        "report_on",
+        "validate_every",
+        "validation_scans",
+        "checkpoint_every",
+        "pictures",
+        "levels",
+        "joint",
+        "checkpointing",
+    }
+)
+
+
+def essence(config: TrainingConfig, upto: int, workers: int) -> dict[str, Any]:
+    """What decides the result of a stage: settings but the `FREE` ones, levels up to its own.
+
+    Parameters
+    ----------
+    config : TrainingConfig
+    upto : int
+        Number of levels that matter; one more than there are for the joint stage.
+    workers : int
+        Processes that train together.
+    """
+    fields = config.model_dump(mode="json", by_alias=True)
+    kept = {name: value for name, value in fields.items() if name not in FREE}
+    kept["levels"] = fields["levels"][:upto]
+    if upto > len(config.levels):
+        kept["joint"] = fields["joint"]
+    return {**kept, "processes": workers}
+
+
+def differences(before: dict[str, Any], now: dict[str, Any], prefix: str = "") -> list[str]:
+    """Lines ``field: was A, is B`` for whatever differs."""
+    lines = []
+    for name in sorted(before.keys() | now.keys(), key=str):
+        a, b, where = before.get(name), now.get(name), f"{prefix}{name}"
+        if isinstance(a, dict) and isinstance(b, dict):
+            lines += differences(a, b, f"{where}.")
+        elif isinstance(a, list) and isinstance(b, list) and len(a) == len(b) and any(isinstance(x, dict) for x in a):
+            lines += differences(dict(enumerate(a)), dict(enumerate(b)), f"{where}.")  # type: ignore[arg-type]
+        elif a != b:
+            lines.append(f"{where}: was {a}, is {b}")
+    return lines
+
+
+def check_same(path: Path, saved: dict[str, Any], now: dict[str, Any], *, accept: bool) -> list[str]:
+    """Refuse to go on from a checkpoint of another configuration, unless that is accepted.
+
+    Returns
+    -------
+    list of str
+        What differs.
+
+    Raises
+    ------
+    UsageError
+        That names what differs.
+    """
+    changed = differences(saved, now)
+    if changed and not accept:
+        what = f"was trained with other settings ({'; '.join(changed[:4])}{'; ...' if len(changed) > 4 else ''})"
+        hint = "Use another `out`, or go on all the same with --accept-changes"
+        raise UsageError("changed-config", path, what, hint)
+    return changed
+
+
+def save(
+    path: Path,
+    network: nn.Module,
+    ema: dict[str, torch.Tensor],
+    optimizer: torch.optim.Optimizer,
+    state: dict[str, Any],
+) -> None:
+    """Write a checkpoint of a stage."""
+    groups: Groups = {"model": network.state_dict(), "ema": ema}
+    for key in _STATES:
+        groups[key] = {
+            name: optimizer.state[p][key] for name, p in network.named_parameters() if key in optimizer.state.get(p, {})
+        }
+    path.parent.mkdir(parents=True, exist_ok=True)
+    save_checkpoint(path, groups, state)
+
+
+def restore(network: nn.Module, optimizer: torch.optim.Optimizer, groups: Groups) -> dict[str, torch.Tensor]:
+    """Fill network and optimizer from a checkpoint; returns the averages, on the network's device."""
+    network.load_state_dict(groups["model"])
+    for name, parameter in network.named_parameters():
+        if name in groups.get("exp_avg", {}):
+            # Adam's count of steps stays on the CPU; it is its own: steps that were left out do not count.
+            optimizer.state[parameter] = {
+                key: groups[key][name] if key == "step" else groups[key][name].to(parameter.device) for key in _STATES
+            }
+    device = next(network.parameters()).device
+    return {name: value.to(device) for name, value in groups["ema"].items()}

@@ -1,0 +1,244 @@
+"""What decides on a tuned model: Dice on synthetic scans, and whether it agrees with itself on the real ones."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from lodbrain.errors import InputError
+from lodbrain.images.grid import to_ras
+from lodbrain.images.io import read_image
+from lodbrain.inference.predict import Options, predict
+from lodbrain.inference.settings import Model
+from lodbrain.labels import CLASS_OF_INDEX, N_CLASSES, STRUCTURES
+from lodbrain.models.lod import Ladder
+from lodbrain.synthesis.fields import Grid, SmoothField, random_control
+from lodbrain.synthesis.profile import ContrastProfile
+from lodbrain.training.config import TrainingConfig
+from lodbrain.training.maps import fine_maps, load_maps
+from lodbrain.training.pairs import PairSource
+from lodbrain.training.scenes import SyntheticScenes
+from lodbrain.training.sources import geometry_of
+from lodbrain.training.validation import LEAST_VOXELS, Scores, score
+
+#: The base validation may fall by so much Dice and still count as no worse: less than it varies with the seed.
+NO_WORSE = 0.002
+#: Added bias: standard deviation of the log field, and distance of its control points.
+BIAS_SD, BIAS_MM = 0.2, 60.0
+#: Resamplings of the paired differences, and the share of them that the interval holds.
+RESAMPLINGS, CONFIDENCE = 2000, 0.9
+
+_MIRROR = np.array([CLASS_OF_INDEX[label.mirror] for label in STRUCTURES], np.uint8)
+
+Report = Callable[[str], None]
+
+
+@dataclass(frozen=True, eq=False)
+class Measures:
+    """One model, measured.
+
+    Attributes
+    ----------
+    tailored, general : Scores
+        Dice on held-out synthetic scans, of the fitted contrast and of the base model's own kind.
+    flip, bias : (N,) float64
+        For each scan, mean Dice of its labels with those of its mirror image, and of itself under an added bias field.
+    classes : tuple of (X, Y, Z) uint8
+        Labels of the scans; None where no brain was found.
+    voxel_ml : tuple of float
+    """
+
+    tailored: Scores
+    general: Scores
+    flip: NDArray[np.float64]
+    bias: NDArray[np.float64]
+    classes: tuple[NDArray[np.uint8] | None, ...]
+    voxel_ml: tuple[float, ...]
+
+    def summary(self) -> dict[str, float]:
+        """Means, by name."""
+        return {
+            "tailored_structures": self.tailored.summary()["structures"],
+            "tailored_tissues": self.tailored.summary()["tissues"],
+            "general_structures": self.general.summary()["structures"],
+            "general_tissues": self.general.summary()["tissues"],
+            "flip_consistency": float(self.flip.mean()),
+            "bias_consistency": float(self.bias.mean()),
+        }
+
+
+def paired_interval(differences: NDArray[np.float64]) -> tuple[float, float, float]:
+    """Mean of paired differences, and its interval by resampling with a fixed seed.
+
+    Parameters
+    ----------
+    differences : (N,) float
+        After less before; NaN are left out.
+    """
+    values = differences[np.isfinite(differences)]
+    if not len(values):
+        return math.nan, math.nan, math.nan
+    draws = np.random.default_rng(0).choice(values, (RESAMPLINGS, len(values))).mean(1)
+    low, high = np.quantile(draws, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
+    return float(values.mean()), float(low), float(high)
+
+
+def decide(before: Measures, after: Measures) -> tuple[bool, tuple[str, ...]]:
+    """Whether a model is better, and the reasons, one line each."""
+    lines, passed = [], []
+
+    def judge(good: bool, text: str) -> None:
+        passed.append(good)
+        lines.append(f"{'yes' if good else 'no'}: {text}")
+
+    mean, low, high = paired_interval(_by_scan(after.tailored) - _by_scan(before.tailored))
+    judge(low > 0, f"better on synthetic scans of this contrast, {mean:+.4f} Dice ({low:+.4f} to {high:+.4f})")
+    for name, one, two in (("mirrored", before.flip, after.flip), ("under added bias", before.bias, after.bias)):
+        change = float((two - one).mean())
+        judge(change > 0, f"more consistent when the scans are {name}, {change:+.4f} Dice")
+    mean, low, high = paired_interval(_by_scan(after.general) - _by_scan(before.general))
+    judge(mean > -NO_WORSE, f"no worse on the base validation, {mean:+.4f} Dice ({low:+.4f} to {high:+.4f})")
+    return all(passed), tuple(lines)
+
+
+def _by_scan(scores: Scores) -> NDArray[np.float64]:
+    """(N,): mean over the structures of each synthetic scan."""
+    return np.asarray(scores.structures.nanmean(1).numpy())
+
+
+class Probe:
+    """Measures models on the same synthetic and real scans.
+
+    Parameters
+    ----------
+    config : TrainingConfig
+        Of the tuning: its label maps and crops.
+    profile : ContrastProfile
+    scans : sequence of Path
+    last : int
+        Position of the level that is scored.
+    held_out : int
+        Synthetic scans of each kind.
+    frame : int or None
+    device : str
+    """
+
+    def __init__(
+        self,
+        config: TrainingConfig,
+        profile: ContrastProfile,
+        scans: Sequence[Path],
+        last: int,
+        *,
+        held_out: int,
+        frame: int | None,
+        device: str,
+    ) -> None:
+        self.config, self.profile, self.scans, self.last = config, profile, scans, last
+        self.held_out, self.frame, self.device = held_out, frame, device
+
+    @cached_property
+    def _maps(self) -> tuple[list, list]:  # type: ignore[type-arg]
+        config = self.config.model_copy(update={"train": ()})
+        maps = {name: labels.to(self.device) for name, labels in load_maps(config, lambda line: None).items()}
+        fine = fine_maps(config, maps, config.levels[self.last].labelmap_mm, lambda line: None)
+        return list(maps.values()), list(fine.values())
+
+    def measure(self, model: Model, report: Report) -> Measures:
+        """All measures of a model."""
+        ladder = model.network
+        assert isinstance(ladder, Ladder)
+        ladder.to(self.device)
+        maps, fine = self._maps
+        by_level = [maps] * len(self.config.levels)
+        by_level[self.last] = fine
+        results = []
+        for share in (1.0, 0.0):
+            generator = replace(self.config.generator, profile=self.profile, profile_share=share)
+            scenes = SyntheticScenes(maps, by_level, generator, geometry_of(self.config, ladder))
+            source = PairSource(ladder, self.last, scenes, None, bfloat16=self.config.bfloat16)
+            results.append(score(source.draw, ladder.level(self.last), self.held_out, bfloat16=self.config.bfloat16))
+            kind = "of this contrast" if share else "of all kinds"
+            report(f"  synthetic scans {kind}: Dice {results[-1].summary()['structures']:.4f}")
+        flips, biases, labels, voxels = [], [], [], []
+        for path in self.scans:
+            flip, bias, classes, voxel_ml = self._consistency(path, model)
+            report(f"  {path.name}: consistency {flip:.4f} mirrored, {bias:.4f} under added bias")
+            flips.append(flip)
+            biases.append(bias)
+            labels.append(classes)
+            voxels.append(voxel_ml)
+        return Measures(results[0], results[1], np.array(flips), np.array(biases), tuple(labels), tuple(voxels))
+
+    def _consistency(self, path: Path, model: Model) -> tuple[float, float, NDArray[np.uint8] | None, float]:
+        ras, _ = to_ras(read_image(path, frame=self.frame))
+        data, (a, b, c) = np.ascontiguousarray(ras.data, np.float32), ras.spacing_mm.tolist()
+
+        def labels_of(scan: NDArray[np.float32]) -> NDArray[np.uint8] | None:
+            try:
+                return predict(
+                    scan, (a, b, c), card=model.card, network=model.network, options=Options(device=self.device)
+                ).classes
+            except InputError:  # no brain was found
+                return None
+
+        plain = labels_of(data)
+        mirrored = labels_of(np.ascontiguousarray(data[::-1]))
+        biased = labels_of(data * added_bias(data.shape, (a, b, c)))
+        flip = agreement(plain, None if mirrored is None else _MIRROR[mirrored[::-1]])
+        return flip, agreement(plain, biased), plain, a * b * c / 1000
+
+    def volumes(self, before: Measures, after: Measures) -> dict[str, dict[str, float]]:
+        """For each structure its mean volume in ml before and after, and the mean Dice between the two."""
+        rows: dict[str, dict[str, float]] = {}
+        pairs = [
+            (one, two, ml)
+            for one, two, ml in zip(before.classes, after.classes, before.voxel_ml, strict=True)
+            if one is not None and two is not None
+        ]
+        for each, label in enumerate(STRUCTURES):
+            if each and pairs:
+                volumes = [(float((one == each).sum()) * ml, float((two == each).sum()) * ml) for one, two, ml in pairs]
+                same = [class_dice(one, two)[each] for one, two, _ in pairs]
+                known = [value for value in same if math.isfinite(value)]
+                rows[label.name] = {
+                    "before_ml": sum(one for one, _ in volumes) / len(pairs),
+                    "after_ml": sum(two for _, two in volumes) / len(pairs),
+                    "same": sum(known) / len(known) if known else math.nan,
+                }
+        return rows
+
+
+def added_bias(shape: tuple[int, ...], spacing_mm: tuple[float, float, float]) -> NDArray[np.float32]:
+    """(X, Y, Z): a smooth field around 1, the same for every scan of this shape."""
+    size = [n * v for n, v in zip(shape, spacing_mm, strict=True)]
+    control = random_control(1, BIAS_MM, max(size), torch.Generator().manual_seed(1))
+    grid = Grid((shape[0], shape[1], shape[2]), spacing_mm, (-size[0] / 2, -size[1] / 2, -size[2] / 2))
+    field = SmoothField(control, BIAS_MM).on(grid)[0]
+    out: NDArray[np.float32] = ((field - field.mean()) / field.std() * BIAS_SD).exp().numpy()
+    return out
+
+
+def agreement(one: NDArray[np.uint8] | None, two: NDArray[np.uint8] | None) -> float:
+    """Mean Dice of the structures of two label maps of one scan; 0 if in one of them no brain was found."""
+    if one is None or two is None:
+        return 0.0
+    found = class_dice(one, two)[1:]
+    return float(np.nanmean(found)) if np.isfinite(found).any() else 0.0
+
+
+def class_dice(one: NDArray[np.uint8], two: NDArray[np.uint8]) -> NDArray[np.float64]:
+    """(33,): Dice of each class; NaN where both together have fewer voxels than count."""
+    a, b = (np.bincount(labels.ravel(), minlength=N_CLASSES) for labels in (one, two))
+    both = np.bincount(one[one == two], minlength=N_CLASSES)
+    total = a + b
+    with np.errstate(invalid="ignore"):
+        dice: NDArray[np.float64] = np.where(total >= 2 * LEAST_VOXELS, 2 * both / np.maximum(total, 1), np.nan)
+    return dice

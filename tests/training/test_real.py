@@ -1,0 +1,143 @@
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from lodbrain.datasets.labelled import Labelled
+from lodbrain.errors import InputError, UsageError
+from lodbrain.images.image import Image
+from lodbrain.images.io import write_nifti
+from lodbrain.labels import CLASS_OF_INDEX, INDEX_OF_CLASS
+from lodbrain.training.config import TrainingConfig
+from lodbrain.training.levels import build_ladder
+from lodbrain.training.real import Augmentation, RealScenes
+from lodbrain.training.run import train
+from lodbrain.training.scenes import Geometry
+from lodbrain.training.sources import geometry_of, make_sources
+
+MakeConfig = Callable[..., TrainingConfig]
+
+
+@pytest.fixture
+def geometry(make_config: MakeConfig) -> Geometry:
+    """Levels of 8 and 4 mm."""
+    config = make_config()
+    return geometry_of(config, build_ladder(config))
+
+
+@pytest.fixture
+def scans(tmp_path: Path, raw_head: np.ndarray) -> list[Labelled]:
+    """The head at 4 mm, in LAS order, from two sites; its brightness tells of the label."""
+    labels = raw_head.copy()
+    labels[labels > 500] = 0
+    labels[6:12, 12:20, 12:16] = 24  # in one hemisphere only
+    affine = np.diag([-4.0, 4.0, 4.0, 1.0])
+    out = []
+    for site in ("north", "south"):
+        data = (10.0 * labels[::-1] + 3).astype(np.float32)
+        write_nifti(tmp_path / f"{site}.nii.gz", data, Image(data, affine))
+        write_nifti(tmp_path / f"{site}_dseg.nii.gz", np.ascontiguousarray(labels[::-1]), Image(data, affine))
+        out.append(Labelled(tmp_path / f"{site}.nii.gz", tmp_path / f"{site}_dseg.nii.gz", site))
+    return out
+
+
+def test_scan_and_labels_agree_at_every_level(geometry: Geometry, scans: list[Labelled]) -> None:
+    scene = RealScenes(scans, geometry, augmentation=None).scene(0, 1)
+    coarse, fine = scene.views
+    assert coarse.image.shape == (15, 17, 14)  # 30 x 34 x 28 voxels of 4 mm, halved
+    assert fine.image.shape == (12, 16, 12)
+    assert float(coarse.log_voxel) == pytest.approx(0) == float(fine.log_voxel)
+    # brightness is 10 x the label + 3: the shares of a voxel give its brightness, at either level
+    bright = 10.0 * torch.as_tensor(INDEX_OF_CLASS, dtype=torch.float32) + 3
+    for view in scene.views:
+        torch.testing.assert_close(torch.einsum("cxyz,c->xyz", view.target, bright), view.image, rtol=1e-4, atol=1e-2)
+    # the fine view lies where it says, under the coarse one
+    start = [s // 2 for s in fine.start]
+    pooled = torch.nn.functional.avg_pool3d(fine.image[None, None], 2)[0, 0]
+    there = coarse.image[start[0] : start[0] + 6, start[1] : start[1] + 8, start[2] : start[2] + 6]
+    torch.testing.assert_close(pooled, there)
+
+
+def test_mirrored_scan_swaps_its_sides(geometry: Geometry, scans: list[Labelled]) -> None:
+    plain = RealScenes(scans[:1], geometry, augmentation=None).scene(0, 0).views[0].target
+    scenes = RealScenes(scans[:1], geometry, augmentation=Augmentation(bias=0, noise=0, gamma_sd=0))
+    targets = [scenes.scene(seed, 0).views[0].target for seed in range(8)]
+    flipped = [not torch.equal(target, plain) for target in targets]
+    assert 0 < sum(flipped) < 8
+    mirrored = targets[flipped.index(True)]
+    # left white matter (class 1) lies where right white matter was, mirrored
+    right = CLASS_OF_INDEX[41]
+    assert torch.equal(mirrored[1], plain[right].flip(0))
+    assert torch.equal(mirrored[0], plain[0].flip(0))
+
+
+def test_same_seed_same_real_scene(geometry: Geometry, scans: list[Labelled]) -> None:
+    scenes = RealScenes(scans, geometry, augmentation=Augmentation())
+    one, other, again = scenes.scene(5, 1), scenes.scene(6, 1), scenes.scene(5, 1)
+    assert torch.equal(one.views[1].image, again.views[1].image)
+    assert not torch.equal(one.views[0].image, other.views[0].image)
+
+
+def test_scan_that_is_too_coarse_for_a_level_is_left_out(
+    geometry: Geometry, scans: list[Labelled], tmp_path: Path
+) -> None:
+    data = np.ones((16, 16, 16), np.float32)
+    data[4:12, 4:12, 4:12] = 2
+    image = Image(data, np.diag([8.0, 8.0, 8.0, 1.0]))
+    write_nifti(tmp_path / "coarse.nii.gz", data, image)
+    write_nifti(tmp_path / "coarse_dseg.nii.gz", np.where(data > 1, 2, 0).astype(np.int16), image)
+    coarse = Labelled(tmp_path / "coarse.nii.gz", tmp_path / "coarse_dseg.nii.gz", "far")
+    scenes = RealScenes([*scans, coarse], geometry, augmentation=None)
+    assert (scenes.usable(0), scenes.usable(1)) == ([0, 1, 2], [0, 1])
+    with pytest.raises(InputError, match="no scan is fine enough for the level of 4 mm"):
+        RealScenes([coarse], geometry, augmentation=None).scene(0, 1)
+
+
+def test_thick_slices_are_refused(geometry: Geometry, tmp_path: Path) -> None:
+    data = np.ones((8, 8, 8), np.float32)
+    data[4:] = 2
+    write_nifti(tmp_path / "a.nii.gz", data, Image(data, np.diag([4.0, 4.0, 6.0, 1.0])))
+    with pytest.raises(InputError, match=r"a\.nii\.gz.*voxels of 4 x 4 x 6 mm"):
+        RealScenes([Labelled(tmp_path / "a.nii.gz", tmp_path / "a.nii.gz", "x")], geometry, augmentation=None)
+
+
+@pytest.fixture
+def manifest(scans: list[Labelled], tmp_path: Path) -> Path:
+    path = tmp_path / "scans.csv"
+    rows = [f"{scan.volume.name},{scan.labels.name},{scan.site}" for scan in scans]
+    path.write_text("\n".join(["volume,labels,site", *rows]))
+    return path
+
+
+def test_held_out_site_is_reported_apart_and_never_trained_on(make_config: MakeConfig, manifest: Path) -> None:
+    config = make_config(
+        train=[], validate=[], real={"manifest": manifest, "share": 1.0, "hold_out": ["south"]},
+        report_on=[{"name": "mine", "manifest": manifest}],
+    )  # fmt: skip
+    lines: list[str] = []
+    train(config, report=lines.append)
+    scores = [line for line in lines if "tissues" in line]
+    assert scores
+    assert all("site-south/tissues" in line and "mine/tissues" in line for line in scores)
+    assert not any("north" in line for line in lines)
+    sources = make_sources(config, geometry_of(config, build_ladder(config)), {}, 0)
+    assert isinstance(sources.training, RealScenes)
+    assert [scan.site for scan, _, _ in sources.training.scans] == ["north"]
+
+
+def test_site_that_does_not_exist_is_named(make_config: MakeConfig, manifest: Path, geometry: Geometry) -> None:
+    config = make_config(train=[], validate=[], real={"manifest": manifest, "share": 1.0, "hold_out": ["east"]})
+    with pytest.raises(UsageError, match=r"hold_out: no scan is of site 'east'.*Sites: north, south"):
+        make_sources(config, geometry, {}, 0)
+
+
+def test_mixed_pairs_come_from_both_in_their_share(
+    make_config: MakeConfig, manifest: Path, head, geometry: Geometry
+) -> None:
+    config = make_config(real={"manifest": manifest, "share": 0.25})
+    scenes = make_sources(config, geometry, {"head": head, "other": head}, 0).training
+    # real scans are 4 mm: their coarse level is exactly 8 mm
+    real = [float(scenes.scene(seed, 0).views[0].log_voxel) == pytest.approx(0, abs=1e-9) for seed in range(60)]
+    assert 8 <= sum(real) <= 22

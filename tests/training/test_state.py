@@ -1,0 +1,41 @@
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from lodbrain.errors import UsageError
+from lodbrain.training.config import TrainingConfig
+from lodbrain.training.state import check_same, differences, essence
+
+MakeConfig = Callable[..., TrainingConfig]
+
+
+def test_what_differs_is_named_with_its_place(make_config: MakeConfig) -> None:
+    levels = make_config().model_dump()["levels"]
+    changed = make_config(seed=4, losses={"dice": 2.0}, levels=[levels[0], {**levels[1], "learning_rate": 0.1}])
+    lines = differences(essence(make_config(), 2, 1), essence(changed, 2, 1))
+    assert lines == [
+        "levels.1.learning_rate: was 0.002, is 0.1",
+        "losses.dice: was 1.0, is 2.0",
+        "seed: was 0, is 4",
+    ]
+
+
+def test_finer_levels_and_what_does_not_matter_may_change(make_config: MakeConfig, tmp_path: Path) -> None:
+    levels = make_config().model_dump()["levels"]
+    changed = make_config(
+        out=tmp_path / "elsewhere", checkpoint_every=7, device="cpu", levels=[levels[0], {**levels[1], "steps": 9}]
+    )
+    assert essence(make_config(), 1, 1) == essence(changed, 1, 1)
+    assert essence(make_config(), 2, 1) != essence(changed, 2, 1)
+    assert essence(make_config(), 1, 1) != essence(make_config(), 1, 2)
+
+
+def test_changed_configuration_is_refused_unless_accepted(tmp_path: Path) -> None:
+    with pytest.raises(
+        UsageError, match=r"level\.safetensors: was trained with other settings \(seed: was 1, is 2\)"
+    ) as e:
+        check_same(tmp_path / "level.safetensors", {"seed": 1}, {"seed": 2}, accept=False)
+    assert "--accept-changes" in str(e.value)
+    assert check_same(tmp_path, {"seed": 1}, {"seed": 2}, accept=True) == ["seed: was 1, is 2"]
+    assert check_same(tmp_path, {"seed": 1}, {"seed": 1}, accept=False) == []
