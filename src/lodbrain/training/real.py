@@ -16,7 +16,6 @@ from lodbrain.images.grid import to_ras
 from lodbrain.images.io import read_image, read_labels
 from lodbrain.inference.pyramid import LARGEST_RATIO, pool
 from lodbrain.labels import CLASS_OF_INDEX, N_CLASSES, STRUCTURES
-from lodbrain.synthesis.artefacts import Tone
 from lodbrain.synthesis.fields import Grid, SmoothField, random_control
 from lodbrain.synthesis.reference import classes_of
 from lodbrain.training.scenes import BRAIN, Geometry, Scene, View, focus_of, log_voxel_of
@@ -151,7 +150,9 @@ def _vary(
         image, classes = image.flip(0), _MIRROR.to(classes.device)[classes.flip(0)]
     field = SmoothField(control.to(image.device), lattice_mm)
     bright = float(torch.quantile(image.flatten()[:: max(1, image.numel() // 100_000)], 0.95))
-    image = Tone(gamma).apply(image * field.on(grid)[0].exp(), bright)
+    image = image * field.on(grid)[0].exp()
+    unit = max(bright, 1e-6)
+    image = torch.where(image > 0, (image / unit).clamp(min=1e-6) ** gamma * unit, image)
     grain = torch.Generator(image.device).manual_seed(int(torch.randint(2**62, (), generator=random)))
     sd = how.noise * noise**1.5 * bright
     return image + sd * torch.randn(image.shape, generator=grain, device=image.device), classes
