@@ -44,7 +44,9 @@ def test_memory_grows_in_proportion_to_the_voxels(make_config: MakeConfig, folde
 @pytest.mark.slow
 def test_trial_in_a_fresh_process_takes_what_was_predicted(make_config: MakeConfig, folder: Path) -> None:
     levels = [{"exponent": 2, "channels": [8, 16], "steps": 4}]
-    config = make_config(labelmaps=folder, levels=levels, generator={"voxel_mm": [2.4, 2.6]}, device="cpu")
+    config = make_config(
+        labelmaps=folder, levels=levels, generator={"field_of_view": {"voxel_mm": [2.4, 2.6]}}, device="cpu"
+    )
     level = plan_levels(config, steps=2)[0]
     assert level.trial is not None
     assert level.trial_bytes == pytest.approx(level.trial.peak_bytes, rel=0.15)

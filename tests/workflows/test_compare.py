@@ -19,7 +19,8 @@ LADDER = [
 
 def _config(name: str, **changes: Any) -> TrainingConfig:
     fields: dict[str, Any] = {
-        "name": name, "out": "unused", "train": ["head"], "validate": ["other"], "generator": {"voxel_mm": [5.0, 7.0]},
+        "name": name, "out": "unused", "train": ["head"], "validate": ["other"],
+        "generator": {"field_of_view": {"voxel_mm": [5.0, 7.0]}},
         "bfloat16": False, "warm_up": 2, "pictures": False, "device": "cpu", "validation_scans": 1,
         "levels": [{"exponent": 2, "seconds": 4}],
     }  # fmt: skip
@@ -41,7 +42,7 @@ def test_time_is_shared_out_as_the_stages_say() -> None:
     [
         ({"name": "a"}, "two configurations are called 'a'"),
         ({"seed": 3}, "seed differs between a and b"),
-        ({"generator": {"noise": 0.5}}, "generator differs between a and b"),
+        ({"generator": {"uhf_share": 0.5}}, "generator differs between a and b"),
         ({"levels": [{"exponent": 1, "seconds": 4}]}, "exponent of the finest level differs"),
         ({"levels": [{"exponent": 2, "seconds": 5}]}, "the training times differ: a 4 s, b 5 s"),
         ({"levels": [{"exponent": 2, "steps": 5}]}, "the training times differ: a 4 s, b nan s"),

@@ -92,7 +92,9 @@ def save(
     state: dict[str, Any],
 ) -> None:
     """Write a checkpoint of a stage."""
-    groups: Groups = {"model": network.state_dict(), "ema": ema}
+    # Clones: borrowed networks know some of their weights under two names, and the file's format wants each apart.
+    model = {name: value.detach().clone() for name, value in network.state_dict().items()}
+    groups: Groups = {"model": model, "ema": ema}
     for key in _STATES:
         groups[key] = {
             name: optimizer.state[p][key] for name, p in network.named_parameters() if key in optimizer.state.get(p, {})
