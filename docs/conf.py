@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 from pathlib import Path
 from typing import Any
 
@@ -44,7 +45,15 @@ html_theme_options = {
     "footer_icons": [],
 }
 
-#: Pages of the top folder that have a place of their own; all others are guides.
+#: Pages whose text is a file of the repository's top folder.
+_OF_THE_TOP = {
+    "reference/changelog": "CHANGELOG.md",
+    "reference/contributing": "CONTRIBUTING.md",
+    "reference/security": "SECURITY.md",
+    "reference/third-party": "THIRD_PARTY.md",
+}
+
+#: Pages of docs/ that have a place of their own; all others are guides.
 _PLACED = {"index", "tutorial", "design", "model-card", "trust"}
 
 
@@ -54,10 +63,20 @@ def _fill(app: Any, name: str, source: list[str]) -> None:
         guides = sorted(page.stem for page in HERE.glob("*.md") if page.stem not in _PLACED)
         trust = "trust" if (HERE / "trust.md").is_file() else ""
         source[0] = source[0].replace("@GUIDES@", "\n".join(guides)).replace("@TRUST@", trust)
+    elif name in _OF_THE_TOP:
+        source[0] = _moved((HERE.parent / _OF_THE_TOP[name]).read_text(encoding="utf-8"))
     elif name == "concepts/labels":
         source[0] = source[0].replace("@LABELS@", _label_table())
     elif name == "reference/command-line":
         source[0] = source[0].replace("@COMMANDS@", "\n\n".join(_help(command_line, ("lodbrain",))))
+
+
+def _moved(text: str) -> str:
+    """A file of the repository's top folder as a page of reference/: its links lead where they led."""
+    page_of = {file: name.removeprefix("reference/") for name, file in _OF_THE_TOP.items()}
+    for file, page in page_of.items():
+        text = text.replace(f"]({file})", f"]({page}.md)")
+    return re.sub(r"\]\(docs/([^)]+)\)", r"](../\1)", text)
 
 
 def _label_table() -> str:

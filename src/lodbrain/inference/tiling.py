@@ -87,10 +87,10 @@ def tiles(box: Box, *, halo: int, align: int, most_voxels: int) -> Iterator[Tile
 
     Examples
     --------
-    >>> for tile in tiles(((2, 10), (0, 4), (0, 4)), halo=2, align=2, most_voxels=130):
+    >>> for tile in tiles(((2, 14), (0, 4), (0, 4)), halo=2, align=2, most_voxels=160):
     ...     print(tile.core[0], tile.read[0])
-    (2, 6) (2, 8)
-    (6, 10) (4, 10)
+    (2, 8) (2, 10)
+    (8, 14) (6, 14)
     """
     parts = [1, 1, 1]
     sizes = list(shape_of(box))
