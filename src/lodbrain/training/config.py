@@ -79,7 +79,7 @@ class TrainingConfig(Strict):
                 raise ValueError(f"levels.{n}.channels: a level of the ladder needs at least one")
             if n and level.sided and not self.levels[n - 1].sided:
                 raise ValueError(f"levels.{n}.sided: a level that tells sides cannot follow one that does not")
-            if level.steps == 0 and self.start is None:
+            if level.steps == 0 and self.start is None and self.joint is None:
                 raise ValueError(f"levels.{n}.steps: 0 keeps the level of a starting model: name one in `start`")
         if self.is_ladder and not self.levels[0].sided:
             raise ValueError("levels.0.sided: the coarsest level must tell left from right; no level above does it")

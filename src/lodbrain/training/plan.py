@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import math
 import multiprocessing
 import platform
 import time
@@ -15,6 +16,7 @@ from pathlib import Path
 import psutil
 import torch
 
+from lodbrain.labels import N_CLASSES
 from lodbrain.synthesis.generator import draw_plan
 from lodbrain.synthesis.labelmaps import LabelMap
 from lodbrain.training.config import TrainingConfig
@@ -23,28 +25,33 @@ from lodbrain.training.maps import load_maps
 from lodbrain.training.memory import Shape, step_memory
 from lodbrain.training.pairs import PairSource, collate, prefetch
 from lodbrain.training.run import build
+from lodbrain.training.scenes import Scene, Scenes
 from lodbrain.training.sources import generator_of, geometry_of, make_sources
 from lodbrain.training.stage import stage_seed
 from lodbrain.training.workers import device_named
 
-#: Batches that lie ready while one is trained on: two drawn ahead, one being drawn.
-READY = 3
+#: Batches that lie ready, or are being drawn, while one is trained on.
+READY = 2
 #: What drawing one scan takes besides the pair itself, per voxel and for the points it samples at a time.
 DRAW_BYTES_PER_VOXEL, DRAW_BYTES = 40, 150 * 2**20
-#: What the CPU's kernels take on first use: code, tables and scratch; 166 to 291 MiB in fresh processes.
-CPU_BYTES = 200 * 2**20
+#: What the CPU's kernels take on first use: code, tables and scratch; 166 to 291 MiB in fresh processes, of which the
+#: draw's share is counted apart.
+CPU_BYTES = 150 * 2**20
 #: What an accelerator's driver takes for itself, and the share of its memory that is left free for fragments.
 DRIVER_BYTES, SPARE = 600 * 2**20, 0.08
 #: Heads whose size is drawn to find the largest.
 HEADS = 64
 _WARM_UP = 1
+#: Feature maps of a frozen level that are alive at once: input, skip, output.
+_RUN_FEATURES = 3
 
 
 @dataclass(frozen=True)
 class Trial:
-    """What a few real steps took, in a process of their own."""
+    """What a few real steps took, in a process of their own: their largest input, and the largest whole head."""
 
     shape: Shape
+    head: Shape
     base_bytes: int
     peak_bytes: int
     seconds_per_step: float
@@ -115,10 +122,10 @@ def plan_levels(
             shape=shape,
             batch=config.batch,
             step_bytes=step_memory(config, position, shape).peak,
-            process_bytes=_process_bytes(config, position, shape, base),
+            process_bytes=_process_bytes(config, position, shape, _largest(config, maps, 0), base),
             steps=level.steps,
             trial=trial,
-            trial_bytes=None if trial is None else _process_bytes(config, position, trial.shape, base),
+            trial_bytes=None if trial is None else _process_bytes(config, position, trial.shape, trial.head, base),
         )
         report(_line(plan))
         out.append(plan)
@@ -135,12 +142,31 @@ def _line(plan: LevelPlan) -> str:
     )
 
 
-def _process_bytes(config: TrainingConfig, position: int, shape: Shape, base: int) -> int:
-    """Predicted peak of a process that holds `base` bytes before the level's first step."""
+def _process_bytes(config: TrainingConfig, position: int, shape: Shape, head: Shape, base: int) -> int:
+    """Predicted peak of a process that holds `base` bytes before the level's first step.
+
+    `head` is the shape of the whole head at the coarsest level.
+    """
     memory = step_memory(config, position, shape)
-    voxels = shape[0] * shape[1] * shape[2]
     kernels = 0 if config.device.startswith(("cuda", "rocm")) else CPU_BYTES
-    return base + kernels + memory.peak + READY * memory.pair + DRAW_BYTES + DRAW_BYTES_PER_VOXEL * voxels
+    drawn = DRAW_BYTES + DRAW_BYTES_PER_VOXEL * math.prod(shape) + _frozen_bytes(config, position, head)
+    return base + kernels + memory.peak + READY * memory.pair + drawn
+
+
+def _frozen_bytes(config: TrainingConfig, position: int, head: Shape) -> int:
+    """What a pair takes while it is drawn, of the levels above: all their targets, and the largest level's run."""
+    target = config.levels[position]
+    voxels = [math.prod(head)]
+    for above in range(1, position):
+        scale = 2 ** (position - above)
+        whole = tuple(n * 2**above for n in head)
+        crop = target.crop if target.crop is not None else tuple(n * scale for n in whole)
+        voxels.append(math.prod(min(n, -(-c // scale) + 2 * target.halo) for n, c in zip(whole, crop, strict=True)))
+    runs = [
+        n * (2 * N_CLASSES + _RUN_FEATURES * config.levels[above].channels[0])
+        for above, n in enumerate(voxels[:position])
+    ]
+    return 4 * (sum(n * (1 + N_CLASSES) for n in voxels[:position]) + max(runs, default=0))
 
 
 @dataclass(frozen=True)
@@ -225,7 +251,8 @@ def _trial(config: TrainingConfig, position: int, steps: int) -> Trial:
     optimizer = torch.optim.AdamW(level.parameters())
     ema = {name: value.clone() for name, value in level.state_dict().items()}
     loss = LevelLoss(level, config.losses, bfloat16=config.bfloat16)
-    source = PairSource(network, position, scenes, config.corruption, bfloat16=config.bfloat16)
+    heads: list[torch.Size] = []
+    source = PairSource(network, position, _Watched(scenes, heads), config.corruption, bfloat16=config.bfloat16)
     gc.collect()
     base = _held(device)
     peak = _Peak(device)
@@ -247,7 +274,20 @@ def _trial(config: TrainingConfig, position: int, steps: int) -> Trial:
             times.append(time.monotonic() - began)
     pairs.close()
     x, y, z = max(shapes, key=lambda shape: shape.numel())
-    return Trial((x, y, z), base, peak.read(), sum(times) / len(times))
+    u, v, w = max(heads, key=lambda shape: shape.numel())
+    return Trial((x, y, z), (u, v, w), base, peak.read(), sum(times) / len(times))
+
+
+class _Watched:
+    """Scenes whose whole heads' shapes are noted."""
+
+    def __init__(self, scenes: Scenes, heads: list[torch.Size]) -> None:
+        self.scenes, self.heads = scenes, heads
+
+    def scene(self, seed: int, position: int) -> Scene:
+        scene = self.scenes.scene(seed, position)
+        self.heads.append(scene.views[0].image.shape)
+        return scene
 
 
 def _held(device: torch.device) -> int:

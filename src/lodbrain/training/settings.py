@@ -35,7 +35,8 @@ class LevelSettings(Budget):
     """One level of the ladder and its training.
 
     `crop` is the largest shape in voxels of the level (whole head if absent); `halo` the margin of the level above
-    around a crop. `steps: 0` keeps the level of the model that the run starts from.
+    around a crop. `steps: 0` keeps the level of the model that the run starts from, or leaves it to the joint
+    stage.
     """
 
     exponent: int
