@@ -1,5 +1,6 @@
 """A Dask cluster inside of the test's own process, and a stand-in for the segmentation of one file."""
 
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -28,8 +29,8 @@ def client() -> Iterator[Client]:
 
 
 @pytest.fixture
-def here(client: Client, monkeypatch: pytest.MonkeyPatch) -> Client:
-    """What would start processes gets this cluster."""
+def here(client: Client, monkeypatch: pytest.MonkeyPatch) -> Iterator[Client]:
+    """What would start processes gets this cluster, which is idle before the next test begins."""
 
     @contextmanager
     def cluster(place: run_module.Place, scans: int) -> Iterator[Cluster]:
@@ -38,7 +39,12 @@ def here(client: Client, monkeypatch: pytest.MonkeyPatch) -> Client:
     monkeypatch.setattr(run_module, "_cluster", cluster)
     monkeypatch.setattr(tasks, "_model", lambda settings: Model(None, None, "cpu", "0" * 64))  # type: ignore[arg-type]
     monkeypatch.setattr(cluster_module, "local_cluster", None)  # nobody starts another
-    return client
+    yield client
+    workers = client.cluster.workers.values()
+    until = time.monotonic() + 20
+    while any(worker.state.executing or worker.state.ready for worker in workers):
+        assert time.monotonic() < until, "a task of this test does not end"
+        time.sleep(0.01)
 
 
 @pytest.fixture

@@ -135,6 +135,7 @@ def result_header(
     return bytes(new.binaryblock) + b"\0\0\0\0"
 
 
+@np.errstate(over="ignore", invalid="ignore")  # numbers so far out are refused by `check_affine`
 def scanner_header(affine: NDArray[np.float64]) -> Nifti1Header:
     """A header with qform and sform from an affine in mm, both of code 1 (scanner)."""
     header = _SIZES[348](endianness="<")
