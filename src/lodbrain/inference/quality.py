@@ -107,11 +107,15 @@ def assess(
 
 
 def score_of(measures: Mapping[str, float], fit: Mapping[str, Any]) -> float | None:
-    """Dice to be expected: intercept plus weighted features, between 0 and 1; None if a feature is missing."""
+    """Dice to be expected: intercept plus weighted features; None if a feature is missing.
+
+    Between the lowest and the highest Dice that were seen in the fit: a line knows nothing beyond.
+    """
     if not fit or any(name not in measures for name in fit["weights"]):
         return None
     value: float = fit["intercept"] + sum(weight * measures[name] for name, weight in fit["weights"].items())
-    return round(min(1.0, max(0.0, value)), 4)
+    low, high = (float(bound) for bound in fit.get("range", (0.0, 1.0)))
+    return round(min(high, max(low, value)), 4)
 
 
 @cache

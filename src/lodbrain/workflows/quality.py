@@ -174,6 +174,7 @@ def conclude(rows: Sequence[dict[str, Any]], model: str) -> Validation:
         "fitted_on": f"{len(dice['fit'])} synthetic scans of label maps that were not trained on",
         "intercept": round(fit.intercept, 5),
         "weights": {name: round(float(weight), 5) for name, weight in zip(FEATURES, fit.weights, strict=True)},
+        "range": [round(float(dice["fit"].min()), 3), round(float(dice["fit"].max()), 3)],
         "limits": limits,
     }
     scores = {role: fit.predict(features[role]) for role in halves}
