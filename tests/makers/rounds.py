@@ -203,7 +203,8 @@ def _label_maps(folder: Path) -> Path:
     labels = np.zeros(radius.shape, np.int16)
     for limit, left, right in ((0.95, 516, 516), (0.8, 24, 24), (0.74, 3, 42), (0.6, 2, 41), (0.3, 10, 49)):
         labels[radius < limit] = np.where(x < 0, left, right)[radius < limit]
-    Files(maps).nifti("head.nii.gz", labels, np.diag([5.0, 5.0, 5.0, 1.0]))
+    for name in ("head", "other"):
+        Files(maps).nifti(f"{name}.nii.gz", labels, np.diag([5.0, 5.0, 5.0, 1.0]))
     return maps
 
 
@@ -213,12 +214,12 @@ def _config(folder: Path, maps: Path, name: str) -> Path:
         "out": str(folder / name),
         "labelmaps": str(maps),
         "train": ["head"],
-        "validate": ["head"],
+        "validate": ["other"],
         "levels": [
             {"exponent": 3, "channels": [4, 8], "steps": 6},
             {"exponent": 2, "channels": [4, 8], "steps": 4, "sided": False, "crop": [12, 16, 12], "halo": 4},
         ],
-        "generator": {"voxel_mm": [5.0, 7.0]},
+        "generator": {"field_of_view": {"voxel_mm": [5.0, 7.0]}},
         "bfloat16": False,
         "warm_up": 2,
         "checkpoint_every": 1,
