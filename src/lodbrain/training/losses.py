@@ -55,7 +55,7 @@ def soft_dice_loss(p: torch.Tensor, t: torch.Tensor, *, least_share: float = 20.
         Mean over the batch; a volume without any class to score counts as 0.
     """
     dims = tuple(range(2, p.dim()))
-    overlap, size = (p * t).sum(dims)[:, 1:], (p.square() + t.square()).sum(dims)[:, 1:]
+    overlap, size = (p * t).sum(dims)[:, 1:], (p * p + t * t).sum(dims)[:, 1:]
     present = (t.sum(dims)[:, 1:] >= least_share).to(p.dtype)
     dice = 2 * overlap / size.clamp(min=1e-6)
     count = present.sum(1)
