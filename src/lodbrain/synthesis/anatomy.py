@@ -5,6 +5,7 @@ Voxels are sampled several times along each axis. Signal and labels are averages
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -88,8 +89,9 @@ class Body:
             rows = slice(start, min(n[0], start + step))
             codes = self._samples(grid, r, rows)
             part = self.parts.on(grid, device, rows).mul_(1.5).add_(N_SUBCLASSES / 2).clamp_(0, N_SUBCLASSES - 1).int()
-            signal[rows] = _mean_of(means, codes, part)
-            spread[rows] = _mean_of(sds, codes[:: max(1, len(codes) - 1)], part)  # of two opposite corners
+            mixed = _mixed(codes)
+            signal[rows] = _mean_of(means, codes, part, mixed)
+            spread[rows] = _mean_of(sds, codes[:: max(1, len(codes) - 1)], part, mixed)  # of two opposite corners
             if far is None and target != "classes":
                 middle = codes[0]
             else:
@@ -98,9 +100,9 @@ class Body:
                 if far is not None:
                     far[rows] = _pick(self.labels.distance.view(-1), centre) * DISTANCE_STEP_MM
             if out is not None and target == "shares":
-                _add_shares(out[:, rows].flatten(1), codes, class_of_code)
+                _add_shares(out[:, rows].flatten(1), codes, class_of_code, mixed)
             elif out is not None:
-                out[rows] = _majority(codes, middle, class_of_code)
+                out[rows] = _majority(codes, middle, class_of_code, mixed)
         return Anatomy(signal, spread, out, far)
 
     def _samples(self, grid: Grid, r: int, rows: slice) -> torch.Tensor:
@@ -127,24 +129,36 @@ def _pick(table: torch.Tensor, index: torch.Tensor) -> torch.Tensor:
     return table.index_select(0, index.view(-1)).view(index.shape)
 
 
-def _mean_of(table: torch.Tensor, codes: torch.Tensor, part: torch.Tensor) -> torch.Tensor:
-    """Mean over the samples (N, X, Y, Z) of what a table says of each code and part (X, Y, Z)."""
-    total = torch.zeros(part.shape, device=part.device)
-    for sample in codes:
-        total += _pick(table, sample.int().mul_(N_SUBCLASSES).add_(part))
-    return total.div_(len(codes))
-
-
-def _mixed(codes: torch.Tensor, middle: torch.Tensor) -> torch.Tensor:
+def _mixed(codes: torch.Tensor) -> torch.Tensor:
     """Flat index of the voxels whose samples (N, X, Y, Z) are not all alike: one of ten."""
-    return (codes != middle).any(0).view(-1).nonzero()[:, 0]
+    differ = torch.zeros_like(codes[0], dtype=torch.bool)
+    for sample in codes[1:]:
+        differ |= sample != codes[0]
+    return differ.view(-1).nonzero()[:, 0]
 
 
-def _add_shares(target: torch.Tensor, codes: torch.Tensor, class_of_code: torch.Tensor) -> None:
+def _mean_of(table: torch.Tensor, codes: torch.Tensor, part: torch.Tensor, mixed: torch.Tensor) -> torch.Tensor:
+    """Mean over the samples (N, X, Y, Z) of what a table says of each code and part (X, Y, Z)."""
+    # Where all samples are alike, their mean is looked up; it is summed as any other, so that it rounds as any other.
+    alike = _mean([table] * len(codes))
+    out = _pick(alike, codes[0].int().mul_(N_SUBCLASSES).add_(part))
+    at_edge = part.view(-1)[mixed]
+    samples = codes.view(len(codes), -1)[:, mixed]
+    out.view(-1)[mixed] = _mean([_pick(table, each.int().mul_(N_SUBCLASSES).add_(at_edge)) for each in samples])
+    return out
+
+
+def _mean(values: Sequence[torch.Tensor]) -> torch.Tensor:
+    total = torch.zeros_like(values[0])
+    for each in values:
+        total += each
+    return total.div_(len(values))
+
+
+def _add_shares(target: torch.Tensor, codes: torch.Tensor, class_of_code: torch.Tensor, mixed: torch.Tensor) -> None:
     """Fill a (33, voxels) target of zeros with the share of each class in samples (N, X, Y, Z)."""
     classes = _pick(class_of_code, codes[0].int()).view(1, -1)
     target.scatter_(0, classes, 1.0)
-    mixed = _mixed(codes, codes[0])
     shares = torch.zeros((len(target), len(mixed)), device=target.device)
     each = torch.full((1, len(mixed)), 1 / len(codes), device=target.device)
     for sample in codes.view(len(codes), -1)[:, mixed]:
@@ -152,13 +166,14 @@ def _add_shares(target: torch.Tensor, codes: torch.Tensor, class_of_code: torch.
     target[:, mixed] = shares
 
 
-def _majority(codes: torch.Tensor, middle: torch.Tensor, class_of_code: torch.Tensor) -> torch.Tensor:
+def _majority(
+    codes: torch.Tensor, middle: torch.Tensor, class_of_code: torch.Tensor, mixed: torch.Tensor
+) -> torch.Tensor:
     """(X, Y, Z) uint8: most frequent class of samples (N, X, Y, Z); that of `middle` where two are as frequent."""
-    out = _pick(class_of_code.to(torch.uint8), middle.int())
-    mixed = _mixed(codes, middle)
     table = class_of_code.to(torch.uint8)
+    out = _pick(table, codes[0].int())
     classes = [_pick(table, sample.int()) for sample in codes.view(len(codes), -1)[:, mixed]]
-    centre = best = out.view(-1)[mixed]
+    centre = best = _pick(table, middle.reshape(-1)[mixed].int())
     most = torch.zeros_like(best)
     for sample in classes:
         votes = (sample == centre).to(torch.uint8)
