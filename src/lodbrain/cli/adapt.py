@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Annotated, TypeAlias
+from typing import Annotated
 
 from cyclopts import Parameter
 from rich.console import Console
 
+from lodbrain.cli.switches import Quiet
 from lodbrain.errors import UsageError
-
-Flag: TypeAlias = Annotated[bool, Parameter(negative="", show_default=False)]
 
 
 def adapt(
@@ -28,7 +27,7 @@ def adapt(
     device: str = "auto",
     threads: int | None = None,
     frame: int | None = None,
-    quiet: Annotated[Flag, Parameter(name=["--quiet", "-q"])] = False,
+    quiet: Quiet = False,
 ) -> int:
     """Adapt a model to unlabelled scans of a new scanner.
 

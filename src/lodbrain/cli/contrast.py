@@ -4,19 +4,18 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Annotated, TypeAlias
+from typing import Annotated
 
 from cyclopts import Parameter
 
 from lodbrain.cli.progress import progress_bar
+from lodbrain.cli.switches import Quiet
 from lodbrain.errors import UsageError
 from lodbrain.inference.memory import keep_freed_memory
 from lodbrain.inference.settings import Settings
 from lodbrain.synthesis.profile import ContrastProfile
 from lodbrain.workflows.contrast import Analysed
 from lodbrain.workflows.contrast import contrast as analyse_files
-
-Flag: TypeAlias = Annotated[bool, Parameter(negative="", show_default=False)]
 
 
 def contrast(
@@ -30,7 +29,7 @@ def contrast(
     threads: int | None = None,
     figure: Path | None = None,
     frame: int | None = None,
-    quiet: Annotated[Flag, Parameter(name=["--quiet", "-q"])] = False,
+    quiet: Quiet = False,
 ) -> int:
     """Analyse the contrast of scans that nobody labelled.
 

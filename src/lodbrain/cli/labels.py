@@ -10,6 +10,7 @@ from typing import Annotated, TypeAlias
 from cyclopts import App, Parameter
 
 from lodbrain.cli.progress import progress_bar
+from lodbrain.cli.switches import Flag, Quiet
 from lodbrain.errors import UsageError
 from lodbrain.images.atomic import atomic
 from lodbrain.inference.label_files import Program, label_file
@@ -21,8 +22,6 @@ from lodbrain.workflows.cases import Outcome, exit_code
 
 app = App(name="labels")
 
-Flag: TypeAlias = Annotated[bool, Parameter(negative="", show_default=False)]
-Quiet: TypeAlias = Annotated[bool, Parameter(name=["--quiet", "-q"], negative="", show_default=False)]
 Inputs: TypeAlias = Annotated[list[str], Parameter(name="INPUT", required=True, negative="")]
 Out: TypeAlias = Annotated[Path, Parameter(name=["--out", "-o"])]
 

@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.table import Table
 
 from lodbrain.cli.progress import progress_bar
+from lodbrain.cli.switches import Flag, Quiet
 from lodbrain.errors import UsageError
 from lodbrain.evaluation.robustness import MEAN, Stress, break_down
 from lodbrain.evaluation.tables import table_named
@@ -20,8 +21,6 @@ from lodbrain.inference.settings import Settings
 from lodbrain.synthesis.degradations import DEGRADATIONS
 from lodbrain.workflows import stress as workflow
 
-Flag: TypeAlias = Annotated[bool, Parameter(negative="", show_default=False)]
-Quiet: TypeAlias = Annotated[bool, Parameter(name=["--quiet", "-q"], negative="", show_default=False)]
 Out: TypeAlias = Annotated[Path, Parameter(name=["--out", "-o"])]
 Several: TypeAlias = Annotated[list[str] | None, Parameter(consume_multiple=True, negative="")]
 

@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Annotated, TypeAlias
+from typing import Annotated
 
 from cyclopts import Parameter
 
 from lodbrain.cli.progress import progress_bar
+from lodbrain.cli.switches import Flag, Quiet
 from lodbrain.errors import UsageError
 from lodbrain.inference.memory import keep_freed_memory
 from lodbrain.workflows import synth as workflow
 from lodbrain.workflows.cases import Outcome, exit_code
-
-Flag: TypeAlias = Annotated[bool, Parameter(negative="", show_default=False)]
 
 
 def synth(
@@ -33,7 +32,7 @@ def synth(
     threads: int | None = None,
     resume: Flag = False,
     overwrite: Flag = False,
-    quiet: Annotated[Flag, Parameter(name=["--quiet", "-q"])] = False,
+    quiet: Quiet = False,
 ) -> int:
     """Make synthetic scans with labels from label maps.
 

@@ -11,13 +11,12 @@ from rich.console import Console
 from rich.table import Table
 
 from lodbrain.cli.progress import progress_bar
+from lodbrain.cli.switches import Flag, Quiet
 from lodbrain.errors import UsageError
 from lodbrain.inference.memory import keep_freed_memory, parse_memory
 from lodbrain.inference.settings import Settings
 from lodbrain.workflows import ultracortex as workflow
 
-Flag: TypeAlias = Annotated[bool, Parameter(negative="", show_default=False)]
-Quiet: TypeAlias = Annotated[bool, Parameter(name=["--quiet", "-q"], negative="", show_default=False)]
 Out: TypeAlias = Annotated[Path, Parameter(name=["--out", "-o"])]
 
 

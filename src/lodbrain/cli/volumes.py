@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal, TypeAlias
+from typing import Annotated, Literal
 
 from cyclopts import Parameter
 
+from lodbrain.cli.switches import Flag
 from lodbrain.errors import OutputError
 from lodbrain.images.atomic import atomic
 from lodbrain.inference.outputs import check_writable
 from lodbrain.inference.results import find_results
 from lodbrain.inference.volume_files import aseg_stats, volumes_csv
-
-Flag: TypeAlias = Annotated[bool, Parameter(negative="", show_default=False)]
 
 
 def volumes(
