@@ -128,6 +128,7 @@ For each T1w-like scan of the raw data set (`bids:raw:` in the JSON files; `Data
 - `*_dseg.json`: how it was made, what was found and mended in the scan, signs of trouble.
 - `*_volumes.tsv`: volumes in mm^3, counted and from the posteriors.
 - `*_probseg.nii.gz`, where it was asked for: posteriors, one volume for each entry of `LabelMap` in its JSON.
+- `*_report.html` and `index.html`, where they were asked for: pages to look at, of a scan and of all.
 
 `group_volumes.tsv` and `group_quality.tsv` have one row for each scan.
 

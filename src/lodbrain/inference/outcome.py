@@ -31,6 +31,8 @@ class Outcome:
         Wall-clock time.
     error : LodbrainError or None
         Why it failed.
+    page_error : LodbrainError or None
+        Why it has no page, though one was asked for; its segmentation is complete.
     """
 
     path: Path
@@ -39,14 +41,16 @@ class Outcome:
     volumes: tuple[Volume, ...] = ()
     seconds: float = 0.0
     error: LodbrainError | None = None
+    page_error: LodbrainError | None = None
 
 
 def exit_code(outcomes: Sequence[Outcome]) -> int:
-    """Return the exit status of a command: 0 all are there, 3 some failed, 4 all failed, 70 a bug was met."""
+    """Return the exit status of a command: 0 all are there, 3 some or their pages failed, 4 all failed, 70 a bug."""
     errors = [outcome.error for outcome in outcomes if outcome.error is not None]
-    if any(error.exit_code == LodbrainError.exit_code for error in errors):
+    all_errors = [*errors, *(outcome.page_error for outcome in outcomes if outcome.page_error is not None)]
+    if any(error.exit_code == LodbrainError.exit_code for error in all_errors):
         return LodbrainError.exit_code
-    return 0 if not errors else 4 if len(errors) == len(outcomes) else 3
+    return 0 if not all_errors else 4 if len(errors) == len(outcomes) else 3
 
 
 #: Scans of a large study: as many as LOD-Brain (Svanera et al. 2024) learnt from.
