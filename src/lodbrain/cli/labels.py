@@ -12,7 +12,7 @@ from cyclopts import App, Parameter
 from lodbrain.cli.progress import progress_bar
 from lodbrain.cli.switches import Flag, Quiet
 from lodbrain.errors import UsageError
-from lodbrain.images.atomic import atomic
+from lodbrain.images.atomic import write_text
 from lodbrain.inference.label_files import Program, label_file
 from lodbrain.inference.memory import keep_freed_memory, parse_memory
 from lodbrain.inference.settings import Settings
@@ -166,8 +166,7 @@ def export(
     if out is None:
         print(text, end="")
         return 0
-    with atomic(out) as temporary:
-        temporary.write_bytes(text.encode("utf-8"))
+    write_text(out, text)
     print(out)
     return 0
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from lodbrain.datasets.bids import BidsScan
 from lodbrain.errors import InputError, UsageError
-from lodbrain.images.atomic import atomic
+from lodbrain.images.atomic import write_text
 from lodbrain.version import __version__
 
 BIDS_VERSION = "1.11.1"
@@ -87,8 +87,7 @@ def begin(raw: Path, out: Path) -> None:
         if not (out / name).exists():
             texts[name] = text
     for name, text in texts.items():
-        with atomic(out / name) as temporary:
-            temporary.write_bytes(text.encode("utf-8"))
+        write_text(out / name, text)
 
 
 def check_out(raw: Path, out: Path) -> None:

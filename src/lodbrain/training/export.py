@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from lodbrain.images.atomic import atomic
+from lodbrain.images.atomic import write_text
 from lodbrain.models import zoo
 from lodbrain.models.card import Card
 from lodbrain.models.lod import Ladder
@@ -75,6 +75,5 @@ def export(network: Ladder | Plain, config: TrainingConfig, outcomes: dict[str, 
     )
     half = {name: value.half() if value.is_floating_point() else value for name, value in state.items()}
     _, sha256 = zoo.save(path, card, half)
-    with atomic(path.with_suffix(".json")) as temporary:
-        temporary.write_text(replace(card, sha256=sha256).to_json() + "\n", encoding="utf-8")
+    write_text(path.with_suffix(".json"), replace(card, sha256=sha256).to_json() + "\n")
     return path

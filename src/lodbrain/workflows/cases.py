@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Literal, TypeAlias
 
 from lodbrain.errors import InputError, LodbrainError, OutputError, UsageError, WeightsError
-from lodbrain.images.atomic import atomic
+from lodbrain.images.atomic import write_text
 from lodbrain.inference.inputs import IMAGE_SUFFIXES, find_scans, scan_of, stem_of
 from lodbrain.inference.outputs import Json, check_writable
 from lodbrain.inference.sidecar import to_text
@@ -83,8 +83,7 @@ class Results:
         files = [path for path in (self.labels, self.beside(".tsv"), self.beside(".png")) if path.exists()]
         head: Json = {"software": "lodbrain", "version": __version__}
         sizes = {path.name: path.stat().st_size for path in files}
-        with atomic(self.sidecar) as temporary:
-            temporary.write_text(to_text({**head, **origin, **content, "files": sizes}), encoding="utf-8")
+        write_text(self.sidecar, to_text({**head, **origin, **content, "files": sizes}))
 
 
 @dataclass(frozen=True, eq=False)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from importlib.util import find_spec
 
 from lodbrain.errors import UsageError
+from lodbrain.images.atomic import write_text
 from lodbrain.inference.outcome import Outcome
 
 
@@ -37,7 +38,6 @@ def add_page(outcome: Outcome) -> None:
         If it cannot be written.
     """
     check_installed()
-    from lodbrain.report.pages import write_page
     from lodbrain.report.results import read_results
     from lodbrain.report.scan_page import is_up_to_date, scan_page
 
@@ -45,5 +45,5 @@ def add_page(outcome: Outcome) -> None:
     with outputs.claimed() as work:
         results = read_results(outputs.sidecar)
         if not is_up_to_date(results):
-            write_page(outputs.staged(work, outputs.report), scan_page(results, outcome.path))
+            write_text(outputs.staged(work, outputs.report), scan_page(results, outcome.path))
             outputs.publish_report(work)
