@@ -9,9 +9,9 @@ from os import PathLike
 from pathlib import Path
 from typing import TypeAlias
 
-from lodbrain.errors import InputError, LodbrainError, OutputError, UsageError, WeightsError
+from lodbrain.errors import InputError
 from lodbrain.inference.inputs import find_scans
-from lodbrain.inference.outcome import Outcome
+from lodbrain.inference.outcome import Outcome, failure
 from lodbrain.inference.outputs import Outputs, check_writable, identities
 from lodbrain.inference.segment import check_existing, segment_file
 from lodbrain.inference.segmentation import Progress
@@ -98,7 +98,6 @@ def attempt(
     """
     started = time.monotonic()
     complete: Outcome | None = None
-    error: LodbrainError
     try:
         if job.problem is not None:
             raise job.problem
@@ -115,17 +114,8 @@ def attempt(
             return complete
         make_page(complete)
         return replace(complete, seconds=time.monotonic() - started)
-    except (OutputError, UsageError, WeightsError):
-        raise
-    except LodbrainError as known:
-        error = known
-    except Exception as unknown:
-        if isinstance(unknown, MemoryError) or "can't allocate memory" in str(unknown):  # torch's RuntimeError
-            error = InputError("memory", job.path, "there is not enough memory for it", "Set a smaller --memory")
-        else:
-            what = f"internal error: {type(unknown).__name__}: {unknown}"
-            error = LodbrainError("bug", job.path, what, "This is a bug: please report it")
-        error.__cause__ = unknown
+    except Exception as raised:
+        error = failure(raised, job.path, "Set a smaller --memory")
     seconds = time.monotonic() - started
     if complete is not None:
         return replace(complete, seconds=seconds, page_error=error)
