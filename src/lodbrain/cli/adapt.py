@@ -10,7 +10,7 @@ from cyclopts import Parameter
 from rich.console import Console
 
 from lodbrain.cli.switches import Quiet
-from lodbrain.errors import UsageError
+from lodbrain.cli.usage import wrong_usage
 
 
 def adapt(
@@ -68,7 +68,7 @@ def adapt(
     from lodbrain.workflows.contrast import Analysed
 
     console, failed = Console(), []
-    try:
+    with wrong_usage():
         settings = AdaptSettings(
             base=base,
             minutes=minutes,
@@ -80,8 +80,6 @@ def adapt(
             labelmaps=labelmaps,
             frame=frame,
         )
-    except ValueError as error:
-        raise UsageError("setting", None, str(error)) from error
 
     def refused(scan: Analysed) -> None:
         failed.append(scan)

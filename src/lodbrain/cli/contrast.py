@@ -10,7 +10,7 @@ from cyclopts import Parameter
 
 from lodbrain.cli.progress import progress_bar
 from lodbrain.cli.switches import Quiet
-from lodbrain.errors import UsageError
+from lodbrain.cli.usage import wrong_usage
 from lodbrain.inference.memory import keep_freed_memory
 from lodbrain.inference.settings import Settings
 from lodbrain.synthesis.profile import ContrastProfile
@@ -58,10 +58,8 @@ def contrast(
     quiet
         Print errors only.
     """
-    try:
+    with wrong_usage():
         settings = Settings(model=model, device=device, threads=threads, frame=frame, posteriors=labels is None)
-    except ValueError as error:
-        raise UsageError("setting", None, str(error)) from error
 
     def say(scan: Analysed) -> None:
         if scan.error is not None:

@@ -11,6 +11,7 @@ from cyclopts import App, Parameter
 
 from lodbrain.cli.progress import progress_bar
 from lodbrain.cli.switches import Flag, Quiet
+from lodbrain.cli.usage import wrong_usage
 from lodbrain.errors import UsageError
 from lodbrain.images.atomic import write_text
 from lodbrain.inference.label_files import Program, label_file
@@ -73,7 +74,7 @@ def make(
     quiet
         Print errors only.
     """
-    try:
+    with wrong_usage():
         settings = Settings(
             model=model,
             device=device,
@@ -83,8 +84,6 @@ def make(
             resume=resume,
             overwrite=overwrite,
         )
-    except ValueError as error:
-        raise UsageError("setting", None, str(error)) from error
     keep_freed_memory()
     with progress_bar(show=not quiet) as progress:
         outcomes = workflow.make_maps(
@@ -127,19 +126,16 @@ def upsample(
     if resume and overwrite:
         raise UsageError("setting", None, "--resume and --overwrite exclude each other")
     keep_freed_memory()
-    try:
-        with progress_bar(show=not quiet) as progress:
-            outcomes = workflow.upsample_maps(
-                inputs,
-                out,
-                voxel_size,
-                resume=resume,
-                overwrite=overwrite,
-                progress=progress,
-                finished=_teller(quiet=quiet),
-            )
-    except ValueError as error:
-        raise UsageError("voxel-size", None, str(error)) from error
+    with wrong_usage("voxel-size"), progress_bar(show=not quiet) as progress:
+        outcomes = workflow.upsample_maps(
+            inputs,
+            out,
+            voxel_size,
+            resume=resume,
+            overwrite=overwrite,
+            progress=progress,
+            finished=_teller(quiet=quiet),
+        )
     return exit_code(outcomes)
 
 

@@ -8,7 +8,7 @@ from typing import Any
 from cyclopts import Parameter
 
 from lodbrain.cli.switches import Flag, Quiet
-from lodbrain.errors import UsageError
+from lodbrain.cli.usage import wrong_usage
 from lodbrain.inference.memory import parse_memory
 from lodbrain.inference.settings import Settings
 from lodbrain.labels import Scheme
@@ -73,7 +73,7 @@ class SegmentOptions:
         UsageError
             If one is out of its range, or two exclude each other.
         """
-        try:
+        with wrong_usage():
             return Settings(
                 labels=self.labels,
                 model=self.model,
@@ -85,5 +85,3 @@ class SegmentOptions:
                 overwrite=self.overwrite,
                 **more,
             )
-        except ValueError as error:
-            raise UsageError("setting", None, str(error)) from error

@@ -13,7 +13,7 @@ from rich.table import Table
 
 from lodbrain.cli.progress import progress_bar
 from lodbrain.cli.switches import Flag, Quiet
-from lodbrain.errors import UsageError
+from lodbrain.cli.usage import wrong_usage
 from lodbrain.evaluation.robustness import MEAN, Stress, break_down
 from lodbrain.evaluation.tables import table_named
 from lodbrain.inference.memory import keep_freed_memory
@@ -79,12 +79,10 @@ def stress(
         Print errors only.
     """
     others = (*([workflow.FINEST] if finest_alone else []), *(against or ()))
-    try:
+    with wrong_usage():
         settings = workflow.StressSettings(
             tuple(only or DEGRADATIONS), steps=steps, against=others, threshold=threshold, seed=seed
         )
-    except ValueError as error:
-        raise UsageError("setting", None, str(error)) from error
     keep_freed_memory()
     with progress_bar(show=not quiet) as progress:
         found = workflow.stress(

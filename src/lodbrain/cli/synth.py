@@ -10,6 +10,7 @@ from cyclopts import Parameter
 
 from lodbrain.cli.progress import progress_bar
 from lodbrain.cli.switches import Flag, Quiet
+from lodbrain.cli.usage import wrong_usage
 from lodbrain.errors import UsageError
 from lodbrain.inference.memory import keep_freed_memory
 from lodbrain.workflows import synth as workflow
@@ -86,24 +87,21 @@ def synth(
         say(outcomes[0])
     else:
         assert number is not None
-        try:
-            with progress_bar(show=not quiet) as progress:
-                outcomes = workflow.synthesise(
-                    inputs,
-                    out,
-                    number,
-                    voxel_mm=voxel_size,
-                    seed=seed,
-                    contrast=contrast,
-                    contrast_share=contrast_share,
-                    device=device,
-                    threads=threads,
-                    resume=resume,
-                    overwrite=overwrite,
-                    progress=progress,
-                    figure=figure,
-                    finished=say,
-                )
-        except ValueError as error:
-            raise UsageError("setting", None, str(error)) from error
+        with wrong_usage(), progress_bar(show=not quiet) as progress:
+            outcomes = workflow.synthesise(
+                inputs,
+                out,
+                number,
+                voxel_mm=voxel_size,
+                seed=seed,
+                contrast=contrast,
+                contrast_share=contrast_share,
+                device=device,
+                threads=threads,
+                resume=resume,
+                overwrite=overwrite,
+                progress=progress,
+                figure=figure,
+                finished=say,
+            )
     return exit_code(outcomes)
