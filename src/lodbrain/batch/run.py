@@ -195,8 +195,14 @@ class _Run:
             return _failed(job, LodbrainError("bug", job.path, what, "This is a bug: please report it"))
         # complete, and not so before this run: an earlier try did it
         status = "done" if outcome.status == "skipped" and not settings.resume else outcome.status
-        error, page_error = _as_named(outcome.error, job), _as_named(outcome.page_error, job)
-        return replace(outcome, path=job.path, outputs=job.outputs, status=status, error=error, page_error=page_error)
+        return replace(
+            outcome,
+            path=job.path,
+            outputs=job.outputs,
+            status=status,
+            error=_as_named(outcome.error, job),
+            page_error=_as_named(outcome.page_error, job),
+        )
 
 
 @contextmanager
