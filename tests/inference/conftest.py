@@ -12,6 +12,7 @@ import pytest
 
 from lodbrain.images.image import Image
 from lodbrain.images.io import write_nifti
+from lodbrain.inference.calibration import Calibration
 from lodbrain.models import zoo
 
 #: Oblique, left-handed, 0.5 x 0.8 x 1.2 mm: RAS order needs a permutation and flips.
@@ -54,6 +55,8 @@ class FakeModel:
             posteriors=posteriors if options.posteriors else None,
             quality=self.quality,
             certainty=None,
+            doubt_vox=None,
+            calibration=Calibration(),
             notes=self.notes,
         )
 

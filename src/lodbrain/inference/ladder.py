@@ -7,6 +7,7 @@ margin is the receptive radius or more.
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import replace
 
 import numpy as np
@@ -15,6 +16,7 @@ from numpy.typing import NDArray
 
 from lodbrain.errors import InputError
 from lodbrain.images.intensity import brain_scaling, foreground_scaling
+from lodbrain.inference.calibration import Calibration
 from lodbrain.inference.decide import Decision
 from lodbrain.inference.levels import DOUBLING_HALO, Run, Stage, each_part, refine
 from lodbrain.inference.postprocess import keep_largest
@@ -24,7 +26,7 @@ from lodbrain.inference.pyramid import WorkingGrid, pool, resample, working_grid
 from lodbrain.inference.sink import Sink
 from lodbrain.inference.tiling import Box
 from lodbrain.labels import SIDELESS, STRUCTURES, TISSUE_OF_CLASS, VENTRICLES
-from lodbrain.models.folded import fold
+from lodbrain.models.folded import FoldedLevel, fold
 from lodbrain.models.lod import Detail, Ladder
 
 #: The finest level may see voxels down to this share of its nominal size: it is trained from 0.6 on.
@@ -45,15 +47,24 @@ def run_ladder(
     spacing_mm: tuple[float, float, float],
     *,
     network: Ladder,
+    calibrations: Mapping[int, Calibration] | None = None,
     options: Options,
     progress: Progress,
 ) -> Prediction:
-    """Segment an array with a ladder; arguments as in `lodbrain.inference.predict.predict`."""
+    """Segment an array with a ladder; arguments as in `lodbrain.inference.predict.predict`.
+
+    `calibrations` are those of the levels, by their exponents.
+    """
     shape = (data.shape[0], data.shape[1], data.shape[2])
     scan = WorkingGrid(shape, spacing_mm, True)
     grid = working_grid(shape, spacing_mm, FINEST_SHARE * 2.0 ** network.configs[-1].exponent)
     notes = [grid.note] if grid.note else []
-    run = _prepare(data, scan, grid, network, options)
+    last = network.level_for(grid.voxel_mm)
+    calibration = (calibrations or {}).get(network.configs[last].exponent, Calibration())
+    device = torch.device(options.device)
+    dtype = working_dtype(options.dtype, device)
+    levels = fold(network.to(device), dtype, last=last, temperature=calibration.temperature)
+    run = _prepare(data, scan, grid, levels, options)
     if not options.context and len(run.images) > 1:
         return _finest_alone(run, scan, grid, notes)
 
@@ -70,7 +81,6 @@ def run_ladder(
         notes.append(f"the coarse brain has {brain_ml:.0f} ml, which is implausible: the whole volume was used")
         box = _whole(run.images[0])
 
-    last = len(run.images) - 1
     boxes = _boxes(run, box)
     for p in range(1, last):
         progress(0.1 + 0.2 * p / last, f"level {p + 1} of {last + 1}")
@@ -84,7 +94,7 @@ def run_ladder(
             sink.take(detail, core)
             progress(0.3 + 0.55 * share, f"level {last + 1} of {last + 1}")
     progress(0.9, "tidying up")
-    return _conclude(sink.finish(), scan, notes, brain_ml, options)
+    return replace(_conclude(sink.finish(), scan, notes, brain_ml, options), calibration=calibration)
 
 
 def _finest_alone(run: Run, scan: WorkingGrid, grid: WorkingGrid, notes: list[str]) -> Prediction:
@@ -109,18 +119,23 @@ def _finest_alone(run: Run, scan: WorkingGrid, grid: WorkingGrid, notes: list[st
     return _conclude(sink.finish(), scan, notes, 0.0, run.options)
 
 
-def _prepare(data: NDArray[np.float32], scan: WorkingGrid, grid: WorkingGrid, network: Ladder, options: Options) -> Run:
+def _prepare(
+    data: NDArray[np.float32],
+    scan: WorkingGrid,
+    grid: WorkingGrid,
+    levels: tuple[FoldedLevel, ...],
+    options: Options,
+) -> Run:
     """The images that the levels will see, on the device, scaled for the coarsest."""
-    device = torch.device(options.device)
-    volume = torch.from_numpy(np.ascontiguousarray(data)).to(device)
+    volume = torch.from_numpy(np.ascontiguousarray(data)).to(options.device)
     if not grid.native:
         volume = resample(volume, scan, grid)
-    last = network.level_for(grid.voxel_mm)
+    last = len(levels) - 1
     images = [volume]
     for _ in range(last):
         images.insert(0, pool(images[0]))
     return Run(
-        levels=fold(network.to(device), working_dtype(options.dtype, device)),
+        levels=levels,
         images=tuple(images),
         voxels_mm=tuple(grid.voxel_mm * 2.0 ** (last - p) for p in range(last + 1)),
         scaling=foreground_scaling(images[0]),
@@ -181,4 +196,12 @@ def _conclude(decision: Decision, scan: WorkingGrid, notes: list[str], brain_ml:
         "coarse_brain_ml": round(brain_ml, 1),
         "moved_share": round(float((classes != decision.classes).sum()) / max(1, voxels), 5),
     }
-    return Prediction(classes, decision.soft_volume_vox, decision.posteriors, quality, tuple(notes), decision.certainty)
+    return Prediction(
+        classes,
+        decision.soft_volume_vox,
+        decision.posteriors,
+        quality,
+        tuple(notes),
+        decision.certainty,
+        decision.doubt_vox,
+    )

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from lodbrain.images.atomic import write_text
 from lodbrain.models import zoo
 from lodbrain.models.card import Card
 from lodbrain.models.lod import Ladder
@@ -74,6 +72,5 @@ def export(network: Ladder | Plain, config: TrainingConfig, outcomes: dict[str, 
         },
     )
     half = {name: value.half() if value.is_floating_point() else value for name, value in state.items()}
-    _, sha256 = zoo.save(path, card, half)
-    write_text(path.with_suffix(".json"), replace(card, sha256=sha256).to_json() + "\n")
+    zoo.save_with_card(path, card, half)
     return path
