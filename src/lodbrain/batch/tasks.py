@@ -9,7 +9,7 @@ from pathlib import Path
 
 from distributed import get_worker
 
-from lodbrain.inference.jobs import Job, attempt
+from lodbrain.inference.jobs import Job, MakePage, attempt
 from lodbrain.inference.memory import free_bytes, keep_freed_memory
 from lodbrain.inference.outcome import Outcome
 from lodbrain.inference.settings import Model, Settings, load_model
@@ -49,7 +49,7 @@ def prepare(settings: Settings) -> Worker:
     return Worker(__version__, free_bytes(_model(_key(settings)).device))
 
 
-def do(job: Job, settings: Settings) -> Outcome:
+def do(job: Job, settings: Settings, make_page: MakePage | None = None) -> Outcome:
     """Return the outcome of one job; repeated after a killed worker, it keeps what is complete.
 
     Raises
@@ -59,7 +59,7 @@ def do(job: Job, settings: Settings) -> Outcome:
     """
     with _TURN:
         model = _model(_key(settings))
-        return attempt(job, _on_this_worker(settings, model.device), model=model)
+        return attempt(job, _on_this_worker(settings, model.device), model=model, make_page=make_page)
 
 
 @lru_cache(maxsize=1)

@@ -9,7 +9,7 @@ from os import PathLike
 from pathlib import Path
 
 from lodbrain.errors import InputError
-from lodbrain.images.atomic import atomic
+from lodbrain.images.atomic import write_text
 from lodbrain.images.image import Image
 from lodbrain.images.io import read_image, write_nifti
 from lodbrain.inference.inputs import scan_of, stem_of
@@ -109,7 +109,7 @@ def segment_file(
             "seconds": {**clock.laps, "total": clock.total},
         }
         content = sidecar(result, image, origin=origin, run=run, files=files)
-        _write_text(outputs.staged(work, outputs.sidecar), to_text({**(about or {}), **content}))
+        write_text(outputs.staged(work, outputs.sidecar), to_text({**(about or {}), **content}))
         outputs.publish(work)
     report(1.0, "done")
     return Outcome(path, "done", outputs, result.volumes, clock.total)
@@ -145,16 +145,11 @@ def _write(
     write_nifti(outputs.staged(work, outputs.labels), result.labels, image, description=made_by)
     if result.posteriors is not None:
         write_nifti(outputs.staged(work, outputs.posteriors), result.posteriors, image, description=made_by)
-        _write_text(outputs.staged(work, outputs.posteriors_sidecar), to_text(posteriors_sidecar(result.table, about)))
-    _write_text(outputs.staged(work, outputs.table), labels_tsv(result.table))
-    _write_text(outputs.staged(work, outputs.volumes), volumes_tsv(result.volumes))
+        write_text(outputs.staged(work, outputs.posteriors_sidecar), to_text(posteriors_sidecar(result.table, about)))
+    write_text(outputs.staged(work, outputs.table), labels_tsv(result.table))
+    write_text(outputs.staged(work, outputs.volumes), volumes_tsv(result.volumes))
     staged = ((path.name, outputs.staged(work, path)) for path in outputs.all)
     return {name: path.stat().st_size for name, path in staged if path.exists()}
-
-
-def _write_text(path: Path, text: str) -> None:
-    with atomic(path) as temporary:
-        temporary.write_bytes(text.encode("utf-8"))
 
 
 def _state(path: Path) -> tuple[int, int, int] | None:
