@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import math
 import os
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -60,9 +61,16 @@ def read_image(path: PathLike, *, frame: int | None = None, allow_odd_voxels: bo
     >>> image.shape, image.spacing_mm  # doctest: +SKIP
     """
     source = Path(path)
-    layout, buffer, notes = load(source, frame)
+    layout, buffer, notes = load(source, frame, room=4)  # float32 will lie in the same memory
     notes += check_affine(source, layout.affine, layout.shape, allow_odd_voxels=allow_odd_voxels)
-    values, mended = to_intensities(source, buffer, layout.dtype, slope=layout.slope, intercept=layout.intercept)
+    values, mended = to_intensities(
+        source,
+        buffer,
+        layout.dtype,
+        n_voxels=math.prod(layout.shape),
+        slope=layout.slope,
+        intercept=layout.intercept,
+    )
     return _image(values, layout.shape, layout.affine, layout.header, [*notes, *mended])
 
 

@@ -23,7 +23,8 @@ from lodbrain.inference.prediction import Options, Prediction, Progress
 from lodbrain.inference.pyramid import WorkingGrid, pool, resample, working_grid
 from lodbrain.inference.sink import Sink
 from lodbrain.inference.tiling import Box
-from lodbrain.labels import SIDELESS, STRUCTURES, TISSUE_OF_CLASS, VENTRICLES
+from lodbrain.inference.volumes import voxels_of_class
+from lodbrain.labels import N_CLASSES, SIDELESS, STRUCTURES, TISSUE_OF_CLASS, VENTRICLES
 from lodbrain.models.folded import fold
 from lodbrain.models.lod import Detail, Ladder
 
@@ -173,12 +174,7 @@ def _boxes(run: Run, box: Box) -> list[Box]:
 
 def _conclude(decision: Decision, scan: WorkingGrid, notes: list[str], brain_ml: float, options: Options) -> Prediction:
     classes = decision.classes
-    if options.postprocess:
-        classes = keep_largest(classes, decision.second, leave=_SEVERAL_PIECES)
-    brain = np.asarray(TISSUE_OF_CLASS)[classes] > 0
-    voxels = int(brain.sum())
-    quality = {
-        "coarse_brain_ml": round(brain_ml, 1),
-        "moved_share": round(float((classes != decision.classes).sum()) / max(1, voxels), 5),
-    }
+    moved = keep_largest(classes, decision.second, leave=_SEVERAL_PIECES) if options.postprocess else 0
+    voxels = int(voxels_of_class(classes, N_CLASSES)[TISSUE_OF_CLASS > 0].sum())
+    quality = {"coarse_brain_ml": round(brain_ml, 1), "moved_share": round(moved / max(1, voxels), 5)}
     return Prediction(classes, decision.soft_volume_vox, decision.posteriors, quality, tuple(notes), decision.certainty)

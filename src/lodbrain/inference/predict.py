@@ -80,7 +80,7 @@ def predict(
     )
     classes = result.classes
     if options.postprocess:
-        classes = keep_largest(classes, np.zeros_like(classes), leave=LOD_BRAIN_2024_SEVERAL_PIECES)
+        keep_largest(classes, np.zeros_like(classes), leave=LOD_BRAIN_2024_SEVERAL_PIECES)
     notes: tuple[str, ...] = ()
     if min(x, y, z) < LOD_BRAIN_2024_FINEST_MM:
         notes = ("lod-brain-2024 was trained at about 1 mm and sees these voxels as they are: its result is doubtful",)

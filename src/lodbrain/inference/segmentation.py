@@ -22,7 +22,7 @@ from lodbrain.inference.memory import free_bytes, parse_memory
 from lodbrain.inference.prediction import Prediction
 from lodbrain.inference.quality import assess
 from lodbrain.inference.settings import Model, Settings, load_model
-from lodbrain.inference.volumes import Volume, index_of_class, volumes
+from lodbrain.inference.volumes import Volume, index_of_class, indices_of, volumes
 from lodbrain.labels import TABLES, Label, Scheme
 
 if TYPE_CHECKING:
@@ -249,7 +249,7 @@ def segment_image(image: Image, model: Model, *, settings: Settings, progress: P
         scheme=settings.labels,
         voxel_volume_mm3=image.voxel_volume_mm3,
     )
-    final = reorientation.undo(index.astype(np.uint8)[prediction.classes])
+    final = reorientation.undo(indices_of(prediction.classes, index))
     if cut := cut_structures(final, rows, image.spacing_mm):
         notes.append(f"At the edge of the field of view and perhaps cut, so too small: {', '.join(cut)}.")
     return Segmentation(
