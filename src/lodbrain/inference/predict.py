@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, cast
 import numpy as np
 from numpy.typing import NDArray
 
+from lodbrain.inference.handover import Handover
 from lodbrain.inference.prediction import Options, Prediction, Progress
 from lodbrain.labels import BASAL_GANGLIA, GREY_MATTER, VENTRICLES
 
@@ -26,7 +27,7 @@ LOD_BRAIN_2024_SEVERAL_PIECES = (GREY_MATTER, BASAL_GANGLIA, VENTRICLES)
 
 
 def predict(
-    data: NDArray[np.float32],
+    data: NDArray[np.float32] | Handover,
     spacing_mm: tuple[float, float, float],
     *,
     card: Card,
@@ -39,7 +40,7 @@ def predict(
     Parameters
     ----------
     data : (X, Y, Z) float32
-        Scan in RAS order: x to the right, y to the front, z up. Finite.
+        Scan in RAS order: x to the right, y to the front, z up. Finite. In a `Handover`, if it is not needed again.
     spacing_mm : (3,) float
         Voxel sides.
     card : Card
@@ -76,7 +77,9 @@ def predict(
     from lodbrain.models.lod_brain_2024_inference import predict_lod_brain_2024
 
     result = predict_lod_brain_2024(
-        cast("LodBrain2024", network), data, device=options.device, posteriors=options.posteriors, progress=report
+        cast("LodBrain2024", network),
+        data.take() if isinstance(data, Handover) else data,
+        device=options.device, posteriors=options.posteriors, progress=report
     )
     classes = result.classes
     if options.postprocess:

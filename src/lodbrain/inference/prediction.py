@@ -21,7 +21,9 @@ class Options:
     device : str
         Name of a torch device.
     memory_bytes : int or None
-        What the process may use at its peak; None for no limit.
+        What the process may use at its peak, on a GPU the memory of the device; None for no limit.
+    base_bytes : int
+        What the process took before the scan was read.
     posteriors : bool
         Whether to return the posteriors of all classes.
     postprocess : bool
@@ -36,6 +38,7 @@ class Options:
 
     device: str = "cpu"
     memory_bytes: int | None = None
+    base_bytes: int = 0
     posteriors: bool = False
     postprocess: bool = True
     dtype: Literal["auto", "float32", "bfloat16"] = "auto"
@@ -59,6 +62,8 @@ class Prediction:
     quality : dict of str to float
     notes : tuple of str
         What was done differently from the plain case, and why.
+    peak_bytes : int or None
+        What the process was planned to take at its peak; None where that was not planned.
     """
 
     classes: NDArray[np.uint8]
@@ -67,3 +72,4 @@ class Prediction:
     quality: dict[str, float] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
     certainty: NDArray[np.uint8] | None = None
+    peak_bytes: int | None = None
