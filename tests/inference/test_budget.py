@@ -98,7 +98,9 @@ def test_too_little_is_refused_with_what_is_needed_which_then_is_enough() -> Non
         check(WORK, allowed_bytes=int(0.94 * needed), base_bytes=base)
 
 
-@pytest.mark.parametrize(("n_bytes", "text"), [(1, "10MB"), (985_000_000, "990MB"), (991e6, "1.0GB"), (3.41e9, "3.5GB")])
+@pytest.mark.parametrize(
+    ("n_bytes", "text"), [(1, "10MB"), (985_000_000, "990MB"), (991e6, "1.0GB"), (3.41e9, "3.5GB")]
+)
 def test_amounts_are_rounded_up(n_bytes: float, text: str) -> None:
     assert amount(n_bytes) == text
     assert parse_memory(text) >= n_bytes

@@ -63,6 +63,11 @@ class LevelSize:
         """A voxel of a tile at its peak: a residual block's input, inner and outer tensor; the image and its scaling."""
         return 3 * self.channels * self.itemsize + 16
 
+    @property
+    def hole_bytes(self) -> float:
+        """A voxel's share of the heap's holes, where freed memory is kept: one tensor (measured: 0.5 to 0.9 of one)."""
+        return self.channels * self.itemsize
+
     def result_bytes(self, logits: int) -> int:
         """A voxel of a result: features, and float32 logits."""
         return self.channels * self.itemsize + 4 * logits
@@ -90,9 +95,7 @@ class Work:
     posteriors: bool = False
 
     @classmethod
-    def of(
-        cls, ladder: Ladder, scan: WorkingGrid, grid: WorkingGrid, *, dtype: torch.dtype, posteriors: bool
-    ) -> Work:
+    def of(cls, ladder: Ladder, scan: WorkingGrid, grid: WorkingGrid, *, dtype: torch.dtype, posteriors: bool) -> Work:
         """What a ladder has to do that computes in `dtype`, but for its coarsest level, which does in float32."""
         levels = []
         for p in range(ladder.level_for(grid.voxel_mm) + 1):
@@ -136,10 +139,13 @@ class Plan:
         That a tile of each level may read, coarsest level first; the coarsest is never cut.
     stages : dict of str to int
         Bytes in use at each stage, beyond what the process took before.
+    spare : bool
+        Whether to run `memory.sparing`, since the tiles are smaller than they could be.
     """
 
     tile_voxels: tuple[int, ...]
     stages: dict[str, int]
+    spare: bool = False
 
     @property
     def peak_bytes(self) -> int:
@@ -169,6 +175,13 @@ def make_plan(
     tile_bytes : float
         What one tile may take, however much there is.
     """
+    plan = _plan(work, math.inf, brain, tile_voxels, tile_bytes, spare=False)
+    return plan if plan.peak_bytes <= room else _plan(work, room, brain, tile_voxels, tile_bytes, spare=True)
+
+
+def _plan(
+    work: Work, room: float, brain: Box | None, tile_voxels: int | None, tile_bytes: float, *, spare: bool
+) -> Plan:
     brain = work.largest_brain if brain is None else brain
     boxes = boxes_around(brain, work.levels, work.shapes, work.voxels_mm)
     last, finest = len(work.levels) - 1, work.levels[-1]
@@ -194,7 +207,8 @@ def make_plan(
             result = _voxels(boxes[p]) * level.result_bytes(min(level.logits, work.levels[p + 1].logits))
         held = images + above + result + _SCORED_COPIES * 4 * SCORED_VOXELS * level.logits
         chosen.append(tile_voxels or _tile_voxels(level, boxes[p], min(room - LIBRARIES - held, tile_bytes)))
-        stages[f"level {p + 1}"] = held + int(level.tile_bytes * _most_read(level, boxes[p], chosen[p]))
+        voxel_bytes = level.tile_bytes + (0 if spare else level.hole_bytes)
+        stages[f"level {p + 1}"] = held + int(voxel_bytes * _most_read(level, boxes[p], chosen[p]))
         above = result
 
     if kept:
@@ -203,10 +217,12 @@ def make_plan(
     share = math.prod(v / w for v, w in zip(work.grid.spacing_mm, work.scan.spacing_mm, strict=True))
     stages["tidying up"] = decisions + int(5 * share * 8**last * _voxels(brain))
     stages["writing"] = decisions + scan
-    return Plan(tuple(chosen), stages)
+    return Plan(tuple(chosen), stages, spare)
 
 
-def check(work: Work, *, allowed_bytes: int, base_bytes: int, path: Path | None = None, brain: Box | None = None) -> Plan:
+def check(
+    work: Work, *, allowed_bytes: int, base_bytes: int, path: Path | None = None, brain: Box | None = None
+) -> Plan:
     """A plan that keeps the process within its budget.
 
     Parameters

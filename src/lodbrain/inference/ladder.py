@@ -20,7 +20,7 @@ from lodbrain.inference.budget import MOST_TILE_BYTES, Plan, Work, check, make_p
 from lodbrain.inference.decide import Decision
 from lodbrain.inference.handover import Handover
 from lodbrain.inference.levels import Run, Stage, each_part, refine
-from lodbrain.inference.memory import give_back
+from lodbrain.inference.memory import give_back, sparing
 from lodbrain.inference.postprocess import keep_largest
 from lodbrain.inference.precision import working_dtype
 from lodbrain.inference.prediction import Options, Prediction, Progress
@@ -83,19 +83,18 @@ def run_ladder(
     run = replace(run, tile_voxels=plan.tile_voxels)
     last = len(run.images) - 1
     boxes = boxes_around(box, run.levels, work.shapes, run.voxels_mm)
-    for p in range(1, last):
-        progress(0.1 + 0.2 * p / last, f"level {p + 1} of {last + 1}")
-        stage = refine(run, p, stage, boxes[p])
-        give_back()
-    if last == 0:
-        sink = Sink(scan, grid, stage.box, posteriors=options.posteriors)
-        sink.take(stage.detail, stage.box)
-    else:
-        sink = Sink(scan, grid, boxes[last], posteriors=options.posteriors)
-        for detail, core, share in each_part(run, last, stage, boxes[last]):
-            sink.take(detail, core)
-            del detail  # a view of the whole tile's features
-            progress(0.3 + 0.55 * share, f"level {last + 1} of {last + 1}")
+    with sparing(wanted=plan.spare):
+        for p in range(1, last):
+            progress(0.1 + 0.2 * p / last, f"level {p + 1} of {last + 1}")
+            stage = refine(run, p, stage, boxes[p])
+        sink = Sink(scan, grid, stage.box if last == 0 else boxes[last], posteriors=options.posteriors)
+        if last == 0:
+            sink.take(stage.detail, stage.box)
+        else:
+            for detail, core, share in each_part(run, last, stage, boxes[last]):
+                sink.take(detail, core)
+                del detail  # a view of the whole tile's features
+                progress(0.3 + 0.55 * share, f"level {last + 1} of {last + 1}")
     del run, stage
     give_back()
     progress(0.9, "tidying up")

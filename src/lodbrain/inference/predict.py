@@ -79,7 +79,9 @@ def predict(
     result = predict_lod_brain_2024(
         cast("LodBrain2024", network),
         data.take() if isinstance(data, Handover) else data,
-        device=options.device, posteriors=options.posteriors, progress=report
+        device=options.device,
+        posteriors=options.posteriors,
+        progress=report,
     )
     classes = result.classes
     if options.postprocess:
