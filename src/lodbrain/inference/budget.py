@@ -60,7 +60,7 @@ class LevelSize:
 
     @property
     def tile_bytes(self) -> float:
-        """A voxel of a tile at its peak: a residual block's input, inner and outer tensor; the image and its scaling."""
+        """A voxel of a tile at its peak: a residual block's input, inner and outer tensor; the image, and scaled."""
         return 3 * self.channels * self.itemsize + 16
 
     @property
