@@ -12,6 +12,7 @@ import pytest
 
 from lodbrain.images.image import Image
 from lodbrain.images.io import write_nifti
+from lodbrain.inference.calibration import Calibration
 from lodbrain.inference.handover import Handover
 from lodbrain.models import zoo
 
@@ -57,6 +58,8 @@ class FakeModel:
             quality=self.quality,
             certainty=None,
             peak_bytes=None,
+            doubt_vox=None,
+            calibration=Calibration(),
             notes=self.notes,
         )
 

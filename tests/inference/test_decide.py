@@ -4,7 +4,7 @@ import torch
 
 from lodbrain.inference import decide as module
 from lodbrain.inference.decide import Decision, decide
-from lodbrain.labels import CLASS_OF_INDEX, MIRROR_OF_CLASS, SIDELESS
+from lodbrain.labels import CLASS_OF_INDEX, MIRROR_OF_CLASS, SIDELESS, SIDELESS_OF_CLASS
 from lodbrain.models.lod import Detail, split_sides
 
 SHAPE = (7, 6, 5)
@@ -40,6 +40,17 @@ def test_posteriors_sum_to_one_and_soft_volumes_are_their_sums(detail: Detail) -
     np.testing.assert_allclose(decision.posteriors.astype(np.float32).sum(0), 1, atol=2e-3)
     np.testing.assert_allclose(decision.soft_volume_vox, expected.sum((1, 2, 3)).numpy(), rtol=1e-4)
     assert decision.soft_volume_vox.sum() == pytest.approx(np.prod(SHAPE), rel=1e-5)
+
+
+def test_doubt_is_the_sum_of_p_times_one_less_p() -> None:
+    expected = _posteriors(_sided())
+    doubt = (expected * (1 - expected)).sum((1, 2, 3)).numpy()
+    np.testing.assert_allclose(decide(_sided(), posteriors=False).doubt_vox, doubt, rtol=1e-4)
+    sideless = _sideless(20.0).logits.softmax(1)[0]
+    found = decide(_sideless(20.0), posteriors=False).doubt_vox
+    by_structure = np.zeros(len(SIDELESS))
+    np.add.at(by_structure, SIDELESS_OF_CLASS, found)  # both sides of a structure share its doubt
+    np.testing.assert_allclose(by_structure, (sideless * (1 - sideless)).sum((1, 2, 3)).numpy(), rtol=1e-3)
 
 
 @pytest.mark.parametrize("detail", [_sided(), _sideless()], ids=["sided", "sideless"])

@@ -9,6 +9,7 @@ from scipy.ndimage import gaussian_filter
 
 from lodbrain.errors import InputError
 from lodbrain.inference import ladder as module
+from lodbrain.inference.calibration import Calibration
 from lodbrain.inference.ladder import run_ladder
 from lodbrain.inference.prediction import Options, Prediction
 from lodbrain.labels import STRUCTURES, TISSUE_OF_CLASS
@@ -195,3 +196,23 @@ def test_certainty_does_not_depend_on_tiles(data: np.ndarray, network: Ladder) -
     assert tiled.certainty is not None
     assert np.abs(whole.certainty.astype(int) - tiled.certainty).max() <= 1
     assert len(np.unique(whole.certainty)) > 50
+
+
+@pytest.mark.usefixtures("any_brain")
+def test_temperature_is_that_of_the_last_level_and_moves_no_label(data: np.ndarray, network: Ladder) -> None:
+    data = data[:45, :50, :41]
+    plain = _run(data, (1.0, 1.0, 1.0), network, postprocess=False)
+    warm = run_ladder(
+        data,
+        (1.0, 1.0, 1.0),
+        network=network,
+        calibrations={network.configs[-1].exponent: Calibration(temperature=2.0), 7: Calibration(temperature=9.0)},
+        options=Options(dtype="float32", postprocess=False),
+        progress=lambda share, text: None,
+    )
+    assert warm.calibration.temperature == 2.0
+    assert (warm.classes != plain.classes).mean() < 1e-3  # posteriors that agree to 2^-17 are a draw
+    assert plain.certainty is not None
+    assert warm.certainty is not None
+    assert (warm.certainty <= plain.certainty).all()
+    assert warm.certainty.mean() < 0.9 * plain.certainty.mean()

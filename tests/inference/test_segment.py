@@ -58,9 +58,9 @@ def test_volumes_on_the_disk_are_voxels_times_the_determinant(
 ) -> None:
     outputs = segment_file(write_scan(), tmp_path).outputs
     rows = [line.split("\t") for line in outputs.volumes.read_text().splitlines()]
-    assert rows[0] == ["index", "name", "volume_mm3", "soft_volume_mm3"]
+    assert rows[0] == ["index", "name", "volume_mm3", "soft_volume_mm3", "low_mm3", "high_mm3"]
     voxels = np.count_nonzero(classes == 1)
-    assert rows[1] == ["2", "Left-Cerebral-White-Matter", f"{0.48 * voxels:.3f}", f"{0.36 * voxels:.3f}"]
+    assert rows[1] == ["2", "Left-Cerebral-White-Matter", f"{0.48 * voxels:.3f}", f"{0.36 * voxels:.3f}", "n/a", "n/a"]
     assert [row[:2] for row in rows[-2:]] == [["n/a", "TIV"], ["n/a", "brain"]]
     assert len(rows) == 1 + 32 + 2
 

@@ -171,7 +171,7 @@ def test_volumes_are_a_data_frame_on_request(fake_model: Any, classes: np.ndarra
     pandas = pytest.importorskip("pandas")
     result = lodbrain.segment(classes, affine=OBLIQUE)
     table = result.volumes_table()
-    assert list(table.columns) == ["index", "name", "volume_mm3", "soft_volume_mm3"]
+    assert list(table.columns) == ["index", "name", "volume_mm3", "soft_volume_mm3", "low_mm3", "high_mm3"]
     assert len(table) == len(result.volumes)
     assert table["index"].dtype == pandas.Int64Dtype() and table["index"].isna().sum() == 2
     row = table.set_index("name").loc["Left-Putamen"]

@@ -44,6 +44,26 @@ def test_every_level_gives_what_its_forward_pass_gives(ladder: Ladder) -> None:
 
 
 @torch.no_grad()
+def test_temperature_divides_logits_and_side_of_the_last_level_only(ladder: Ladder) -> None:
+    plain, warm = fold(ladder, torch.float32, last=2), fold(ladder, torch.float32, last=2, temperature=2.5)
+    random = torch.Generator().manual_seed(1)
+    coarse: Detail | None = None
+    for position, (level, other) in enumerate(zip(plain, warm, strict=True)):
+        image = torch.randn((1, 1, *(8 << position,) * 3), generator=random)
+        under = None if coarse is None else level.for_next(coarse)
+        features = level.features(image, 0.2, under)
+        whole = tuple((0, n) for n in features.shape[2:])
+        coarse, found = level.score(features, under, whole), other.score(features, under, whole)  # type: ignore[arg-type]
+        factor = 2.5 if position == 2 else 1.0
+        torch.testing.assert_close(found.logits * factor, coarse.logits, rtol=1e-4, atol=1e-4)
+    assert coarse is not None
+    assert coarse.side is not None
+    assert found.side is not None
+    torch.testing.assert_close(found.side * 2.5, coarse.side)
+    assert len(fold(ladder, torch.float32, last=1)) == 2
+
+
+@torch.no_grad()
 def test_logits_are_float32_where_convolutions_are_bfloat16(ladder: Ladder) -> None:
     assert [level.dtype for level in fold(ladder, torch.bfloat16)] == [torch.float32, torch.bfloat16, torch.bfloat16]
     level = FoldedLevel(ladder.level(0), torch.bfloat16)

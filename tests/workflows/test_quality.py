@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 
 from lodbrain.errors import InputError, UsageError
-from lodbrain.images import Image, write_nifti
 from lodbrain.inference.prediction import Prediction
 from lodbrain.inference.quality import FEATURES
 from lodbrain.labels import TISSUE_OF_CLASS
@@ -71,19 +70,6 @@ def test_tissue_dice_of_hand_made_maps() -> None:
     found = tissue_dice(pred, ref)
     assert found["Grey-Matter"] == 0.5
     assert np.isnan(found["White-Matter"])
-
-
-@pytest.fixture
-def map_file(tmp_path: Path) -> Path:
-    """A ball of white matter in cortex in CSF, at 8 mm."""
-    at = np.indices((30, 32, 28)) - np.array([15, 16, 14])[:, None, None, None]
-    r2 = (at**2).sum(0)
-    labels = np.zeros(r2.shape, np.int16)
-    for radius, number in ((11, 24), (9, 3), (6, 2)):
-        labels[r2 < radius**2] = number
-    labels[15:][labels[15:] == 3], labels[15:][labels[15:] == 2] = 42, 41
-    write_nifti(tmp_path / "map_01.nii.gz", labels, Image(labels, np.diag([8.0, 8, 8, 1])))
-    return tmp_path / "map_01.nii.gz"
 
 
 def test_draws_are_segmented_scored_and_kept(map_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -21,6 +21,7 @@ app = App(name="evaluate")
 for _name, _help in (
     ("stress", "Make scans worse step by step, segment them, and see what becomes of the Dice."),
     ("quality", "Check the quality score: synthetic scans made worse, segmented, scored against the truth."),
+    ("calibration", "Fit a temperature and intervals of volumes for a model, and measure what they are worth."),
     ("ultracortex", "Verify a model on UltraCortex: 12 heads at 9.4 T with grey and white matter drawn by hand."),
 ):
     app.command(f"lodbrain.cli.{_name}:{_name}", name=_name, help=_help)

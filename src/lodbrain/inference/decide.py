@@ -33,8 +33,8 @@ class Decision:
     ----------
     classes, second : (X, Y, Z) uint8
         Best and next best class.
-    soft_volume_vox : (33,) float64
-        Sum of the posteriors.
+    soft_volume_vox, doubt_vox : (33,) float64
+        Sums of the posteriors p, and of p (1 - p).
     certainty : (X, Y, Z) uint8
         Posterior of the best structure (its side left out), times 255.
     posteriors : (33, X, Y, Z) float16 or None
@@ -44,6 +44,7 @@ class Decision:
     second: NDArray[np.uint8]
     certainty: NDArray[np.uint8]
     soft_volume_vox: NDArray[np.float64] = field(default_factory=lambda: np.zeros(N_CLASSES))
+    doubt_vox: NDArray[np.float64] = field(default_factory=lambda: np.zeros(N_CLASSES))
     posteriors: NDArray[np.float16] | None = None
 
     @classmethod
@@ -63,6 +64,7 @@ class Decision:
         self.second[where] = part.second
         self.certainty[where] = part.certainty
         self.soft_volume_vox += part.soft_volume_vox
+        self.doubt_vox += part.doubt_vox
         if self.posteriors is not None and part.posteriors is not None:
             self.posteriors[(slice(None), *where)] = part.posteriors
 
@@ -84,12 +86,13 @@ def decide(detail: Detail, *, posteriors: bool) -> Decision:
         part = slice(start, start + rows)
         logits = detail.logits[0, :, part].float()
         if detail.side is None:
-            best, next_best, p, soft = _decide_sided(logits)
+            best, next_best, p, soft, doubt = _decide_sided(logits)
         else:
-            best, next_best, p, soft = _decide_sideless(logits, detail.side[0, 0, part].float())
+            best, next_best, p, soft, doubt = _decide_sideless(logits, detail.side[0, 0, part].float())
         out.classes[part] = best.to(torch.uint8).cpu().numpy()
         out.second[part] = next_best.to(torch.uint8).cpu().numpy()
         out.soft_volume_vox += soft.double().cpu().numpy()
+        out.doubt_vox += doubt.double().cpu().numpy()
         out.certainty[part] = (p * 255).round_().to(torch.uint8).cpu().numpy()
         if out.posteriors is not None:
             log_p = logits.log_softmax(0)[None]
@@ -128,26 +131,35 @@ def best_two(p: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor,
     return first & 63, (first & ~63).view(torch.float32), second & 63, (second & ~63).view(torch.float32)
 
 
-def _decide_sided(logits: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Best and next best class (X, Y, Z), posterior of the best, and the sums of the posteriors (33,)."""
+def _decide_sided(
+    logits: torch.Tensor,
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Best and next best class (X, Y, Z), posterior of the best, and the sums of p and of p (1 - p) of each class."""
     p = logits.softmax(0)
-    soft = p.sum((1, 2, 3))
+    soft, doubt = p.sum((1, 2, 3)), _doubt(p)
     best, value, next_best, _ = best_two(p)
-    return best, next_best, value, soft
+    return best, next_best, value, soft, doubt
+
+
+def _doubt(p: torch.Tensor) -> torch.Tensor:
+    """(C,): sum of p (1 - p) of each class of (C, X, Y, Z) posteriors."""
+    flat = p.flatten(1)
+    return flat.sum(1) - torch.linalg.vector_norm(flat, dim=1).square()
 
 
 def _decide_sideless(
     logits: torch.Tensor, side: torch.Tensor
-) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
-    """The same from 19 classes and the log odds of left against right."""
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
+    """The same from 19 classes and the log odds of left against right; doubt is shared among the sides as volume is."""
     device = logits.device
     p = logits.softmax(0)
     left = side.sigmoid()
     on_left = p.flatten(1) @ left.flatten()
-    total = p.sum((1, 2, 3))
+    total, doubt = p.sum((1, 2, 3)), _doubt(p)
     table = torch.as_tensor(SIDELESS_OF_CLASS, device=device)
     sides = torch.tensor([{"left": 0, "right": 1}.get(label.side or "", 2) for label in STRUCTURES], device=device)
     soft = torch.stack([on_left, total - on_left, total])[sides, table]
+    doubt = doubt[table] * soft / total[table].clamp(min=1e-9)
     best, value, next_best, value2 = best_two(p)
     on_right = (side <= 0) * len(SIDELESS)
     first, other = look_up(_SIDED, best + on_right), look_up(_SIDED, next_best + on_right)
@@ -155,7 +167,7 @@ def _decide_sideless(
     major = torch.maximum(left, 1 - left)
     mirrored = look_up(_MIRROR, first)
     swap = (mirrored != first) & (value * (1 - major) > value2 * torch.where(look_up(_PAIRED, other), major, 1.0))
-    return first, torch.where(swap, mirrored, other), value, soft
+    return first, torch.where(swap, mirrored, other), value, soft, doubt
 
 
 def look_up(table: torch.Tensor, at: torch.Tensor) -> torch.Tensor:

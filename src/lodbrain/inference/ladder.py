@@ -7,6 +7,7 @@ margin is the receptive radius or more.
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import replace
 
 import numpy as np
@@ -17,6 +18,7 @@ from lodbrain.errors import InputError
 from lodbrain.images.intensity import brain_scaling, foreground_scaling
 from lodbrain.inference.boxes import aligned, boxes_around
 from lodbrain.inference.budget import MOST_TILE_BYTES, Plan, Work, check, make_plan
+from lodbrain.inference.calibration import Calibration
 from lodbrain.inference.decide import Decision
 from lodbrain.inference.handover import Handover
 from lodbrain.inference.levels import Run, Stage, each_part, refine
@@ -29,7 +31,7 @@ from lodbrain.inference.sink import Sink
 from lodbrain.inference.tiling import Box
 from lodbrain.inference.volumes import voxels_of_class
 from lodbrain.labels import N_CLASSES, SIDELESS, STRUCTURES, TISSUE_OF_CLASS, VENTRICLES
-from lodbrain.models.folded import fold
+from lodbrain.models.folded import FoldedLevel, fold
 from lodbrain.models.lod import Detail, Ladder
 
 #: The finest level may see voxels down to this share of its nominal size: it is trained from 0.6 on.
@@ -48,10 +50,14 @@ def run_ladder(
     spacing_mm: tuple[float, float, float],
     *,
     network: Ladder,
+    calibrations: Mapping[int, Calibration] | None = None,
     options: Options,
     progress: Progress,
 ) -> Prediction:
-    """Segment an array with a ladder; arguments as in `lodbrain.inference.predict.predict`."""
+    """Segment an array with a ladder; arguments as in `lodbrain.inference.predict.predict`.
+
+    `calibrations` are those of the levels, by their exponents.
+    """
     device = torch.device(options.device)
     if isinstance(data, Handover):
         data = data.take(again=device.type != "cpu")  # a GPU may run out of memory
@@ -60,7 +66,10 @@ def run_ladder(
     dtype = working_dtype(options.dtype, device)
     work = Work.of(network, scan, grid, dtype=dtype, posteriors=options.posteriors)
     _plan(work, options)  # refused before any work, if it cannot be done
-    run = _prepare(data, scan, grid, network, options)
+    last = len(work.levels) - 1
+    calibration = (calibrations or {}).get(network.configs[last].exponent, Calibration())
+    levels = fold(network.to(device), dtype, last=last, temperature=calibration.temperature)
+    run = _prepare(data, scan, grid, levels, options)
     del data
     give_back()
     if not options.context and len(run.images) > 1:
@@ -81,7 +90,6 @@ def run_ladder(
 
     plan = _plan(work, options, box)
     run = replace(run, tile_voxels=plan.tile_voxels)
-    last = len(run.images) - 1
     boxes = boxes_around(box, run.levels, work.shapes, run.voxels_mm)
     with sparing(wanted=plan.spare):
         for p in range(1, last):
@@ -99,7 +107,8 @@ def run_ladder(
     give_back()
     progress(0.9, "tidying up")
     prediction = _conclude(sink.finish(), notes, brain_ml, options)
-    return replace(prediction, peak_bytes=options.base_bytes + plan.peak_bytes if device.type == "cpu" else None)
+    peak_bytes = options.base_bytes + plan.peak_bytes if device.type == "cpu" else None
+    return replace(prediction, peak_bytes=peak_bytes, calibration=calibration)
 
 
 def grids(
@@ -148,16 +157,21 @@ def _finest_alone(run: Run, scan: WorkingGrid, grid: WorkingGrid, notes: list[st
     return _conclude(sink.finish(), notes, 0.0, run.options)
 
 
-def _prepare(data: NDArray[np.float32], scan: WorkingGrid, grid: WorkingGrid, network: Ladder, options: Options) -> Run:
+def _prepare(
+    data: NDArray[np.float32],
+    scan: WorkingGrid,
+    grid: WorkingGrid,
+    levels: tuple[FoldedLevel, ...],
+    options: Options,
+) -> Run:
     """The images that the levels will see, on the device, scaled for the coarsest."""
-    device = torch.device(options.device)
     volume = torch.from_numpy(np.ascontiguousarray(data)) if grid.native else resample(data, scan, grid)
-    last = network.level_for(grid.voxel_mm)
-    images = [volume.to(device)]
+    last = len(levels) - 1
+    images = [volume.to(options.device)]
     for _ in range(last):
         images.insert(0, pool(images[0]))
     return Run(
-        levels=fold(network.to(device), working_dtype(options.dtype, device)),
+        levels=levels,
         images=tuple(images),
         voxels_mm=tuple(grid.voxel_mm * 2.0 ** (last - p) for p in range(last + 1)),
         scaling=foreground_scaling(images[0]),
@@ -196,4 +210,12 @@ def _conclude(decision: Decision, notes: list[str], brain_ml: float, options: Op
     moved = keep_largest(classes, decision.second, leave=_SEVERAL_PIECES) if options.postprocess else 0
     voxels = int(voxels_of_class(classes, N_CLASSES)[TISSUE_OF_CLASS > 0].sum())
     quality = {"coarse_brain_ml": round(brain_ml, 1), "moved_share": round(moved / max(1, voxels), 5)}
-    return Prediction(classes, decision.soft_volume_vox, decision.posteriors, quality, tuple(notes), decision.certainty)
+    return Prediction(
+        classes,
+        decision.soft_volume_vox,
+        decision.posteriors,
+        quality,
+        tuple(notes),
+        decision.certainty,
+        decision.doubt_vox,
+    )

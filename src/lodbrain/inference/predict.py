@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, cast
 import numpy as np
 from numpy.typing import NDArray
 
+from lodbrain.inference.calibration import read_calibration
 from lodbrain.inference.handover import Handover
 from lodbrain.inference.prediction import Options, Prediction, Progress
 from lodbrain.labels import BASAL_GANGLIA, GREY_MATTER, VENTRICLES
@@ -69,10 +70,14 @@ def predict(
         from lodbrain.inference.fallback import run_with_fallback
         from lodbrain.inference.ladder import run_ladder
 
-        ladder = cast("Ladder", network)
-        return run_with_fallback(
-            lambda options: run_ladder(data, (x, y, z), network=ladder, options=options, progress=report), options
-        )
+        ladder, calibrations = cast("Ladder", network), read_calibration(card.calibration)
+
+        def run(options: Options) -> Prediction:
+            return run_ladder(
+                data, (x, y, z), network=ladder, calibrations=calibrations, options=options, progress=report
+            )
+
+        return run_with_fallback(run, options)
     from lodbrain.inference.postprocess import keep_largest
     from lodbrain.models.lod_brain_2024_inference import predict_lod_brain_2024
 

@@ -9,6 +9,8 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from lodbrain.inference.calibration import Calibration
+
 Progress = Callable[[float, str], None]
 
 
@@ -59,6 +61,10 @@ class Prediction:
     posteriors : (C, X, Y, Z) float16 or None
     certainty : (X, Y, Z) uint8 or None
         Posterior of the best structure, times 255; None where the network's runner does not keep it.
+    doubt_vox : (C,) float64 or None
+        Sum of p (1 - p) of each class, in voxels; None likewise.
+    calibration : Calibration
+        Of the level that the result comes from.
     quality : dict of str to float
     notes : tuple of str
         What was done differently from the plain case, and why.
@@ -72,4 +78,6 @@ class Prediction:
     quality: dict[str, float] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
     certainty: NDArray[np.uint8] | None = None
+    doubt_vox: NDArray[np.float64] | None = None
+    calibration: Calibration = field(default_factory=Calibration)
     peak_bytes: int | None = None

@@ -83,6 +83,7 @@ def read_volumes(path: Path) -> tuple[Volume, ...]:
                 row["name"],
                 float(row["volume_mm3"]),
                 float(row["soft_volume_mm3"]),
+                *(_number(row.get(name)) for name in ("low_mm3", "high_mm3")),
             )
             for row in rows
         )
@@ -92,6 +93,10 @@ def read_volumes(path: Path) -> tuple[Volume, ...]:
         ) from error
     except (KeyError, ValueError, TypeError) as error:
         raise InputError("no-volumes", path, "it is no table of volumes", "Segment the scan again") from error
+
+
+def _number(text: str | None) -> float | None:
+    return None if text in (None, "n/a") else float(text)
 
 
 def same_labels(results: Sequence[Result]) -> list[str]:

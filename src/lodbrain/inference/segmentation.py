@@ -71,7 +71,7 @@ class Segmentation:
     planned_peak_bytes: int | None = None
 
     def volumes_table(self) -> pandas.DataFrame:
-        """`volumes` as a data frame: index, name, volume_mm3, soft_volume_mm3; a sum's index is missing.
+        """`volumes` as a data frame, a column for each field; a sum's index is missing.
 
         Raises
         ------
@@ -275,6 +275,8 @@ def segment_image(
         model_labels=model.card.labels,
         scheme=settings.labels,
         voxel_volume_mm3=image.voxel_volume_mm3,
+        doubt_vox=prediction.doubt_vox,
+        calibration=prediction.calibration,
     )
     final = reorientation.undo(indices_of(prediction.classes, index))
     if cut := cut_structures(final, rows, image.spacing_mm):
@@ -299,6 +301,7 @@ def _sheared_again(prediction: Prediction, shear: Straightening, share: float) -
         prediction,
         classes=shear.undo_classes(prediction.classes),
         soft_volume_vox=prediction.soft_volume_vox * share,
+        doubt_vox=None if prediction.doubt_vox is None else prediction.doubt_vox * share,
         posteriors=None if posteriors is None else shear.undo_posteriors(posteriors),
     )
 

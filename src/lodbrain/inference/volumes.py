@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from lodbrain.inference.calibration import Calibration
 from lodbrain.labels import TABLES, TISSUE_OF_CLASS, Scheme, relabel
 
 #: Names of the rows that sum up others; they have no index.
@@ -28,12 +29,16 @@ class Volume:
         Voxels with this label, times the voxel volume.
     soft_volume_mm3 : float
         Sum of the posteriors, times the voxel volume: voxels count by their share.
+    low_mm3, high_mm3 : float or None
+        Interval around it, where the model's card holds a calibration.
     """
 
     index: int | None
     name: str
     volume_mm3: float
     soft_volume_mm3: float
+    low_mm3: float | None = None
+    high_mm3: float | None = None
 
 
 def index_of_class(model_labels: Scheme, scheme: Scheme) -> NDArray[np.int16]:
@@ -108,6 +113,8 @@ def volumes(
     model_labels: Scheme,
     scheme: Scheme,
     voxel_volume_mm3: float,
+    doubt_vox: NDArray[np.floating] | None = None,
+    calibration: Calibration | None = None,
 ) -> tuple[Volume, ...]:
     """Return the volumes table: a row per label of the scheme, then TIV and brain.
 
@@ -121,6 +128,10 @@ def volumes(
         As in `index_of_class`.
     voxel_volume_mm3 : float
         |det| of the affine's 3x3 part.
+    doubt_vox : (C,) float, optional
+        Sum of p (1 - p) of each class, in voxels, for the intervals.
+    calibration : Calibration, optional
+        That the intervals are made with.
 
     Returns
     -------
@@ -142,7 +153,11 @@ def volumes(
 
     def row(number: int | None, name: str, members: NDArray[np.bool_]) -> Volume:
         hard, soft = (float(vox[members].sum()) * voxel_volume_mm3 for vox in (hard_vox, soft_volume_vox))
-        return Volume(number, name, hard, soft)
+        if doubt_vox is None or calibration is None:
+            return Volume(number, name, hard, soft)
+        doubt = float(doubt_vox[members].sum()) * voxel_volume_mm3
+        low, high = calibration.interval(name, soft, doubt) or (None, None)
+        return Volume(number, name, hard, soft, low, high)
 
     rows = [row(label.index, label.name, index == label.index) for label in TABLES[scheme] if label.index]
     if model_labels == "structures":
@@ -154,9 +169,10 @@ def volumes(
 
 
 def volumes_tsv(rows: Sequence[Volume]) -> str:
-    """Return the table as the text of a TSV file; a missing index is ``n/a``, as BIDS writes it."""
-    lines = ["index\tname\tvolume_mm3\tsoft_volume_mm3"]
+    """Return the table as the text of a TSV file; what is missing is ``n/a``, as BIDS writes it."""
+    lines = ["index\tname\tvolume_mm3\tsoft_volume_mm3\tlow_mm3\thigh_mm3"]
     for row in rows:
         index = "n/a" if row.index is None else str(row.index)
-        lines.append(f"{index}\t{row.name}\t{row.volume_mm3:.3f}\t{row.soft_volume_mm3:.3f}")
+        numbers = (row.volume_mm3, row.soft_volume_mm3, row.low_mm3, row.high_mm3)
+        lines.append("\t".join([index, row.name, *("n/a" if n is None else f"{n:.3f}" for n in numbers)]))
     return "\n".join(lines) + "\n"

@@ -9,6 +9,9 @@ from typing import Any, Literal
 
 from lodbrain.errors import WeightsError
 
+#: What a card may lack.
+_OPTIONAL = ("training", "dice", "calibration")
+
 
 @dataclasses.dataclass(frozen=True)
 class Card:
@@ -34,8 +37,9 @@ class Card:
         Licence of the weights, what to cite, one or two sentences.
     parameters : int
         Number of learned values.
-    training, dice : dict
-        How the model was trained; measured Dice by data set and structure.
+    training, dice, calibration : dict
+        How the model was trained; measured Dice by data set and structure; what makes its certainty honest, see
+        `lodbrain.inference.calibration`.
     """
 
     name: str
@@ -51,6 +55,7 @@ class Card:
     parameters: int
     training: dict[str, Any] = dataclasses.field(default_factory=dict)
     dice: dict[str, Any] = dataclasses.field(default_factory=dict)
+    calibration: dict[str, Any] = dataclasses.field(default_factory=dict)
 
     def to_json(self) -> str:
         """Return the card as JSON text."""
@@ -73,8 +78,8 @@ class Card:
             raise WeightsError("card", path, "the model's card is not a JSON object")
         given: dict[str, Any] = {}
         for field in dataclasses.fields(cls):
-            kind = {"parameters": int, "config": dict, "training": dict, "dice": dict}.get(field.name, str)
-            if field.name not in values and field.name in ("training", "dice"):
+            kind = {"parameters": int, "config": dict, **dict.fromkeys(_OPTIONAL, dict)}.get(field.name, str)
+            if field.name not in values and field.name in _OPTIONAL:
                 continue
             if not isinstance(values.get(field.name), kind):
                 raise WeightsError("card", path, f"the model's card lacks a {kind.__name__} named {field.name!r}")

@@ -32,6 +32,7 @@ __all__ = [
     "locate",
     "read_verified",
     "save",
+    "save_with_card",
 ]
 
 MODELS = Path(__file__).resolve().parents[1] / "resources" / "models"
@@ -197,6 +198,27 @@ def load(name_or_file: str | os.PathLike[str]) -> tuple[Card, nn.Module]:
     return its_card, network.eval()
 
 
+def save_with_card(path: str | os.PathLike[str], card: Card, state_dict: Mapping[str, Tensor]) -> Card:
+    """Write a model file and, beside it, its card with the file's SHA-256: what `resources/models` holds.
+
+    Parameters
+    ----------
+    path : str or PathLike
+        Of the model file; ends in .safetensors. The card's ends in .json.
+    card : Card
+    state_dict : mapping of str to Tensor
+
+    Returns
+    -------
+    Card
+        With the SHA-256.
+    """
+    _, digest = save(path, card, state_dict)
+    card = dataclasses.replace(card, sha256=digest)
+    _replace(Path(path).with_suffix(".json"), (card.to_json() + "\n").encode("utf-8"))
+    return card
+
+
 def save(path: str | os.PathLike[str], card: Card, state_dict: Mapping[str, Tensor]) -> tuple[int, str]:
     """Write a model file: a safetensors that carries its card. An old file stays whole until the new one is complete.
 
@@ -223,6 +245,12 @@ def save(path: str | os.PathLike[str], card: Card, state_dict: Mapping[str, Tens
         raise ValueError(f"path must end in .safetensors, got {target}")
     tensors = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in state_dict.items()}
     data = to_bytes(tensors, {METADATA_KEY: dataclasses.replace(card, sha256="").to_json()})
+    _replace(target, data)
+    return len(data), sha256(data)
+
+
+def _replace(target: Path, data: bytes) -> None:
+    """Write a file; an old one stays whole until the new one is complete."""
     temporary = None
     try:
         with tempfile.NamedTemporaryFile(dir=target.parent, prefix=f".{target.name}.", delete=False) as file:
@@ -238,7 +266,6 @@ def save(path: str | os.PathLike[str], card: Card, state_dict: Mapping[str, Tens
         if isinstance(error, OSError):
             raise OutputError("not-writable", target, f"the model cannot be written ({error.strerror})") from error
         raise
-    return len(data), sha256(data)
 
 
 def _read(path: Path) -> bytes:

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from lodbrain.images.atomic import atomic
 from lodbrain.models import zoo
 from lodbrain.models.card import Card
 from lodbrain.models.lod import Ladder
@@ -74,7 +72,5 @@ def export(network: Ladder | Plain, config: TrainingConfig, outcomes: dict[str, 
         },
     )
     half = {name: value.half() if value.is_floating_point() else value for name, value in state.items()}
-    _, sha256 = zoo.save(path, card, half)
-    with atomic(path.with_suffix(".json")) as temporary:
-        temporary.write_text(replace(card, sha256=sha256).to_json() + "\n", encoding="utf-8")
+    zoo.save_with_card(path, card, half)
     return path

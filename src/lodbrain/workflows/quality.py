@@ -17,7 +17,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from lodbrain.datasets.labelmaps import find_labelmaps
 from lodbrain.errors import InputError, UsageError
 from lodbrain.evaluation.calibration import FAILED_DICE, Agreement, agreement, fit_linear
 from lodbrain.evaluation.overlap import contingency, counts_of
@@ -29,12 +28,9 @@ from lodbrain.inference.settings import Model
 from lodbrain.labels import N_CLASSES, TISSUE_OF_CLASS, TISSUES
 from lodbrain.report.quality_figure import quality_figure
 from lodbrain.synthesis.degradations import DEGRADATIONS, SPREAD, Pair
-from lodbrain.synthesis.generator import Settings, draw_plan, render
 from lodbrain.synthesis.labelmaps import LabelMap, load
-from lodbrain.synthesis.steps.fov import RandomFieldOfView
+from lodbrain.workflows.validation_scans import draw_scan, validation_maps
 
-#: Maps that no level was trained on: the last of the twenty.
-VALIDATION = ("17", "18", "19", "20")
 #: Share of scans that are left as they are drawn.
 SOUND_SHARE = 0.2
 #: A limit of a single feature: what one in twenty of the good results goes beyond.
@@ -129,7 +125,7 @@ def validate_quality(
         raise UsageError("draws", None, f"{n} draws are too few", "Take 8 or more; a few hundred are better")
     folder = Path(out)
     check_writable(folder)
-    paths = [Path(path) for path in maps] or [p for p in find_labelmaps() if p.name.split(".")[0][-2:] in VALIDATION]
+    paths = validation_maps(maps)
     rows = {int(row["case"]): row for row in _read(folder / CASES)}
     loaded: dict[int, LabelMap] = {}
     for number in range(n):
@@ -185,9 +181,8 @@ def conclude(rows: Sequence[dict[str, Any]], model: str) -> Validation:
 def _draw(labels: LabelMap, model: Model, voxel_mm: tuple[float, float], seed: tuple[int, int]) -> dict[str, Any]:
     """One scan: drawn, made worse, segmented, scored."""
     random = torch.Generator().manual_seed((seed[0] * SPREAD + seed[1]) % 2**32)
-    plan = draw_plan(labels, Settings(field_of_view=RandomFieldOfView(voxel_mm=voxel_mm)), random)
-    image, target = render(plan, labels, plan.scan)
-    pair = Pair(image, target.argmax(0).to(torch.uint8), plan.scan.spacing_mm)
+    drawn = draw_scan(labels, random, voxel_mm=voxel_mm)
+    pair = Pair(drawn.image, drawn.classes, drawn.spacing_mm)
     kind = list(DEGRADATIONS.values())[int(torch.randint(len(DEGRADATIONS), (), generator=random))]
     sound = float(torch.rand((), generator=random)) < SOUND_SHARE
     strength = 0.0 if sound else kind.steps[-1] * float(torch.rand((), generator=random))
