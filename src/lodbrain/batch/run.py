@@ -99,7 +99,7 @@ def run_jobs(
                 tell(f"Waiting for workers of {place.scheduler}.")
             worker = _ask_worker(cluster, settings)
             if place.scheduler is None:
-                share = _share_out(settings, cluster.processes, free=worker.free_bytes)
+                share = _share_out(settings, cluster.processes, free=worker.free_bytes, held=worker.held_bytes)
             else:
                 share, cluster = settings, cluster.counted()
             tell(_where(cluster, share))
@@ -261,10 +261,11 @@ def _where(cluster: Cluster, settings: Settings) -> str:
     return f"{processes}{shares}. {live}"
 
 
-def _share_out(settings: Settings, processes: int, *, free: int) -> Settings:
-    """Return the settings for one process: its share of this machine's cores and memory."""
+def _share_out(settings: Settings, processes: int, *, free: int, held: int = 0) -> Settings:
+    """Return the settings for one process: its share of this machine's cores and memory, with what it has already."""
     threads = settings.threads or max(1, _cores() // processes)
-    return replace(settings, threads=threads, memory_bytes=max(1, (settings.memory_bytes or free) // processes))
+    share = settings.memory_bytes // processes if settings.memory_bytes else held + free // processes
+    return replace(settings, threads=threads, memory_bytes=max(1, share))
 
 
 def _cores() -> int:

@@ -12,7 +12,9 @@ from lodbrain.errors import InputError
 from lodbrain.images.atomic import write_text
 from lodbrain.images.image import Image
 from lodbrain.images.io import read_image, write_nifti
+from lodbrain.inference.allowance import Allowance, check_header
 from lodbrain.inference.inputs import scan_of, stem_of
+from lodbrain.inference.memory import give_back
 from lodbrain.inference.outcome import Outcome
 from lodbrain.inference.outputs import Outputs, check_not_an_input, check_writable, identities, labels_tsv
 from lodbrain.inference.segmentation import Progress, Segmentation, segment_image
@@ -85,13 +87,21 @@ def segment_file(
         origin = made_from(path, model, settings)
         if settings.resume and outputs.is_complete(origin):
             return Outcome(path, "skipped", outputs, seconds=clock.total)
-        image = read_image(path, frame=settings.frame, allow_odd_voxels=settings.allow_odd_voxels)
+        allowance = Allowance.now(settings, model.device)
+        image = read_image(
+            path,
+            frame=settings.frame,
+            allow_odd_voxels=settings.allow_odd_voxels,
+            check=lambda layout: check_header(path, layout, model=model, settings=settings, allowance=allowance),
+        )
         clock.lap("read")
         try:
             result = segment_image(
                 image,
                 model,
                 settings=settings,
+                allowance=allowance,
+                release=True,
                 progress=lambda share, text: report(_START + (_END - _START) * share, text),
             )
         except InputError as error:  # an image in memory does not know its file
@@ -111,6 +121,7 @@ def segment_file(
         content = sidecar(result, image, origin=origin, run=run, files=files)
         write_text(outputs.staged(work, outputs.sidecar), to_text({**(about or {}), **content}))
         outputs.publish(work)
+    give_back()
     report(1.0, "done")
     return Outcome(path, "done", outputs, result.volumes, clock.total)
 
