@@ -58,6 +58,6 @@ def _in_box(classes: NDArray[np.uint8], second: NDArray[np.uint8], leave: tuple[
     moved = 0
     for part in parts:
         islands = ~keep[components[part]]
-        moved += np.count_nonzero(classes[part][islands] != second[part][islands])
+        moved += int(np.count_nonzero(classes[part][islands] != second[part][islands]))
         classes[part][islands] = second[part][islands]
     return moved
