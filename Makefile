@@ -8,7 +8,7 @@ export OMP_WAIT_POLICY ?= PASSIVE
 export PIP_CONSTRAINT := $(CURDIR)/constraints.txt
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: demo test test-all lint format trust-page audit docs viewer wheel clean
+.PHONY: demo test test-slow test-all lint format trust-page audit docs viewer wheel clean
 .DEFAULT_GOAL := test
 
 .venv/.installed: pyproject.toml constraints.txt
@@ -20,12 +20,15 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 demo: .venv/.installed
 	$(BIN)/lodbrain demo -o demo
 
-# One thread: the default tests are many and small.
+# The default tests are many and small: several processes of one thread. Tests of a file stay together, for their fixtures.
 test: .venv/.installed
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile
 
-test-all: .venv/.installed
-	$(BIN)/python -m pytest -m "not network"
+# What `make test` leaves out, but for the network.
+test-slow: .venv/.installed
+	$(BIN)/python -m pytest -m "(slow or data or browser or gpu) and not network"
+
+test-all: test test-slow
 
 lint: .venv/.installed
 	$(BIN)/ruff check .
@@ -41,9 +44,9 @@ format: .venv/.installed
 trust-page: .venv/.installed
 	PYTHONPATH=tests/makers $(BIN)/python -m trust_page
 
-# Known weaknesses of what is pinned; needs the network. Strict: a package that could not be looked up is a failure.
+# Known weaknesses of what is pinned; needs the network, and says so where there is none.
 audit: .venv/.installed
-	$(BIN)/pip-audit --strict --requirement constraints.txt --no-deps --disable-pip
+	$(BIN)/python .ci/audit
 
 # The site, in build/site/index.html.
 docs: .venv/.installed

@@ -101,11 +101,11 @@ def scores(labels: LabelMap, factor: float, model: Model, seed: int) -> Iterator
     grid = WorkingGrid(shape, spacing, True)
     x, y, z = (max(1, round(n * v / COARSE_MM)) for n, v in zip(shape, spacing, strict=True))
     coarse_grid = replace(grid, shape=(x, y, z), spacing_mm=(COARSE_MM, COARSE_MM, COARSE_MM))
-    _, posteriors = run(resample(image, grid, coarse_grid), coarse_grid.spacing_mm, model, posteriors=True)
+    _, posteriors = run(resample(image.numpy(), grid, coarse_grid), coarse_grid.spacing_mm, model, posteriors=True)
     assert posteriors is not None
     best, most = np.zeros(shape, np.uint8), torch.full(shape, -1.0)
     for number, posterior in enumerate(posteriors):
-        here = resample(torch.from_numpy(posterior.astype(np.float32)), coarse_grid, grid)
+        here = resample(posterior.astype(np.float32), coarse_grid, grid)
         best[(here > most).numpy()] = number
         torch.maximum(most, here, out=most)
     yield f"{COARSE_MM:g} mm", [dice(best, truth, part) for part in PARTS.values()]

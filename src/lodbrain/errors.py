@@ -6,6 +6,7 @@ logs.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from os import PathLike
 
 
@@ -58,3 +59,17 @@ class OutputError(LodbrainError):
     """The output cannot be written: exit 6."""
 
     exit_code = 6
+
+
+def exit_status(errors: Sequence[LodbrainError | None]) -> int:
+    """Return the exit status of a command on many inputs: 0 all are there, 3 some failed, 4 all failed, 70 a bug.
+
+    Parameters
+    ----------
+    errors : sequence of LodbrainError or None
+        For each input why it failed, None where it did not.
+    """
+    failed = [error for error in errors if error is not None]
+    if any(error.exit_code == LodbrainError.exit_code for error in failed):
+        return LodbrainError.exit_code
+    return 0 if not failed else 4 if len(failed) == len(errors) else 3

@@ -62,6 +62,25 @@ def test_a_killed_worker_loses_nothing_and_bad_scans_are_named(head_4mm: Path, t
     assert sorted(told) == [f"s{number}.nii.gz" for number in range(8)]
 
 
+def test_workers_make_the_pages_and_resume_makes_only_a_lost_one(head_4mm: Path, tmp_path: Path) -> None:
+    folder, out = copies(head_4mm, 2), tmp_path / "out"
+    words = (folder, "-o", out, "--jobs", 2, "--report")
+    process = start(*words)
+    _, errors = process.communicate(timeout=600)
+    assert (process.returncode, errors) == (0, "")
+    assert sorted(path.name for path in out.iterdir()) == sorted(
+        f"s{number}_{ending}" for number in range(2) for ending in (*ENDINGS, "report.html")
+    )
+    before = {path.name: path.stat().st_mtime_ns for path in out.iterdir()}
+    (out / "s1_report.html").unlink()
+    process = start(*words, "--resume")
+    said, _ = process.communicate(timeout=600)
+    assert process.returncode == 0 and "2 skipped" in said
+    after = {path.name: path.stat().st_mtime_ns for path in out.iterdir()}
+    assert after.pop("s1_report.html") > before.pop("s1_report.html")
+    assert after == before
+
+
 def test_processes_and_threads_change_no_label(head_4mm: Path, tmp_path: Path) -> None:
     folder = copies(head_4mm, 2)
     for name, words in {"one": ["--threads", "1"], "two": ["--threads", "2"], "jobs": ["--jobs", "2"]}.items():

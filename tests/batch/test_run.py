@@ -1,3 +1,4 @@
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from lodbrain.errors import InputError, OutputError, UsageError
 from lodbrain.inference import jobs as jobs_module
 from lodbrain.inference.jobs import Job
 from lodbrain.inference.outcome import Outcome
+from lodbrain.inference.outputs import Outputs
 from lodbrain.inference.settings import Settings
 
 Calls = list[tuple[str, Settings]]
@@ -128,6 +130,43 @@ def test_messages_name_scans_as_the_user_did(
     assert str(outcome.error) == "s0.nii: the file is empty"
 
 
+def note(outcome: Outcome) -> None:
+    """A page that says which threads made it; one is refused, one is a bug, as the scan's content says."""
+    if outcome.path.read_text() == "no table":
+        raise InputError("no-table", outcome.outputs.table, "the table is missing")
+    with outcome.outputs.report.open("a") as file:
+        file.write(threading.current_thread().name + "\n")
+    if outcome.path.read_text() == "page bug":
+        raise ZeroDivisionError("oops")
+
+
+def test_the_worker_of_a_scan_makes_its_page_also_of_one_that_is_complete(
+    here: Client, segmented: Calls, make_jobs: Make
+) -> None:
+    jobs = make_jobs("good", "refused", "good")
+    run_jobs(jobs, place=HERE, make_page=note)
+    pages = [job.outputs.report for job in jobs]
+    assert [page.exists() for page in pages] == [True, False, True]
+    assert threading.main_thread().name not in pages[0].read_text()
+    pages[2].unlink()
+    outcomes = run_jobs(jobs, Settings(resume=True), place=HERE, make_page=note)
+    assert [outcome.status for outcome in outcomes] == ["skipped", "failed", "skipped"]
+    assert pages[2].exists()
+
+
+def test_a_page_that_cannot_be_made_leaves_its_segmentation_done_and_is_named_as_the_user_did(
+    here: Client, segmented: Calls, make_jobs: Make, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    made = make_jobs("no table", "page bug")
+    jobs = [Job(Path(job.path.name), Outputs(Path("out"), job.outputs.stem)) for job in made]
+    outcomes = run_jobs(jobs, place=HERE, make_page=note)
+    assert [(outcome.status, outcome.error) for outcome in outcomes] == [("done", None), ("done", None)]
+    assert str(outcomes[0].page_error) == "out/s0_dseg.tsv: the table is missing"
+    assert "ZeroDivisionError: oops" in str(outcomes[1].page_error)
+    assert len(Path("out/s1_report.html").read_text().splitlines()) == 2  # what is unexpected is tried once more
+
+
 def test_the_share_done_and_the_counts_are_reported(here: Client, segmented: Calls, make_jobs: Make) -> None:
     heard: list[tuple[float, str]] = []
     run_jobs(make_jobs("good", "bug", "refused"), place=HERE, progress=lambda share, text: heard.append((share, text)))
@@ -158,9 +197,9 @@ def test_hidden_folders_of_killed_workers_are_removed_at_the_end(
 
 def test_memory_and_cores_are_shared_out(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "_cores", lambda: 9)
-    shared = module._share_out(Settings(), 4, free=8_000)
-    assert (shared.threads, shared.memory_bytes) == (2, 2_000)
-    asked = module._share_out(Settings(threads=3, memory_bytes=400), 4, free=8_000)
+    shared = module._share_out(Settings(), 4, free=8_000, held=300)
+    assert (shared.threads, shared.memory_bytes) == (2, 2_300)
+    asked = module._share_out(Settings(threads=3, memory_bytes=400), 4, free=8_000, held=300)
     assert (asked.threads, asked.memory_bytes) == (3, 100)
 
 

@@ -23,7 +23,7 @@ def worker(*, nthreads: int = 4, limit: int | None = 10_000) -> SimpleNamespace:
     ("limit", "free", "device", "expected"),
     [
         (10_000, 50_000, "cpu", 8_500),
-        (10_000, 5_000, "cpu", 5_000),
+        (10_000, 5_000, "cpu", 6_000),
         (None, 5_000, "cpu", None),
         (10_000, 9, "cuda", None),
     ],
@@ -33,6 +33,7 @@ def test_a_worker_plans_within_dasks_limit(
 ) -> None:
     monkeypatch.setattr(tasks, "get_worker", lambda: worker(limit=limit))
     monkeypatch.setattr(tasks, "free_bytes", lambda: free)
+    monkeypatch.setattr(tasks, "resident_bytes", lambda: 1_000)
     settings = tasks._on_this_worker(Settings(), device)
     assert (settings.threads, settings.memory_bytes) == (4, expected)
 

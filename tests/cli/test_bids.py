@@ -54,7 +54,7 @@ def test_a_tree_becomes_a_derivative_that_the_official_validator_accepts(
     out = data_set / "derivatives" / "lodbrain"
     raw = files(data_set)
     # posteriors, too: their JSON has to be valid
-    assert main(["bids", str(data_set), str(out), "participant", "--posteriors"]) == 3
+    assert main(["bids", str(data_set), str(out), "participant", "--posteriors", "--report"]) == 3
     text = capsys.readouterr()
     assert text.err == (
         f"lodbrain: {data_set / MISSING}: its content is not here (a git-annex link). "
@@ -62,12 +62,15 @@ def test_a_tree_becomes_a_derivative_that_the_official_validator_accepts(
     )
     assert "4 done, 1 failed" in text.out
 
-    assert main(["bids", str(data_set), str(out), "group"]) == 0
-    expected = [".bidsignore", "README.md", "dataset_description.json"]
+    (out / results_of(SCANS[0], suffix="T1w")[0].replace("dseg.json", "report.html")).unlink()
+    assert main(["bids", str(data_set), str(out), "group", "--report"]) == 0
+    assert f"{out}/index.html: 1 pages made, 3 up to date" in capsys.readouterr().out
+    expected = [".bidsignore", "README.md", "dataset_description.json", "index.html"]
     expected += [f"group_{table}.{ending}" for table in ("quality", "volumes") for ending in ("json", "tsv")]
     for name in SCANS:
         own = results_of(name, suffix="UNIT1" if "UNIT1" in name else "T1w")
-        expected += [*own, *(own[0].replace("dseg.json", f"probseg.{ending}") for ending in ("json", "nii.gz"))]
+        expected += [*own, own[0].replace("dseg.json", "report.html")]
+        expected += [own[0].replace("dseg.json", f"probseg.{ending}") for ending in ("json", "nii.gz")]
     assert files(out) == sorted(expected)
     assert [name for name in files(data_set) if not name.startswith("derivatives")] == raw
 

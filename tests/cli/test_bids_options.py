@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from lodbrain.cli import main
+from lodbrain.cli.options import SegmentOptions
 from lodbrain.inference.jobs import Job
 from lodbrain.inference.outcome import Outcome
 from lodbrain.inference.outputs import Outputs
@@ -23,12 +24,12 @@ def data_set(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def asked(monkeypatch: pytest.MonkeyPatch) -> list[tuple[list[str], Settings, dict[str, object]]]:
-    """The scans, settings and place of each call that would segment."""
-    calls: list[tuple[list[str], Settings, dict[str, object]]] = []
+def asked(monkeypatch: pytest.MonkeyPatch) -> list[tuple[list[str], Settings, SegmentOptions, Path | None]]:
+    """The scans, settings, options and folder for temporary files of each call that would segment."""
+    calls: list[tuple[list[str], Settings, SegmentOptions, Path | None]] = []
 
-    def do_jobs(jobs: list[Job], settings: Settings, **place: object) -> list[Outcome]:
-        calls.append(([job.outputs.stem for job in jobs], settings, place))
+    def do_jobs(jobs: list[Job], settings: Settings, options: SegmentOptions, *, scratch: Path | None) -> list[Outcome]:
+        calls.append(([job.outputs.stem for job in jobs], settings, options, scratch))
         return [Outcome(job.path, "failed" if job.problem else "done", job.outputs, error=job.problem) for job in jobs]
 
     monkeypatch.setattr("lodbrain.cli.bids.do_jobs", do_jobs)
@@ -42,21 +43,22 @@ def run(data_set: Path, *words: object, level: str = "participant") -> int:
 @pytest.mark.parametrize("option", ["--participant-label", "--participant_label"])
 def test_participants_are_chosen_with_or_without_the_prefix(option: str, data_set: Path, asked: list) -> None:
     assert run(data_set, option, "sub-01", "02", "--session-id", "ses-2", "--labels", "tissue", "--jobs", "3") == 3
-    stems, settings, place = asked[0]
+    stems, settings, options, scratch = asked[0]
     assert stems == ["sub-01_ses-2_seg-lodbrain_desc-T1w", "sub-02_seg-lodbrain_desc-T1w"]  # 02 has no session 2
     assert settings == Settings(labels="tissue")
-    assert place == {"processes": 3, "scheduler": None, "scratch": None, "quiet": False}
+    assert (options, scratch) == (SegmentOptions(labels="tissue", jobs=3), None)
 
 
 def test_all_scans_and_settings_arrive(data_set: Path, asked: list, tmp_path: Path) -> None:
-    words = "--model m --device cpu --memory 4GB --threads 2 --posteriors --resume --scheduler tcp://a:1 -q"
+    words = "--model m --device cpu --memory 4GB --threads 2 --posteriors --resume --report --scheduler tcp://a:1 -q"
     assert run(data_set, *words.split(), "-w", tmp_path / "work", "--skip-bids-validation") == 0
-    stems, settings, place = asked[0]
+    stems, settings, options, scratch = asked[0]
     assert len(stems) == 3
     assert settings == Settings(
         model="m", device="cpu", memory_bytes=4_000_000_000, threads=2, posteriors=True, resume=True
     )
-    assert place == {"processes": 1, "scheduler": "tcp://a:1", "scratch": tmp_path / "work", "quiet": True}
+    assert (options.jobs, options.scheduler, options.report, options.quiet) == (1, "tcp://a:1", True, True)
+    assert scratch == tmp_path / "work"
 
 
 def test_dry_run_says_what_would_be_done_and_writes_nothing(
@@ -157,3 +159,15 @@ def test_group_without_results_is_4(data_set: Path, capsys: pytest.CaptureFixtur
     assert run(data_set, level="group") == 4
     assert "no finished segmentations" in capsys.readouterr().err
     assert Outputs(data_set.parent / "out", "x").existing() == []
+
+
+@pytest.mark.parametrize(("words", "pages"), [([], ""), (["--report"], ", and {out}/index.html")])
+def test_a_dry_run_of_the_group_says_what_it_would_write(
+    words: list[str], pages: str, data_set: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "out"
+    assert run(data_set, "--dry-run", *words, level="group") == 0
+    assert capsys.readouterr().out == (
+        f"would write {out}/group_volumes.tsv and {out}/group_quality.tsv{pages.format(out=out)}\n"
+    )
+    assert not out.exists()

@@ -14,6 +14,7 @@ import pytest
 from lodbrain.errors import OutputError
 from lodbrain.images import atomic
 from lodbrain.images.atomic import atomic as atomic_in_module
+from lodbrain.images.atomic import write_text
 
 
 def only_file(folder: Path) -> str:
@@ -133,3 +134,9 @@ def test_kill_while_writing_leaves_the_old_file(tmp_path):
         assert process.stdout.readline() == b"writing\n"
         process.send_signal(signal.SIGKILL)
     assert target.read_text() == "old"
+
+
+def test_text_is_written_in_utf_8_with_its_own_line_ends(tmp_path):
+    write_text(tmp_path / "names.tsv", "Größe\r\nmm³\n")
+    assert (tmp_path / "names.tsv").read_bytes() == b"Gr\xc3\xb6\xc3\x9fe\r\nmm\xc2\xb3\n"
+    assert only_file(tmp_path) == "names.tsv"

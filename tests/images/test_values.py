@@ -115,6 +115,17 @@ def test_conversion_over_several_chunks_keeps_every_voxel(dtype, monkeypatch):
     np.testing.assert_array_equal(values, stored.astype(np.float32) * 2 + 1)
 
 
+@pytest.mark.parametrize("dtype", ["u1", "i2", ">i2", "f4"])
+def test_small_voxels_at_the_end_of_a_larger_buffer_are_widened_in_it(dtype, monkeypatch):
+    monkeypatch.setattr("lodbrain.images.values._CHUNK", 100)
+    stored = np.random.default_rng(0).integers(0, 120, 1037).astype(dtype)
+    buffer = bytearray(4 * 1037)
+    buffer[4 * 1037 - stored.nbytes :] = stored.tobytes()
+    values, _ = to_intensities(None, buffer, stored.dtype, n_voxels=1037)
+    np.testing.assert_array_equal(values, stored.astype(np.float32))
+    assert np.shares_memory(values, np.frombuffer(buffer, np.uint8))
+
+
 def test_float64_gives_half_of_its_memory_back():
     stored = np.random.default_rng(0).random(1000)
     buffer = bytearray(stored.tobytes())

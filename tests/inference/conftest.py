@@ -13,6 +13,7 @@ import pytest
 from lodbrain.images.image import Image
 from lodbrain.images.io import write_nifti
 from lodbrain.inference.calibration import Calibration
+from lodbrain.inference.handover import Handover
 from lodbrain.models import zoo
 
 #: Oblique, left-handed, 0.5 x 0.8 x 1.2 mm: RAS order needs a permutation and flips.
@@ -37,8 +38,9 @@ class FakeModel:
         return zoo.Card("default", "lod", self.labels, {}, "", self.sha256, "", "", "", "", 0)  # type: ignore[arg-type]
 
     def predict(
-        self, data: np.ndarray, spacing_mm: np.ndarray, *, card: Any, network: Any, options: Any, progress: Any
+        self, data: Handover, spacing_mm: np.ndarray, *, card: Any, network: Any, options: Any, progress: Any
     ) -> SimpleNamespace:
+        data = data.take()
         self.calls.append(SimpleNamespace(data=data, spacing_mm=spacing_mm, options=options))
         if self.error is not None:
             raise self.error
@@ -55,6 +57,7 @@ class FakeModel:
             posteriors=posteriors if options.posteriors else None,
             quality=self.quality,
             certainty=None,
+            peak_bytes=None,
             doubt_vox=None,
             calibration=Calibration(),
             notes=self.notes,

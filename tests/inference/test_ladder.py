@@ -117,13 +117,13 @@ def test_implausible_brain_is_noted_and_the_whole_volume_used(
     data: np.ndarray, network: Ladder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     boxes = []
-    real = module._boxes
+    real = module.boxes_around
 
-    def spy(run, box):
+    def spy(box, *rest):
         boxes.append(box)
-        return real(run, box)
+        return real(box, *rest)
 
-    monkeypatch.setattr(module, "_boxes", spy)
+    monkeypatch.setattr(module, "boxes_around", spy)
     found = _run(data, (2.0, 2.0, 2.0), network)  # some 1900 ml
     assert found.notes == ()
     found = _run(data, (4.0, 4.0, 4.0), network)

@@ -2,10 +2,11 @@ import pytest
 import torch
 
 from lodbrain.images.intensity import Scaling
-from lodbrain.inference.levels import Run, Stage, each_part, most_voxels, refine
+from lodbrain.inference.boxes import aligned
+from lodbrain.inference.levels import Run, Stage, each_part, refine
 from lodbrain.inference.prediction import Options
 from lodbrain.inference.tiling import Box
-from lodbrain.models.folded import FoldedLevel, fold
+from lodbrain.models.folded import fold
 from lodbrain.models.lod import Detail, Ladder, LevelConfig
 
 WHOLE: Box = ((0, 40), (0, 16), (0, 16))
@@ -27,8 +28,8 @@ def _run(tile_voxels: int | None = None) -> Run:
     images = tuple(
         torch.randn(shape, generator=torch.Generator().manual_seed(2)) for shape in ((20, 8, 8), (39, 16, 15))
     )
-    options = Options(dtype="float32", tile_voxels=tile_voxels)
-    return Run(fold(network, torch.float32), images, (2.0, 1.0), Scaling(0.0, 1.0, 6.0), options)
+    tiles = () if tile_voxels is None else (0, tile_voxels)
+    return Run(fold(network, torch.float32), images, (2.0, 1.0), Scaling(0.0, 1.0, 6.0), Options(), tiles)
 
 
 def test_tiles_give_what_the_whole_gives(stage: Stage) -> None:
@@ -45,7 +46,7 @@ def test_tiles_give_what_the_whole_gives(stage: Stage) -> None:
 
 def test_box_gives_what_the_whole_gives_a_radius_inside_of_it(stage: Stage) -> None:
     run = _run()
-    box = run.aligned(((9, 40), (0, 16), (0, 15)), 1)
+    box = aligned(((9, 40), (0, 16), (0, 15)), run.levels[1], run.images[1].shape)
     assert box == ((8, 40), (0, 16), (0, 16))
     with torch.inference_mode():
         whole, part = refine(run, 1, stage, WHOLE), refine(run, 1, stage, box)
@@ -60,17 +61,3 @@ def test_tiles_report_their_share(stage: Stage) -> None:
         found = [(core, share) for _, core, share in each_part(_run(34 * 16 * 16), 1, stage, WHOLE)]
     assert len(found) > 1
     assert [share for _, share in found] == [(i + 1) / len(found) for i in range(len(found))]
-
-
-def test_aligned_box_stays_in_the_padded_volume() -> None:
-    assert _run().aligned(((-9, 99), (-9, 99), (-9, 99)), 1) == WHOLE
-
-
-def test_memory_limits_what_a_tile_reads() -> None:
-    level = _run().levels[1]
-    plenty, little = (most_voxels(level, Options(memory_bytes=n)) for n in (10 * 10**9, 10**9))
-    assert little == int(0.4 * 10**9 / (3.6 * 4 * 4 + 16))
-    assert plenty == most_voxels(level, Options()) == int(1e9 / (3.6 * 4 * 4 + 16))
-    half = FoldedLevel(Ladder((LevelConfig(0, (4, 8)),)).level(0), torch.bfloat16)
-    assert most_voxels(half, Options()) == int(1e9 / (3.6 * 4 * 2 + 16))
-    assert most_voxels(level, Options(tile_voxels=7)) == 7

@@ -1,10 +1,12 @@
+import subprocess
+import sys
 from pathlib import Path
 
 import psutil
 import pytest
 
 from lodbrain.inference import memory
-from lodbrain.inference.memory import MEBIBYTE, free_bytes, parse_memory, peak_mib
+from lodbrain.inference.memory import MEBIBYTE, free_bytes, parse_memory, peak_mib, sparing
 
 
 @pytest.mark.parametrize(
@@ -66,3 +68,34 @@ def test_peak_is_in_mib() -> None:
     block = bytearray(64 * MEBIBYTE)
     block[::4096] = b"x" * len(block[::4096])
     assert 10 < before <= peak_mib() < 100_000
+
+
+def test_sparing_does_nothing_where_freed_memory_is_not_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(memory, "_KEEPING", [])
+    monkeypatch.setattr(memory.ctypes, "CDLL", None)
+    with sparing():
+        pass
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="glibc only")
+def test_sparing_returns_large_blocks_at_once_and_holes_are_given_back() -> None:
+    code = """
+import numpy as np
+from lodbrain.inference.memory import give_back, keep_freed_memory, resident_bytes, sparing
+def freed():
+    blocks = [np.ones(40_000_000, np.uint8) for _ in range(4)]
+    held, last = resident_bytes(), np.ones(1000)
+    del blocks
+    return held - resident_bytes(), last
+keep_freed_memory()
+kept, last = freed()
+assert kept < 20e6, kept
+before = resident_bytes()
+give_back()
+assert before - resident_bytes() > 140e6
+with sparing():
+    returned, last = freed()
+assert returned > 100e6, returned  # one block may fit a hole
+assert freed()[0] < 20e6
+"""
+    subprocess.run([sys.executable, "-c", code], check=True)

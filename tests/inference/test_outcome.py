@@ -3,7 +3,8 @@ from typing import Any
 
 import pytest
 
-from lodbrain.inference.outcome import Outcome, outlook
+from lodbrain.errors import InputError, LodbrainError
+from lodbrain.inference.outcome import Outcome, exit_code, outlook
 from lodbrain.inference.outputs import Outputs
 
 
@@ -26,3 +27,24 @@ def test_outlook_is_the_median_shared_by_the_processes_of_a_machine(processes: i
 
 def test_two_scans_say_nothing_of_thousands() -> None:
     assert outlook(took(1.0, 2.0)) is None
+
+
+REFUSED = {"status": "failed", "error": InputError("empty", "a.nii", "the file is empty")}
+NO_PAGE = {"status": "done", "page_error": InputError("no-table", "a_dseg.tsv", "it is missing")}
+BUG_IN_PAGE = {"status": "done", "page_error": LodbrainError("bug", "a.nii", "internal error")}
+DONE = {"status": "done"}
+
+
+@pytest.mark.parametrize(
+    ("fates", "status"),
+    [
+        ([DONE, DONE], 0),
+        ([DONE, REFUSED], 3),
+        ([REFUSED, REFUSED], 4),
+        ([NO_PAGE], 3),
+        ([REFUSED, NO_PAGE], 3),
+        ([DONE, BUG_IN_PAGE], 70),
+    ],
+)
+def test_the_exit_status_says_whether_all_is_there(fates: list[dict[str, Any]], status: int) -> None:
+    assert exit_code([Outcome(Path("a.nii"), outputs=Outputs(Path("out"), "a"), **fate) for fate in fates]) == status

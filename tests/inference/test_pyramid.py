@@ -1,3 +1,4 @@
+import numpy as np
 import pytest
 import torch
 
@@ -75,10 +76,23 @@ def test_resampling_keeps_a_ramp_along_each_axis() -> None:
     scan, grid = WorkingGrid((12, 10, 8), (1.0, 1.0, 2.0), True), WorkingGrid((12, 10, 16), (1.0, 1.0, 1.0), False)
     x, y, z = torch.arange(12.0), torch.arange(10.0), torch.arange(8.0) * 2 + 1
     volume = x[:, None, None] + 10 * y[None, :, None] + 100 * z[None, None, :]
-    out = resample(volume, scan, grid)
+    out = resample(volume.numpy(), scan, grid)
     expected = x[:, None, None] + 10 * y[None, :, None] + 100 * (torch.arange(16.0) + 0.5)[None, None, :]
     torch.testing.assert_close(out[..., 1:-1], expected[..., 1:-1])
-    assert resample(volume, scan, scan) is volume
+    torch.testing.assert_close(resample(volume.numpy(), scan, scan), volume)
+
+
+def test_resampling_takes_any_order_of_memory_slab_by_slab(monkeypatch: pytest.MonkeyPatch) -> None:
+    scan, grid = WorkingGrid((12, 10, 8), (1.0, 1.0, 2.0), True), WorkingGrid((6, 5, 16), (2.0, 2.0, 1.0), False)
+    data = np.random.default_rng(0).random((12, 10, 8)).astype(np.float32)
+    matrices = [
+        interpolation_matrix(n, v, m, w)
+        for n, v, m, w in zip(grid.shape, grid.spacing_mm, scan.shape, scan.spacing_mm, strict=True)
+    ]
+    expected = torch.einsum("xl,ym,zn,lmn->xyz", *matrices, torch.from_numpy(data))
+    monkeypatch.setattr("lodbrain.inference.pyramid.RESAMPLED_VOXELS", 300)
+    for view in (data, np.asfortranarray(data), np.ascontiguousarray(data[::-1, :, ::-1])[::-1, :, ::-1]):
+        torch.testing.assert_close(resample(view, scan, grid), expected)
 
 
 def test_pooling_is_the_mean_of_the_voxels_that_exist() -> None:

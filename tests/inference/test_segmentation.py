@@ -89,10 +89,13 @@ def test_notes_of_reading_and_of_inference_and_quality_are_handed_on(fake_model:
 def test_memory_may_be_text_or_bytes_and_defaults_to_what_is_free(
     fake_model: Any, classes: np.ndarray, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("lodbrain.inference.segmentation.free_bytes", lambda device: 123)
+    monkeypatch.setattr("lodbrain.inference.allowance.free_bytes", lambda device: 123)
     for memory in ("2GB", 5, None):
         lodbrain.segment(classes, affine=OBLIQUE, memory=memory, device="cpu")
-    assert [call.options.memory_bytes for call in fake_model.calls] == [2 * 10**9, 5, 123]
+    asked, given, free = (call.options for call in fake_model.calls)
+    assert (asked.memory_bytes, given.memory_bytes) == (2 * 10**9, 5)
+    assert free.memory_bytes == free.base_bytes + classes.nbytes + 123  # what it takes already, and what is free
+    assert 10**7 < free.base_bytes < 10**10
     assert fake_model.calls[0].options.device == "cpu"
 
 

@@ -64,7 +64,7 @@ def test_what_lies_outside_of_the_box_is_background() -> None:
     ids=["coarser", "finer"],
 )
 def test_logits_are_interpolated_to_the_scan(grid: WorkingGrid, sided: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "_SLAB_VOXELS", 200)  # several slabs
+    monkeypatch.setattr(module, "INTERPOLATED_VOXELS", 200)  # several slabs
     detail = _detail(grid.shape, sided=sided)
     box: Box = ((0, grid.shape[0]), (0, grid.shape[1]), (0, grid.shape[2]))
     sink = Sink(SCAN, grid, box, posteriors=False)
@@ -74,7 +74,7 @@ def test_logits_are_interpolated_to_the_scan(grid: WorkingGrid, sided: bool, mon
     found = sink.finish()
 
     def fine(t: torch.Tensor) -> torch.Tensor:
-        return torch.stack([resample(channel.half().float(), grid, SCAN) for channel in t[0]])[None]
+        return torch.stack([resample(channel.half().float().numpy(), grid, SCAN) for channel in t[0]])[None]
 
     expected = decide(detail.map(fine), posteriors=False)
     assert (found.classes != expected.classes).mean() < 0.002  # ties of float16

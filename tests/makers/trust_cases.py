@@ -426,10 +426,17 @@ CASES: tuple[Case, ...] = (
         ("The field of view is small", "At the edge of the field of view and perhaps cut"),
     ),
     Case(
-        "42",
-        "more than the memory: tiles, or refused with the peak predicted",
+        "42a",
+        "more than the memory: refused by its header, with what is needed",
         REFUSED,
-        shown="tests/inference/test_segmentation.py::test_memory_may_be_text_or_bytes_and_defaults_to_what_is_free",
+        lambda m: [str(m.nifti("scan.nii.gz")), "--memory", "20MB"],
+        ("it needs at least", "20MB are allowed", "Give --memory"),
+    ),
+    Case(
+        "42b",
+        "a budget that is enough is kept, in tiles",
+        ACCEPTED,
+        shown="tests/trust/test_memory.py::test_budget_is_kept_and_the_plan_is_met",
     ),
     Case(
         "43",

@@ -71,9 +71,13 @@ def test_the_demo_leaves_scan_results_and_picture_in_one_folder(tmp_path: Path) 
     assert imread(made.picture).shape[1] == 1320
 
 
-def test_the_demo_can_be_repeated(tmp_path: Path) -> None:
-    workflow.demo(tmp_path, settings=Settings(resume=True))
-    assert workflow.demo(tmp_path).outcome.status == "done"
+def test_the_demo_can_be_repeated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    small = tmp_path / "small.nii.gz"
+    values = np.random.default_rng(0).uniform(0, 100, (20, 21, 22)).astype(np.float32)
+    write_nifti(small, values, Image(values, np.eye(4)))
+    monkeypatch.setattr(workflow, "template", lambda: small)
+    workflow.demo(tmp_path / "out", settings=Settings(resume=True))
+    assert workflow.demo(tmp_path / "out").outcome.status == "done"
 
 
 def test_fetch_takes_the_downloaded_head(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

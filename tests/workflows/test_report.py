@@ -1,15 +1,13 @@
 import json
-import shutil
 from pathlib import Path
 
 import pytest
 
 from lodbrain.errors import InputError
-from lodbrain.inference.outcome import Outcome
 from lodbrain.inference.segment import segment_file
 from lodbrain.inference.settings import Settings
 from lodbrain.report.results import read_results
-from lodbrain.workflows.pages import add_pages
+from lodbrain.workflows.pages import add_page
 from lodbrain.workflows.report import find_scan, index_scans, report
 
 
@@ -69,18 +67,36 @@ def test_a_missing_folder_of_scans_is_refused(out: Path, tmp_path: Path) -> None
         report(out, scans=[tmp_path / "absent"])
 
 
-def test_a_page_that_cannot_be_made_leaves_the_others(head_4mm: Path, tmp_path: Path) -> None:
-    good = segment_file(head_4mm, tmp_path / "good", Settings(device="cpu"))
-    shutil.copytree(tmp_path / "good", tmp_path / "bad")
-    (tmp_path / "bad" / "head_dseg.tsv").unlink()
-    bad = Outcome(head_4mm, "done", type(good.outputs)(tmp_path / "bad", "head"))
-    (error,) = add_pages([bad, good])
-    assert error.code == "no-table" and good.outputs.report.is_file() and not bad.outputs.report.exists()
+def test_a_page_that_cannot_be_made_leaves_the_results_as_they_are(head_4mm: Path, tmp_path: Path) -> None:
+    outcome = segment_file(head_4mm, tmp_path / "out", Settings(device="cpu"))
+    outcome.outputs.table.unlink()
+    before = sorted((tmp_path / "out").iterdir())
+    with pytest.raises(InputError, match="the table of its labels is missing"):
+        add_page(outcome)
+    assert sorted((tmp_path / "out").iterdir()) == before
+
+
+def test_a_page_is_not_made_beside_another_process(head_4mm: Path, tmp_path: Path) -> None:
+    outcome = segment_file(head_4mm, tmp_path / "out", Settings(device="cpu"))
+    with outcome.outputs.claimed(), pytest.raises(InputError, match="another process is writing"):
+        add_page(outcome)
+    add_page(outcome)
+    assert outcome.outputs.report.is_file()
+
+
+def test_half_a_page_of_a_killed_process_is_removed_by_the_next(head_4mm: Path, tmp_path: Path) -> None:
+    outcome = segment_file(head_4mm, tmp_path / "out", Settings(device="cpu"))
+    hidden = tmp_path / "out" / ".head.lodbrain"
+    hidden.mkdir()
+    (hidden / "report.html").write_text("<!doct")
+    add_page(outcome)
+    assert outcome.outputs.report.read_text().rstrip().endswith("</html>")
+    assert sorted(outcome.outputs.existing()) == sorted((tmp_path / "out").iterdir())
 
 
 def test_segmenting_again_removes_a_page_of_old_results(head_4mm: Path, tmp_path: Path) -> None:
     outcome = segment_file(head_4mm, tmp_path / "out", Settings(device="cpu"))
-    add_pages([outcome])
+    add_page(outcome)
     assert outcome.outputs.report in outcome.outputs.existing()
     segment_file(head_4mm, tmp_path / "out", Settings(device="cpu", labels="tissue", overwrite=True))
     assert not outcome.outputs.report.exists()

@@ -15,7 +15,7 @@ from distributed.scheduler import KilledWorker
 from lodbrain.batch.cluster import Cluster, local_cluster, remote_cluster
 from lodbrain.batch.tasks import Worker, absolute, do, prepare
 from lodbrain.errors import InputError, LodbrainError, OutputError, UsageError, WeightsError
-from lodbrain.inference.jobs import Job, check_jobs
+from lodbrain.inference.jobs import Job, MakePage, check_jobs
 from lodbrain.inference.outcome import Outcome, outlook
 from lodbrain.inference.outputs import check_writable
 from lodbrain.inference.segmentation import Progress
@@ -53,6 +53,7 @@ def run_jobs(
     progress: Progress | None = None,
     finished: Callable[[Outcome], None] | None = None,
     say: Callable[[str], None] | None = None,
+    make_page: MakePage | None = None,
 ) -> list[Outcome]:
     """Do jobs on several processes or machines; one that fails does not stop the others.
 
@@ -73,6 +74,8 @@ def run_jobs(
         Called with each outcome as it comes.
     say : callable, optional
         Called with a line on where the work is done, and one on how long a large study would take.
+    make_page : callable, optional
+        A module's function, called by the worker with the outcome of a scan whose segmentation is complete.
 
     Returns
     -------
@@ -86,7 +89,7 @@ def run_jobs(
     """
     settings, tell = settings or Settings(), say or (lambda line: None)
     jobs = check_jobs(jobs, settings)
-    run = _Run(jobs, progress or (lambda share, text: None), finished or (lambda outcome: None))
+    run = _Run(jobs, progress or (lambda share, text: None), finished or (lambda outcome: None), make_page)
     run.take({number: _failed(job, job.problem) for number, job in enumerate(jobs) if job.problem is not None})
     if feasible := [number for number, job in enumerate(jobs) if job.problem is None]:
         check_model(settings)
@@ -96,7 +99,7 @@ def run_jobs(
                 tell(f"Waiting for workers of {place.scheduler}.")
             worker = _ask_worker(cluster, settings)
             if place.scheduler is None:
-                share = _share_out(settings, cluster.processes, free=worker.free_bytes)
+                share = _share_out(settings, cluster.processes, free=worker.free_bytes, held=worker.held_bytes)
             else:
                 share, cluster = settings, cluster.counted()
             tell(_where(cluster, share))
@@ -113,15 +116,21 @@ def run_jobs(
 class _Run:
     """The outcomes so far, by number of the job."""
 
-    def __init__(self, jobs: Sequence[Job], progress: Progress, finished: Callable[[Outcome], None]) -> None:
-        self.jobs, self.progress, self.finished = jobs, progress, finished
+    def __init__(
+        self,
+        jobs: Sequence[Job],
+        progress: Progress,
+        finished: Callable[[Outcome], None],
+        make_page: MakePage | None = None,
+    ) -> None:
+        self.jobs, self.progress, self.finished, self.make_page = jobs, progress, finished, make_page
         self.outcomes: dict[int, Outcome] = {}
         self.set_back: dict[int, LodbrainError] = {}
         self.retried: set[int] = set()
 
     def take(self, outcomes: dict[int, Outcome]) -> None:
         for number, outcome in outcomes.items():
-            error = outcome.error
+            error = outcome.error or outcome.page_error
             if error is not None and error.code in _WORTH_A_RETRY and number not in self.retried:
                 self.set_back[number] = error
                 continue
@@ -153,7 +162,9 @@ class _Run:
         again = replace(settings, resume=not settings.overwrite)
         label = f"lodbrain-{os.getpid()}-{id(self)}-{'again' if numbers[0] in self.retried else 'first'}"
         futures = {
-            client.submit(do, absolute(self.jobs[number]), again, key=f"{label}-{number}", pure=False): number
+            client.submit(
+                do, absolute(self.jobs[number]), again, self.make_page, key=f"{label}-{number}", pure=False
+            ): number
             for number in numbers
         }
         try:
@@ -184,7 +195,14 @@ class _Run:
             return _failed(job, LodbrainError("bug", job.path, what, "This is a bug: please report it"))
         # complete, and not so before this run: an earlier try did it
         status = "done" if outcome.status == "skipped" and not settings.resume else outcome.status
-        return replace(outcome, path=job.path, outputs=job.outputs, status=status, error=_as_named(outcome.error, job))
+        return replace(
+            outcome,
+            path=job.path,
+            outputs=job.outputs,
+            status=status,
+            error=_as_named(outcome.error, job),
+            page_error=_as_named(outcome.page_error, job),
+        )
 
 
 @contextmanager
@@ -243,10 +261,11 @@ def _where(cluster: Cluster, settings: Settings) -> str:
     return f"{processes}{shares}. {live}"
 
 
-def _share_out(settings: Settings, processes: int, *, free: int) -> Settings:
-    """Return the settings for one process: its share of this machine's cores and memory."""
+def _share_out(settings: Settings, processes: int, *, free: int, held: int = 0) -> Settings:
+    """Return the settings for one process: its share of this machine's cores and memory, with what it has already."""
     threads = settings.threads or max(1, _cores() // processes)
-    return replace(settings, threads=threads, memory_bytes=max(1, (settings.memory_bytes or free) // processes))
+    share = settings.memory_bytes // processes if settings.memory_bytes else held + free // processes
+    return replace(settings, threads=threads, memory_bytes=max(1, share))
 
 
 def _cores() -> int:
@@ -258,7 +277,9 @@ def _failed(job: Job, error: LodbrainError) -> Outcome:
 
 
 def _as_named(error: LodbrainError | None, job: Job) -> LodbrainError | None:
-    """Return an error that names the scan as the user did, not by its absolute path."""
-    if error is None or error.path is None or Path(error.path) != absolute(job).path:
+    """Return an error that names the scan and its outputs as the user did, not by their absolute paths."""
+    if error is None or error.path is None:
         return error
-    return type(error)(error.code, job.path, error.what, error.hint)
+    there = absolute(job)
+    named = {there.path: job.path, **dict(zip(there.outputs.all, job.outputs.all, strict=True))}
+    return type(error)(error.code, named.get(Path(error.path), error.path), error.what, error.hint)

@@ -9,8 +9,8 @@ from pathlib import Path
 
 from distributed import get_worker
 
-from lodbrain.inference.jobs import Job, attempt
-from lodbrain.inference.memory import free_bytes, keep_freed_memory
+from lodbrain.inference.jobs import Job, MakePage, attempt
+from lodbrain.inference.memory import free_bytes, keep_freed_memory, resident_bytes
 from lodbrain.inference.outcome import Outcome
 from lodbrain.inference.settings import Model, Settings, load_model
 from lodbrain.version import __version__
@@ -32,10 +32,13 @@ class Worker:
         Of lodbrain.
     free_bytes : int
         Memory that may be used on the device, with the model loaded.
+    held_bytes : int
+        What the process itself takes of the device's memory, with the model loaded; 0 on a GPU.
     """
 
     version: str
     free_bytes: int
+    held_bytes: int = 0
 
 
 def prepare(settings: Settings) -> Worker:
@@ -46,10 +49,11 @@ def prepare(settings: Settings) -> Worker:
     UsageError, WeightsError
         As `load_model`.
     """
-    return Worker(__version__, free_bytes(_model(_key(settings)).device))
+    device = _model(_key(settings)).device
+    return Worker(__version__, free_bytes(device), resident_bytes() if device == "cpu" else 0)
 
 
-def do(job: Job, settings: Settings) -> Outcome:
+def do(job: Job, settings: Settings, make_page: MakePage | None = None) -> Outcome:
     """Return the outcome of one job; repeated after a killed worker, it keeps what is complete.
 
     Raises
@@ -59,7 +63,7 @@ def do(job: Job, settings: Settings) -> Outcome:
     """
     with _TURN:
         model = _model(_key(settings))
-        return attempt(job, _on_this_worker(settings, model.device), model=model)
+        return attempt(job, _on_this_worker(settings, model.device), model=model, make_page=make_page)
 
 
 @lru_cache(maxsize=1)
@@ -80,7 +84,7 @@ def _on_this_worker(settings: Settings, device: str) -> Settings:
         settings = replace(settings, threads=worker.state.nthreads)
     limit = worker.memory_manager.memory_limit
     if settings.memory_bytes is None and limit and device == "cpu":
-        settings = replace(settings, memory_bytes=min(free_bytes(), int(limit * _SHARE_OF_LIMIT)))
+        settings = replace(settings, memory_bytes=min(resident_bytes() + free_bytes(), int(limit * _SHARE_OF_LIMIT)))
     return settings
 
 

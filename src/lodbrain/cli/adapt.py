@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Annotated, TypeAlias
+from typing import Annotated
 
 from cyclopts import Parameter
 from rich.console import Console
 
-from lodbrain.errors import UsageError
-
-Flag: TypeAlias = Annotated[bool, Parameter(negative="", show_default=False)]
+from lodbrain.cli.switches import Quiet
+from lodbrain.cli.usage import wrong_usage
 
 
 def adapt(
@@ -28,7 +27,7 @@ def adapt(
     device: str = "auto",
     threads: int | None = None,
     frame: int | None = None,
-    quiet: Annotated[Flag, Parameter(name=["--quiet", "-q"])] = False,
+    quiet: Quiet = False,
 ) -> int:
     """Adapt a model to unlabelled scans of a new scanner.
 
@@ -69,7 +68,7 @@ def adapt(
     from lodbrain.workflows.contrast import Analysed
 
     console, failed = Console(), []
-    try:
+    with wrong_usage():
         settings = AdaptSettings(
             base=base,
             minutes=minutes,
@@ -81,8 +80,6 @@ def adapt(
             labelmaps=labelmaps,
             frame=frame,
         )
-    except ValueError as error:
-        raise UsageError("setting", None, str(error)) from error
 
     def refused(scan: Analysed) -> None:
         failed.append(scan)

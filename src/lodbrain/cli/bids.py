@@ -4,24 +4,23 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Annotated, Literal, TypeAlias
+from typing import Annotated, Literal
 
 from cyclopts import Parameter
 
 from lodbrain.cli.many import do_jobs
+from lodbrain.cli.options import SegmentOptions
+from lodbrain.cli.switches import Flag
 from lodbrain.datasets import derivatives
 from lodbrain.datasets.bids import Choice, read_filter
 from lodbrain.datasets.bids import labels as bare_labels
-from lodbrain.errors import InputError, UsageError
+from lodbrain.errors import InputError
 from lodbrain.inference.jobs import check_jobs
-from lodbrain.inference.memory import parse_memory
 from lodbrain.inference.outcome import exit_code
 from lodbrain.inference.outputs import check_writable
 from lodbrain.inference.settings import Settings
-from lodbrain.labels import Scheme
 from lodbrain.workflows.bids_app import Participants, plan_participants, write_group
-
-Flag: TypeAlias = Annotated[bool, Parameter(negative="", show_default=False)]
+from lodbrain.workflows.pages import check_installed
 
 #: As fMRIPrep and the BIDS Apps' template spell it.
 _SKIP = ["--skip-bids-validation", "--skip_bids_validation", "--skip_bids_validator"]
@@ -43,25 +42,16 @@ def bids(
     ] = None,
     bids_filter_file: Path | None = None,
     dry_run: Flag = False,
-    resume: Flag = False,
-    overwrite: Flag = False,
     work_dir: Annotated[Path | None, Parameter(name=["--work-dir", "-w"])] = None,
     skip_bids_validation: Annotated[Flag, Parameter(name=_SKIP)] = False,
-    labels: Scheme = "structures",
-    model: str = "default",
-    device: str = "auto",
-    memory: str | None = None,
-    threads: int | None = None,
-    posteriors: Flag = False,
-    jobs: int = 1,
-    scheduler: str | None = None,
-    quiet: Annotated[Flag, Parameter(name=["--quiet", "-q"])] = False,
+    options: SegmentOptions | None = None,
 ) -> int:
     """Segment the T1w-like scans (T1w and UNIT1) of a BIDS data set, every run and session, on their own grids.
 
     participant: each sub-X[_ses-Y]..._T1w.nii.gz gives sub-X[_ses-Y]..._seg-lodbrain_desc-T1w with _dseg.nii.gz
     (label map), _dseg.tsv (names and colours), _volumes.tsv (mm^3) and _dseg.json (how it was made), in the same
-    folders below OUT. group: OUT/group_volumes.tsv and OUT/group_quality.tsv of all that is finished.
+    folders below OUT. group: OUT/group_volumes.tsv and OUT/group_quality.tsv of all that is finished, and with
+    --report the pages that are missing and OUT/index.html.
 
     Parameters
     ----------
@@ -79,61 +69,22 @@ def bids(
         JSON in the form of fMRIPrep; the entry t1w counts, such as {"t1w": {"acquisition": "mprage"}}.
     dry_run
         Say what would be done, and do nothing.
-    resume
-        Skip scans whose results are complete and made the same way; do the others again.
-    overwrite
-        Replace results that are there.
     work_dir
         Folder for temporary files of --jobs. Results are put together where they belong.
     skip_bids_validation
         Accepted for BIDS Apps' sake: the data set is not validated here.
-    labels
-        32 structures with FreeSurfer's numbers, 6 tissue classes, or a brain mask.
-    model
-        Name in `lodbrain models list`, or a model file.
-    device
-        auto, cpu, cuda, cuda:1 ... or mps.
-    memory
-        Budget such as 4GB or 2GiB, for all processes. Default: what is free, less a margin.
-    threads
-        Threads of the CPU, for each process. Default: one a core.
-    posteriors
-        Write the posteriors, too: _probseg.nii.gz, one large volume for each label.
-    jobs
-        Scans at a time, each in a process of its own; they share memory and cores.
-    scheduler
-        Address of a Dask scheduler, or its file: its workers do the scans.
-    quiet
-        Print errors only.
     """
+    options = options or SegmentOptions()
     if level == "group":
-        if dry_run:
-            print(f"would write {out / 'group_volumes.tsv'} and {out / 'group_quality.tsv'}")
-            return 0
-        written = write_group(out)
-        if not quiet:
-            print(*(path for path in written if path.suffix == ".tsv"), sep="\n")
-        return 0
-    try:
-        settings = Settings(
-            labels=labels,
-            model=model,
-            device=device,
-            memory_bytes=parse_memory(memory) if memory is not None else None,
-            threads=threads,
-            posteriors=posteriors,
-            resume=resume,
-            overwrite=overwrite,
-        )
-    except ValueError as error:
-        raise UsageError("setting", None, str(error)) from error
+        return _group(bids_dir, out, options, dry_run=dry_run)
+    settings = options.settings()
     choice = Choice(
         bare_labels(participant_label or (), "sub"),
         bare_labels(session_id or (), "ses"),
         read_filter(bids_filter_file) if bids_filter_file is not None else {},
     )
     plan = plan_participants(bids_dir, out, choice)
-    if plan.without and not quiet:
+    if plan.without and not options.quiet:
         named = ", ".join(plan.without[:10]) + (" ..." if len(plan.without) > 10 else "")
         print(f"left out, without such a scan: {len(plan.without)} participant(s), {named}", flush=True)
     if not plan.jobs:
@@ -145,8 +96,24 @@ def bids(
     derivatives.begin(bids_dir, out)
     if work_dir is not None:
         check_writable(work_dir)
-    outcomes = do_jobs(plan.jobs, settings, processes=jobs, scheduler=scheduler, scratch=work_dir, quiet=quiet)
-    return exit_code(outcomes)
+    return exit_code(do_jobs(plan.jobs, settings, options, scratch=work_dir))
+
+
+def _group(bids_dir: Path, out: Path, options: SegmentOptions, *, dry_run: bool) -> int:
+    if dry_run:
+        pages = f", and {out / 'index.html'}" if options.report else ""
+        print(f"would write {out / 'group_volumes.tsv'} and {out / 'group_quality.tsv'}{pages}")
+        return 0
+    if options.report:
+        check_installed()
+    written = write_group(out)
+    if not options.quiet:
+        print(*(path for path in written if path.suffix == ".tsv"), sep="\n")
+    if not options.report:
+        return 0
+    from lodbrain.cli.report import report
+
+    return report(out, scans=[bids_dir], overwrite=options.overwrite, quiet=options.quiet)
 
 
 def _show(plan: Participants, settings: Settings) -> int:

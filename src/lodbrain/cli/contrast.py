@@ -4,19 +4,18 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Annotated, TypeAlias
+from typing import Annotated
 
 from cyclopts import Parameter
 
 from lodbrain.cli.progress import progress_bar
-from lodbrain.errors import UsageError
+from lodbrain.cli.switches import Quiet
+from lodbrain.cli.usage import wrong_usage
 from lodbrain.inference.memory import keep_freed_memory
 from lodbrain.inference.settings import Settings
 from lodbrain.synthesis.profile import ContrastProfile
 from lodbrain.workflows.contrast import Analysed
 from lodbrain.workflows.contrast import contrast as analyse_files
-
-Flag: TypeAlias = Annotated[bool, Parameter(negative="", show_default=False)]
 
 
 def contrast(
@@ -30,7 +29,7 @@ def contrast(
     threads: int | None = None,
     figure: Path | None = None,
     frame: int | None = None,
-    quiet: Annotated[Flag, Parameter(name=["--quiet", "-q"])] = False,
+    quiet: Quiet = False,
 ) -> int:
     """Analyse the contrast of scans that nobody labelled.
 
@@ -59,10 +58,8 @@ def contrast(
     quiet
         Print errors only.
     """
-    try:
+    with wrong_usage():
         settings = Settings(model=model, device=device, threads=threads, frame=frame, posteriors=labels is None)
-    except ValueError as error:
-        raise UsageError("setting", None, str(error)) from error
 
     def say(scan: Analysed) -> None:
         if scan.error is not None:

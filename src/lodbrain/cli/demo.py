@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.table import Table
 
 from lodbrain.cli.progress import progress_bar
+from lodbrain.cli.switches import Flag
 from lodbrain.inference.memory import keep_freed_memory
 from lodbrain.inference.volumes import Volume
 from lodbrain.workflows import demo as workflow
@@ -18,7 +19,7 @@ from lodbrain.workflows import demo as workflow
 def demo(
     *,
     out: Annotated[Path, Parameter(name=["--out", "-o"])] = Path("demo"),
-    fetch: Annotated[bool, Parameter(negative="", show_default=False)] = False,
+    fetch: Flag = False,
 ) -> int:
     """Segment an example head, print its volumes and draw a picture.
 

@@ -6,13 +6,14 @@ import math
 import os
 import sys
 from pathlib import Path
-from typing import Annotated, Any, TypeAlias
+from typing import Annotated, Any
 
 from cyclopts import App, Parameter
 from rich.console import Console
 from rich.table import Table
 
 from lodbrain.cli.progress import progress_bar
+from lodbrain.cli.switches import Flag, Quiet
 from lodbrain.errors import UsageError
 from lodbrain.evaluation.tables import table_named
 from lodbrain.workflows.evaluate import Evaluated, EvaluateSettings, evaluate_labels, means
@@ -26,8 +27,6 @@ for _name, _help in (
 ):
     app.command(f"lodbrain.cli.{_name}:{_name}", name=_name, help=_help)
 
-Flag: TypeAlias = Annotated[bool, Parameter(negative="", show_default=False)]
-Quiet: TypeAlias = Annotated[bool, Parameter(name=["--quiet", "-q"], negative="", show_default=False)]
 
 _HEADINGS = {
     "dice": "Dice",

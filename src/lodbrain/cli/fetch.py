@@ -10,12 +10,12 @@ from typing import Annotated, TypeAlias
 from cyclopts import App, Parameter
 
 from lodbrain.cli.progress import progress_bar
+from lodbrain.cli.switches import Quiet
 from lodbrain.datasets import labelmaps as source
 from lodbrain.datasets import ultracortex as uc
 from lodbrain.datasets.openneuro import Fetch, Fetched, Selection, fetch_dataset
 
 Out: TypeAlias = Annotated[Path, Parameter(name=["--out", "-o"])]
-Quiet: TypeAlias = Annotated[bool, Parameter(name=["--quiet", "-q"], negative="", show_default=False)]
 
 app = App(name="fetch")
 

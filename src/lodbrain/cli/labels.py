@@ -10,8 +10,10 @@ from typing import Annotated, TypeAlias
 from cyclopts import App, Parameter
 
 from lodbrain.cli.progress import progress_bar
+from lodbrain.cli.switches import Flag, Quiet
+from lodbrain.cli.usage import wrong_usage
 from lodbrain.errors import UsageError
-from lodbrain.images.atomic import atomic
+from lodbrain.images.atomic import write_text
 from lodbrain.inference.label_files import Program, label_file
 from lodbrain.inference.memory import keep_freed_memory, parse_memory
 from lodbrain.inference.settings import Settings
@@ -21,8 +23,6 @@ from lodbrain.workflows.cases import Outcome, exit_code
 
 app = App(name="labels")
 
-Flag: TypeAlias = Annotated[bool, Parameter(negative="", show_default=False)]
-Quiet: TypeAlias = Annotated[bool, Parameter(name=["--quiet", "-q"], negative="", show_default=False)]
 Inputs: TypeAlias = Annotated[list[str], Parameter(name="INPUT", required=True, negative="")]
 Out: TypeAlias = Annotated[Path, Parameter(name=["--out", "-o"])]
 
@@ -74,7 +74,7 @@ def make(
     quiet
         Print errors only.
     """
-    try:
+    with wrong_usage():
         settings = Settings(
             model=model,
             device=device,
@@ -84,8 +84,6 @@ def make(
             resume=resume,
             overwrite=overwrite,
         )
-    except ValueError as error:
-        raise UsageError("setting", None, str(error)) from error
     keep_freed_memory()
     with progress_bar(show=not quiet) as progress:
         outcomes = workflow.make_maps(
@@ -128,19 +126,16 @@ def upsample(
     if resume and overwrite:
         raise UsageError("setting", None, "--resume and --overwrite exclude each other")
     keep_freed_memory()
-    try:
-        with progress_bar(show=not quiet) as progress:
-            outcomes = workflow.upsample_maps(
-                inputs,
-                out,
-                voxel_size,
-                resume=resume,
-                overwrite=overwrite,
-                progress=progress,
-                finished=_teller(quiet=quiet),
-            )
-    except ValueError as error:
-        raise UsageError("voxel-size", None, str(error)) from error
+    with wrong_usage("voxel-size"), progress_bar(show=not quiet) as progress:
+        outcomes = workflow.upsample_maps(
+            inputs,
+            out,
+            voxel_size,
+            resume=resume,
+            overwrite=overwrite,
+            progress=progress,
+            finished=_teller(quiet=quiet),
+        )
     return exit_code(outcomes)
 
 
@@ -167,8 +162,7 @@ def export(
     if out is None:
         print(text, end="")
         return 0
-    with atomic(out) as temporary:
-        temporary.write_bytes(text.encode("utf-8"))
+    write_text(out, text)
     print(out)
     return 0
 

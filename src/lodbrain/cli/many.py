@@ -6,6 +6,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from lodbrain.cli.options import SegmentOptions
 from lodbrain.cli.progress import progress_bar
 from lodbrain.errors import UsageError
 from lodbrain.inference.jobs import Job, segment_jobs
@@ -13,16 +14,15 @@ from lodbrain.inference.memory import keep_freed_memory
 from lodbrain.inference.outcome import Outcome, outlook
 from lodbrain.inference.settings import Settings
 from lodbrain.inference.volumes import BRAIN
+from lodbrain.workflows.pages import add_page, check_installed
 
 
 def do_jobs(
     jobs: Sequence[Job],
     settings: Settings,
+    options: SegmentOptions,
     *,
-    processes: int = 1,
-    scheduler: str | None = None,
     scratch: Path | None = None,
-    quiet: bool = False,
 ) -> list[Outcome]:
     """Do jobs here, in several processes or on a cluster, and print what becomes of them.
 
@@ -30,24 +30,27 @@ def do_jobs(
     ----------
     jobs, settings
         As in `segment_jobs`.
-    processes, scheduler, scratch
+    options : SegmentOptions
+        Where, whether with pages, and how much is printed.
+    scratch : Path, optional
         As in `lodbrain.batch.run.Place`.
-    quiet : bool
-        Print errors only.
 
     Raises
     ------
     UsageError
-        If `processes` is below 1, or both it and a scheduler are given.
+        If --jobs is below 1, or both it and a scheduler are given, or pages cannot be made here.
     """
-    if processes < 1:
-        raise UsageError("jobs", None, f"--jobs must be at least 1, got {processes}")
-    if processes > 1 and scheduler is not None:
+    if options.jobs < 1:
+        raise UsageError("jobs", None, f"--jobs must be at least 1, got {options.jobs}")
+    if options.jobs > 1 and options.scheduler is not None:
         what = "--jobs is for this machine, --scheduler for a cluster"
         raise UsageError("jobs", None, what, "Give one of the two; the cluster says how many workers it has")
+    if options.report:
+        check_installed()
+    make_page = add_page if options.report else None
 
     def say(line: str) -> None:
-        if not quiet:
+        if not options.quiet:
             print(line, flush=True)
 
     def tell(outcome: Outcome) -> None:
@@ -55,17 +58,21 @@ def do_jobs(
             print(f"lodbrain: {outcome.error}", file=sys.stderr, flush=True)
         else:
             say(result_line(outcome))
+        if outcome.page_error is not None:
+            print(f"lodbrain: {outcome.page_error}", file=sys.stderr, flush=True)
 
-    with progress_bar(show=not quiet) as progress:
-        if processes == 1 and scheduler is None:
+    with progress_bar(show=not options.quiet) as progress:
+        if options.jobs == 1 and options.scheduler is None:
             keep_freed_memory()
-            outcomes = segment_jobs(jobs, settings, progress=progress, finished=tell)
+            outcomes = segment_jobs(jobs, settings, progress=progress, finished=tell, make_page=make_page)
             line = outlook(outcomes)
         else:
             from lodbrain.batch.run import Place, run_jobs
 
-            place = Place(processes, scheduler, scratch)
-            outcomes = run_jobs(jobs, settings, place=place, progress=progress, finished=tell, say=say)
+            place = Place(options.jobs, options.scheduler, scratch)
+            outcomes = run_jobs(
+                jobs, settings, place=place, progress=progress, finished=tell, say=say, make_page=make_page
+            )
             line = None
     if line is not None:
         say(line)

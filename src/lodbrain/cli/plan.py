@@ -33,6 +33,7 @@ def plan(
     steps
         Of the trial; 0 for none, and no time.
     """
+    from lodbrain.cli.usage import wrong_usage
     from lodbrain.errors import UsageError
     from lodbrain.inference.memory import parse_memory
     from lodbrain.training.config import read_config
@@ -42,10 +43,8 @@ def plan(
         raise UsageError("steps", None, f"steps must be 0 or more, got {steps}")
     console = Console()
     settings = read_config(config)
-    try:
+    with wrong_usage("memory"):
         room = [(words, parse_memory(words)) for words in memory or MEMORIES]
-    except ValueError as error:
-        raise UsageError("memory", None, str(error)) from error
     levels = plan_levels(settings, steps=steps, report=lambda line: console.print(line, highlight=False))
     table = Table(title=f"{settings.name}: memory and time by level", title_justify="left")
     columns = (

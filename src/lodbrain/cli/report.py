@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Annotated, TypeAlias
+from typing import Annotated
 
 from cyclopts import Parameter
 
 from lodbrain.cli.progress import progress_bar
+from lodbrain.cli.switches import Flag, Quiet
 from lodbrain.workflows.report import report as make_pages
-
-Flag: TypeAlias = Annotated[bool, Parameter(negative="", show_default=False)]
 
 
 def report(
@@ -20,7 +19,7 @@ def report(
     *,
     scans: Annotated[list[Path] | None, Parameter(consume_multiple=True, negative="")] = None,
     overwrite: Flag = False,
-    quiet: Annotated[Flag, Parameter(name=["--quiet", "-q"])] = False,
+    quiet: Quiet = False,
 ) -> int:
     """Make pages to look at results: one for each scan, and index.html of all.
 

@@ -12,7 +12,8 @@ from rich.console import Console
 from rich.table import Table
 
 from lodbrain.cli.progress import progress_bar
-from lodbrain.errors import UsageError
+from lodbrain.cli.switches import Flag, Quiet
+from lodbrain.cli.usage import wrong_usage
 from lodbrain.evaluation.robustness import MEAN, Stress, break_down
 from lodbrain.evaluation.tables import table_named
 from lodbrain.inference.memory import keep_freed_memory
@@ -20,8 +21,6 @@ from lodbrain.inference.settings import Settings
 from lodbrain.synthesis.degradations import DEGRADATIONS
 from lodbrain.workflows import stress as workflow
 
-Flag: TypeAlias = Annotated[bool, Parameter(negative="", show_default=False)]
-Quiet: TypeAlias = Annotated[bool, Parameter(name=["--quiet", "-q"], negative="", show_default=False)]
 Out: TypeAlias = Annotated[Path, Parameter(name=["--out", "-o"])]
 Several: TypeAlias = Annotated[list[str] | None, Parameter(consume_multiple=True, negative="")]
 
@@ -80,12 +79,10 @@ def stress(
         Print errors only.
     """
     others = (*([workflow.FINEST] if finest_alone else []), *(against or ()))
-    try:
+    with wrong_usage():
         settings = workflow.StressSettings(
             tuple(only or DEGRADATIONS), steps=steps, against=others, threshold=threshold, seed=seed
         )
-    except ValueError as error:
-        raise UsageError("setting", None, str(error)) from error
     keep_freed_memory()
     with progress_bar(show=not quiet) as progress:
         found = workflow.stress(

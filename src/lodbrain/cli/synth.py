@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Annotated, TypeAlias
+from typing import Annotated
 
 from cyclopts import Parameter
 
 from lodbrain.cli.progress import progress_bar
+from lodbrain.cli.switches import Flag, Quiet
+from lodbrain.cli.usage import wrong_usage
 from lodbrain.errors import UsageError
 from lodbrain.inference.memory import keep_freed_memory
 from lodbrain.workflows import synth as workflow
 from lodbrain.workflows.cases import Outcome, exit_code
-
-Flag: TypeAlias = Annotated[bool, Parameter(negative="", show_default=False)]
 
 
 def synth(
@@ -33,7 +33,7 @@ def synth(
     threads: int | None = None,
     resume: Flag = False,
     overwrite: Flag = False,
-    quiet: Annotated[Flag, Parameter(name=["--quiet", "-q"])] = False,
+    quiet: Quiet = False,
 ) -> int:
     """Make synthetic scans with labels from label maps.
 
@@ -87,24 +87,21 @@ def synth(
         say(outcomes[0])
     else:
         assert number is not None
-        try:
-            with progress_bar(show=not quiet) as progress:
-                outcomes = workflow.synthesise(
-                    inputs,
-                    out,
-                    number,
-                    voxel_mm=voxel_size,
-                    seed=seed,
-                    contrast=contrast,
-                    contrast_share=contrast_share,
-                    device=device,
-                    threads=threads,
-                    resume=resume,
-                    overwrite=overwrite,
-                    progress=progress,
-                    figure=figure,
-                    finished=say,
-                )
-        except ValueError as error:
-            raise UsageError("setting", None, str(error)) from error
+        with wrong_usage(), progress_bar(show=not quiet) as progress:
+            outcomes = workflow.synthesise(
+                inputs,
+                out,
+                number,
+                voxel_mm=voxel_size,
+                seed=seed,
+                contrast=contrast,
+                contrast_share=contrast_share,
+                device=device,
+                threads=threads,
+                resume=resume,
+                overwrite=overwrite,
+                progress=progress,
+                figure=figure,
+                finished=say,
+            )
     return exit_code(outcomes)

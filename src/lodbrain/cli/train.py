@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, TypeAlias
 
-from cyclopts import Parameter
 from rich.console import Console
 
-Flag: TypeAlias = Annotated[bool, Parameter(negative="", show_default=False)]
+from lodbrain.cli.switches import Flag
 
 
 def train(config: Path, *, levels: int | None = None, accept_changes: Flag = False) -> int:

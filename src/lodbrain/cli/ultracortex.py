@@ -11,13 +11,12 @@ from rich.console import Console
 from rich.table import Table
 
 from lodbrain.cli.progress import progress_bar
-from lodbrain.errors import UsageError
+from lodbrain.cli.switches import Flag, Quiet
+from lodbrain.cli.usage import wrong_usage
 from lodbrain.inference.memory import keep_freed_memory, parse_memory
 from lodbrain.inference.settings import Settings
 from lodbrain.workflows import ultracortex as workflow
 
-Flag: TypeAlias = Annotated[bool, Parameter(negative="", show_default=False)]
-Quiet: TypeAlias = Annotated[bool, Parameter(name=["--quiet", "-q"], negative="", show_default=False)]
 Out: TypeAlias = Annotated[Path, Parameter(name=["--out", "-o"])]
 
 
@@ -57,15 +56,13 @@ def ultracortex(
     quiet
         Print errors only.
     """
-    try:
+    with wrong_usage():
         settings = Settings(
             model=model,
             device=device,
             memory_bytes=parse_memory(memory) if memory is not None else None,
             threads=threads,
         )
-    except ValueError as error:
-        raise UsageError("setting", None, str(error)) from error
     keep_freed_memory()
 
     def tell(line: str) -> None:

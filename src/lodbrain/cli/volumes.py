@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal, TypeAlias
+from typing import Annotated, Literal
 
 from cyclopts import Parameter
 
+from lodbrain.cli.switches import Flag
 from lodbrain.errors import OutputError
-from lodbrain.images.atomic import atomic
+from lodbrain.images.atomic import write_text
 from lodbrain.inference.outputs import check_writable
 from lodbrain.inference.results import find_results
 from lodbrain.inference.volume_files import aseg_stats, volumes_csv
-
-Flag: TypeAlias = Annotated[bool, Parameter(negative="", show_default=False)]
 
 
 def volumes(
@@ -45,17 +44,12 @@ def volumes(
         if out.is_dir():
             raise OutputError("a-folder", out, "this is a folder", "Name a file, such as volumes.csv in it")
         check_writable(out.parent)
-        _write(out, volumes_csv(found, counted=counted))
+        write_text(out, volumes_csv(found, counted=counted))
         print(f"{out}: {len(found)} scan{'s' if len(found) != 1 else ''}")
         return 0
     texts = {out / result.scan / "stats" / "aseg.stats": aseg_stats(result) for result in found}
     for path, text in texts.items():
         check_writable(path.parent)
-        _write(path, text)
+        write_text(path, text)
     print(f"{out}: {len(texts)} aseg.stats. Next: SUBJECTS_DIR={out} asegstats2table --subjects ... -t volumes.txt")
     return 0
-
-
-def _write(path: Path, text: str) -> None:
-    with atomic(path) as temporary:
-        temporary.write_bytes(text.encode("utf-8"))

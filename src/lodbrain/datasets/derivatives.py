@@ -10,7 +10,7 @@ from typing import Any
 
 from lodbrain.datasets.bids import BidsScan
 from lodbrain.errors import InputError, UsageError
-from lodbrain.images.atomic import atomic
+from lodbrain.images.atomic import write_text
 from lodbrain.version import __version__
 
 BIDS_VERSION = "1.11.1"
@@ -87,8 +87,7 @@ def begin(raw: Path, out: Path) -> None:
         if not (out / name).exists():
             texts[name] = text
     for name, text in texts.items():
-        with atomic(out / name) as temporary:
-            temporary.write_bytes(text.encode("utf-8"))
+        write_text(out / name, text)
 
 
 def check_out(raw: Path, out: Path) -> None:
@@ -128,6 +127,7 @@ For each T1w-like scan of the raw data set (`bids:raw:` in the JSON files; `Data
 - `*_dseg.json`: how it was made, what was found and mended in the scan, signs of trouble.
 - `*_volumes.tsv`: volumes in mm^3, counted and from the posteriors.
 - `*_probseg.nii.gz`, where it was asked for: posteriors, one volume for each entry of `LabelMap` in its JSON.
+- `*_report.html` and `index.html`, where they were asked for: pages to look at, of a scan and of all.
 
 `group_volumes.tsv` and `group_quality.tsv` have one row for each scan.
 

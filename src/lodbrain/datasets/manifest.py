@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from lodbrain.images.atomic import atomic
+from lodbrain.images.atomic import write_text
 from lodbrain.version import __version__
 
 #: Hidden, so that BIDS tools pass over it.
@@ -92,6 +92,5 @@ class Manifest:
             "dataset": self.dataset,
             "files": {name: asdict(self.entries[name]) for name in sorted(self.entries)},
         }
-        with atomic(self.path) as temporary:
-            temporary.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+        write_text(self.path, json.dumps(content, indent=1, ensure_ascii=False) + "\n")
         self._saved = time.monotonic()

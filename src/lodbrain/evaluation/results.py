@@ -14,7 +14,7 @@ from typing import Any
 from lodbrain.errors import InputError
 from lodbrain.evaluation.regions import REGIONS
 from lodbrain.evaluation.score import COLUMNS, Row
-from lodbrain.images.atomic import atomic
+from lodbrain.images.atomic import write_text
 
 TSV, JSON = "evaluation.tsv", "evaluation.json"
 
@@ -27,15 +27,13 @@ _TEXTS = ("case", "level", "region", "side", "status")
 def write_tsv(path: Path, columns: Sequence[str], rows: Iterable[Iterable[object]]) -> None:
     """Write a table, atomically; NaN and None become n/a, floats keep six digits."""
     lines = ["\t".join(columns), *("\t".join(_cell(value) for value in row) for row in rows)]
-    with atomic(path) as temporary:
-        temporary.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    write_text(path, "\n".join(lines) + "\n")
 
 
 def write_json(path: Path, content: Mapping[str, Any]) -> None:
     """Write JSON, atomically; NaN becomes null."""
-    with atomic(path) as temporary:
-        text = json.dumps(_plain(content), indent=2, ensure_ascii=False, allow_nan=False)
-        temporary.write_text(text + "\n", encoding="utf-8")
+    text = json.dumps(_plain(content), indent=2, ensure_ascii=False, allow_nan=False)
+    write_text(path, text + "\n")
 
 
 def write_rows(path: Path, rows: Iterable[Row]) -> None:

@@ -76,6 +76,12 @@ def atomic(path: str | os.PathLike[str]) -> Iterator[Path]:
         _sync(target.parent, os.O_RDONLY)
 
 
+def write_text(path: str | os.PathLike[str], text: str) -> None:
+    """Write a text file, all of it or nothing, in UTF-8 with the line ends that it has; errors as in `atomic`."""
+    with atomic(path) as temporary:
+        temporary.write_bytes(text.encode("utf-8"))
+
+
 def _ending(target: Path) -> str:
     """The last two suffixes (``.nii.gz``), or the last one where the name is full of dots."""
     two = "".join(target.suffixes[-2:])

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import gzip
+import math
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
 from typing import IO, Any
@@ -17,6 +18,7 @@ from lodbrain.images import nifti
 from lodbrain.images.atomic import atomic
 from lodbrain.images.geometry import check_affine
 from lodbrain.images.image import Image
+from lodbrain.images.layout import Layout
 from lodbrain.images.load import load
 from lodbrain.images.values import looks_like_labels, to_intensities, to_labels
 
@@ -29,7 +31,13 @@ _LEVEL_LABELS, _LEVEL_FLOATS = 4, 1
 _SLAB = 16
 
 
-def read_image(path: PathLike, *, frame: int | None = None, allow_odd_voxels: bool = False) -> Image:
+def read_image(
+    path: PathLike,
+    *,
+    frame: int | None = None,
+    allow_odd_voxels: bool = False,
+    check: Callable[[Layout], None] | None = None,
+) -> Image:
     """A scan with float32 intensities, or the reason why it cannot be one.
 
     The file is read to its end and its checksums are verified. What can be mended is, and noted in `Image.notes`.
@@ -43,6 +51,8 @@ def read_image(path: PathLike, *, frame: int | None = None, allow_odd_voxels: bo
         Which volume of a 4D file, from 0.
     allow_odd_voxels : bool
         Accept voxel sides outside of 0.1 to 10 mm.
+    check : callable, optional
+        Called with the header's statements before any voxel is read; it may refuse them. The affine is not checked yet.
 
     Returns
     -------
@@ -60,9 +70,16 @@ def read_image(path: PathLike, *, frame: int | None = None, allow_odd_voxels: bo
     >>> image.shape, image.spacing_mm  # doctest: +SKIP
     """
     source = Path(path)
-    layout, buffer, notes = load(source, frame)
+    layout, buffer, notes = load(source, frame, room=4, check=check)  # float32 will lie in the same memory
     notes += check_affine(source, layout.affine, layout.shape, allow_odd_voxels=allow_odd_voxels)
-    values, mended = to_intensities(source, buffer, layout.dtype, slope=layout.slope, intercept=layout.intercept)
+    values, mended = to_intensities(
+        source,
+        buffer,
+        layout.dtype,
+        n_voxels=math.prod(layout.shape),
+        slope=layout.slope,
+        intercept=layout.intercept,
+    )
     return _image(values, layout.shape, layout.affine, layout.header, [*notes, *mended])
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -14,7 +16,9 @@ _AGAIN = "Copy or download the file again."
 _GZIP_NAMES, _PLAIN_NAMES, _MGH_NAMES = (".gz", ".mgz"), (".nii", ".hdr", ".img", ".mgh"), (".mgh", ".mgz", ".mgh.gz")
 
 
-def load(path: Path, frame: int | None) -> tuple[Layout, bytearray, list[str]]:
+def load(
+    path: Path, frame: int | None, *, room: int = 1, check: Callable[[Layout], None] | None = None
+) -> tuple[Layout, bytearray, list[str]]:
     """Layout, the voxels of one frame as stored, and notes; the whole file is read and verified.
 
     Parameters
@@ -23,6 +27,10 @@ def load(path: Path, frame: int | None) -> tuple[Layout, bytearray, list[str]]:
         Image, or either file of a ``.hdr`` and ``.img`` pair.
     frame : int or None
         Which volume of a 4D file, from 0.
+    room : int
+        Bytes a voxel that the buffer has at least; smaller voxels lie at its end.
+    check : callable, optional
+        Called with the header's statements before any voxel is read; it may refuse them.
 
     Raises
     ------
@@ -41,15 +49,17 @@ def load(path: Path, frame: int | None) -> tuple[Layout, bytearray, list[str]]:
             position = stream.skip(layout.offset)
         check_size(stream.path, layout, size=stream.size, capacity=stream.capacity, compressed=stream.compressed)
         chosen = _chosen_frame(path, layout, frame)
+        if check is not None:
+            check(layout)
         try:
-            buffer = bytearray(layout.frame_bytes)
+            buffer = bytearray(max(layout.frame_bytes, room * math.prod(layout.shape)))
         except MemoryError as error:
             raise InputError("too-large", path, "its voxels do not fit into memory", "Use a larger machine.") from error
         before, after = chosen * layout.frame_bytes, (layout.frames - chosen - 1) * layout.frame_bytes
         complete = (
             position == layout.offset
             and stream.skip(before) == before
-            and stream.fill(buffer) == len(buffer)
+            and stream.fill(memoryview(buffer)[-layout.frame_bytes :]) == layout.frame_bytes
             and stream.skip(after) == after
         )
         surplus, garbage = stream.finish()

@@ -88,7 +88,7 @@ class Stream:
             n_bytes -= len(part)
         return b"".join(parts)
 
-    def fill(self, buffer: bytearray) -> int:
+    def fill(self, buffer: bytearray | memoryview) -> int:
         """Fill `buffer`; the number of bytes that there were."""
         done = 0
         with memoryview(buffer) as view:

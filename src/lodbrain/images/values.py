@@ -24,7 +24,13 @@ _FLAT = 0.8
 
 
 def to_intensities(
-    path: Path | None, buffer: bytearray, dtype: np.dtype[Any], *, slope: float = 1.0, intercept: float = 0.0
+    path: Path | None,
+    buffer: bytearray,
+    dtype: np.dtype[Any],
+    *,
+    n_voxels: int | None = None,
+    slope: float = 1.0,
+    intercept: float = 0.0,
 ) -> tuple[NDArray[np.float32], list[str]]:
     """float32 intensities, and notes on what was mended.
 
@@ -33,9 +39,11 @@ def to_intensities(
     path : Path or None
         For the message.
     buffer : bytearray
-        Voxels as stored. It is used up: where voxels have four or eight bytes, the result lies in its memory.
+        Voxels as stored, at its end. It is used up: where it has four bytes a voxel, the result lies in its memory.
     dtype : numpy dtype
         Of the stored voxels.
+    n_voxels : int, optional
+        Default: as many as the buffer can hold.
     slope, intercept : float
         Intensity = slope * stored + intercept.
 
@@ -52,8 +60,11 @@ def to_intensities(
         ``not-finite``: more than half are NaN or Inf. ``constant``: all are the same.
     """
     notes: list[str] = []
-    lowest, highest, n_bad = _bounds(np.frombuffer(buffer, dtype))
-    n_voxels = len(buffer) // dtype.itemsize
+    stored = np.frombuffer(buffer, dtype)
+    if n_voxels is not None:
+        stored = np.frombuffer(buffer, dtype, offset=len(buffer) - n_voxels * dtype.itemsize)
+    n_voxels = stored.size
+    lowest, highest, n_bad = _bounds(stored)
     if n_bad > _MAX_BAD * n_voxels:
         raise InputError(
             "not-finite", path, f"{n_bad / n_voxels:.0%} of its voxels are NaN or Inf", "Export the scan again."
@@ -67,17 +78,19 @@ def to_intensities(
     if not np.isfinite(magnitude):
         raise InputError("not-finite", path, "its intensity scaling leads beyond all numbers", "Export the scan again.")
     if magnitude > _LARGEST or 0 < magnitude < _SMALLEST:
-        factor, limit = _tame(_sample(buffer, dtype, slope, intercept), magnitude)
+        factor, limit = _tame(_sample(stored, slope, intercept), magnitude)
         notes.append(f"Intensities up to {magnitude:.3g} were multiplied by {factor:.3g} and clipped to +-{limit:.3g}.")
     fill = 0.0
     if n_bad and lowest < 0:
-        darkest = np.percentile(_sample(buffer, dtype, slope, intercept), 0.1)  # robust against a few wild voxels
+        darkest = np.percentile(_sample(stored, slope, intercept), 0.1)  # robust against a few wild voxels
         fill = float(np.clip(min(0.0, darkest) * factor, -limit, limit))
     plain = slope == 1 and intercept == 0 and factor == 1 and not np.isfinite(limit)
     if plain and not n_bad and dtype == np.float32 and dtype.isnative:
         intensities = np.frombuffer(buffer, np.float32)
     else:
-        intensities = _convert(buffer, dtype, slope * factor, intercept * factor, limit, fill)
+        begin = len(buffer) - stored.nbytes
+        del stored  # the buffer cannot shrink while it is looked at
+        intensities = _convert(buffer, dtype, begin, slope * factor, intercept * factor, limit, fill)
     low, high = float(intensities.min()), float(intensities.max())
     if low == high:
         raise InputError("constant", path, f"all of its voxels are {low:g}", "Give the scan itself.")
@@ -155,9 +168,8 @@ def _bounds(stored: NDArray[Any]) -> tuple[float, float, int]:
     return lowest, highest, n_bad
 
 
-def _sample(buffer: bytearray, dtype: np.dtype[Any], slope: float, intercept: float) -> NDArray[np.float64]:
+def _sample(stored: NDArray[Any], slope: float, intercept: float) -> NDArray[np.float64]:
     """Finite intensities, about a million of them."""
-    stored = np.frombuffer(buffer, dtype)
     part = stored[:: stored.size // _SAMPLE + 1].astype(np.float64)
     sample: NDArray[np.float64] = part[np.isfinite(part)] * slope + intercept
     return sample
@@ -176,15 +188,15 @@ def _tame(sample: NDArray[np.float64], magnitude: float) -> tuple[float, float]:
 
 
 def _convert(
-    buffer: bytearray, dtype: np.dtype[Any], slope: float, intercept: float, limit: float, fill: float
+    buffer: bytearray, dtype: np.dtype[Any], begin: int, slope: float, intercept: float, limit: float, fill: float
 ) -> NDArray[np.float32]:
-    """Scaled float32 in the buffer's own memory where it is large enough.
+    """Scaled float32 of the voxels from byte `begin` on, in the buffer's own memory where it is large enough.
 
-    Chunk after chunk is copied, scaled and written back: voxel i goes to bytes 4i to 4i+4, which never lie behind the
-    voxels that have been read.
+    Chunk after chunk is copied, scaled and written back: voxel i goes to bytes 4i to 4i+4. Smaller voxels lie at the
+    end of the buffer, larger ones are wider than what takes their place: what is not yet read is never written to.
     """
-    stored = np.frombuffer(buffer, dtype)
-    n_voxels, in_place = stored.size, dtype.itemsize >= 4
+    stored = np.frombuffer(buffer, dtype, offset=begin)
+    n_voxels, in_place = stored.size, len(buffer) >= 4 * stored.size
     result = np.frombuffer(buffer, np.float32, count=n_voxels) if in_place else np.empty(n_voxels, np.float32)
     scaled = slope != 1 or intercept != 0
     for start in range(0, n_voxels, _CHUNK):

@@ -144,7 +144,8 @@ def _decide_sided(
 def _doubt(p: torch.Tensor) -> torch.Tensor:
     """(C,): sum of p (1 - p) of each class of (C, X, Y, Z) posteriors."""
     flat = p.flatten(1)
-    return flat.sum(1) - torch.linalg.vector_norm(flat, dim=1).square()
+    length: torch.Tensor = torch.linalg.vector_norm(flat, dim=1)
+    return flat.sum(1) - length.square()
 
 
 def _decide_sideless(

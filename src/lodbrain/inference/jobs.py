@@ -7,10 +7,11 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from os import PathLike
 from pathlib import Path
+from typing import TypeAlias
 
-from lodbrain.errors import InputError, LodbrainError, OutputError, UsageError, WeightsError
+from lodbrain.errors import InputError
 from lodbrain.inference.inputs import find_scans
-from lodbrain.inference.outcome import Outcome
+from lodbrain.inference.outcome import Outcome, failure
 from lodbrain.inference.outputs import Outputs, check_writable, identities
 from lodbrain.inference.segment import check_existing, segment_file
 from lodbrain.inference.segmentation import Progress
@@ -65,8 +66,30 @@ def check_jobs(jobs: Sequence[Job], settings: Settings) -> list[Job]:
     return checked
 
 
-def attempt(job: Job, settings: Settings, *, model: Model | None, progress: Progress | None = None) -> Outcome:
+#: Makes the page of a scan that was segmented; raises `InputError` if it cannot.
+MakePage: TypeAlias = Callable[[Outcome], None]
+
+
+def attempt(
+    job: Job,
+    settings: Settings,
+    *,
+    model: Model | None,
+    progress: Progress | None = None,
+    make_page: MakePage | None = None,
+) -> Outcome:
     """Return the outcome of one job, a failure included.
+
+    Parameters
+    ----------
+    job : Job
+    settings : Settings
+    model : Model or None
+        None if the job cannot be done.
+    progress : callable, optional
+        Called with the share done and a few words.
+    make_page : callable, optional
+        Called with the outcome if the segmentation is complete.
 
     Raises
     ------
@@ -74,11 +97,11 @@ def attempt(job: Job, settings: Settings, *, model: Model | None, progress: Prog
         What concerns every scan.
     """
     started = time.monotonic()
-    error: LodbrainError
+    complete: Outcome | None = None
     try:
         if job.problem is not None:
             raise job.problem
-        return segment_file(
+        complete = segment_file(
             job.path,
             job.outputs.folder,
             settings,
@@ -87,18 +110,16 @@ def attempt(job: Job, settings: Settings, *, model: Model | None, progress: Prog
             model=model,
             progress=progress,
         )
-    except (OutputError, UsageError, WeightsError):
-        raise
-    except LodbrainError as known:
-        error = known
-    except Exception as unknown:
-        if isinstance(unknown, MemoryError) or "can't allocate memory" in str(unknown):  # torch's RuntimeError
-            error = InputError("memory", job.path, "there is not enough memory for it", "Set a smaller --memory")
-        else:
-            what = f"internal error: {type(unknown).__name__}: {unknown}"
-            error = LodbrainError("bug", job.path, what, "This is a bug: please report it")
-        error.__cause__ = unknown
-    return Outcome(job.path, "failed", job.outputs, seconds=time.monotonic() - started, error=error)
+        if make_page is None:
+            return complete
+        make_page(complete)
+        return replace(complete, seconds=time.monotonic() - started)
+    except Exception as raised:
+        error = failure(raised, job.path, "Set a smaller --memory")
+    seconds = time.monotonic() - started
+    if complete is not None:
+        return replace(complete, seconds=seconds, page_error=error)
+    return Outcome(job.path, "failed", job.outputs, seconds=seconds, error=error)
 
 
 def segment_jobs(
@@ -107,6 +128,7 @@ def segment_jobs(
     *,
     progress: Progress | None = None,
     finished: Callable[[Outcome], None] | None = None,
+    make_page: MakePage | None = None,
 ) -> list[Outcome]:
     """Do jobs in this process; one that fails does not stop the others.
 
@@ -119,6 +141,8 @@ def segment_jobs(
         Called with the share of all scans done, and a few words.
     finished : callable, optional
         Called with each outcome as it comes.
+    make_page : callable, optional
+        As in `attempt`.
 
     Returns
     -------
@@ -144,7 +168,7 @@ def segment_jobs(
             if progress is not None:
                 progress((number + share) / len(jobs), f"{name}: {text}")
 
-        outcomes.append(attempt(job, settings, model=model, progress=report))
+        outcomes.append(attempt(job, settings, model=model, progress=report, make_page=make_page))
         if finished is not None:
             finished(outcomes[-1])
     return outcomes

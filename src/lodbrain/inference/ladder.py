@@ -16,23 +16,26 @@ from numpy.typing import NDArray
 
 from lodbrain.errors import InputError
 from lodbrain.images.intensity import brain_scaling, foreground_scaling
+from lodbrain.inference.boxes import aligned, boxes_around
+from lodbrain.inference.budget import MOST_TILE_BYTES, Plan, Work, check, make_plan
 from lodbrain.inference.calibration import Calibration
 from lodbrain.inference.decide import Decision
-from lodbrain.inference.levels import DOUBLING_HALO, Run, Stage, each_part, refine
+from lodbrain.inference.handover import Handover
+from lodbrain.inference.levels import Run, Stage, each_part, refine
+from lodbrain.inference.memory import give_back, sparing
 from lodbrain.inference.postprocess import keep_largest
 from lodbrain.inference.precision import working_dtype
 from lodbrain.inference.prediction import Options, Prediction, Progress
 from lodbrain.inference.pyramid import WorkingGrid, pool, resample, working_grid
 from lodbrain.inference.sink import Sink
 from lodbrain.inference.tiling import Box
-from lodbrain.labels import SIDELESS, STRUCTURES, TISSUE_OF_CLASS, VENTRICLES
+from lodbrain.inference.volumes import voxels_of_class
+from lodbrain.labels import N_CLASSES, SIDELESS, STRUCTURES, TISSUE_OF_CLASS, VENTRICLES
 from lodbrain.models.folded import FoldedLevel, fold
 from lodbrain.models.lod import Detail, Ladder
 
 #: The finest level may see voxels down to this share of its nominal size: it is trained from 0.6 on.
 FINEST_SHARE = 0.55
-#: Around the coarse brain mask: what the mask may have missed.
-MARGIN_MM = 12.0
 #: Brains of living people, with room: outside of it the whole volume is used.
 PLAUSIBLE_ML = (500.0, 2500.0)
 #: With less than this there is no brain in the scan, or none to speak of.
@@ -43,7 +46,7 @@ _BRAIN = torch.as_tensor(TISSUE_OF_CLASS) > 0
 
 @torch.inference_mode()
 def run_ladder(
-    data: NDArray[np.float32],
+    data: NDArray[np.float32] | Handover,
     spacing_mm: tuple[float, float, float],
     *,
     network: Ladder,
@@ -55,16 +58,20 @@ def run_ladder(
 
     `calibrations` are those of the levels, by their exponents.
     """
-    shape = (data.shape[0], data.shape[1], data.shape[2])
-    scan = WorkingGrid(shape, spacing_mm, True)
-    grid = working_grid(shape, spacing_mm, FINEST_SHARE * 2.0 ** network.configs[-1].exponent)
-    notes = [grid.note] if grid.note else []
-    last = network.level_for(grid.voxel_mm)
-    calibration = (calibrations or {}).get(network.configs[last].exponent, Calibration())
     device = torch.device(options.device)
+    if isinstance(data, Handover):
+        data = data.take(again=device.type != "cpu")  # a GPU may run out of memory
+    scan, grid = grids(data.shape, spacing_mm, network)
+    notes = [grid.note] if grid.note else []
     dtype = working_dtype(options.dtype, device)
+    work = Work.of(network, scan, grid, dtype=dtype, posteriors=options.posteriors)
+    _plan(work, options)  # refused before any work, if it cannot be done
+    last = len(work.levels) - 1
+    calibration = (calibrations or {}).get(network.configs[last].exponent, Calibration())
     levels = fold(network.to(device), dtype, last=last, temperature=calibration.temperature)
     run = _prepare(data, scan, grid, levels, options)
+    del data
+    give_back()
     if not options.context and len(run.images) > 1:
         return _finest_alone(run, scan, grid, notes)
 
@@ -81,20 +88,50 @@ def run_ladder(
         notes.append(f"the coarse brain has {brain_ml:.0f} ml, which is implausible: the whole volume was used")
         box = _whole(run.images[0])
 
-    boxes = _boxes(run, box)
-    for p in range(1, last):
-        progress(0.1 + 0.2 * p / last, f"level {p + 1} of {last + 1}")
-        stage = refine(run, p, stage, boxes[p])
-    if last == 0:
-        sink = Sink(scan, grid, stage.box, posteriors=options.posteriors)
-        sink.take(stage.detail, stage.box)
-    else:
-        sink = Sink(scan, grid, boxes[last], posteriors=options.posteriors)
-        for detail, core, share in each_part(run, last, stage, boxes[last]):
-            sink.take(detail, core)
-            progress(0.3 + 0.55 * share, f"level {last + 1} of {last + 1}")
+    plan = _plan(work, options, box)
+    run = replace(run, tile_voxels=plan.tile_voxels)
+    boxes = boxes_around(box, run.levels, work.shapes, run.voxels_mm)
+    with sparing(wanted=plan.spare):
+        for p in range(1, last):
+            progress(0.1 + 0.2 * p / last, f"level {p + 1} of {last + 1}")
+            stage = refine(run, p, stage, boxes[p])
+        sink = Sink(scan, grid, stage.box if last == 0 else boxes[last], posteriors=options.posteriors)
+        if last == 0:
+            sink.take(stage.detail, stage.box)
+        else:
+            for detail, core, share in each_part(run, last, stage, boxes[last]):
+                sink.take(detail, core)
+                del detail  # a view of the whole tile's features
+                progress(0.3 + 0.55 * share, f"level {last + 1} of {last + 1}")
+    del run, stage
+    give_back()
     progress(0.9, "tidying up")
-    return replace(_conclude(sink.finish(), scan, notes, brain_ml, options), calibration=calibration)
+    prediction = _conclude(sink.finish(), notes, brain_ml, options)
+    peak_bytes = options.base_bytes + plan.peak_bytes if device.type == "cpu" else None
+    return replace(prediction, peak_bytes=peak_bytes, calibration=calibration)
+
+
+def grids(
+    shape: tuple[int, ...], spacing_mm: tuple[float, float, float], network: Ladder
+) -> tuple[WorkingGrid, WorkingGrid]:
+    """A scan's own grid, and the one that a ladder runs on."""
+    x, y, z = shape
+    finest_mm = FINEST_SHARE * 2.0 ** network.configs[-1].exponent
+    return WorkingGrid((x, y, z), spacing_mm, True), working_grid((x, y, z), spacing_mm, finest_mm)
+
+
+def _plan(work: Work, options: Options, brain: Box | None = None) -> Plan:
+    """Tiles within the budget. A GPU's memory holds images and tiles only: a tile gets four tenths of it."""
+    if options.memory_bytes is None or options.tile_voxels is not None or options.device != "cpu":
+        share = math.inf if options.memory_bytes is None else max(1e8, 0.4 * options.memory_bytes)
+        return make_plan(
+            work,
+            room=math.inf,
+            brain=brain,
+            tile_voxels=options.tile_voxels,
+            tile_bytes=min(share, MOST_TILE_BYTES),
+        )
+    return check(work, allowed_bytes=options.memory_bytes, base_bytes=options.base_bytes, brain=brain)
 
 
 def _finest_alone(run: Run, scan: WorkingGrid, grid: WorkingGrid, notes: list[str]) -> Prediction:
@@ -111,12 +148,13 @@ def _finest_alone(run: Run, scan: WorkingGrid, grid: WorkingGrid, notes: list[st
     side = None if run.levels[last - 1].config.sided else torch.zeros((1, 1, *shape), device=above.device)
     features = torch.zeros((1, channels, *shape), dtype=run.levels[last].dtype, device=above.device)
     scaling = brain_scaling(run.images[0], torch.zeros_like(run.images[0], dtype=torch.bool))
-    run = replace(run, scaling=scaling)
-    box = run.aligned(_whole(run.images[last]), last)
+    tiles = None if run.options.tile_voxels is None else (run.options.tile_voxels,) * (last + 1)
+    run = replace(run, scaling=scaling, tile_voxels=tiles or ())
+    box = aligned(_whole(run.images[last]), run.levels[last], run.images[last].shape)
     sink = Sink(scan, grid, box, posteriors=run.options.posteriors)
     for detail, core, _ in each_part(run, last, Stage(Detail(features, logits, side), _whole(above)), box):
         sink.take(detail, core)
-    return _conclude(sink.finish(), scan, notes, 0.0, run.options)
+    return _conclude(sink.finish(), notes, 0.0, run.options)
 
 
 def _prepare(
@@ -127,11 +165,9 @@ def _prepare(
     options: Options,
 ) -> Run:
     """The images that the levels will see, on the device, scaled for the coarsest."""
-    volume = torch.from_numpy(np.ascontiguousarray(data)).to(options.device)
-    if not grid.native:
-        volume = resample(volume, scan, grid)
+    volume = torch.from_numpy(np.ascontiguousarray(data)) if grid.native else resample(data, scan, grid)
     last = len(levels) - 1
-    images = [volume]
+    images = [volume.to(options.device)]
     for _ in range(last):
         images.insert(0, pool(images[0]))
     return Run(
@@ -169,33 +205,11 @@ def _box_of(mask: torch.Tensor) -> Box:
     return spans[0], spans[1], spans[2]
 
 
-def _boxes(run: Run, box: Box) -> list[Box]:
-    """The box of each level's grid that it works on, around a box of the coarsest.
-
-    The margin is `MARGIN_MM` and no less than the receptive radius, so that every voxel of the brain is judged by real
-    voxels only, and what the level below needs is there.
-    """
-    boxes: list[Box] = [box]
-    margin_mm = 0.0
-    for p in reversed(range(1, len(run.images))):
-        voxel_mm = run.voxels_mm[p]
-        margin_mm = max(MARGIN_MM, run.levels[p].radius * voxel_mm, margin_mm + DOUBLING_HALO * voxel_mm)
-        margin = math.ceil(margin_mm / voxel_mm)
-        x, y, z = ((start * 2**p - margin, stop * 2**p + margin) for start, stop in box)
-        boxes.insert(1, run.aligned((x, y, z), p))
-    return boxes
-
-
-def _conclude(decision: Decision, scan: WorkingGrid, notes: list[str], brain_ml: float, options: Options) -> Prediction:
+def _conclude(decision: Decision, notes: list[str], brain_ml: float, options: Options) -> Prediction:
     classes = decision.classes
-    if options.postprocess:
-        classes = keep_largest(classes, decision.second, leave=_SEVERAL_PIECES)
-    brain = np.asarray(TISSUE_OF_CLASS)[classes] > 0
-    voxels = int(brain.sum())
-    quality = {
-        "coarse_brain_ml": round(brain_ml, 1),
-        "moved_share": round(float((classes != decision.classes).sum()) / max(1, voxels), 5),
-    }
+    moved = keep_largest(classes, decision.second, leave=_SEVERAL_PIECES) if options.postprocess else 0
+    voxels = int(voxels_of_class(classes, N_CLASSES)[TISSUE_OF_CLASS > 0].sum())
+    quality = {"coarse_brain_ml": round(brain_ml, 1), "moved_share": round(moved / max(1, voxels), 5)}
     return Prediction(
         classes,
         decision.soft_volume_vox,

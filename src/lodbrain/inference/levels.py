@@ -9,16 +9,16 @@ from dataclasses import dataclass
 import torch
 
 from lodbrain.images.intensity import Scaling
+from lodbrain.inference.boxes import alignment, halo
+from lodbrain.inference.memory import give_back
 from lodbrain.inference.prediction import Options
 from lodbrain.inference.pyramid import pad_to
-from lodbrain.inference.tiling import Box, grow, offset, shape_of, slices, tiles
+from lodbrain.inference.tiling import Box, offset, shape_of, slices, tiles
 from lodbrain.models.folded import FoldedLevel
 from lodbrain.models.lod import Detail
 
-#: Doubling looks at one coarse voxel beyond the tile.
-DOUBLING_HALO = 2
 #: Voxels whose logits are held at once.
-_SLAB_VOXELS = 128_000
+SCORED_VOXELS = 128_000
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,6 +44,8 @@ class Run:
     scaling : Scaling
         Of the images.
     options : Options
+    tile_voxels : tuple of int
+        That a tile of each level may read; empty for no limit.
     """
 
     levels: tuple[FoldedLevel, ...]
@@ -51,16 +53,7 @@ class Run:
     voxels_mm: tuple[float, ...]
     scaling: Scaling
     options: Options
-
-    def align(self, position: int) -> int:
-        """Multiple that boxes of a level start and stop on: coarse voxels and the pooling fit."""
-        return max(2, self.levels[position].stride)
-
-    def aligned(self, box: Box, position: int) -> Box:
-        """A box widened to `align` and clipped to the level's padded volume."""
-        align = self.align(position)
-        x, y, z = (-(-n // align) * align for n in self.images[position].shape)
-        return grow(box, (0, 0, 0), (x, y, z), align)
+    tile_voxels: tuple[int, ...] = ()
 
     def features(self, position: int, image: torch.Tensor, coarse: Detail | None) -> torch.Tensor:
         """What a level sees in an (X, Y, Z) image, not scaled yet, with the coarse result under it."""
@@ -69,18 +62,8 @@ class Run:
         return level.features(pad_to(self.scaling.apply(image), level.stride)[None, None], told, coarse)
 
 
-def most_voxels(level: FoldedLevel, options: Options) -> int:
-    """Voxels that one tile may read."""
-    if options.tile_voxels is not None:
-        return options.tile_voxels
-    # Three tensors of the level's own resolution live at the peak, their like at half of it, and the image.
-    bytes_per_voxel = 3.6 * level.config.channels[0] * level.dtype.itemsize + 16
-    limit = 1.0e9 if options.memory_bytes is None else max(1e8, min(1.0e9, 0.4 * options.memory_bytes))
-    return int(limit / bytes_per_voxel)
-
-
 def each_part(run: Run, position: int, above: Stage, box: Box) -> Iterator[tuple[Detail, Box, float]]:
-    """A level's results over a box that is `aligned`, slab by slab of each tile.
+    """A level's results over a box that is `boxes.aligned`, slab by slab of each tile.
 
     Parameters
     ----------
@@ -101,10 +84,9 @@ def each_part(run: Run, position: int, above: Stage, box: Box) -> Iterator[tuple
         Of the tiles that are done, 1 with the last.
     """
     level = run.levels[position]
-    align = run.align(position)
     image = run.images[position]
-    halo = -(-(level.radius + DOUBLING_HALO) // align) * align
-    cut = list(tiles(box, halo=halo, align=align, most_voxels=most_voxels(level, run.options)))
+    most = run.tile_voxels[position] if run.tile_voxels else math.prod(shape_of(box))
+    cut = list(tiles(box, halo=halo(level), align=alignment(level), most_voxels=most))
     above = Stage(level.for_next(above.detail), above.box)
     for number, tile in enumerate(cut, 1):
         coarse = _under(above, tile.read)
@@ -112,12 +94,14 @@ def each_part(run: Run, position: int, above: Stage, box: Box) -> Iterator[tuple
         for part in slabs(tile.core):
             where = offset(part, tile.read)
             yield level.score(features, coarse, where), part, number / len(cut)
+        del features, coarse  # or they would live beside the next tile's
+        give_back()  # small lasting things in the holes: 18 tiles without it took twice the memory of one
 
 
 def slabs(box: Box) -> Iterator[Box]:
     """A box cut along its first axis, into slabs of an even number of rows (but for the last)."""
     (start, stop), y, z = box
-    rows = max(2, _SLAB_VOXELS // max(1, (y[1] - y[0]) * (z[1] - z[0])) // 2 * 2)
+    rows = max(2, SCORED_VOXELS // max(1, (y[1] - y[0]) * (z[1] - z[0])) // 2 * 2)
     for first in range(start, stop, rows):
         yield (first, min(first + rows, stop)), y, z
 
@@ -134,6 +118,7 @@ def refine(run: Run, position: int, above: Stage, box: Box) -> Stage:
         whole.logits[:, :, x, y, z] = part.logits
         if whole.side is not None and part.side is not None:
             whole.side[:, :, x, y, z] = part.side
+        del part  # a view of the whole tile's features
     assert whole is not None  # a box has at least one tile
     return Stage(whole, box)
 

@@ -6,6 +6,8 @@ import ctypes
 import os
 import re
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import psutil
@@ -14,6 +16,10 @@ _UNITS = {"": 1, "K": 1000, "M": 1000**2, "G": 1000**3, "T": 1000**4}
 _UNITS |= {f"{unit}I": 1024**power for power, unit in enumerate("KMGT", start=1)}
 
 MEBIBYTE = 1024**2
+
+_TRIM_THRESHOLD, _TOP_PAD, _MMAP_THRESHOLD, _MMAP_MAX = -1, -2, -3, -4  # malloc.h
+#: Filled where `keep_freed_memory` has set the allocator.
+_KEEPING: list[bool] = []
 
 
 def parse_memory(text: str) -> int:
@@ -70,10 +76,45 @@ def keep_freed_memory() -> None:
         mallopt = ctypes.CDLL(None).mallopt
     except AttributeError:  # musl
         return
-    trim_threshold, top_pad, mmap_max = -1, -2, -4  # malloc.h
-    mallopt(mmap_max, 0)
-    mallopt(trim_threshold, 2**31 - 1)
-    mallopt(top_pad, 64 * MEBIBYTE)
+    mallopt(_MMAP_MAX, 0)
+    mallopt(_TRIM_THRESHOLD, 2**31 - 1)
+    mallopt(_TOP_PAD, 64 * MEBIBYTE)
+    _KEEPING.append(True)
+
+
+@contextmanager
+def sparing(*, wanted: bool = True) -> Iterator[None]:
+    """Take large blocks from the system and return each at once, for as long as the block lasts, if it is `wanted`.
+
+    What `keep_freed_memory` gains in time costs memory: a block that does not fit the holes of the heap makes it grow.
+    Measured on a head of 1 mm in 18 tiles: 960 MB in place of the 780 that are in use.
+    """
+    if not (wanted and _KEEPING):
+        yield
+        return
+    mallopt = ctypes.CDLL(None).mallopt
+    mallopt(_MMAP_THRESHOLD, 16 * MEBIBYTE)  # glibc takes up to 32 MiB
+    mallopt(_MMAP_MAX, 65536)
+    try:
+        yield
+    finally:
+        mallopt(_MMAP_MAX, 0)
+
+
+def give_back() -> None:
+    """Return to the system what was freed and is kept for reuse, or lies in holes between what is in use.
+
+    Between the stages of a scan, whose arrays differ in size: holes would add to the next stage's peak. Does nothing
+    where the C library is not glibc.
+    """
+    if sys.platform.startswith("linux"):
+        with suppress(AttributeError):  # musl
+            ctypes.CDLL(None).malloc_trim(0)
+
+
+def resident_bytes() -> int:
+    """Return the memory that this process takes now."""
+    return int(psutil.Process().memory_info().rss)
 
 
 def peak_mib() -> float:

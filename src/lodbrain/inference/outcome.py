@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from lodbrain.errors import LodbrainError
+from lodbrain.errors import InputError, LodbrainError, OutputError, UsageError, WeightsError, exit_status
 from lodbrain.inference.outputs import Outputs
 from lodbrain.inference.volumes import Volume
 
@@ -31,6 +31,8 @@ class Outcome:
         Wall-clock time.
     error : LodbrainError or None
         Why it failed.
+    page_error : LodbrainError or None
+        Why it has no page, though one was asked for; its segmentation is complete.
     """
 
     path: Path
@@ -39,14 +41,46 @@ class Outcome:
     volumes: tuple[Volume, ...] = ()
     seconds: float = 0.0
     error: LodbrainError | None = None
+    page_error: LodbrainError | None = None
+
+
+def failure(error: Exception, path: Path, more_memory: str = "Use a larger machine.") -> LodbrainError:
+    """Return the error of one input among many, as its user reads it.
+
+    Parameters
+    ----------
+    error : Exception
+        What was raised.
+    path : Path
+        The input.
+    more_memory : str
+        What to do if memory ran out.
+
+    Raises
+    ------
+    OutputError, UsageError, WeightsError
+        What concerns all inputs is raised again.
+    """
+    if isinstance(error, (OutputError, UsageError, WeightsError)):
+        raise error
+    if isinstance(error, LodbrainError):
+        # an image in memory does not know its file
+        return error if error.path is not None else InputError(error.code, path, error.what, error.hint)
+    known: LodbrainError
+    if isinstance(error, MemoryError) or "can't allocate memory" in str(error):  # torch's RuntimeError
+        known = InputError("memory", path, "there is not enough memory for it", more_memory)
+    else:
+        what = f"internal error: {type(error).__name__}: {error}"
+        known = LodbrainError("bug", path, what, "This is a bug: please report it")
+    known.__cause__ = error
+    return known
 
 
 def exit_code(outcomes: Sequence[Outcome]) -> int:
-    """Return the exit status of a command: 0 all are there, 3 some failed, 4 all failed, 70 a bug was met."""
-    errors = [outcome.error for outcome in outcomes if outcome.error is not None]
-    if any(error.exit_code == LodbrainError.exit_code for error in errors):
-        return LodbrainError.exit_code
-    return 0 if not errors else 4 if len(errors) == len(outcomes) else 3
+    """Return the exit status of a command: 0 all are there, 3 some or their pages failed, 4 all failed, 70 a bug."""
+    status = exit_status([outcome.error for outcome in outcomes])
+    pages = exit_status([outcome.page_error for outcome in outcomes])
+    return pages if pages == LodbrainError.exit_code else status or min(pages, 3)
 
 
 #: Scans of a large study: as many as LOD-Brain (Svanera et al. 2024) learnt from.

@@ -75,7 +75,7 @@ class Outputs:
 
     @property
     def report(self) -> Path:
-        """The page to look at; made afterwards, and only on request."""
+        """The page to look at; made from the other files, and only on request."""
         return self.folder / f"{self.stem}_report.html"
 
     @property
@@ -175,6 +175,14 @@ class Outputs:
                     else:
                         path.unlink(missing_ok=True)
                 _sync(self.folder)
+        except OSError as error:
+            raise _output_error(self.folder, error) from error
+
+    def publish_report(self, work: Path) -> None:
+        """Move the finished page, named as in `staged`, from `work` into place."""
+        try:
+            os.replace(self.staged(work, self.report), self.report)
+            _sync(self.folder)
         except OSError as error:
             raise _output_error(self.folder, error) from error
 

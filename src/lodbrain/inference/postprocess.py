@@ -9,15 +9,13 @@ from numpy.typing import NDArray
 _SLAB_VOXELS = 2_000_000
 
 
-def keep_largest(
-    classes: NDArray[np.uint8], second: NDArray[np.uint8], *, leave: tuple[int, ...] = ()
-) -> NDArray[np.uint8]:
-    """Give all but the largest component of each class to the class that is next best there.
+def keep_largest(classes: NDArray[np.uint8], second: NDArray[np.uint8], *, leave: tuple[int, ...] = ()) -> int:
+    """Give all but the largest component of each class to the class that is next best there, in place.
 
     Parameters
     ----------
     classes : (X, Y, Z) uint8
-        Class of each voxel, 0 for background.
+        Class of each voxel, 0 for background. It is changed.
     second : (X, Y, Z) uint8
         Next best class of each voxel.
     leave : tuple of int
@@ -25,25 +23,22 @@ def keep_largest(
 
     Returns
     -------
-    (X, Y, Z) uint8
-        A new array. Components are of 26 neighbours.
+    int
+        How many voxels have another class now. Components are of 26 neighbours.
     """
-    out = classes.copy()
     filled = [np.flatnonzero(classes.any(tuple(a for a in range(3) if a != axis))) for axis in range(3)]
     if not all(len(at) for at in filled):
-        return out
+        return 0
     box = tuple(slice(int(at[0]), int(at[-1]) + 1) for at in filled)
-    out[box] = _in_box(np.ascontiguousarray(classes[box]), second[box], leave)
-    return out
+    return _in_box(classes[box], second[box], leave)
 
 
-def _in_box(classes: NDArray[np.uint8], second: NDArray[np.uint8], leave: tuple[int, ...]) -> NDArray[np.uint8]:
+def _in_box(classes: NDArray[np.uint8], second: NDArray[np.uint8], leave: tuple[int, ...]) -> int:
     """The same where something is.
 
     Components take four bytes a voxel. NumPy counts and looks up with eight, so that goes slab by slab.
     """
-    out = classes.copy()
-    components = cc3d.connected_components(classes, connectivity=26, out_dtype=np.uint32)
+    components = cc3d.connected_components(np.ascontiguousarray(classes), connectivity=26, out_dtype=np.uint32)
     rows = max(1, _SLAB_VOXELS // max(1, classes[0].size))
     parts = [slice(start, start + rows) for start in range(0, len(classes), rows)]
     count = max(int(components[part].max()) for part in parts) + 1
@@ -60,7 +55,9 @@ def _in_box(classes: NDArray[np.uint8], second: NDArray[np.uint8], leave: tuple[
         keep[pieces] = False
         keep[pieces[np.argmax(sizes[pieces])]] = True
     keep[0] = True
+    moved = 0
     for part in parts:
         islands = ~keep[components[part]]
-        out[part][islands] = second[part][islands]
-    return out
+        moved += int(np.count_nonzero(classes[part][islands] != second[part][islands]))
+        classes[part][islands] = second[part][islands]
+    return moved

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lodbrain.inference.calibration import read_calibration
+from lodbrain.inference.handover import Handover
 from lodbrain.inference.prediction import Options, Prediction, Progress
 from lodbrain.labels import BASAL_GANGLIA, GREY_MATTER, VENTRICLES
 
@@ -27,7 +28,7 @@ LOD_BRAIN_2024_SEVERAL_PIECES = (GREY_MATTER, BASAL_GANGLIA, VENTRICLES)
 
 
 def predict(
-    data: NDArray[np.float32],
+    data: NDArray[np.float32] | Handover,
     spacing_mm: tuple[float, float, float],
     *,
     card: Card,
@@ -40,7 +41,7 @@ def predict(
     Parameters
     ----------
     data : (X, Y, Z) float32
-        Scan in RAS order: x to the right, y to the front, z up. Finite.
+        Scan in RAS order: x to the right, y to the front, z up. Finite. In a `Handover`, if it is not needed again.
     spacing_mm : (3,) float
         Voxel sides.
     card : Card
@@ -81,11 +82,15 @@ def predict(
     from lodbrain.models.lod_brain_2024_inference import predict_lod_brain_2024
 
     result = predict_lod_brain_2024(
-        cast("LodBrain2024", network), data, device=options.device, posteriors=options.posteriors, progress=report
+        cast("LodBrain2024", network),
+        data.take() if isinstance(data, Handover) else data,
+        device=options.device,
+        posteriors=options.posteriors,
+        progress=report,
     )
     classes = result.classes
     if options.postprocess:
-        classes = keep_largest(classes, np.zeros_like(classes), leave=LOD_BRAIN_2024_SEVERAL_PIECES)
+        keep_largest(classes, np.zeros_like(classes), leave=LOD_BRAIN_2024_SEVERAL_PIECES)
     notes: tuple[str, ...] = ()
     if min(x, y, z) < LOD_BRAIN_2024_FINEST_MM:
         notes = ("lod-brain-2024 was trained at about 1 mm and sees these voxels as they are: its result is doubtful",)

@@ -23,7 +23,9 @@ class Options:
     device : str
         Name of a torch device.
     memory_bytes : int or None
-        What the process may use at its peak; None for no limit.
+        What the process may use at its peak, on a GPU the memory of the device; None for no limit.
+    base_bytes : int
+        What the process took before the scan was read.
     posteriors : bool
         Whether to return the posteriors of all classes.
     postprocess : bool
@@ -38,6 +40,7 @@ class Options:
 
     device: str = "cpu"
     memory_bytes: int | None = None
+    base_bytes: int = 0
     posteriors: bool = False
     postprocess: bool = True
     dtype: Literal["auto", "float32", "bfloat16"] = "auto"
@@ -65,6 +68,8 @@ class Prediction:
     quality : dict of str to float
     notes : tuple of str
         What was done differently from the plain case, and why.
+    peak_bytes : int or None
+        What the process was planned to take at its peak; None where that was not planned.
     """
 
     classes: NDArray[np.uint8]
@@ -75,3 +80,4 @@ class Prediction:
     certainty: NDArray[np.uint8] | None = None
     doubt_vox: NDArray[np.float64] | None = None
     calibration: Calibration = field(default_factory=Calibration)
+    peak_bytes: int | None = None

@@ -5,12 +5,16 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 import torch.nn.functional as F
+from numpy.typing import NDArray
 
 #: Up to this ratio of voxel sides the networks see the scan's own voxels; they are trained on sides that differ by up
 #: to 15% from their mean.
 LARGEST_RATIO = 1.2
+#: Voxels of the scan that are resampled at once.
+RESAMPLED_VOXELS = 4_000_000
 
 
 @dataclass(frozen=True)
@@ -86,15 +90,27 @@ def interpolation_matrix(n_to: int, v_to: float, n_from: int, v_from: float) -> 
     return weights / weights.sum(1, keepdim=True)
 
 
-def resample(volume: torch.Tensor, grid_from: WorkingGrid, grid_to: WorkingGrid) -> torch.Tensor:
-    """A (X, Y, Z) float32 tensor on another grid of the same corner, by `interpolation_matrix` along each axis."""
-    for axis in range(3):
-        n, v = grid_to.shape[axis], grid_to.spacing_mm[axis]
-        m, w = grid_from.shape[axis], grid_from.spacing_mm[axis]
-        if (n, v) != (m, w):
-            matrix = interpolation_matrix(n, v, m, w).to(volume.device)
-            volume = torch.tensordot(matrix, volume, dims=([1], [axis])).movedim(0, axis)
-    return volume.contiguous()
+def resample(data: NDArray[np.float32], grid_from: WorkingGrid, grid_to: WorkingGrid) -> torch.Tensor:
+    """A (X, Y, Z) float32 array on another grid of the same corner, by `interpolation_matrix` along each axis.
+
+    Slab by slab along the axis that is slowest in memory, whatever the array's strides: no copy of it is made.
+    """
+    order = sorted(range(3), key=lambda axis: -abs(data.strides[axis]))
+    slowest, *others = (
+        interpolation_matrix(
+            grid_to.shape[axis], grid_to.spacing_mm[axis], grid_from.shape[axis], grid_from.spacing_mm[axis]
+        )
+        for axis in order
+    )
+    source, out = data.transpose(order), torch.empty([grid_to.shape[axis] for axis in order])
+    voxels_per_row = max(1.0, len(slowest.T) / len(slowest)) * math.prod(source.shape[1:])
+    for start in range(0, len(out), rows := max(1, int(RESAMPLED_VOXELS / voxels_per_row))):
+        weights = slowest[start : start + rows]
+        used = weights.any(0).nonzero().flatten()
+        near = slice(int(used[0]), int(used[-1]) + 1)
+        slab = torch.tensordot(weights[:, near], torch.from_numpy(np.ascontiguousarray(source[near])), dims=1)
+        out[start : start + rows] = others[0] @ slab @ others[1].T
+    return out.permute([order.index(axis) for axis in range(3)]).contiguous()
 
 
 def pool(volume: torch.Tensor) -> torch.Tensor:

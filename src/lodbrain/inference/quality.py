@@ -18,6 +18,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from lodbrain.inference.volumes import voxels_of_class
 from lodbrain.labels import TABLES, TISSUE_OF_CLASS
 
 REFERENCE = Path(__file__).resolve().parents[1] / "resources" / "quality.json"
@@ -128,12 +129,8 @@ def load_reference() -> dict[str, Any]:
 def _volumes_ml(
     classes: NDArray[np.uint8], model_labels: Literal["structures", "tissue"], voxel_ml: float
 ) -> NDArray[np.float64]:
-    count = len(TABLES[model_labels])
-    # slice by slice: bincount copies its input to int64
-    voxels = np.zeros(count)
-    for part in classes:
-        voxels += np.bincount(part.ravel(), minlength=count)
-    return voxels * voxel_ml
+    volumes_ml: NDArray[np.float64] = voxels_of_class(classes, len(TABLES[model_labels])) * voxel_ml
+    return volumes_ml
 
 
 def _certainty(

@@ -9,10 +9,12 @@ from os import PathLike
 from pathlib import Path
 
 from lodbrain.errors import InputError
-from lodbrain.images.atomic import atomic
+from lodbrain.images.atomic import write_text
 from lodbrain.images.image import Image
 from lodbrain.images.io import read_image, write_nifti
+from lodbrain.inference.allowance import Allowance, check_header
 from lodbrain.inference.inputs import scan_of, stem_of
+from lodbrain.inference.memory import give_back
 from lodbrain.inference.outcome import Outcome
 from lodbrain.inference.outputs import Outputs, check_not_an_input, check_writable, identities, labels_tsv
 from lodbrain.inference.segmentation import Progress, Segmentation, segment_image
@@ -85,13 +87,21 @@ def segment_file(
         origin = made_from(path, model, settings)
         if settings.resume and outputs.is_complete(origin):
             return Outcome(path, "skipped", outputs, seconds=clock.total)
-        image = read_image(path, frame=settings.frame, allow_odd_voxels=settings.allow_odd_voxels)
+        allowance = Allowance.now(settings, model.device)
+        image = read_image(
+            path,
+            frame=settings.frame,
+            allow_odd_voxels=settings.allow_odd_voxels,
+            check=lambda layout: check_header(path, layout, model=model, settings=settings, allowance=allowance),
+        )
         clock.lap("read")
         try:
             result = segment_image(
                 image,
                 model,
                 settings=settings,
+                allowance=allowance,
+                release=True,
                 progress=lambda share, text: report(_START + (_END - _START) * share, text),
             )
         except InputError as error:  # an image in memory does not know its file
@@ -109,8 +119,9 @@ def segment_file(
             "seconds": {**clock.laps, "total": clock.total},
         }
         content = sidecar(result, image, origin=origin, run=run, files=files)
-        _write_text(outputs.staged(work, outputs.sidecar), to_text({**(about or {}), **content}))
+        write_text(outputs.staged(work, outputs.sidecar), to_text({**(about or {}), **content}))
         outputs.publish(work)
+    give_back()
     report(1.0, "done")
     return Outcome(path, "done", outputs, result.volumes, clock.total)
 
@@ -145,16 +156,11 @@ def _write(
     write_nifti(outputs.staged(work, outputs.labels), result.labels, image, description=made_by)
     if result.posteriors is not None:
         write_nifti(outputs.staged(work, outputs.posteriors), result.posteriors, image, description=made_by)
-        _write_text(outputs.staged(work, outputs.posteriors_sidecar), to_text(posteriors_sidecar(result.table, about)))
-    _write_text(outputs.staged(work, outputs.table), labels_tsv(result.table))
-    _write_text(outputs.staged(work, outputs.volumes), volumes_tsv(result.volumes))
+        write_text(outputs.staged(work, outputs.posteriors_sidecar), to_text(posteriors_sidecar(result.table, about)))
+    write_text(outputs.staged(work, outputs.table), labels_tsv(result.table))
+    write_text(outputs.staged(work, outputs.volumes), volumes_tsv(result.volumes))
     staged = ((path.name, outputs.staged(work, path)) for path in outputs.all)
     return {name: path.stat().st_size for name, path in staged if path.exists()}
-
-
-def _write_text(path: Path, text: str) -> None:
-    with atomic(path) as temporary:
-        temporary.write_bytes(text.encode("utf-8"))
 
 
 def _state(path: Path) -> tuple[int, int, int] | None:

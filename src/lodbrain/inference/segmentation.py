@@ -17,12 +17,14 @@ from lodbrain.images.image import Image
 from lodbrain.images.io import read_array, read_image, write_nifti
 from lodbrain.images.nibabel_image import is_nibabel, read_nibabel, to_nibabel
 from lodbrain.images.shear import Straightening, is_sheared, straighten
+from lodbrain.inference.allowance import Allowance
 from lodbrain.inference.edges import cut_structures
-from lodbrain.inference.memory import free_bytes, parse_memory
+from lodbrain.inference.handover import Handover
+from lodbrain.inference.memory import parse_memory
 from lodbrain.inference.prediction import Prediction
 from lodbrain.inference.quality import assess
 from lodbrain.inference.settings import Model, Settings, load_model
-from lodbrain.inference.volumes import Volume, index_of_class, volumes
+from lodbrain.inference.volumes import Volume, index_of_class, indices_of, volumes
 from lodbrain.labels import TABLES, Label, Scheme
 
 if TYPE_CHECKING:
@@ -54,6 +56,8 @@ class Segmentation:
         Signs of trouble, see `lodbrain.inference.quality`; ``score`` is the Dice to be expected.
     quality_reasons : tuple of str
         What is out of the ordinary, in words.
+    planned_peak_bytes : int or None
+        Memory of the process at its peak as it was planned; None on a GPU, and for networks that are not ladders.
     """
 
     labels: NDArray[np.uint8]
@@ -64,6 +68,7 @@ class Segmentation:
     notes: tuple[str, ...] = ()
     quality: dict[str, float] = field(default_factory=dict)
     quality_reasons: tuple[str, ...] = ()
+    planned_peak_bytes: int | None = None
 
     def volumes_table(self) -> pandas.DataFrame:
         """`volumes` as a data frame, a column for each field; a sum's index is missing.
@@ -194,31 +199,53 @@ def _as_image(scan: Any, affine: ArrayLike | None, spacing_mm: ArrayLike | None,
     return read_array(np.asarray(scan), np.asarray(affine), allow_odd_voxels=odd)
 
 
-def segment_image(image: Image, model: Model, *, settings: Settings, progress: Progress | None = None) -> Segmentation:
+def segment_image(
+    image: Image,
+    model: Model,
+    *,
+    settings: Settings,
+    progress: Progress | None = None,
+    allowance: Allowance | None = None,
+    release: bool = False,
+) -> Segmentation:
     """Return the segmentation of an image on its own grid.
+
+    Parameters
+    ----------
+    image, model, settings, progress
+        As in `segment`.
+    allowance : Allowance, optional
+        Memory; default: what the settings say, else what is free.
+    release : bool
+        Whether nobody needs the image's voxels again: they are let go of (`Image.forget`) when the networks have them.
 
     Raises
     ------
     InputError
-        If no brain is found.
+        If no brain is found, or the memory is too small.
     """
     from lodbrain.inference.predict import Options, predict
 
+    allowance = allowance or Allowance.now(settings, model.device, held_bytes=image.data.nbytes)
     ras, reorientation = to_ras(image)
     shear = None
     if is_sheared(ras.affine):
         ras, shear = straighten(ras)
     x_mm, y_mm, z_mm = ras.spacing_mm.tolist()
-    memory_bytes = settings.memory_bytes or free_bytes(model.device)
+    voxel_volume_mm3, voxels = ras.voxel_volume_mm3, Handover(ras.data)
+    if release:
+        image.forget()
+    ras.forget()
     with _threads(settings.threads):
         prediction = predict(
-            ras.data,
+            voxels,
             (x_mm, y_mm, z_mm),
             card=model.card,
             network=model.network,
             options=Options(
                 device=model.device,
-                memory_bytes=memory_bytes,
+                memory_bytes=allowance.memory_bytes,
+                base_bytes=allowance.base_bytes,
                 posteriors=settings.posteriors,
                 postprocess=settings.postprocess,
             ),
@@ -235,7 +262,7 @@ def segment_image(image: Image, model: Model, *, settings: Settings, progress: P
     )
     notes = [*image.notes, *prediction.notes]
     if shear is not None:
-        prediction = _sheared_again(prediction, shear, ras.voxel_volume_mm3 / image.voxel_volume_mm3)
+        prediction = _sheared_again(prediction, shear, voxel_volume_mm3 / image.voxel_volume_mm3)
         notes.append("It was resampled to axes at right angles; the labels were brought back to its own grid.")
     index = index_of_class(model.card.labels, settings.labels)
     table = TABLES[settings.labels]
@@ -251,7 +278,7 @@ def segment_image(image: Image, model: Model, *, settings: Settings, progress: P
         doubt_vox=prediction.doubt_vox,
         calibration=prediction.calibration,
     )
-    final = reorientation.undo(index.astype(np.uint8)[prediction.classes])
+    final = reorientation.undo(indices_of(prediction.classes, index))
     if cut := cut_structures(final, rows, image.spacing_mm):
         notes.append(f"At the edge of the field of view and perhaps cut, so too small: {', '.join(cut)}.")
     return Segmentation(
@@ -263,6 +290,7 @@ def segment_image(image: Image, model: Model, *, settings: Settings, progress: P
         notes=tuple(notes),
         quality={**quality.measures, **({} if quality.score is None else {"score": quality.score})},
         quality_reasons=quality.reasons,
+        planned_peak_bytes=prediction.peak_bytes,
     )
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from lodbrain.images.image import Image
-from lodbrain.inference.memory import peak_mib
+from lodbrain.inference.memory import MEBIBYTE, peak_mib
 from lodbrain.inference.outputs import Json, sha256
 from lodbrain.inference.segmentation import Segmentation
 from lodbrain.inference.settings import Model, Settings
@@ -52,6 +52,7 @@ def sidecar(
     files : mapping of str to int
         Name and size in bytes of the other files of the set.
     """
+    planned = result.planned_peak_bytes
     content: Json = {
         "software": "lodbrain",
         "version": __version__,
@@ -70,6 +71,7 @@ def sidecar(
         },
         "run": dict(run),
         "peak_memory_mib": round(peak_mib(), 1),
+        "planned_peak_memory_mib": planned and round(planned / MEBIBYTE, 1),
         "files": dict(files),
     }
     if result.posteriors is not None:

@@ -9,7 +9,8 @@ from lodbrain.inference.pyramid import WorkingGrid, interpolation_matrix
 from lodbrain.inference.tiling import Box, shape_of
 from lodbrain.models.lod import Detail
 
-_SLAB_VOXELS = 1_000_000
+#: Voxels whose logits are interpolated at once.
+INTERPOLATED_VOXELS = 400_000
 
 
 class Sink:
@@ -81,7 +82,7 @@ class Sink:
             spans.append((int(inside[0]), int(inside[-1]) + 1))
             matrices.append(matrix[spans[-1][0] : spans[-1][1], lo:hi])
         (first, last), (y, y_stop), (z, z_stop) = spans
-        rows = max(1, _SLAB_VOXELS // ((y_stop - y) * (z_stop - z)))
+        rows = max(1, INTERPOLATED_VOXELS // ((y_stop - y) * (z_stop - z)))
         for start in range(0, last - first, rows):
             weights = matrices[0][start : start + rows]
             used = weights.any(0).nonzero().flatten()

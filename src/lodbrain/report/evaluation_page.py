@@ -10,7 +10,7 @@ from pathlib import Path
 
 from jinja2 import Environment, StrictUndefined, Template
 
-from lodbrain.images.atomic import atomic
+from lodbrain.images.atomic import write_text
 from lodbrain.report.evaluation_figures import Drawn
 from lodbrain.version import __version__
 
@@ -81,8 +81,7 @@ def write_evaluation_page(
     html = _template().render(
         title=title, summary=summary, sections=sections, definitions=definitions, notes=notes, version=__version__
     )
-    with atomic(path) as temporary:
-        temporary.write_bytes(html.encode("utf-8"))
+    write_text(path, html)
 
 
 def number(value: float, digits: int = 3) -> str:

@@ -8,10 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote
 
+from lodbrain.images.atomic import write_text
 from lodbrain.inference.reference import SOURCE, USUAL_SD
 from lodbrain.inference.volumes import BRAIN, TIV
 from lodbrain.report.group import FAR, FAR_FROM_USUAL, FEWEST, Member, members_of
-from lodbrain.report.pages import number, render, write_page
+from lodbrain.report.pages import number, render
 from lodbrain.report.results import Results
 from lodbrain.report.scan_page import Fact
 from lodbrain.report.volume_rows import STRIP_SD, in_words
@@ -48,7 +49,7 @@ def write_group_page(folder: Path, group: Sequence[Results], *, broken: Sequence
     OutputError
         If it cannot be written.
     """
-    write_page(folder / NAME, group_page(folder, group, broken=broken))
+    write_text(folder / NAME, group_page(folder, group, broken=broken))
     return folder / NAME
 
 

@@ -8,13 +8,11 @@ import hashlib
 import json
 from functools import cache
 from importlib import resources
-from pathlib import Path
 from typing import Any
 
 from jinja2 import DictLoader, Environment, StrictUndefined
 from markupsafe import Markup
 
-from lodbrain.images.atomic import atomic
 from lodbrain.version import __version__
 
 MINUS = "\u2212"
@@ -60,12 +58,6 @@ def render(template: str, *, scripts: tuple[str, ...], data: object = None, view
             **values,
         )
     )
-
-
-def write_page(path: Path, html: str) -> None:
-    """Write a page, all of it or nothing."""
-    with atomic(path) as temporary:
-        temporary.write_bytes(html.encode("utf-8"))
 
 
 @cache

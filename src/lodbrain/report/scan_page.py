@@ -11,13 +11,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lodbrain.errors import InputError
+from lodbrain.images.atomic import write_text
 from lodbrain.images.grid import to_ras
 from lodbrain.images.image import Image
 from lodbrain.images.io import read_image, read_labels
 from lodbrain.inference.reference import SOURCE
 from lodbrain.inference.volumes import BRAIN, TIV
 from lodbrain.labels import Label
-from lodbrain.report.pages import number, render, write_page
+from lodbrain.report.pages import number, render
 from lodbrain.report.quality import quality_of
 from lodbrain.report.results import Results, read_results
 from lodbrain.report.slices import PLANES, Slice, slices, window_of
@@ -54,7 +55,7 @@ def write_scan_page(results: Results, scan: Path | None) -> Path:
     OutputError
         If the page cannot be written.
     """
-    write_page(results.page, scan_page(results, scan))
+    write_text(results.page, scan_page(results, scan))
     return results.page
 
 

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from lodbrain.evaluation.groups import Interval
 from lodbrain.evaluation.protocol import CLEAR, Shares
-from lodbrain.images.atomic import atomic
+from lodbrain.images.atomic import write_text
 from lodbrain.images.grid import to_ras
 from lodbrain.images.image import Image
 from lodbrain.images.io import read_image
@@ -105,8 +105,7 @@ def verification_page(
         clear=CLEAR,
         version=__version__,
     )
-    with atomic(path) as temporary:
-        temporary.write_text(text, encoding="utf-8")
+    write_text(path, text)
 
 
 def slice_dice(pred: NDArray[np.integer], ref: NDArray[np.integer]) -> NDArray[np.float64]:

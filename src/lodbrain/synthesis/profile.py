@@ -12,7 +12,7 @@ import yaml
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from lodbrain.errors import UsageError
-from lodbrain.images.atomic import atomic
+from lodbrain.images.atomic import write_text
 from lodbrain.labels import SIDELESS
 from lodbrain.synthesis.noise import BackgroundKind
 
@@ -166,8 +166,7 @@ def write_profile(path: str | PathLike[str], profile: ContrastProfile) -> None:
         If it cannot be written.
     """
     tree = _rounded(_ADAPTER.dump_python(profile, mode="json"))
-    with atomic(path) as temporary:
-        temporary.write_text(_HEADER + yaml.dump(tree, Dumper=_Dumper, sort_keys=False, width=120), encoding="utf-8")
+    write_text(path, _HEADER + yaml.dump(tree, Dumper=_Dumper, sort_keys=False, width=120))
 
 
 def read_profile(path: str | PathLike[str]) -> ContrastProfile:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from lodbrain.images.atomic import atomic
+from lodbrain.images.atomic import write_text
 from lodbrain.inference.sidecar import to_text
 from lodbrain.synthesis.contrast import T1W_PRIOR
 from lodbrain.synthesis.labelmaps import CODE_OF_RAW
@@ -139,8 +139,7 @@ class AdaptReport:
 def write_report(model: Path, report: AdaptReport) -> None:
     """Write ``<stem>_adapt.json`` and ``<stem>_adapt.md`` beside the model."""
     for ending, text in (("json", to_text(report.to_json())), ("md", report.to_markdown())):
-        with atomic(model.with_name(f"{model.stem}_adapt.{ending}")) as temporary:
-            temporary.write_text(text, encoding="utf-8")
+        write_text(model.with_name(f"{model.stem}_adapt.{ending}"), text)
 
 
 def _plain(values: dict[str, float]) -> dict[str, float | None]:

@@ -9,7 +9,7 @@ from pathlib import Path
 from lodbrain.datasets import derivatives
 from lodbrain.datasets.bids import Choice, find_bids_scans, scan_at
 from lodbrain.errors import UsageError
-from lodbrain.images.atomic import atomic
+from lodbrain.images.atomic import write_text
 from lodbrain.inference.jobs import Job
 from lodbrain.inference.outputs import Outputs
 from lodbrain.inference.results import Result, find_results, same_labels
@@ -83,7 +83,7 @@ def write_group(out: Path) -> tuple[Path, ...]:
         "group_volumes": (volumes, {name: "Volume of counted voxels, in mm^3" for name in names}),
         "group_quality": ([_quality(result) for result in results], _QUALITY),
     }
-    written = []
+    texts: dict[Path, str] = {}
     for table, (rows, meanings) in tables.items():
         columns = list(dict.fromkeys(column for row in rows for column in row))
         lines = ["\t".join([*_KEYS.values(), "results", *columns])]
@@ -91,9 +91,11 @@ def write_group(out: Path) -> tuple[Path, ...]:
             cells = [_cell(row.get(column)) for column in columns]
             lines.append("\t".join([*_keys(result), result.scan, *cells]))
         about = {column: {"Description": meanings.get(column, "See the documentation")} for column in columns}
-        written += [_write(out / f"{table}.tsv", "\n".join(lines) + "\n")]
-        written += [_write(out / f"{table}.json", json.dumps(about, indent=2) + "\n")]
-    return tuple(written)
+        texts[out / f"{table}.tsv"] = "\n".join(lines) + "\n"
+        texts[out / f"{table}.json"] = json.dumps(about, indent=2) + "\n"
+    for path, text in texts.items():
+        write_text(path, text)
+    return tuple(texts)
 
 
 _QUALITY = {
@@ -130,9 +132,3 @@ def _cell(value: float | None) -> str:
     return (
         "n/a" if value is None else f"{value:.3f}".rstrip("0").rstrip(".") if isinstance(value, float) else str(value)
     )
-
-
-def _write(path: Path, text: str) -> Path:
-    with atomic(path) as temporary:
-        temporary.write_bytes(text.encode("utf-8"))
-    return path

@@ -10,9 +10,10 @@ from os import PathLike
 from pathlib import Path
 from typing import Literal, TypeAlias
 
-from lodbrain.errors import InputError, LodbrainError, OutputError, UsageError, WeightsError
-from lodbrain.images.atomic import atomic
+from lodbrain.errors import InputError, LodbrainError, UsageError, exit_status
+from lodbrain.images.atomic import write_text
 from lodbrain.inference.inputs import IMAGE_SUFFIXES, find_scans, scan_of, stem_of
+from lodbrain.inference.outcome import failure
 from lodbrain.inference.outputs import Json, check_writable
 from lodbrain.inference.sidecar import to_text
 from lodbrain.version import __version__
@@ -83,8 +84,7 @@ class Results:
         files = [path for path in (self.labels, self.beside(".tsv"), self.beside(".png")) if path.exists()]
         head: Json = {"software": "lodbrain", "version": __version__}
         sizes = {path.name: path.stat().st_size for path in files}
-        with atomic(self.sidecar) as temporary:
-            temporary.write_text(to_text({**head, **origin, **content, "files": sizes}), encoding="utf-8")
+        write_text(self.sidecar, to_text({**head, **origin, **content, "files": sizes}))
 
 
 @dataclass(frozen=True, eq=False)
@@ -220,33 +220,9 @@ def run_cases(
     return outcomes
 
 
-def failure(error: Exception, path: Path) -> LodbrainError:
-    """The error of one input among many, as its user reads it.
-
-    Raises
-    ------
-    OutputError, UsageError, WeightsError
-        What concerns all inputs is raised again.
-    """
-    if isinstance(error, (OutputError, UsageError, WeightsError)):
-        raise error
-    if isinstance(error, LodbrainError):
-        # an image in memory does not know its file
-        return error if error.path is not None else InputError(error.code, path, error.what, error.hint)
-    if isinstance(error, MemoryError):
-        return InputError("memory", path, "there is not enough memory for it", "Use a larger machine.")
-    what = f"internal error: {type(error).__name__}: {error}"
-    bug = LodbrainError("bug", path, what, "This is a bug: please report it")
-    bug.__cause__ = error
-    return bug
-
-
 def exit_code(outcomes: Sequence[Outcome]) -> int:
     """Exit status of a command: 0 all are there, 3 some failed, 4 all failed, 70 a bug was met."""
-    errors = [outcome.error for outcome in outcomes if outcome.error is not None]
-    if any(error.exit_code == LodbrainError.exit_code for error in errors):
-        return LodbrainError.exit_code
-    return 0 if not errors else 4 if len(errors) == len(outcomes) else 3
+    return exit_status([outcome.error for outcome in outcomes])
 
 
 def _check(results: Results, inputs: Sequence[Path], *, may_exist: bool) -> None:

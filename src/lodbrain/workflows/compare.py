@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from lodbrain.errors import UsageError
-from lodbrain.images.atomic import atomic
+from lodbrain.images.atomic import write_text
 from lodbrain.inference.sidecar import to_text
 from lodbrain.labels import SIDELESS, STRUCTURES, TABLES
 from lodbrain.models.lod import Ladder
@@ -101,8 +101,7 @@ def compare(
         rows.append(_measure(own, scans))
         report(f"{config.name}: {_means(rows[-1])}")
         for name, text in (("md", to_markdown(rows)), ("json", to_text(to_json(rows)))):
-            with atomic(out / f"comparison.{name}") as temporary:
-                temporary.write_text(text, encoding="utf-8")
+            write_text(out / f"comparison.{name}", text)
     return rows
 
 

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lodbrain.errors import InputError, UsageError
-from lodbrain.images.atomic import atomic
+from lodbrain.images.atomic import write_text
 from lodbrain.images.image import Image
 from lodbrain.images.io import read_image, read_labels, write_nifti
 from lodbrain.inference.inputs import IMAGE_SUFFIXES, stem_of
@@ -98,8 +98,7 @@ def make_maps(
         report(0.9, "writing")
         results.begin()
         write_nifti(results.labels, head.labels, scan, description=f"lodbrain {__version__} labels make")
-        with atomic(results.beside(".tsv")) as temporary:
-            temporary.write_text(labels_tsv(HEAD_LABELS), encoding="utf-8")
+        write_text(results.beside(".tsv"), labels_tsv(HEAD_LABELS))
         three_planes(scan, head.labels, results.beside(".png"), table=HEAD_LABELS, title=case.path.name)
         notes = (*notes, *head.notes)
         results.finish(origin, {"notes": list(notes), "volumes_mm3": _volumes(head.labels, scan.voxel_volume_mm3)})
@@ -244,5 +243,4 @@ def _describe(out: Path) -> None:
             "DatasetType": "derivative",
             "GeneratedBy": [{"Name": "lodbrain", "Version": __version__}],
         }
-        with atomic(path) as temporary:
-            temporary.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+        write_text(path, json.dumps(content, indent=2) + "\n")

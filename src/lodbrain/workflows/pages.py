@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
 from importlib.util import find_spec
 
-from lodbrain.errors import InputError, UsageError
+from lodbrain.errors import UsageError
+from lodbrain.images.atomic import write_text
 from lodbrain.inference.outcome import Outcome
 
 
@@ -23,28 +23,27 @@ def check_installed() -> None:
             raise UsageError("extra", None, f"the report needs {name}, which is not installed", hint)
 
 
-def add_pages(outcomes: Sequence[Outcome], *, progress: Callable[[float, str], None] | None = None) -> list[InputError]:
-    """Write the page of each scan that did not fail, unless it is there and up to date.
+def add_page(outcome: Outcome) -> None:
+    """Write the page of a scan that was segmented, unless it is there and up to date.
 
-    Returns
-    -------
-    list of InputError
-        Why some have none; their segmentations are complete all the same.
+    Like the other outputs it is first written into the hidden folder: a process that is killed leaves no half of it.
 
     Raises
     ------
+    InputError
+        If the label map, its table or the scan cannot be read, or another process is writing these outputs.
+    UsageError
+        If what it is made with is not installed here.
     OutputError
-        If a page cannot be written.
+        If it cannot be written.
     """
-    from lodbrain.report.scan_page import ensure_page
+    check_installed()
+    from lodbrain.report.results import read_results
+    from lodbrain.report.scan_page import is_up_to_date, scan_page
 
-    errors = []
-    for place, outcome in enumerate(outcomes):
-        if outcome.error is None:
-            if progress is not None:
-                progress(place / len(outcomes), f"{outcome.path.name}: report")
-            try:
-                ensure_page(outcome.outputs.sidecar, outcome.path)
-            except InputError as error:
-                errors.append(error)
-    return errors
+    outputs = outcome.outputs
+    with outputs.claimed() as work:
+        results = read_results(outputs.sidecar)
+        if not is_up_to_date(results):
+            write_text(outputs.staged(work, outputs.report), scan_page(results, outcome.path))
+            outputs.publish_report(work)

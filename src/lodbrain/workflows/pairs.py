@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from lodbrain.images.atomic import atomic
+from lodbrain.images.atomic import write_text
 from lodbrain.images.image import Image
 from lodbrain.images.io import read_image, read_labels, write_nifti
 from lodbrain.inference.outputs import Json, labels_tsv
@@ -99,8 +99,7 @@ class Pair:
             "recipe": to_json(plan),
             "files": {path.name: path.stat().st_size for path in (self.scan, self.labels)},
         }
-        with atomic(self.sidecar) as temporary:
-            temporary.write_text(to_text(content), encoding="utf-8")
+        write_text(self.sidecar, to_text(content))
 
 
 def describe(out: Path) -> None:
@@ -114,8 +113,7 @@ def describe(out: Path) -> None:
     texts = {"dataset_description.json": json.dumps(description, indent=2) + "\n", "dseg.tsv": labels_tsv(STRUCTURES)}
     for name, text in texts.items():
         if not (out / name).exists():
-            with atomic(out / name) as temporary:
-                temporary.write_text(text, encoding="utf-8")
+            write_text(out / name, text)
 
 
 def draw_sheet(pairs: Sequence[Pair], path: str | PathLike[str]) -> None:

@@ -15,6 +15,7 @@ import numpy as np
 import torch
 
 from lodbrain.errors import InputError, UsageError
+from lodbrain.inference.outcome import failure
 from lodbrain.inference.outputs import Json, check_writable, sha256
 from lodbrain.inference.settings import choose_device
 from lodbrain.labels import STRUCTURES
@@ -24,7 +25,7 @@ from lodbrain.synthesis.profile import read_profile
 from lodbrain.synthesis.recipe import from_json
 from lodbrain.synthesis.streams import Stream
 from lodbrain.synthesis.upsample import check_voxel_size, upsample
-from lodbrain.workflows.cases import Outcome, Progress, failure, find_cases
+from lodbrain.workflows.cases import Outcome, Progress, find_cases
 from lodbrain.workflows.pairs import Pair, describe, draw_sheet
 
 #: Label maps are brought to this voxel side before they are sampled, or to that of the scans where it is finer: smooth
