@@ -62,6 +62,7 @@ FEWEST_VOXELS = 200
 
 #: Scans beside the real one in a figure, and half the slab that is rendered for it: more than any blur reaches.
 TWINS, HALF_SLAB_MM = 3, 8.0
+SHOWN_MM = 250.0
 
 THALAMUS = SIDELESS.index("Thalamus")
 WAYS = ("mean", "median", "together")
@@ -213,19 +214,26 @@ def twins(case: Case, maps: list[LabelMap], path: Path) -> None:
         plan = draw_plan(labels, Settings(profile=case.profile), torch.Generator().manual_seed(number))
         for row, axis in zip(rows, (2, 1), strict=True):
             row.append((slice_of(plan, labels, axis) / plan.white_matter, np.array(plan.scan.spacing_mm)))
-    figure = Figure(figsize=(2.2 * (TWINS + 1), 4.6), dpi=90, facecolor="black")
+    figure = Figure(figsize=(2.2 * (TWINS + 1), 4.63), dpi=90, facecolor="black")
     FigureCanvasAgg(figure)
     cells = figure.add_gridspec(2, TWINS + 1, left=0, right=1, bottom=0, top=0.95, wspace=0, hspace=0)
     for line, (row, axis) in enumerate(zip(rows, (2, 1), strict=True)):
         for column, (picture, spacing) in enumerate(row):
             axes = figure.add_subplot(cells[line, column], facecolor="black")
-            right, up = (spacing[other] for other in range(3) if other != axis)
-            axes.imshow(picture.T, cmap="gray", origin="lower", vmin=0, vmax=1.35, aspect=up / right)
+            right, up = (count * spacing[other] / 2 for count, other in zip(picture.shape, _others(axis), strict=True))
+            extent = (-right, right, -up, up)
+            axes.imshow(picture.T, cmap="gray", origin="lower", vmin=0, vmax=1.35, extent=extent)
+            axes.set(xlim=(-SHOWN_MM / 2, SHOWN_MM / 2), ylim=(-SHOWN_MM / 2, SHOWN_MM / 2))
             axes.set_axis_off()
             if not line:
                 words = case.name if not column else f"synthetic {column}"
                 axes.set_title(words, color="white", fontsize=8, pad=2)
     figure.savefig(path, format="jpeg", pil_kwargs={"quality": 80})
+
+
+def _others(axis: int) -> tuple[int, int]:
+    first, second = (other for other in range(3) if other != axis)
+    return first, second
 
 
 def slice_of(plan: Plan, labels: LabelMap, axis: int) -> NDArray[np.floating]:
