@@ -29,6 +29,7 @@ from lodbrain.synthesis.steps.lesions import RandomLesions
 from lodbrain.synthesis.steps.motion import RandomMotion
 from lodbrain.synthesis.steps.slices import RandomSlices
 from lodbrain.synthesis.steps.stripping import RandomStripping
+from lodbrain.synthesis.steps.ventricles import RandomVentricles
 from lodbrain.synthesis.steps.wrap import RandomWrap
 
 SIDE = 160
@@ -43,6 +44,7 @@ def ours(labels: LabelMap, supersample: int) -> Callable[[int], object]:
         motion=RandomMotion(0.0),
         ghosts=RandomGhosts(0.0),
         lesions=RandomLesions(0.0),
+        ventricles=RandomVentricles(0.0),
         background=RandomBackground(0.0, 0.0, 0.0),
         stripping=RandomStripping(0.0),
         defacing=RandomDefacing(0.0),

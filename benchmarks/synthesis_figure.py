@@ -33,6 +33,7 @@ from lodbrain.synthesis.steps.susceptibility import RandomSusceptibility
 from lodbrain.synthesis.steps.texture import Texture
 from lodbrain.synthesis.steps.tone import Tone
 from lodbrain.synthesis.steps.transmit import RandomTransmit
+from lodbrain.synthesis.steps.ventricles import Ventricles
 from lodbrain.synthesis.steps.wrap import Wrap
 from lodbrain.synthesis.streams import Stream
 
@@ -73,6 +74,7 @@ def steps(plan: Plan, labels: LabelMap) -> list[tuple[str, Grid, Plan]]:
         ("side flip: labels swap", AXIAL, replace(plan, deformation=replace(pose, flipped=True))),
         ("random intensities", AXIAL, replace(plan, contrast=Contrasts(0.0, 0.0).draw(Stream(2)))),
         ("texture", AXIAL, replace(plan, texture=Texture(RandomField(9, 8.0), 0.2))),
+        ("ventricles: a fifth of them left", AXIAL, replace(plan, ventricles=Ventricles(0.2))),
         ("lesions: still white matter", AXIAL, replace(plan, lesions=Lesions(RandomField(6, 6.0), 0.06))),
         ("bias field", AXIAL, replace(plan, bias=Bias(field, 0.8))),
         ("7 T: transmit field (B1+)", CORONAL, replace(plan, transmit=RandomTransmit().draw(Stream(5)))),

@@ -14,12 +14,14 @@ from lodbrain.synthesis.steps.lesions import RandomLesions
 from lodbrain.synthesis.steps.motion import RandomMotion
 from lodbrain.synthesis.steps.slices import RandomSlices
 from lodbrain.synthesis.steps.stripping import RandomStripping
+from lodbrain.synthesis.steps.ventricles import RandomVentricles
 from lodbrain.synthesis.steps.wrap import RandomWrap
 
 SETTINGS = Settings(
     field_of_view=RandomFieldOfView(voxel_mm=(5.0, 6.0)),
     uhf_share=1.0,
     lesions=RandomLesions(1.0),
+    ventricles=RandomVentricles(1.0),
     motion=RandomMotion(1.0),
     ghosts=RandomGhosts(1.0),
     slices=RandomSlices(1.0, 20.0),

@@ -129,8 +129,8 @@ def load_reference() -> dict[str, Any]:
 def _volumes_ml(
     classes: NDArray[np.uint8], model_labels: Literal["structures", "tissue"], voxel_ml: float
 ) -> NDArray[np.float64]:
-    volumes_ml: NDArray[np.float64] = voxels_of_class(classes, len(TABLES[model_labels])) * voxel_ml
-    return volumes_ml
+    voxels = voxels_of_class(classes, len(TABLES[model_labels])).astype(np.float64)
+    return voxels * voxel_ml
 
 
 def _certainty(

@@ -34,6 +34,7 @@ from lodbrain.synthesis.steps.susceptibility import Susceptibility
 from lodbrain.synthesis.steps.texture import Texture
 from lodbrain.synthesis.steps.tone import Tone
 from lodbrain.synthesis.steps.transmit import Transmit
+from lodbrain.synthesis.steps.ventricles import Ventricles
 from lodbrain.synthesis.steps.view import Step, View
 from lodbrain.synthesis.steps.wrap import Wrap
 from lodbrain.synthesis.streams import Stream
@@ -68,6 +69,7 @@ class Plan:
     lesions: Lesions | None
     contrast: Contrast
     parts: RandomField
+    ventricles: Ventricles | None = None
     # the head in the magnet
     texture: Texture | None = None
     transmit: Transmit | None = None
@@ -156,6 +158,7 @@ def draw_plan(
         tone=settings.tone.draw(stream("tone")),
         stripping=stripping,
         defacing=None if stripped else settings.defacing.draw(stream("defacing")),
+        ventricles=settings.ventricles.draw(stream("ventricles")),
     )
 
 
@@ -195,6 +198,8 @@ def render(
         Share of each class in each voxel, which sum to 1; or the largest class. Both on the device of the label map.
     """
     grid = grid or plan.scan
+    if plan.ventricles is not None:
+        labels = plan.ventricles.narrow(labels)
     body = Body(labels, plan.deformation, plan.lesions, plan.contrast, plan.parts)
     masks = [mask for mask in (plan.stripping, plan.defacing) if mask is not None]
     anatomy = body.on(grid, supersample=supersample, target=target, distance=bool(masks))

@@ -22,6 +22,7 @@ from lodbrain.synthesis.steps.susceptibility import RandomSusceptibility
 from lodbrain.synthesis.steps.texture import RandomTexture
 from lodbrain.synthesis.steps.tone import RandomTone
 from lodbrain.synthesis.steps.transmit import RandomTransmit
+from lodbrain.synthesis.steps.ventricles import RandomVentricles
 from lodbrain.synthesis.steps.wrap import RandomWrap
 
 
@@ -41,6 +42,7 @@ class Settings:
     """
 
     shapes: Shapes = field(default_factory=Shapes)
+    ventricles: RandomVentricles = field(default_factory=RandomVentricles)
     field_of_view: RandomFieldOfView = field(default_factory=RandomFieldOfView)
     lesions: RandomLesions = field(default_factory=RandomLesions)
     contrasts: Contrasts = field(default_factory=Contrasts)
