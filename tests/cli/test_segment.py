@@ -29,6 +29,7 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[Settings]:
 
         sha256 = "0" * 64
         device = "cpu"
+        network = None
 
     def load_model(wanted: Settings) -> type[Model]:
         settings.append(wanted)

@@ -28,6 +28,7 @@ def fake_segmentation(monkeypatch: pytest.MonkeyPatch) -> None:
 
         sha256 = "0" * 64
         device = "cpu"
+        network = None
 
     def segment_image(image: Image, model: Any, *, progress: Any, **options: Any) -> Segmentation:
         classes = np.where(image.data > image.data.max() / 2, CLASS_OF_INDEX[2], 0).astype(np.uint8)
