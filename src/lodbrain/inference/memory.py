@@ -118,9 +118,15 @@ def resident_bytes() -> int:
 
 
 def peak_mib() -> float:
-    """Return the largest memory of this process so far, in MiB."""
+    """Return the largest memory of this process so far, in MiB.
+
+    On Linux not from getrusage(2), which counts the memory of the process that started this one.
+    """
     if sys.platform == "win32":
         return float(psutil.Process().memory_info().peak_wset) / MEBIBYTE
+    with suppress(OSError, IndexError):
+        status = Path("/proc/self/status").read_text(encoding="utf-8", errors="replace")
+        return float(status.split("VmHWM:")[1].split()[0]) / 1024
     import resource
 
     # bytes on macOS, KiB elsewhere: getrusage(2)
