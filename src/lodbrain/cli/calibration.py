@@ -8,11 +8,11 @@ from typing import Annotated, TypeAlias
 from cyclopts import Parameter
 
 from lodbrain.cli.progress import progress_bar
+from lodbrain.cli.switches import Quiet
 from lodbrain.inference.memory import keep_freed_memory
 from lodbrain.inference.settings import Settings, load_model
 from lodbrain.workflows.calibration import calibrate
 
-Quiet: TypeAlias = Annotated[bool, Parameter(name=["--quiet", "-q"], negative="", show_default=False)]
 Out: TypeAlias = Annotated[Path, Parameter(name=["--out", "-o"])]
 
 
