@@ -199,7 +199,7 @@ def load(name_or_file: str | os.PathLike[str]) -> tuple[Card, nn.Module]:
 
 
 def save_with_card(path: str | os.PathLike[str], card: Card, state_dict: Mapping[str, Tensor]) -> Card:
-    """Write a model file and, beside it, its card with the file's SHA-256: what `resources/models` holds.
+    """Write a model file in half precision and, beside it, its card with the file's SHA-256, as in `resources/models`.
 
     Parameters
     ----------
@@ -213,10 +213,15 @@ def save_with_card(path: str | os.PathLike[str], card: Card, state_dict: Mapping
     Card
         With the SHA-256.
     """
-    _, digest = save(path, card, state_dict)
+    _, digest = save(path, card, halved(state_dict))
     card = dataclasses.replace(card, sha256=digest)
     _replace(Path(path).with_suffix(".json"), (card.to_json() + "\n").encode("utf-8"))
     return card
+
+
+def halved(state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The weights in half precision, as models are stored; what is not floating point stays as it is."""
+    return {name: value.half() if value.is_floating_point() else value for name, value in state_dict.items()}
 
 
 def save(path: str | os.PathLike[str], card: Card, state_dict: Mapping[str, Tensor]) -> tuple[int, str]:

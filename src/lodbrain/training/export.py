@@ -71,6 +71,5 @@ def export(network: Ladder | Plain, config: TrainingConfig, outcomes: dict[str, 
             "seed": config.seed,
         },
     )
-    half = {name: value.half() if value.is_floating_point() else value for name, value in state.items()}
-    zoo.save_with_card(path, card, half)
+    zoo.save_with_card(path, card, state)
     return path

@@ -143,7 +143,7 @@ def adapt(
     before = probe.measure(base, report)
     kept, after, verdict = _choose(base, tuned, probe, before, report)
     card = _card(out, base, settings, profile, kept)
-    zoo.save(out, card, {name: value.half() for name, value in kept.network.state_dict().items()})
+    zoo.save(out, card, zoo.halved(kept.network.state_dict()))
     result = AdaptReport(
         model=out.name,
         base=base.card.name,

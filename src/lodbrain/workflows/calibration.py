@@ -276,5 +276,4 @@ def _write(folder: Path, model: Model, judged: Mapping[int, Judged]) -> Card:
     reliability_figure(panels, folder / "reliability.png", title=title)
     calibrations = {exponent: found.calibration for exponent, found in judged.items()}
     card = replace(model.card, file=f"{model.card.name}.safetensors", calibration=write_calibration(calibrations))
-    half = {k: v.half() if v.is_floating_point() else v for k, v in model.network.state_dict().items()}
-    return zoo.save_with_card(folder / card.file, card, half)
+    return zoo.save_with_card(folder / card.file, card, model.network.state_dict())
