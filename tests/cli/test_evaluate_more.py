@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from lodbrain.cli import main
+from lodbrain.cli import options as cli_options
 from lodbrain.cli import quality as cli_quality
 from lodbrain.errors import InputError
 from lodbrain.evaluation.calibration import agreement
@@ -68,7 +69,7 @@ def test_quality_prints_its_correlation_with_the_true_dice(
         return SimpleNamespace(judged=found, fitted=found, refused=1)
 
     monkeypatch.setattr(cli_quality, "validate_quality", validate)
-    monkeypatch.setattr(cli_quality, "load_model", lambda settings: None)
+    monkeypatch.setattr(cli_options, "load_model", lambda settings: None)
     assert main(["evaluate", "quality", "-n", "40", "--voxel-size", "1", "2", "-o", str(tmp_path)]) == 0
     assert asked == [(tmp_path, 40, (1.0, 2.0))]
     printed = capsys.readouterr().out

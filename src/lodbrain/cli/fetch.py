@@ -5,17 +5,15 @@ from __future__ import annotations
 import sys
 from collections import Counter
 from pathlib import Path
-from typing import Annotated, TypeAlias
+from typing import Annotated
 
 from cyclopts import App, Parameter
 
 from lodbrain.cli.progress import progress_bar
-from lodbrain.cli.switches import Quiet
+from lodbrain.cli.switches import Out, Quiet
 from lodbrain.datasets import labelmaps as source
 from lodbrain.datasets import ultracortex as uc
 from lodbrain.datasets.openneuro import Fetch, Fetched, Selection, fetch_dataset
-
-Out: TypeAlias = Annotated[Path, Parameter(name=["--out", "-o"])]
 
 app = App(name="fetch")
 

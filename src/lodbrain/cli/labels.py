@@ -10,7 +10,7 @@ from typing import Annotated, TypeAlias
 from cyclopts import App, Parameter
 
 from lodbrain.cli.progress import progress_bar
-from lodbrain.cli.switches import Flag, Quiet
+from lodbrain.cli.switches import Flag, Out, Quiet
 from lodbrain.cli.usage import wrong_usage
 from lodbrain.errors import UsageError
 from lodbrain.images.atomic import write_text
@@ -24,7 +24,6 @@ from lodbrain.workflows.cases import Outcome, exit_code
 app = App(name="labels")
 
 Inputs: TypeAlias = Annotated[list[str], Parameter(name="INPUT", required=True, negative="")]
-Out: TypeAlias = Annotated[Path, Parameter(name=["--out", "-o"])]
 
 
 @app.command

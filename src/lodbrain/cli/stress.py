@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.table import Table
 
 from lodbrain.cli.progress import progress_bar
-from lodbrain.cli.switches import Flag, Quiet
+from lodbrain.cli.switches import Flag, Out, Quiet
 from lodbrain.cli.usage import wrong_usage
 from lodbrain.evaluation.robustness import MEAN, Stress, break_down
 from lodbrain.evaluation.tables import table_named
@@ -21,7 +21,6 @@ from lodbrain.inference.settings import Settings
 from lodbrain.synthesis.degradations import DEGRADATIONS
 from lodbrain.workflows import stress as workflow
 
-Out: TypeAlias = Annotated[Path, Parameter(name=["--out", "-o"])]
 Several: TypeAlias = Annotated[list[str] | None, Parameter(consume_multiple=True, negative="")]
 
 

@@ -1,7 +1,8 @@
-"""Types of the switches that commands have in common."""
+"""Types of the parameters that commands have in common."""
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated, TypeAlias
 
 from cyclopts import Parameter
@@ -11,3 +12,6 @@ Flag: TypeAlias = Annotated[bool, Parameter(negative="", show_default=False)]
 
 #: Print errors only.
 Quiet: TypeAlias = Annotated[bool, Parameter(name=["--quiet", "-q"], negative="", show_default=False)]
+
+#: Folder or file for the results.
+Out: TypeAlias = Annotated[Path, Parameter(name=["--out", "-o"])]

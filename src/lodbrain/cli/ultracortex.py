@@ -4,20 +4,16 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Annotated, TypeAlias
 
-from cyclopts import Parameter
 from rich.console import Console
 from rich.table import Table
 
 from lodbrain.cli.progress import progress_bar
-from lodbrain.cli.switches import Flag, Quiet
+from lodbrain.cli.switches import Flag, Out, Quiet
 from lodbrain.cli.usage import wrong_usage
 from lodbrain.inference.memory import keep_freed_memory, parse_memory
 from lodbrain.inference.settings import Settings
 from lodbrain.workflows import ultracortex as workflow
-
-Out: TypeAlias = Annotated[Path, Parameter(name=["--out", "-o"])]
 
 
 def ultracortex(
