@@ -14,10 +14,9 @@ from lodbrain.inference.prediction import Options, Prediction
 from lodbrain.models import zoo
 from lodbrain.models.card import Card
 from lodbrain.models.lod import Ladder
-from lodbrain.synthesis.generator import render
 from lodbrain.workflows import calibration as module
-from lodbrain.workflows import validation_scans
 from lodbrain.workflows.calibration import calibrate
+from lodbrain.workflows.validation_scans import Drawn, draw_scan
 
 #: The network of these tests is as much too sure of itself.
 TEMPERATURE = 2.0
@@ -33,21 +32,20 @@ def model() -> Any:
 
 
 @pytest.fixture
-def targets(monkeypatch: pytest.MonkeyPatch) -> list[torch.Tensor]:
+def scans(monkeypatch: pytest.MonkeyPatch) -> list[Drawn]:
     """What was drawn: the network below knows it."""
-    drawn: list[torch.Tensor] = []
+    drawn: list[Drawn] = []
 
-    def spy(*given: Any, **named: Any) -> tuple[torch.Tensor, torch.Tensor]:
-        image, target = render(*given, **named)
-        drawn.append(target)
-        return image, target
+    def spy(*given: Any, **named: Any) -> Drawn:
+        drawn.append(draw_scan(*given, **named))
+        return drawn[-1]
 
-    monkeypatch.setattr(validation_scans, "render", spy)
+    monkeypatch.setattr(module, "draw_scan", spy)
     return drawn
 
 
 def test_overconfident_network_is_mended_and_intervals_hold(
-    model: Any, map_file: Path, targets: list[torch.Tensor], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    model: Any, map_file: Path, scans: list[Drawn], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     rng = np.random.default_rng(0)
     asked: list[float] = []
@@ -56,7 +54,7 @@ def test_overconfident_network_is_mended_and_intervals_hold(
         asked.append(float(np.prod(spacing_mm)) ** (1 / 3))
         if len(asked) == 5:
             raise InputError("no-brain", None, "no brain found in it")
-        truth = targets[-1].argmax(0)
+        truth = scans[-1].classes.long()
         odds = torch.full((33, *truth.shape), 0.0)
         odds.scatter_(0, truth[None], 1.0)
         odds = 3 * odds + torch.from_numpy(rng.standard_normal(odds.shape)).float()
@@ -65,7 +63,8 @@ def test_overconfident_network_is_mended_and_intervals_hold(
         p = (honest.log() * TEMPERATURE / calibration.temperature).softmax(0).numpy()
         # The truth is drawn again, from what the network believes when it is honest.
         drawn = torch.multinomial(honest.flatten(1).T.double(), 1)[:, 0].view(truth.shape)
-        targets[-1].zero_().scatter_(0, drawn[None], 1.0)
+        scans[-1].classes.copy_(drawn)
+        scans[-1].volume_vox[:] = np.bincount(drawn.flatten(), minlength=33)
         return Prediction(
             p.argmax(0).astype(np.uint8),
             p.sum((1, 2, 3), dtype=np.float64),

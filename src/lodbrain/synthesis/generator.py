@@ -223,7 +223,7 @@ def render(
         kept = mask.kept(view)
         image = image * kept
         if mask is plan.stripping:
-            truth = truth * kept
+            truth *= kept  # in place: it is by far the largest array
             if target == "shares":
                 truth[0] = 1 - truth[1:].sum(0)
     return image, truth

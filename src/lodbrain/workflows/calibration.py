@@ -241,12 +241,11 @@ def _volumes(found: Prediction, drawn: Drawn) -> list[tuple[str, float, float, f
     """Name, sum of posteriors, doubt and true volume, in mm^3, of every row of every table that is there to measure."""
     assert found.doubt_vox is not None
     voxel_mm3 = float(np.prod(drawn.spacing_mm))
-    true = drawn.target.sum((1, 2, 3), dtype=torch.float64).numpy()
     rows = []
     for scheme in _SCHEMES:
         tables = [
             volumes(found.classes, vox, model_labels="structures", scheme=scheme, voxel_volume_mm3=voxel_mm3)
-            for vox in (found.soft_volume_vox, found.doubt_vox, true)
+            for vox in (found.soft_volume_vox, found.doubt_vox, drawn.volume_vox)
         ]
         for volume, doubt, truth in zip(*tables, strict=True):
             if truth.soft_volume_mm3 >= LEAST_MM3 and volume.soft_volume_mm3 > 0:

@@ -7,7 +7,9 @@ from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from lodbrain.datasets.labelmaps import find_labelmaps
 from lodbrain.synthesis.contrast import Contrasts
@@ -27,19 +29,17 @@ class Drawn:
     ----------
     image : (X, Y, Z) float32 tensor
         In RAS order.
-    target : (33, X, Y, Z) float32 tensor
-        Share of each class in each voxel.
+    classes : (X, Y, Z) uint8 tensor
+        The class with the largest share of each voxel.
+    volume_vox : (33,) float64
+        Sum of the shares of each class, in voxels.
     spacing_mm : tuple of 3 float
     """
 
     image: torch.Tensor
-    target: torch.Tensor
+    classes: torch.Tensor
+    volume_vox: NDArray[np.float64]
     spacing_mm: tuple[float, float, float]
-
-    @property
-    def classes(self) -> torch.Tensor:
-        """(X, Y, Z) uint8: the class with the largest share."""
-        return self.target.argmax(0).to(torch.uint8)
 
 
 def validation_maps(maps: Sequence[str | PathLike[str]] = ()) -> list[Path]:
@@ -74,4 +74,6 @@ def draw_scan(
     settings = Settings(field_of_view=RandomFieldOfView(voxel_mm=voxel_mm), contrasts=contrasts or Contrasts())
     plan = draw_plan(labels, settings, random)
     image, target = render(plan, labels, plan.scan)
-    return Drawn(image, target, plan.scan.spacing_mm)
+    # The shares take 33 times the memory of the image, so they end here.
+    sums = np.array([float(share.sum(dtype=torch.float64)) for share in target])
+    return Drawn(image, target.argmax(0).to(torch.uint8), sums, plan.scan.spacing_mm)
