@@ -48,3 +48,10 @@ def test_holm_leaves_out_what_was_not_tested() -> None:
     found = holm([0.02, math.nan, 0.5])
     assert found[[0, 2]].tolist() == pytest.approx([0.04, 0.5])
     assert math.isnan(found[1])
+
+
+def test_the_smaller_distance_wins() -> None:
+    near, far = {"x": 1.0, "y": 2.0, "z": 3.0}, {"x": 2.0, "y": 3.0, "z": 1.0}
+    (found,) = compare_models({"near": near, "far": far}, rng=np.random.default_rng(0), more_is_better=False)
+    assert (found.wins, found.losses) == (2, 1)
+    assert found.difference.mean == pytest.approx(0.0)

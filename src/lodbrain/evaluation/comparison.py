@@ -29,7 +29,7 @@ class Comparison:
     difference : Interval
         Mean of one minus other over the n common subjects.
     wins, losses : int
-        Subjects on whom `one` has the greater value, and on whom `other` has it.
+        Subjects on whom `one` is better, and on whom `other` is.
     p : float
         Two-sided Wilcoxon signed-rank test; 1 where all differences are 0, NaN without common subjects.
     """
@@ -42,7 +42,9 @@ class Comparison:
     p: float
 
 
-def compare_models(values: Mapping[str, Mapping[str, float]], *, rng: np.random.Generator) -> list[Comparison]:
+def compare_models(
+    values: Mapping[str, Mapping[str, float]], *, rng: np.random.Generator, more_is_better: bool = True
+) -> list[Comparison]:
     """Compare each two of several models on one metric of one region.
 
     Parameters
@@ -51,6 +53,8 @@ def compare_models(values: Mapping[str, Mapping[str, float]], *, rng: np.random.
         Model -> subject -> value.
     rng : Generator
         For the intervals.
+    more_is_better : bool
+        As of Dice; not of distances.
 
     Examples
     --------
@@ -69,7 +73,8 @@ def compare_models(values: Mapping[str, Mapping[str, float]], *, rng: np.random.
         if differences.any():
             p = float(stats.wilcoxon(differences).pvalue)
         interval = bootstrap_mean(differences, rng=rng)
-        wins, losses = int((differences > 0).sum()), int((differences < 0).sum())
+        gains = differences if more_is_better else -differences
+        wins, losses = int((gains > 0).sum()), int((gains < 0).sum())
         found.append(Comparison(one, other, interval, wins, losses, p))
     return found
 

@@ -86,7 +86,7 @@ def analyse(
         ModelDifference(place, metric, found, math.nan)
         for place in PLACES
         for metric in METRICS
-        for found in compare_models(_common(places, place, metric), rng=rng)
+        for found in compare_models(_common(places, place, metric), rng=rng, more_is_better=METRICS[metric])
         if found.difference.n
     ]
     scored = [(model, place, rows) for model, found in places.items() for place, rows in found.items()]

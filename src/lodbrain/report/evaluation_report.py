@@ -155,7 +155,7 @@ def _comparison(found: Statistics, figures: Path) -> Section | None:
             for metric in ("dice", "nsd_1mm"):
                 cells += _difference_cells(found.comparisons, place, metric, one, other)
             rows.append(TableRow(name_of(place), tuple(cells), place.region == MEAN))
-    table = PageTable("Paired differences; wins: subjects on whom the first-named is greater", headings, tuple(rows))
+    table = PageTable("Paired differences; wins: subjects on whom the first-named is better", headings, tuple(rows))
     return Section("comparison", "Models in pairs", figures=(figure,), tables=(table,))
 
 
