@@ -32,13 +32,16 @@ def main() -> int:
     parser.add_argument("--kills", type=int, default=2)
     parser.add_argument("--jobs", type=int, default=2)
     parser.add_argument("--folder", type=Path, help="made before with the same numbers, or to be made")
+    parser.add_argument("--model", default="default", help="name or file; the smaller, the more scans")
     parser.add_argument("--make", action="store_true", help="only make the scans")
     asked = parser.parse_args()
     with tempfile.TemporaryDirectory() as temporary:
         folder = asked.folder or Path(temporary)
         scans, out = folder / "scans", folder / "out"
         corrupt = make(scans, asked.scans, asked.corrupt)
-        return 0 if asked.make else run(scans, out, corrupt, asked.scans, kills=asked.kills, jobs=asked.jobs)
+        if asked.make:
+            return 0
+        return run(scans, out, corrupt, asked.scans, kills=asked.kills, jobs=asked.jobs, model=asked.model)
 
 
 def make(folder: Path, count: int, corrupt: int) -> set[str]:
@@ -67,10 +70,10 @@ def make(folder: Path, count: int, corrupt: int) -> set[str]:
     return bad
 
 
-def run(scans: Path, out: Path, bad: set[str], count: int, *, kills: int, jobs: int) -> int:
+def run(scans: Path, out: Path, bad: set[str], count: int, *, kills: int, jobs: int, model: str) -> int:
     """Segment them, killing a worker now and then, and check what is there."""
     started = time.monotonic()
-    command = [sys.executable, "-m", "lodbrain", "segment", str(scans), "-o", str(out), "--jobs", str(jobs)]
+    command = [sys.executable, "-m", "lodbrain", "segment", scans, "-o", out, "--jobs", str(jobs), "--model", model]
     errors = tempfile.TemporaryFile("w+")  # noqa: SIM115
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=errors, text=True)
     assert process.stdout is not None

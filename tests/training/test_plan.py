@@ -1,11 +1,16 @@
+import multiprocessing
+import re
 from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
 import pytest
 
+from lodbrain.training import plan
 from lodbrain.training.config import TrainingConfig
 from lodbrain.training.memory import step_memory
-from lodbrain.training.plan import DRIVER_BYTES, SPARE, Line, line_of, plan_levels
+from lodbrain.training.plan import DRIVER_BYTES, SPARE, Line, Trial, line_of, plan_levels
+from lodbrain.training.run import train
 
 MakeConfig = Callable[..., TrainingConfig]
 
@@ -41,16 +46,43 @@ def test_memory_grows_in_proportion_to_the_voxels(make_config: MakeConfig, folde
     assert line.bytes_per_voxel * 48**3 == pytest.approx(memory.peak + 2 * memory.pair + 40 * 48**3, rel=0.1)
 
 
+def test_what_is_predicted_for_the_process_is_put_right_by_the_trial(
+    make_config: MakeConfig, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = make_config(labelmaps=folder)
+    untried = plan_levels(config, steps=0)
+    bases = iter([10**9, 10**9])
+
+    def trial(config: TrainingConfig, position: int, steps: int) -> Trial:
+        base = next(bases)
+        shape = untried[position].shape
+        head = untried[0].shape
+        own = plan._process_bytes(config, position, shape, head, 0)
+        return Trial(shape, head, base, base + round(0.8 * own), 1.0)
+
+    monkeypatch.setattr(plan, "try_level", trial)
+    for level in plan_levels(config):
+        assert level.trial is not None
+        assert level.process_bytes == pytest.approx(level.trial.peak_bytes, abs=2)
+
+
 @pytest.mark.slow
-@pytest.mark.xfail(
-    strict=False, reason="peaks of drawing and of the step are added though they need not meet: up to 31% too much"
-)
-def test_trial_in_a_fresh_process_takes_what_was_predicted(make_config: MakeConfig, folder: Path) -> None:
-    levels = [{"exponent": 2, "channels": [16, 32, 64], "steps": 4}]
+def test_training_takes_what_the_plan_says(make_config: MakeConfig, folder: Path) -> None:
+    levels = [{"exponent": 2, "channels": [16, 32, 64], "steps": 8}]
     config = make_config(
         labelmaps=folder, levels=levels, generator={"field_of_view": {"voxel_mm": [2.2, 2.4]}}, device="cpu"
     )
-    level = plan_levels(config, steps=2)[0]
-    assert level.trial is not None
-    assert level.trial_bytes == pytest.approx(level.trial.peak_bytes, rel=0.15)
-    assert level.trial.seconds_per_step > 0
+    planned = plan_levels(config, steps=4)[0]
+    # In a process of its own, as a user does: this one has held much before.
+    with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
+        lines = pool.submit(_lines_of_training, config).result()
+    peak = float(re.findall(r"peak_gib (\S+)", " ".join(lines))[-1])
+    assert planned.process_bytes / 2**30 == pytest.approx(peak, rel=0.15)
+    assert planned.trial is not None
+    assert planned.trial.seconds_per_step > 0
+
+
+def _lines_of_training(config: TrainingConfig) -> list[str]:
+    lines: list[str] = []
+    train(config, report=lines.append)
+    return lines

@@ -5,13 +5,11 @@ from __future__ import annotations
 import gc
 import math
 import multiprocessing
-import platform
 import time
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from itertools import count
-from pathlib import Path
 
 import psutil
 import torch
@@ -24,6 +22,7 @@ from lodbrain.training.levels import LevelLoss, channels_last, checkpoint_blocks
 from lodbrain.training.maps import load_maps
 from lodbrain.training.memory import Shape, step_memory
 from lodbrain.training.pairs import PairSource, collate, prefetch
+from lodbrain.training.peak import Peak, held_bytes
 from lodbrain.training.run import build
 from lodbrain.training.scenes import Scene, Scenes
 from lodbrain.training.sources import generator_of, geometry_of, make_sources
@@ -70,7 +69,8 @@ class LevelPlan:
     step_bytes : int
         Predicted for the step alone: weights, Adam, activations, gradients.
     process_bytes : int
-        Predicted for the whole process, or for all that it holds on the accelerator.
+        For the whole process, or for all that it holds on the accelerator: predicted, and after a trial put right by
+        how far its own prediction was off.
     steps : int or None
         None for a budget of seconds.
     trial : Trial or None
@@ -117,19 +117,28 @@ def plan_levels(
         shape = _largest(config, maps, position)
         trial = try_level(config, position, steps) if steps else None
         base = base if trial is None else trial.base_bytes
+        process = _process_bytes(config, position, shape, _largest(config, maps, 0), base)
+        trial_bytes = None if trial is None else _process_bytes(config, position, trial.shape, trial.head, base)
         plan = LevelPlan(
             name=f"{2.0**level.exponent:g} mm",
             shape=shape,
             batch=config.batch,
             step_bytes=step_memory(config, position, shape).peak,
-            process_bytes=_process_bytes(config, position, shape, _largest(config, maps, 0), base),
+            process_bytes=process if trial is None else _as_tried(process, trial, trial_bytes),
             steps=level.steps,
             trial=trial,
-            trial_bytes=None if trial is None else _process_bytes(config, position, trial.shape, trial.head, base),
+            trial_bytes=trial_bytes,
         )
         report(_line(plan))
         out.append(plan)
     return tuple(out)
+
+
+def _as_tried(predicted: int, trial: Trial, trial_predicted: int | None) -> int:
+    """A prediction, its part above what was held before in proportion to what the trial took of its own."""
+    assert trial_predicted is not None
+    share = (trial.peak_bytes - trial.base_bytes) / (trial_predicted - trial.base_bytes)
+    return trial.base_bytes + round((predicted - trial.base_bytes) * share)
 
 
 def _line(plan: LevelPlan) -> str:
@@ -254,8 +263,8 @@ def _trial(config: TrainingConfig, position: int, steps: int) -> Trial:
     heads: list[torch.Size] = []
     source = PairSource(network, position, _Watched(scenes, heads), config.corruption, bfloat16=config.bfloat16)
     gc.collect()
-    base = _held(device)
-    peak = _Peak(device)
+    base = held_bytes(device)
+    peak = Peak(device)
     pairs = prefetch(source.draw, (stage_seed(config, position, n) for n in count()), device=device)
     times, shapes = [], []
     for step in range(_WARM_UP + steps):
@@ -288,30 +297,3 @@ class _Watched:
         scene = self.scenes.scene(seed, position)
         self.heads.append(scene.views[0].image.shape)
         return scene
-
-
-def _held(device: torch.device) -> int:
-    """Bytes that are held now: on CUDA by tensors, else by the process."""
-    return torch.cuda.memory_allocated(device) if device.type == "cuda" else psutil.Process().memory_info().rss
-
-
-class _Peak:
-    """The most that is held since it was made."""
-
-    def __init__(self, device: torch.device) -> None:
-        self.device = device
-        if device.type == "cuda":
-            torch.cuda.reset_peak_memory_stats(device)
-        elif platform.system() == "Linux":
-            # Writing 5 sets the peak of this process back to what it holds now (man 5 proc).
-            Path("/proc/self/clear_refs").write_text("5")
-
-    def read(self) -> int:
-        if self.device.type == "cuda":
-            return torch.cuda.max_memory_allocated(self.device)
-        if platform.system() == "Linux":
-            rows = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
-            return int(rows["VmHWM"].split()[0]) * 1024
-        import resource
-
-        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if platform.system() == "Darwin" else 1024)

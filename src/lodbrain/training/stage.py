@@ -15,6 +15,7 @@ from torch import nn
 from lodbrain.training.checkpoint import load_checkpoint
 from lodbrain.training.config import TrainingConfig
 from lodbrain.training.pairs import prefetch
+from lodbrain.training.peak import Peak
 from lodbrain.training.schedule import Clock, is_over, rate_of
 from lodbrain.training.settings import Budget
 from lodbrain.training.state import check_same, essence, restore, save
@@ -130,7 +131,7 @@ def run_stage(
         return 0.0 if stage.budget.seconds is None else workers.agree(clock.seconds)
 
     network.train()
-    losses = torch.zeros((), device=device)
+    losses, peak = torch.zeros((), device=device), Peak(device)
     counted, began = 0, time.monotonic()
     over = over or is_over(stage.budget, step, elapsed())
     while not over:
@@ -158,7 +159,7 @@ def run_stage(
         over = is_over(stage.budget, step, elapsed())
         if (step % _LOG_EVERY == 0 or over) and workers.first:
             values = {"loss": float(losses) / counted, "rate": rate, "seconds": (time.monotonic() - began) / counted}
-            log(step, {**values, "skipped": float(skipped)})
+            log(step, {**values, "skipped": float(skipped), "peak_gib": peak.read() / 2**30})
         if step % _LOG_EVERY == 0:
             losses.zero_()
             counted, began = 0, time.monotonic()
