@@ -82,6 +82,7 @@ REFUSED = {
     "too many voxels": ("too-large", {"dims": (2**31 - 1, 2**31 - 1, 2**31 - 1, 1)}),
     "no voxel size": ("bad-affine", {"delta": 0}),
     "voxel size NaN": ("bad-affine", {"delta": np.nan}),
+    "centre a signalling NaN": ("bad-affine", {"centre": np.array([0x7F800001] * 3, ">i4").view(">f4")}),
     "parallel axes": ("bad-affine", {"axes": np.ones((3, 3))}),
     "huge voxels": ("odd-voxels", {"delta": 100}),
     "another version": ("wrong-format", {"version": 2}),

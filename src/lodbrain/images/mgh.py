@@ -70,14 +70,14 @@ def read_layout(stream: Stream, head: bytes) -> Layout:
             "unknown-dtype", path, f"its header names an unknown type of voxels ({code})", "Export the scan again."
         )
     notes: list[str] = []
-    if header["good_ras"]:
-        sides, axes = header["delta"].astype(np.float64), header["axes"].astype(np.float64)
-        centre = header["centre"].astype(np.float64)
-    else:
-        notes.append("No orientation is stated: left and right are unknown and may be swapped in the result.")
-        sides, axes, centre = np.ones(3), _DEFAULT_AXES, np.zeros(3)
     affine = np.eye(4)
-    with np.errstate(invalid="ignore", over="ignore"):
+    with np.errstate(invalid="ignore", over="ignore"):  # numbers that are none, in a damaged header
+        if header["good_ras"]:
+            sides, axes = header["delta"].astype(np.float64), header["axes"].astype(np.float64)
+            centre = header["centre"].astype(np.float64)
+        else:
+            notes.append("No orientation is stated: left and right are unknown and may be swapped in the result.")
+            sides, axes, centre = np.ones(3), _DEFAULT_AXES, np.zeros(3)
         affine[:3, :3] = axes.T * sides  # the file lists each axis' direction cosines in turn
         affine[:3, 3] = centre - affine[:3, :3] @ (np.array(shape) / 2)
     usable = np.isfinite(affine).all() and abs(np.linalg.det(affine[:3, :3])) > 0
