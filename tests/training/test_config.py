@@ -1,10 +1,13 @@
 from pathlib import Path
 
 import pytest
+import torch
 
 from lodbrain.errors import UsageError
+from lodbrain.inference import precision
 from lodbrain.synthesis.contrast import Contrasts
 from lodbrain.training.config import Corruption, read_config
+from lodbrain.training.state import differences, essence
 
 GOOD = """
 name: tiny
@@ -117,3 +120,22 @@ def test_level_that_tells_sides_below_one_that_does_not_is_refused(tmp_path: Pat
     text = GOOD + "  - {exponent: 0, channels: [4], steps: 5, sided: true}\n"
     with pytest.raises(UsageError, match=r"levels\.2\.sided: a level that tells sides cannot follow"):
         _read(tmp_path, text)
+
+
+def test_arithmetic_is_what_the_device_is_fast_in_unless_asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for has in (True, False):
+        monkeypatch.setattr(precision, "_cpu_has_bfloat16", lambda has=has: has)
+        assert _read(tmp_path, GOOD + "device: cpu").autocasts is has
+        assert _read(tmp_path, GOOD + "device: cpu\nbfloat16: true").autocasts
+        assert not _read(tmp_path, GOOD + "device: cpu\nbfloat16: false").autocasts
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert _read(tmp_path, GOOD + "device: cuda").autocasts
+
+
+def test_another_arithmetic_is_another_training(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    config = _read(tmp_path, GOOD + "device: cpu")
+    found = []
+    for has in (True, False):
+        monkeypatch.setattr(precision, "_cpu_has_bfloat16", lambda has=has: has)
+        found.append(essence(config, 1, 1))
+    assert differences(*found) == ["bfloat16: was True, is False"]

@@ -22,7 +22,7 @@ MakeConfig = Callable[..., TrainingConfig]
 def make_source(ladder: Ladder, position: int, config: TrainingConfig, head: LabelMap, *, training: bool) -> PairSource:
     maps = [head]
     scenes = SyntheticScenes(maps, [maps] * len(config.levels), config.generator, geometry_of(config, ladder))
-    return PairSource(ladder, position, scenes, config.corruption if training else None, bfloat16=config.bfloat16)
+    return PairSource(ladder, position, scenes, config.corruption if training else None, bfloat16=config.autocasts)
 
 
 @pytest.fixture

@@ -5,10 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, Self
 
+import torch
 import yaml
 from pydantic import Field, ValidationError, model_validator
 
 from lodbrain.errors import UsageError
+from lodbrain.inference.precision import working_dtype
 from lodbrain.synthesis.generator import Settings
 from lodbrain.training.settings import (
     Corruption,
@@ -20,6 +22,7 @@ from lodbrain.training.settings import (
     Strict,
     Tailored,
 )
+from lodbrain.training.workers import device_named
 
 _SEE = "see docs/training.md"
 
@@ -55,7 +58,7 @@ class TrainingConfig(Strict):
     weight_decay: float = Field(default=1e-4, ge=0)
     clip: float = Field(default=1.0, gt=0)
     ema: float = Field(default=0.999, ge=0, lt=1)
-    bfloat16: bool = True
+    bfloat16: bool | None = None
     checkpointing: bool = False
     device: str = "auto"
     threads: int | None = Field(default=None, gt=0)
@@ -68,6 +71,15 @@ class TrainingConfig(Strict):
     def is_ladder(self) -> bool:
         """Whether it trains the ladder of detail, not one plain network."""
         return self.architecture == "lod"
+
+    @property
+    def autocasts(self) -> bool:
+        """Whether the convolutions compute in bfloat16: as asked, else where the device does so in hardware."""
+        if self.bfloat16 is not None:
+            return self.bfloat16
+        if self.device.startswith(("cuda", "rocm")) and not torch.cuda.is_available():
+            return True  # planned here for a device that is elsewhere
+        return working_dtype("auto", torch.device(device_named(self.device))) is torch.bfloat16
 
     @model_validator(mode="after")
     def _fits_together(self) -> Self:

@@ -108,7 +108,7 @@ def step_memory(config: TrainingConfig, position: int, shape: Shape, *, batch: i
         ema = {name: value.detach().clone() for name, value in level.state_dict().items()}
         optimizer = torch.optim.AdamW(level.parameters())
         pair = _pair(network, position, shape, batch)
-        loss = LevelLoss(level, config.losses, bfloat16=config.bfloat16)
+        loss = LevelLoss(level, config.losses, bfloat16=config.autocasts)
         for _ in range(2):  # the second step has Adam's state beside the activations
             optimizer.zero_grad(set_to_none=True)
             loss(pair).backward()

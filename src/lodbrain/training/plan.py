@@ -259,9 +259,9 @@ def _trial(config: TrainingConfig, position: int, steps: int) -> Trial:
         checkpoint_blocks(level)
     optimizer = torch.optim.AdamW(level.parameters())
     ema = {name: value.clone() for name, value in level.state_dict().items()}
-    loss = LevelLoss(level, config.losses, bfloat16=config.bfloat16)
+    loss = LevelLoss(level, config.losses, bfloat16=config.autocasts)
     heads: list[torch.Size] = []
-    source = PairSource(network, position, _Watched(scenes, heads), config.corruption, bfloat16=config.bfloat16)
+    source = PairSource(network, position, _Watched(scenes, heads), config.corruption, bfloat16=config.autocasts)
     gc.collect()
     base = held_bytes(device)
     peak = Peak(device)

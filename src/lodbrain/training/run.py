@@ -146,13 +146,13 @@ class _Run:
         if config.checkpointing:
             checkpoint_blocks(level)
         assert sources.training is not None
-        source = PairSource(network, position, sources.training, config.corruption, bfloat16=config.bfloat16)
+        source = PairSource(network, position, sources.training, config.corruption, bfloat16=config.autocasts)
         with self.log(name) as log:
             stage = Stage(
                 name=name,
                 number=position,
                 network=level,
-                loss=LevelLoss(level, config.losses, bfloat16=config.bfloat16).to(device),
+                loss=LevelLoss(level, config.losses, bfloat16=config.autocasts).to(device),
                 draw=source.draw,
                 collate=collate,
                 validate=lambda: self.validate(sources, position, log),
@@ -180,7 +180,7 @@ class _Run:
                 name=JOINT,
                 number=last + 1,
                 network=ladder,
-                loss=JointLoss(ladder, config.losses, bfloat16=config.bfloat16),
+                loss=JointLoss(ladder, config.losses, bfloat16=config.autocasts),
                 draw=partial(training.scene, position=last),
                 collate=list,
                 validate=lambda: self.validate(sources, last, log),
@@ -202,12 +202,12 @@ class _Run:
         """Scores of a level on every set, as ``tissues`` or ``<set>/tissues``."""
         config, values = self.config, {}
         for name, (scenes, n) in sources.validation.items():
-            source = PairSource(self.network, position, scenes, None, bfloat16=config.bfloat16)
+            source = PairSource(self.network, position, scenes, None, bfloat16=config.autocasts)
             scores = score(
                 source.draw,
                 self.network.level(position),
                 n,
-                bfloat16=config.bfloat16,
+                bfloat16=config.autocasts,
                 workers=self.workers,
                 first_seed=0 if name else VALIDATION_SEED,
                 show=log.show(name) if config.pictures and self.workers.first else None,

@@ -43,6 +43,7 @@ def essence(config: TrainingConfig, upto: int, workers: int) -> dict[str, Any]:
     """
     fields = config.model_dump(mode="json", by_alias=True)
     kept = {name: value for name, value in fields.items() if name not in FREE}
+    kept["bfloat16"] = config.autocasts  # what it comes to here
     kept["levels"] = fields["levels"][:upto]
     if upto > len(config.levels):
         kept["joint"] = fields["joint"]

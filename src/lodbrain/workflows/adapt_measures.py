@@ -163,8 +163,8 @@ class Probe:
         for share in (1.0, 0.0):
             generator = replace(self.config.generator, profile=self.profile, profile_share=share)
             scenes = SyntheticScenes(maps, by_level, generator, geometry_of(self.config, ladder))
-            source = PairSource(ladder, self.last, scenes, None, bfloat16=self.config.bfloat16)
-            results.append(score(source.draw, ladder.level(self.last), self.held_out, bfloat16=self.config.bfloat16))
+            source = PairSource(ladder, self.last, scenes, None, bfloat16=self.config.autocasts)
+            results.append(score(source.draw, ladder.level(self.last), self.held_out, bfloat16=self.config.autocasts))
             kind = "of this contrast" if share else "of all kinds"
             report(f"  synthetic scans {kind}: Dice {results[-1].summary()['structures']:.4f}")
         flips, biases, labels, voxels = [], [], [], []

@@ -160,13 +160,13 @@ def _measure(config: TrainingConfig, scans: int) -> Row:
     scoring = config.model_copy(update={"train": (), "real": None})
     maps = load_maps(scoring, lambda line: None)
     scenes, _ = make_sources(scoring, geometry_of(config, network), maps, last).validation[SYNTHETIC]
-    source = PairSource(network, last, scenes, None, bfloat16=config.bfloat16)
-    scores = score(source.draw, network.level(last), scans, bfloat16=config.bfloat16)
+    source = PairSource(network, last, scenes, None, bfloat16=config.autocasts)
+    scores = score(source.draw, network.level(last), scans, bfloat16=config.autocasts)
     times, shapes = [], []
     for n in range(min(3, scans)):
         scene = scenes.scene(VALIDATION_SEED + n, last)
         began = time.perf_counter()
-        climb(network, scene, bfloat16=config.bfloat16)
+        climb(network, scene, bfloat16=config.autocasts)
         times.append(time.perf_counter() - began)
         shapes.append(scene.views[-1].image.shape)
     x, y, z = max(shapes, key=lambda shape: shape.numel())
