@@ -267,9 +267,9 @@ def amount(n_bytes: float) -> str:
     Examples
     --------
     >>> amount(1_234_000_000), amount(801_000_000)
-    ('1.3GB', '810MB')
+    ('1.24GB', '801MB')
     """
-    return f"{math.ceil(n_bytes / 1e8) / 10:.1f}GB" if n_bytes > 990e6 else f"{math.ceil(n_bytes / 1e7) * 10}MB"
+    return f"{math.ceil(n_bytes / 1e7) / 100:.2f}GB" if n_bytes > 999e6 else f"{math.ceil(n_bytes / 1e6)}MB"
 
 
 def _tile_voxels(level: LevelSize, box: Box, room: float) -> int:
