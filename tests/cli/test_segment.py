@@ -1,5 +1,6 @@
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -7,9 +8,12 @@ import numpy as np
 import pytest
 
 from lodbrain import cli
+from lodbrain.cli import many
 from lodbrain.errors import LodbrainError, OutputError, WeightsError
 from lodbrain.images.image import Image
 from lodbrain.images.io import read_image, read_labels, write_nifti
+from lodbrain.inference.outcome import Outcome
+from lodbrain.inference.outputs import Outputs
 from lodbrain.inference.segmentation import Segmentation
 from lodbrain.inference.settings import Settings
 from lodbrain.inference.volumes import Volume
@@ -251,3 +255,15 @@ def test_jobs_and_scheduler_say_where_the_work_is_done(
     assert run(scan, "-o", tmp_path / "out", "--scheduler", "tcp://a:1") == 0
     assert places == [batch.Place(processes=2), batch.Place(scheduler="tcp://a:1")]
     assert asked == []
+
+
+def test_signs_of_trouble_are_told_of_where_the_user_looks(tmp_path: Path) -> None:
+    outputs = Outputs(tmp_path, "a")
+    brain = (Volume(None, "brain", 1_234_567.0, 1_234_000.0),)
+    good = Outcome(tmp_path / "a.nii", "done", outputs, brain, 2.0)
+    odd, bad = replace(good, signs=1), replace(good, signs=17)
+    assert many.result_line(good).endswith("brain 1235 ml, 2.0 s")
+    assert many.result_line(odd).endswith("brain 1235 ml, 1 sign of trouble, 2.0 s")
+    assert many.result_line(bad).endswith("brain 1235 ml, 17 signs of trouble, 2.0 s")
+    assert many.summary([good]) == "1 done"
+    assert many.summary([good, odd, bad]) == "3 done (2 with signs of trouble: look at them)"

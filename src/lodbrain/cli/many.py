@@ -86,10 +86,15 @@ def result_line(outcome: Outcome) -> str:
     if outcome.status == "skipped":
         return f"{outcome.path.name}: {outcome.outputs.labels} is complete, skipped"
     brain = [f", brain {row.volume_mm3 / 1000:.0f} ml" for row in outcome.volumes if row.name == BRAIN]
-    return f"{outcome.path.name}: {outcome.outputs.labels}{''.join(brain)}, {outcome.seconds:.1f} s"
+    signs = f", {outcome.signs} sign{'s' * (outcome.signs > 1)} of trouble" if outcome.signs else ""
+    return f"{outcome.path.name}: {outcome.outputs.labels}{''.join(brain)}{signs}, {outcome.seconds:.1f} s"
 
 
 def summary(outcomes: Sequence[Outcome]) -> str:
     """Return how many scans were done, skipped and failed, such as ``"3 done, 1 failed"``."""
     counts = {status: sum(outcome.status == status for outcome in outcomes) for status in ("done", "skipped", "failed")}
-    return ", ".join(f"{count} {status}" for status, count in counts.items() if count)
+    doubtful = sum(outcome.signs > 0 for outcome in outcomes)
+    words = [f"{count} {status}" for status, count in counts.items() if count]
+    if doubtful:
+        words[0] += f" ({doubtful} with signs of trouble: look at them)"
+    return ", ".join(words)

@@ -29,6 +29,8 @@ class Outcome:
         Empty unless done.
     seconds : float
         Wall-clock time.
+    signs : int
+        Of trouble, see `lodbrain.inference.quality`.
     error : LodbrainError or None
         Why it failed.
     page_error : LodbrainError or None
@@ -40,6 +42,7 @@ class Outcome:
     outputs: Outputs
     volumes: tuple[Volume, ...] = ()
     seconds: float = 0.0
+    signs: int = 0
     error: LodbrainError | None = None
     page_error: LodbrainError | None = None
 

@@ -123,7 +123,7 @@ def segment_file(
         outputs.publish(work)
     give_back()
     report(1.0, "done")
-    return Outcome(path, "done", outputs, result.volumes, clock.total)
+    return Outcome(path, "done", outputs, result.volumes, clock.total, len(result.quality_reasons))
 
 
 def check_existing(outputs: Outputs, inputs: Mapping[tuple[int, int], Path], settings: Settings) -> None:
