@@ -94,7 +94,5 @@ def summary(outcomes: Sequence[Outcome]) -> str:
     """Return how many scans were done, skipped and failed, such as ``"3 done, 1 failed"``."""
     counts = {status: sum(outcome.status == status for outcome in outcomes) for status in ("done", "skipped", "failed")}
     doubtful = sum(outcome.signs > 0 for outcome in outcomes)
-    words = [f"{count} {status}" for status, count in counts.items() if count]
-    if doubtful:
-        words[0] += f" ({doubtful} with signs of trouble: look at them)"
-    return ", ".join(words)
+    words = ", ".join(f"{count} {status}" for status, count in counts.items() if count)
+    return f"{words}; {doubtful} with signs of trouble: look at them" if doubtful else words
