@@ -86,7 +86,7 @@ class AdaptReport:
             else f"**The tuned model was not better, so `{self.model}` holds {self.base} unchanged.**"
         )
         lines = [
-            f"# {self.base} adapted to {len(self.profile.scans)} scans",
+            f"# {self.base} adapted to {len(self.profile.scans)} scan{'s' * (len(self.profile.scans) != 1)}",
             "",
             done,
             "",
