@@ -290,7 +290,11 @@ def blend(base: torch.nn.Module, tuned: Ladder, strength: float) -> Ladder:
 
 def _card(out: Path, base: Model, settings: AdaptSettings, profile: ContrastProfile, kept: Model) -> Card:
     adapted = kept is not base
-    words = f"{base.card.name}, adapted to {len(profile.scans)} scan{'s' * (len(profile.scans) != 1)}" if adapted else f"{base.card.name}, unchanged"
+    words = (
+        f"{base.card.name}, adapted to {len(profile.scans)} scan{'s' * (len(profile.scans) != 1)}"
+        if adapted
+        else f"{base.card.name}, unchanged"
+    )
     return replace(
         base.card,
         name=out.stem,
