@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from lodbrain.inference.memory import give_back
 from lodbrain.training.checkpoint import load_checkpoint
 from lodbrain.training.config import TrainingConfig
 from lodbrain.training.pairs import prefetch
@@ -131,6 +132,7 @@ def run_stage(
         return 0.0 if stage.budget.seconds is None else workers.agree(clock.seconds)
 
     network.train()
+    give_back()  # what the stage before took is no part of this one's peak
     losses, peak = torch.zeros((), device=device), Peak(device)
     counted, began = 0, time.monotonic()
     over = over or is_over(stage.budget, step, elapsed())

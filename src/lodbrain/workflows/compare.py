@@ -171,7 +171,7 @@ def _measure(config: TrainingConfig, scans: int) -> Row:
         shapes.append(scene.views[-1].image.shape)
     x, y, z = max(shapes, key=lambda shape: shape.numel())
     steps, spent = {}, 0.0
-    for path in sorted(config.out.glob("*.safetensors")):
+    for path in sorted(config.out.glob("*.safetensors"), key=lambda path: path.stat().st_mtime):  # in order of stages
         found = load_checkpoint(path) if path.name != f"{config.name}.safetensors" else None
         if found is not None:
             steps[path.stem] = int(found[1]["step"])
