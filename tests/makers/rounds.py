@@ -4,6 +4,7 @@ By hand, for the figures of docs/trust.md:
 
     PYTHONPATH=tests/makers python -m rounds kill 200
     PYTHONPATH=tests/makers python -m rounds term 200
+    PYTHONPATH=tests/makers python -m rounds bids 30
     PYTHONPATH=tests/makers python -m rounds race 100
     PYTHONPATH=tests/makers python -m rounds train 20
 """
@@ -68,6 +69,52 @@ def segment_rounds(folder: Path, model: Path, number: signal.Signals, rounds: in
             assert [path.name for path in out.glob(".*")] == [], "left behind after SIGTERM"
         assert processes.run([*_words(scans, out, model), "--resume"], log) == 0, (turn, log.read_text())
         _check(out, wanted, whole=True)
+        shutil.rmtree(out)
+    return seen
+
+
+def bids_rounds(folder: Path, model: Path, number: signal.Signals, rounds: int, seed: int = 0) -> dict[str, int]:
+    """Kill `lodbrain bids` at random moments, look at what it left, and let --resume finish.
+
+    Returns
+    -------
+    dict of str to int
+        As `segment_rounds`.
+    """
+    raw = folder / "raw"
+    for turn, name in enumerate(NAMES):
+        scan = raw / f"sub-{name}" / "anat" / f"sub-{name}_T1w.nii.gz"
+        scan.parent.mkdir(parents=True)
+        Files(scan.parent).nifti(scan.name, tiny_model.head(seed=turn), tiny_model.AFFINE)
+    (raw / "dataset_description.json").write_text('{"Name": "Two heads", "BIDSVersion": "1.10.0"}')
+
+    def words(out: Path) -> list[str | Path]:
+        about = ["--model", model, "--device", "cpu", "--threads", "1", "-q", "--resume"]
+        return ["bids", raw, out, "participant", *about]
+
+    def found(out: Path) -> dict[str, bytes]:
+        paths = [path for path in out.rglob("*") if path.is_file()]
+        visible = [path for path in paths if not any(part.startswith(".") for part in path.relative_to(out).parts)]
+        return {path.relative_to(out).as_posix(): _content(path) for path in visible}
+
+    assert processes.run(words(folder / "whole"), folder / "log") == 0, (folder / "log").read_text()
+    began, chance, wanted = time.monotonic(), random.Random(seed), found(folder / "whole")
+    assert processes.run(words(folder / "warm")) == 0
+    usual_s = time.monotonic() - began
+    assert sum(name.endswith("_dseg.nii.gz") for name in wanted) == len(NAMES)
+    seen = {"rounds": rounds, "killed": 0, "ended before": 0, "files seen": 0}
+    for turn in range(rounds):
+        out, log = folder / f"derivative{turn}", folder / "log"
+        process = processes.start(words(out), log)
+        delay_s = chance.uniform(0, 1.05 * usual_s)
+        status = processes.kill(process, number, lambda: True, delay_s, 2 * usual_s)
+        seen["killed" if status else "ended before"] += 1
+        left = found(out) if out.exists() else {}
+        for name, content in left.items():
+            assert content == wanted[name], f"round {turn}: {name} is broken"
+        seen["files seen"] += len(left)
+        assert processes.run(words(out), log) == 0, (turn, log.read_text())
+        assert found(out) == wanted, f"round {turn}: lost or doubled"
         shutil.rmtree(out)
     return seen
 
@@ -242,6 +289,8 @@ def _main(kind: str, rounds: int, seed: int) -> None:
             model = tiny_model.save_tiny_model(folder / "tiny.safetensors")
             if kind == "race":
                 seen = races(folder, model, rounds, seed)
+            elif kind == "bids":
+                seen = bids_rounds(folder, model, signal.SIGKILL, rounds, seed)
             else:
                 number = signal.SIGKILL if kind == "kill" else signal.SIGTERM
                 seen = segment_rounds(folder, model, number, rounds, seed)
