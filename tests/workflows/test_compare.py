@@ -77,7 +77,7 @@ def test_architectures_are_trained_and_scored_in_one_table(tmp_path: Path) -> No
     )
     assert [row.name for row in rows] == ["ladder", "mesh", "unet"]
     assert all(2 <= row.seconds < 6 for row in rows)
-    assert [list(row.steps) for row in rows] == [["level+2", "level+3"], ["level+2"], ["level+2"]]
+    assert [list(row.steps) for row in rows] == [["level+3", "level+2"], ["level+2"], ["level+2"]]
     # all were scored on the same scans: where a class is absent it is so for all
     absent = [row.scores.structures.isnan() for row in rows]
     assert bool((absent[0] == absent[1]).all())

@@ -18,7 +18,7 @@ from lodbrain.models.lod import Ladder
 from lodbrain.models.registry import Plain
 from lodbrain.training.checkpoint import load_checkpoint
 from lodbrain.training.config import TrainingConfig
-from lodbrain.training.levels import climb
+from lodbrain.training.levels import climb, level_name
 from lodbrain.training.maps import load_maps
 from lodbrain.training.memory import step_memory
 from lodbrain.training.pairs import PairSource
@@ -171,10 +171,10 @@ def _measure(config: TrainingConfig, scans: int) -> Row:
         shapes.append(scene.views[-1].image.shape)
     x, y, z = max(shapes, key=lambda shape: shape.numel())
     steps, spent = {}, 0.0
-    for path in sorted(config.out.glob("*.safetensors"), key=lambda path: path.stat().st_mtime):  # in order of stages
-        found = load_checkpoint(path) if path.name != f"{config.name}.safetensors" else None
+    for stage in (*(level_name(config, position) for position in range(len(config.levels))), JOINT):
+        found = load_checkpoint(checkpoint_path(config, stage))
         if found is not None:
-            steps[path.stem] = int(found[1]["step"])
+            steps[stage] = int(found[1]["step"])
             spent += float(found[1]["seconds"])
     return Row(
         name=config.name,
@@ -195,8 +195,8 @@ def _trained(config: TrainingConfig) -> Ladder | Plain:
     if joint is not None:
         network.load_state_dict(joint[0]["ema"])
     else:
-        for position, level in enumerate(config.levels):
-            found = load_checkpoint(checkpoint_path(config, f"level{level.exponent:+d}"))
+        for position in range(len(config.levels)):
+            found = load_checkpoint(checkpoint_path(config, level_name(config, position)))
             if found is not None:
                 network.level(position).load_state_dict(found[0]["ema"])
     return network.eval().requires_grad_(False)
