@@ -4,7 +4,7 @@ By hand, for the figures of docs/trust.md:
 
     PYTHONPATH=tests/makers python -m rounds kill 200
     PYTHONPATH=tests/makers python -m rounds term 200
-    PYTHONPATH=tests/makers python -m rounds bids 30
+    PYTHONPATH=tests/makers python -m rounds bids 60
     PYTHONPATH=tests/makers python -m rounds race 100
     PYTHONPATH=tests/makers python -m rounds train 20
 """
@@ -73,7 +73,7 @@ def segment_rounds(folder: Path, model: Path, number: signal.Signals, rounds: in
     return seen
 
 
-def bids_rounds(folder: Path, model: Path, number: signal.Signals, rounds: int, seed: int = 0) -> dict[str, int]:
+def bids_rounds(folder: Path, model: Path, rounds: int, seed: int = 0) -> dict[str, int]:
     """Kill `lodbrain bids` at random moments, look at what it left, and let --resume finish.
 
     Returns
@@ -107,7 +107,8 @@ def bids_rounds(folder: Path, model: Path, number: signal.Signals, rounds: int, 
         out, log = folder / f"derivative{turn}", folder / "log"
         process = processes.start(words(out), log)
         delay_s = chance.uniform(0, 1.05 * usual_s)
-        status = processes.kill(process, number, lambda: True, delay_s, 2 * usual_s)
+        status = processes.kill(process, signal.SIGKILL, lambda: True, delay_s, 2 * usual_s)
+        assert status in (0, -signal.SIGKILL), (turn, status, log.read_text())
         seen["killed" if status else "ended before"] += 1
         left = found(out) if out.exists() else {}
         for name, content in left.items():
@@ -290,7 +291,7 @@ def _main(kind: str, rounds: int, seed: int) -> None:
             if kind == "race":
                 seen = races(folder, model, rounds, seed)
             elif kind == "bids":
-                seen = bids_rounds(folder, model, signal.SIGKILL, rounds, seed)
+                seen = bids_rounds(folder, model, rounds, seed)
             else:
                 number = signal.SIGKILL if kind == "kill" else signal.SIGTERM
                 seen = segment_rounds(folder, model, number, rounds, seed)

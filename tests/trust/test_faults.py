@@ -159,7 +159,7 @@ def test_terminated_segment_leaves_nothing_half_and_resume_finishes(tmp_path: Pa
 def test_bids_killed_at_random_leaves_whole_files_and_resumes_to_the_same(
     tmp_path: Path, tiny_model_file: Path
 ) -> None:
-    seen = rounds.bids_rounds(tmp_path, tiny_model_file, signal.SIGKILL, 4)
+    seen = rounds.bids_rounds(tmp_path, tiny_model_file, 4)
     assert seen["rounds"] == 4 and seen["killed"] > 0
 
 

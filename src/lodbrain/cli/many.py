@@ -91,7 +91,7 @@ def result_line(outcome: Outcome) -> str:
 
 
 def summary(outcomes: Sequence[Outcome]) -> str:
-    """Return how many scans were done, skipped and failed, such as ``"3 done, 1 failed"``."""
+    """Return how many scans were done, skipped and failed, such as ``"3 done, 1 failed"``, and how many look odd."""
     counts = {status: sum(outcome.status == status for outcome in outcomes) for status in ("done", "skipped", "failed")}
     doubtful = sum(outcome.signs > 0 for outcome in outcomes)
     words = ", ".join(f"{count} {status}" for status, count in counts.items() if count)
