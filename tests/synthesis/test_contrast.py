@@ -1,3 +1,5 @@
+import itertools
+
 import pytest
 import torch
 
@@ -46,6 +48,21 @@ def test_ordered_contrast_keeps_the_order_of_the_tissues() -> None:
         # putamen lies as far between grey and white matter as in a T1w scan
         along = (means[CODE_OF_RAW[12]] - means[gm]) / (means[wm] - means[gm])
         assert float(along) == pytest.approx((124 - 96) / (160 - 96), abs=1e-4)
+
+
+def test_any_order_puts_three_tissues_in_every_order_and_keeps_them_apart() -> None:
+    tissues = {name: CODE_OF_RAW[raw] for name, raw in (("white", 2), ("grey", 3), ("fluid", 24))}
+    seen = set()
+    for seed in range(100):
+        contrast = _draw(Contrasts(t1w_share=0.0, ordered_share=0.0, any_order_share=1.0, spread=0.0), seed)
+        means = {name: float(contrast.means[code, 0]) for name, code in tissues.items()}
+        order = sorted(means, key=lambda name: means[name])
+        assert contrast.kind == "any order"
+        assert all(means[b] - means[a] >= 12 - 1e-3 for a, b in itertools.pairwise(order))
+        putamen = float(contrast.means[CODE_OF_RAW[12], 0] - means["grey"]) / (means["white"] - means["grey"])
+        assert putamen == pytest.approx((124 - 96) / (160 - 96), abs=1e-3)
+        seen.add(tuple(order))
+    assert seen == set(itertools.permutations(tissues))
 
 
 def test_shares_decide_the_kind() -> None:

@@ -59,9 +59,9 @@ class Contrasts:
 
     Attributes
     ----------
-    t1w_share, ordered_share : float
-        Shares of scans around the T1w prior, and of scans of any contrast with CSF < grey < white matter; the rest, up
-        to 1, is fully random.
+    t1w_share, ordered_share, any_order_share : float
+        Shares of scans around the T1w prior, of scans of any contrast with CSF < grey < white matter, and of scans of
+        these tissues in any order, such as T2w and FLAIR; the rest, up to 1, is fully random.
     spread : float
         Multiplies the T1w prior's standard deviations.
     within : float
@@ -72,6 +72,7 @@ class Contrasts:
 
     t1w_share: float = 0.6
     ordered_share: float = 0.25
+    any_order_share: float = 0.0
     spread: float = 1.5
     within: float = 14.0
     same_sides_share: float = 0.9
@@ -112,7 +113,7 @@ class Contrast:
     ----------
     means, sds : (N_CODES, N_SUBCLASSES) float32 tensors
         Mean and standard deviation inside each class on a scale of 0 to 255.
-    kind : {"t1w", "ordered", "random", "profile"}
+    kind : {"t1w", "ordered", "any order", "random", "profile"}
         How they were drawn.
     """
 
@@ -148,6 +149,8 @@ def draw_contrast(contrasts: Contrasts, generator: torch.Generator) -> Contrast:
         kind = "t1w"
     elif pick < contrasts.t1w_share + contrasts.ordered_share:
         kind = "ordered"
+    elif pick < contrasts.t1w_share + contrasts.ordered_share + contrasts.any_order_share:
+        kind = "any order"
     prior_mean, prior_sd = T1W_PRIOR[:, 0], T1W_PRIOR[:, 1]
     # Structures of one tissue stray together more than alone: a protocol moves the whole grey matter.
     tissue = (prior_mean - prior_mean[_GM]) / (prior_mean[_WM] - prior_mean[_GM])  # CSF about -0.8, grey 0, white 1
@@ -156,8 +159,10 @@ def draw_contrast(contrasts: Contrasts, generator: torch.Generator) -> Contrast:
     else:
         if kind == "t1w":
             csf, gm, wm = _ordered_t1w(contrasts.spread, normal)
-        else:
+        elif kind == "ordered":
             csf, gm, wm = _ordered_random(uniform)
+        else:
+            csf, gm, wm = _in_any_order(uniform)
         along = torch.where(tissue >= 0, gm + tissue * (wm - gm), gm + tissue / tissue[_CSF].abs() * (gm - csf))
         means = along + 0.35 * contrasts.spread * prior_sd * normal(N_CODES) * min(1.0, abs(wm - gm) / 64)
     means = torch.where(
@@ -189,4 +194,11 @@ def _ordered_t1w(spread: float, normal: Callable[[int], torch.Tensor]) -> tuple[
 def _ordered_random(uniform: Callable[[float, float, int], torch.Tensor]) -> tuple[float, float, float]:
     """CSF < grey < white matter with gaps of at least 12 and 18."""
     csf, gm, wm = (uniform(0, 210, 3).sort().values + torch.tensor([0.0, 12.0, 30.0])).tolist()
+    return csf, gm, wm
+
+
+def _in_any_order(uniform: Callable[[float, float, int], torch.Tensor]) -> tuple[float, float, float]:
+    """CSF, grey and white matter in any order, with gaps of at least 12 and 18."""
+    values = torch.tensor(_ordered_random(uniform))
+    csf, gm, wm = values[uniform(0, 1, 3).argsort()].tolist()
     return csf, gm, wm
