@@ -1,5 +1,7 @@
 import math
+import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -110,6 +112,27 @@ def test_interrupted_run_goes_on_to_the_same_result(config: TrainingConfig, tmp_
     assert ends[1] is not None
     for group in ("model", "ema", "exp_avg", "exp_avg_sq", "step"):
         assert _same(ends[0][0][group], ends[1][0][group]), group
+
+
+def test_seconds_of_a_step_are_without_the_first_and_without_validation(config: TrainingConfig) -> None:
+    stage = _stage(config)
+    draw, validate = stage.draw, stage.validate
+    first = stage_seed(config, 0, 0)
+
+    def slow_draw(seed: int) -> torch.Tensor:
+        time.sleep(2 if seed == first else 0)
+        return draw(seed)
+
+    def slow_validate() -> dict[str, float]:
+        time.sleep(0.5)
+        return validate()
+
+    outcome = _run(replace(stage, draw=slow_draw, validate=slow_validate), config)
+    assert 0 < outcome.seconds_per_step < 0.1
+    assert outcome.seconds > 0
+    assert outcome.peak_bytes > 0
+    again = _run(_stage(config), config)
+    assert (again.steps, again.seconds_per_step, again.peak_bytes) == (20, 0, 0)
 
 
 def test_complete_stage_is_not_trained_again(config: TrainingConfig) -> None:

@@ -17,12 +17,12 @@ def plan(
     config: Path,
     *,
     memory: Annotated[list[str] | None, Parameter(consume_multiple=True, negative="")] = None,
-    steps: int = 4,
+    steps: int = 8,
 ) -> int:
     """Memory and time of every level of a training, and what would fit into other memory.
 
-    Memory is predicted without taking a step. Then a few steps of each level are tried in a fresh process, for the
-    time, and to see whether the prediction holds.
+    Memory is predicted without taking a step. A few steps of each level, tried in a fresh process that goes through
+    the levels as training does, tell the time, and whether the prediction holds.
 
     Parameters
     ----------
@@ -53,8 +53,7 @@ def plan(
         "batch",
         "step, GiB",
         "process, GiB",
-        "trial, GiB",
-        "measured",
+        "tried, GiB",
         "s a step",
         "all",
     )
@@ -64,11 +63,10 @@ def plan(
         trial = level.trial
         table.add_row(
             level.name,
-            " x ".join(str(n) for n in level.shape),
+            "×".join(str(n) for n in level.shape),
             str(level.batch),
             f"{level.step_bytes / 2**30:.2f}",
             f"{level.process_bytes / 2**30:.2f}",
-            "-" if level.trial_bytes is None else f"{level.trial_bytes / 2**30:.2f}",
             "-" if trial is None else f"{trial.peak_bytes / 2**30:.2f}",
             "-" if trial is None else f"{trial.seconds_per_step:.2f}",
             duration(None if trial is None else trial.seconds_per_step, level.steps),

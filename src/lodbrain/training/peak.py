@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import contextlib
-import platform
+import sys
 from pathlib import Path
 
-import psutil
 import torch
+
+from lodbrain.inference.memory import MEBIBYTE, peak_mib, resident_bytes
 
 
 def held_bytes(device: torch.device) -> int:
     """Bytes that are held now."""
-    return torch.cuda.memory_allocated(device) if device.type == "cuda" else psutil.Process().memory_info().rss
+    return torch.cuda.memory_allocated(device) if device.type == "cuda" else resident_bytes()
 
 
 class Peak:
@@ -22,18 +23,13 @@ class Peak:
         self.device = device
         if device.type == "cuda":
             torch.cuda.reset_peak_memory_stats(device)
-        elif platform.system() == "Linux":
+        elif sys.platform.startswith("linux"):
             # Writing 5 sets the peak of this process back to what it holds now (man 5 proc); not every sandbox lets us.
             with contextlib.suppress(OSError):
                 Path("/proc/self/clear_refs").write_text("5")
 
     def read(self) -> int:
         """Bytes."""
-        if self.device.type == "cuda":
-            return torch.cuda.max_memory_allocated(self.device)
-        if platform.system() == "Linux":
-            rows = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
-            return int(rows["VmHWM"].split()[0]) * 1024
-        import resource
-
-        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if platform.system() == "Darwin" else 1024)
+        return (
+            torch.cuda.max_memory_allocated(self.device) if self.device.type == "cuda" else int(peak_mib() * MEBIBYTE)
+        )

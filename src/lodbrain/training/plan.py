@@ -2,32 +2,29 @@
 
 from __future__ import annotations
 
-import gc
 import math
 import multiprocessing
-import time
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
-from itertools import count
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
-import psutil
 import torch
 
+from lodbrain.inference.memory import resident_bytes
 from lodbrain.labels import N_CLASSES
-from lodbrain.synthesis.generator import draw_plan
+from lodbrain.synthesis.fields import Grid
 from lodbrain.synthesis.labelmaps import LabelMap
 from lodbrain.training.config import TrainingConfig
-from lodbrain.training.levels import LevelLoss, channels_last, checkpoint_blocks
 from lodbrain.training.maps import load_maps
 from lodbrain.training.memory import Shape, step_memory
-from lodbrain.training.pairs import PairSource, collate, prefetch
-from lodbrain.training.peak import Peak, held_bytes
-from lodbrain.training.run import build
-from lodbrain.training.scenes import Scene, Scenes
-from lodbrain.training.sources import generator_of, geometry_of, make_sources
+from lodbrain.training.peak import held_bytes
+from lodbrain.training.run import Run, build
+from lodbrain.training.scenes import drawn
+from lodbrain.training.sources import generator_of
 from lodbrain.training.stage import stage_seed
-from lodbrain.training.workers import device_named
+from lodbrain.training.workers import join
 
 #: Batches that lie ready, or are being drawn, while one is trained on.
 READY = 2
@@ -47,10 +44,11 @@ _RUN_FEATURES = 3
 
 @dataclass(frozen=True)
 class Trial:
-    """What a few real steps took, in a process of their own: their largest input, and the largest whole head."""
+    """What a few real steps of a level took, in a process that had gone through the levels before it.
 
-    shape: Shape
-    head: Shape
+    `base_bytes` were held before the first level.
+    """
+
     base_bytes: int
     peak_bytes: int
     seconds_per_step: float
@@ -69,14 +67,11 @@ class LevelPlan:
     step_bytes : int
         Predicted for the step alone: weights, Adam, activations, gradients.
     process_bytes : int
-        For the whole process, or for all that it holds on the accelerator: predicted, and after a trial put right by
-        how far its own prediction was off.
+        Predicted for the whole process, or for all that it holds on the accelerator.
     steps : int or None
         None for a budget of seconds.
     trial : Trial or None
-        What a few steps then took.
-    trial_bytes : int or None
-        Predicted for the process of the trial, whose heads may be smaller than the largest.
+        What a few steps then took; None where none were tried, and for a level that is not trained.
     """
 
     name: str
@@ -86,7 +81,6 @@ class LevelPlan:
     process_bytes: int
     steps: int | None
     trial: Trial | None = None
-    trial_bytes: int | None = None
 
 
 @dataclass(frozen=True)
@@ -99,9 +93,9 @@ class Fit:
 
 
 def plan_levels(
-    config: TrainingConfig, *, steps: int = 4, report: Callable[[str], None] = lambda line: None
+    config: TrainingConfig, *, steps: int = 8, report: Callable[[str], None] = lambda line: None
 ) -> tuple[LevelPlan, ...]:
-    """Predict every level's memory, then try a few steps of each in a fresh process.
+    """Predict every level's memory, and try a few steps of each in a fresh process.
 
     Parameters
     ----------
@@ -111,44 +105,33 @@ def plan_levels(
     report : callable(str)
     """
     maps = load_maps(config, report)
-    base = psutil.Process().memory_info().rss
+    heads = _heads(config, maps)
+    trials = try_levels(config, steps, heads) if steps else {}
+    base = next((trial.base_bytes for trial in trials.values()), resident_bytes())
     out = []
     for position, level in enumerate(config.levels):
-        shape = _largest(config, maps, position)
-        trial = try_level(config, position, steps) if steps else None
-        base = base if trial is None else trial.base_bytes
-        process = _process_bytes(config, position, shape, _largest(config, maps, 0), base)
-        trial_bytes = None if trial is None else _process_bytes(config, position, trial.shape, trial.head, base)
+        shape = level.crop or _at_level(config, position, heads)
         plan = LevelPlan(
             name=f"{2.0**level.exponent:g} mm",
             shape=shape,
             batch=config.batch,
             step_bytes=step_memory(config, position, shape).peak,
-            process_bytes=process if trial is None else _as_tried(process, trial, trial_bytes),
+            process_bytes=_process_bytes(config, position, shape, _at_level(config, 0, heads), base),
             steps=level.steps,
-            trial=trial,
-            trial_bytes=trial_bytes,
+            trial=trials.get(position),
         )
         report(_line(plan))
         out.append(plan)
     return tuple(out)
 
 
-def _as_tried(predicted: int, trial: Trial, trial_predicted: int | None) -> int:
-    """A prediction, its part above what was held before in proportion to what the trial took of its own."""
-    assert trial_predicted is not None
-    share = (trial.peak_bytes - trial.base_bytes) / (trial_predicted - trial.base_bytes)
-    return trial.base_bytes + round((predicted - trial.base_bytes) * share)
-
-
 def _line(plan: LevelPlan) -> str:
-    if plan.trial is None or plan.trial_bytes is None:
-        return f"level of {plan.name}: {plan.process_bytes / 2**30:.2f} GiB predicted"
-    share = plan.trial_bytes / plan.trial.peak_bytes - 1
-    return (
-        f"level of {plan.name}, trial of {plan.trial.shape}: {plan.trial_bytes / 2**30:.2f} GiB predicted, "
-        f"{plan.trial.peak_bytes / 2**30:.2f} measured ({share:+.0%}), {plan.trial.seconds_per_step:.2f} s a step"
-    )
+    predicted = f"level of {plan.name}: {plan.process_bytes / 2**30:.2f} GiB predicted"
+    if plan.trial is None:
+        return predicted
+    share = plan.process_bytes / plan.trial.peak_bytes - 1
+    tried = f"{plan.trial.peak_bytes / 2**30:.2f} tried ({share:+.0%}), {plan.trial.seconds_per_step:.2f} s a step"
+    return f"{predicted}, {tried}"
 
 
 def _process_bytes(config: TrainingConfig, position: int, shape: Shape, head: Shape, base: int) -> int:
@@ -222,78 +205,52 @@ def line_of(config: TrainingConfig, level: LevelPlan, position: int) -> Line:
     return Line(a - slope * v, slope, stride, level.shape, config.batch)
 
 
-def _largest(config: TrainingConfig, maps: dict[str, LabelMap], position: int) -> Shape:
-    """The crop, or of a level without one the largest whole head among some."""
-    crop = config.levels[position].crop
-    if crop is not None:
-        return crop
+def _heads(config: TrainingConfig, maps: dict[str, LabelMap]) -> dict[int, Grid]:
+    """The scan that each of some seeds of a run begins with, as its first stage would draw it."""
+    own = [maps[name] for name in config.train]
+    settings, heads = generator_of(config), {}
+    for seed in range(config.seed, config.seed + HEADS) if own else ():
+        first = stage_seed(config.model_copy(update={"seed": seed}), 0, 0)
+        _, plan, _ = drawn(first, own, settings)
+        heads[seed] = plan.scan
+    return heads
+
+
+def _at_level(config: TrainingConfig, position: int, heads: dict[int, Grid]) -> Shape:
+    """The largest head, as a level sees it whole."""
     factor = 2 ** (len(config.levels) - 1 - position)
-    shapes = []
-    for seed in range(HEADS):
-        if not config.train:
-            return (256 // factor,) * 3
-        random = torch.Generator().manual_seed(seed)
-        plan = draw_plan(maps[config.train[seed % len(config.train)]], generator_of(config), random)
-        shapes.append(plan.scan.coarser(factor).shape)
-    return max(shapes, key=lambda shape: shape[0] * shape[1] * shape[2])
+    if not heads:
+        return (256 // factor,) * 3
+    return max((scan.coarser(factor).shape for scan in heads.values()), key=math.prod)
 
 
-def try_level(config: TrainingConfig, position: int, steps: int) -> Trial:
-    """Run a few real steps of a level in a fresh process; the levels above it are untrained."""
-    with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
-        return pool.submit(_trial, config, position, steps).result()
+def try_levels(config: TrainingConfig, steps: int, heads: dict[int, Grid]) -> dict[int, Trial]:
+    """Run a few steps of every level, as training would: in one fresh process, which begins with the largest head."""
+    with TemporaryDirectory(prefix="lodbrain-plan-") as folder:
+        changes = {
+            "seed": max(heads, key=lambda seed: math.prod(heads[seed].shape), default=config.seed),
+            "levels": tuple(
+                level if level.steps == 0 else level.model_copy(update={"steps": steps + _WARM_UP, "seconds": None})
+                for level in config.levels
+            ),
+            "out": Path(folder),
+            "fine_labelmaps": config.fine_labelmaps or config.out,
+            "validate_on": (),
+            "report_on": (),
+        }
+        with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
+            return pool.submit(_trials, config.model_copy(update=changes)).result()
 
 
-def _trial(config: TrainingConfig, position: int, steps: int) -> Trial:
+def _trials(config: TrainingConfig) -> dict[int, Trial]:
     if config.threads is not None:
         torch.set_num_threads(config.threads)
-    device = torch.device(device_named(config.device))
-    network = build(config).to(device)
-    maps = {name: labels.to(device) for name, labels in load_maps(config, lambda line: None).items()}
-    scenes = make_sources(config, geometry_of(config, network), maps, position, device=device).training
-    assert scenes is not None
-    level = network.level(position)
-    network.eval().requires_grad_(False)
-    channels_last(level.train().requires_grad_(True))
-    if config.checkpointing:
-        checkpoint_blocks(level)
-    optimizer = torch.optim.AdamW(level.parameters())
-    ema = {name: value.clone() for name, value in level.state_dict().items()}
-    loss = LevelLoss(level, config.losses, bfloat16=config.autocasts)
-    heads: list[torch.Size] = []
-    source = PairSource(network, position, _Watched(scenes, heads), config.corruption, bfloat16=config.autocasts)
-    gc.collect()
-    base = held_bytes(device)
-    peak = Peak(device)
-    pairs = prefetch(source.draw, (stage_seed(config, position, n) for n in count()), device=device)
-    times, shapes = [], []
-    for step in range(_WARM_UP + steps):
-        began = time.monotonic()
-        for _ in range(config.accumulate):
-            pair = collate([next(pairs) for _ in range(config.batch)])
-            shapes.append(pair.image.shape[2:])
-            (loss(pair) / config.accumulate).backward()
-        norm = torch.nn.utils.clip_grad_norm_(level.parameters(), config.clip)
-        if torch.isfinite(norm):
-            optimizer.step()
-        optimizer.zero_grad(set_to_none=True)
-        for name, value in level.state_dict().items():
-            ema[name].lerp_(value.detach(), 0.1)
-        if step >= _WARM_UP:
-            times.append(time.monotonic() - began)
-    pairs.close()
-    x, y, z = max(shapes, key=lambda shape: shape.numel())
-    u, v, w = max(heads, key=lambda shape: shape.numel())
-    return Trial((x, y, z), (u, v, w), base, peak.read(), sum(times) / len(times))
-
-
-class _Watched:
-    """Scenes whose whole heads' shapes are noted."""
-
-    def __init__(self, scenes: Scenes, heads: list[torch.Size]) -> None:
-        self.scenes, self.heads = scenes, heads
-
-    def scene(self, seed: int, position: int) -> Scene:
-        scene = self.scenes.scene(seed, position)
-        self.heads.append(scene.views[0].image.shape)
-        return scene
+    trials = {}
+    with join(config.device) as workers:
+        run = Run(config, workers, lambda line: None, accept_changes=False)
+        base = held_bytes(workers.device)
+        for position, level in enumerate(config.levels):
+            if level.steps != 0:
+                outcome = run.level(position)
+                trials[position] = Trial(base, outcome.peak_bytes, outcome.seconds_per_step)
+    return trials

@@ -77,7 +77,7 @@ def train(
     if config.threads is not None:
         torch.set_num_threads(config.threads)
     with join(config.device) as workers:
-        return _Run(config, workers, report if workers.first else lambda line: None, accept_changes).all(stop_after)
+        return Run(config, workers, report if workers.first else lambda line: None, accept_changes).all(stop_after)
 
 
 def build(config: TrainingConfig) -> Ladder | Plain:
@@ -104,8 +104,8 @@ def build(config: TrainingConfig) -> Ladder | Plain:
             raise UsageError("config", None, what, "see docs/training.md") from None
 
 
-class _Run:
-    """One call of `train` in one process."""
+class Run:
+    """One call of `train` in one process: its network, its label maps, its stages."""
 
     def __init__(self, config: TrainingConfig, workers: Workers, report: Report, accept_changes: bool) -> None:
         self.config, self.workers, self.report, self.accept_changes = config, workers, report, accept_changes
@@ -115,6 +115,7 @@ class _Run:
         self.geometry = geometry_of(config, self.network)
 
     def all(self, stop_after: int | None) -> Path:
+        """Train so many levels, or all and the joint stage; returns the model's file."""
         config = self.config
         if self.workers.first:
             config.out.mkdir(parents=True, exist_ok=True)
@@ -140,14 +141,14 @@ class _Run:
             load_trained_levels(network, config, position)
         for above in range(position):
             network.level(above).eval().requires_grad_(False)
-        sources = self.sources(position)
+        sources = self._sources(position)
         level = network.level(position)
         channels_last(level)
         if config.checkpointing:
             checkpoint_blocks(level)
         assert sources.training is not None
         source = PairSource(network, position, sources.training, config.corruption, bfloat16=config.autocasts)
-        with self.log(name) as log:
+        with self._log(name) as log:
             stage = Stage(
                 name=name,
                 number=position,
@@ -171,11 +172,11 @@ class _Run:
         if config.checkpointing:
             checkpoint_blocks(ladder)
         last = len(config.levels) - 1
-        sources = self.sources(last)
+        sources = self._sources(last)
         training = sources.training
         assert training is not None
         rate = config.joint.learning_rate or config.levels[-1].learning_rate / 10
-        with self.log(JOINT) as log:
+        with self._log(JOINT) as log:
             stage = Stage(
                 name=JOINT,
                 number=last + 1,
@@ -189,7 +190,7 @@ class _Run:
             )
             return run_stage(stage, config, workers=self.workers, log=log, accept_changes=self.accept_changes)
 
-    def sources(self, position: int) -> Sources:
+    def _sources(self, position: int) -> Sources:
         config, device = self.config, self.workers.device
         if not self.workers.first:
             self.workers.wait()  # the first makes the finer label maps, the others read them
@@ -216,7 +217,7 @@ class _Run:
             values.update({f"{prefix}{key}": value for key, value in scores.items()})
         return values
 
-    def log(self, name: str) -> _Log:
+    def _log(self, name: str) -> _Log:
         return _Log(self.config.out / "tensorboard", name, self.report, active=self.workers.first)
 
 

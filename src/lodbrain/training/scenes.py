@@ -11,7 +11,7 @@ import torch
 
 from lodbrain.labels import TISSUE_OF_CLASS
 from lodbrain.synthesis.fields import Grid
-from lodbrain.synthesis.generator import Settings, draw_plan, render
+from lodbrain.synthesis.generator import Plan, Settings, draw_plan, render
 from lodbrain.synthesis.labelmaps import LabelMap
 from lodbrain.training.settings import LevelSettings
 
@@ -117,6 +117,13 @@ def focus_of(inside: torch.Tensor, whole: Grid, random: torch.Generator) -> list
     return [(i + 0.5) * v for i, v in zip(place, whole.spacing_mm, strict=True)]
 
 
+def drawn(seed: int, maps: Sequence[LabelMap], generator: Settings) -> tuple[int, Plan, torch.Generator]:
+    """What a seed decides: which map, the plan of its scan, and where the random numbers go on."""
+    random = torch.Generator().manual_seed(seed)
+    which = int(torch.randint(len(maps), (), generator=random))
+    return which, draw_plan(maps[which], generator, random), random
+
+
 class SyntheticScenes:
     """Scenes drawn from label maps.
 
@@ -140,10 +147,8 @@ class SyntheticScenes:
 
     def scene(self, seed: int, position: int) -> Scene:
         """The scene of a seed, down to the level at a position."""
-        random = torch.Generator().manual_seed(seed)
-        which = int(torch.randint(len(self.maps), (), generator=random))
+        which, plan, random = drawn(seed, self.maps, self.generator)
         labels, levels = self.maps[which], self.geometry.levels
-        plan = draw_plan(labels, self.generator, random)
         # The maps may lie on another device: everything is rendered there.
         device, factor = labels.codes.device, 2 ** (len(levels) - 1)
         whole = plan.scan.coarser(factor)

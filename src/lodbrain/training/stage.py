@@ -7,12 +7,12 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 import torch
 from torch import nn
 
-from lodbrain.inference.memory import give_back
 from lodbrain.training.checkpoint import load_checkpoint
 from lodbrain.training.config import TrainingConfig
 from lodbrain.training.pairs import prefetch
@@ -66,11 +66,26 @@ class Stage:
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a stage ended: its steps, those left out for a gradient that was not finite, and its seconds."""
+    """How a stage ended.
+
+    Attributes
+    ----------
+    steps : int
+    skipped : int
+        Those left out for a gradient that was not finite.
+    seconds : float
+        Spent on it, in all calls.
+    seconds_per_step : float
+        By the clock, of this call's steps but the first, which waits for the first examples; 0 where there are none.
+    peak_bytes : int
+        Most that was held while this call took its steps.
+    """
 
     steps: int
     skipped: int
     seconds: float
+    seconds_per_step: float
+    peak_bytes: int
 
 
 def checkpoint_path(config: TrainingConfig, name: str) -> Path:
@@ -132,9 +147,8 @@ def run_stage(
         return 0.0 if stage.budget.seconds is None else workers.agree(clock.seconds)
 
     network.train()
-    give_back()  # what the stage before took is no part of this one's peak
-    losses, peak = torch.zeros((), device=device), Peak(device)
-    counted, began = 0, time.monotonic()
+    losses, counted, peak = torch.zeros((), device=device), 0, Peak(device)
+    peak_bytes, durations, tick = 0, [], time.monotonic()
     over = over or is_over(stage.budget, step, elapsed())
     while not over:
         rate = rate_of(stage.budget, step, elapsed(), stage.rate, config.warm_up)
@@ -158,29 +172,33 @@ def run_stage(
             else:
                 ema[name].copy_(value)
         step, counted = step + 1, counted + 1
+        durations.append(time.monotonic() - tick)
+        tick += durations[-1]
         over = is_over(stage.budget, step, elapsed())
-        if (step % _LOG_EVERY == 0 or over) and workers.first:
-            values = {"loss": float(losses) / counted, "rate": rate, "seconds": (time.monotonic() - began) / counted}
-            log(step, {**values, "skipped": float(skipped), "peak_gib": peak.read() / 2**30})
-        if step % _LOG_EVERY == 0:
+        if step % _LOG_EVERY == 0 or over:
+            peak_bytes = peak.read()
+            if workers.first:
+                values = {"loss": float(losses) / counted, "rate": rate, "seconds": fmean(durations[-counted:])}
+                log(step, {**values, "skipped": float(skipped), "peak_gib": peak_bytes / 2**30})
             losses.zero_()
-            counted, began = 0, time.monotonic()
+            counted = 0
         if (step % config.checkpoint_every == 0 or over) and workers.first:
             state = {"step": step, "skipped": skipped, "seconds": clock.seconds, "over": over, "config": settings}
             save(path, network, ema, optimizer, state)
         if step % config.validate_every == 0 or over:
-            paused, waited = clock.pause(), time.monotonic()
+            paused = clock.pause()
             scores = with_weights(network, ema, stage.validate)
             if workers.first:
                 log(step, scores)
             network.train()
             clock.go_on(paused)
-            began += time.monotonic() - waited
+            tick = time.monotonic()
     batches.close()
     network.load_state_dict(ema)
     network.eval().requires_grad_(False)
     workers.wait()
-    return Outcome(step, skipped, clock.seconds)
+    usual = fmean(durations[1:]) if len(durations) > 1 else 0.0
+    return Outcome(step, skipped, clock.seconds, usual, peak_bytes)
 
 
 def with_weights(
