@@ -64,7 +64,7 @@ def export(network: Ladder | Plain, config: TrainingConfig, outcomes: dict[str, 
         training={
             "data": config.data,
             "maps": list(config.train),
-            "start": config.start,
+            "start": None if config.start is None else Path(config.start).name,  # a path is of one machine
             "steps": {name: outcome.steps for name, outcome in outcomes.items()},
             "skipped_steps": sum(outcome.skipped for outcome in outcomes.values()),
             "batch": config.batch * config.accumulate,
