@@ -63,7 +63,7 @@ def plan(
         trial = level.trial
         table.add_row(
             level.name,
-            "×".join(str(n) for n in level.shape),
+            "x".join(str(n) for n in level.shape),
             str(level.batch),
             f"{level.step_bytes / 2**30:.2f}",
             f"{level.process_bytes / 2**30:.2f}",
