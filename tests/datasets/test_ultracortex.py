@@ -90,4 +90,4 @@ def test_card_that_lists_a_test_subject_is_found_out(training: dict[str, Any], s
 
 
 def test_shipped_models_have_not_seen_them() -> None:
-    assert [trained_on(card, tuple(scan.subject for scan in SCANS)) for card in cards().values()] == [(), ()]
+    assert [trained_on(card, tuple(scan.subject for scan in SCANS)) for card in cards().values()] == [(), (), ()]
