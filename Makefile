@@ -24,11 +24,9 @@ demo: .venv/.installed
 test: .venv/.installed
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile
 
-# What `make test` leaves out, but for the network. Two at a time, since some of them take a whole volume's memory; in the
-# order of the files, since the file with the longest test has few others.
+# What `make test` leaves out, but for the network and for minutes on end. Two at a time, since some of them take a whole volume's memory.
 test-slow: .venv/.installed
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder \
-		-m "(slow or data or browser or gpu) and not network"
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 --dist loadfile -m "(slow or data or browser or gpu) and not (network or long)"
 
 test-all: test test-slow
 

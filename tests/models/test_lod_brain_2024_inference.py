@@ -137,7 +137,7 @@ def test_memory_grows_with_the_grid_and_shrinks_with_the_dtype() -> None:
 
 
 @pytest.mark.data
-@pytest.mark.slow
+@pytest.mark.long
 def test_dev_scan_is_segmented_as_by_an_independent_implementation(
     data_dir: Path, peers: ModuleType, monkeypatch: pytest.MonkeyPatch
 ) -> None:
