@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from lodbrain.evaluation.overlap import count
 from lodbrain.inference.predict import Options, predict
 from lodbrain.inference.settings import Settings, load_model
 from lodbrain.labels import TISSUE_OF_CLASS
@@ -68,11 +69,7 @@ def main() -> int:
 
 def mean_dice(classes: NDArray[np.integer], truth: NDArray[np.integer]) -> float:
     """Mean over all classes but the background that the truth has."""
-    values = []
-    for number in np.unique(truth)[1:]:
-        p, t = classes == number, truth == number
-        values.append(2 * float((p & t).sum()) / float(p.sum() + t.sum()))
-    return float(np.mean(values))
+    return float(np.mean([count(classes == number, truth == number).dice for number in np.unique(truth)[1:]]))
 
 
 if __name__ == "__main__":

@@ -11,11 +11,12 @@ import sys
 import time
 from pathlib import Path
 
-import nibabel as nib
 import numpy as np
 import torch
 import torch.nn.functional as F
 
+from lodbrain.evaluation.overlap import count
+from lodbrain.images import read_image, to_ras
 from lodbrain.inference.precision import working_dtype
 from lodbrain.inference.predict import Options, predict
 from lodbrain.inference.settings import Settings, load_model
@@ -41,22 +42,16 @@ def main() -> int:
     if working_dtype("auto", torch.device(model.device)) is torch.float32:
         F.conv3d = rounded_conv3d
     for path in asked.scans:
-        scan = nib.as_closest_canonical(nib.load(path))
-        data = np.asarray(scan.dataobj, np.float32)
-        spacing = tuple(float(side) for side in scan.header.get_zooms()[:3])
+        scan, _ = to_ras(read_image(path))
+        x, y, z = scan.spacing_mm.tolist()
         found = []
         for dtype in ("float32", "bfloat16"):
             began = time.perf_counter()
             options = Options(device=model.device, dtype=dtype)
-            found.append(predict(data, spacing, card=model.card, network=model.network, options=options).classes)
+            found.append(predict(scan.data, (x, y, z), card=model.card, network=model.network, options=options).classes)
             print(f"{path.name} {dtype}: {time.perf_counter() - began:.1f} s", flush=True)
         one, two = found
-        dice = {
-            number: 2
-            * float(((one == number) & (two == number)).sum())
-            / float((one == number).sum() + (two == number).sum())
-            for number in np.unique(one)[1:]
-        }
+        dice = {number: count(one == number, two == number).dice for number in np.unique(one)[1:]}
         differ = one != two
         worst = min(dice, key=lambda number: dice[number])
         print(
