@@ -35,7 +35,7 @@ def ladder(make_config: MakeConfig) -> Ladder:
 @pytest.fixture
 def scenes(make_config: MakeConfig, ladder: Ladder, head: LabelMap) -> SyntheticScenes:
     config = make_config()
-    return SyntheticScenes([head], [[head], [head]], config.generator, geometry_of(config, ladder))
+    return SyntheticScenes(["head"], {"head": head}, {"head": head}, config.generator, geometry_of(config, ladder))
 
 
 def test_seed_decides_the_untrained_weights(make_config: MakeConfig) -> None:

@@ -1,3 +1,4 @@
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -26,3 +27,22 @@ def test_fine_maps_are_made_once_and_read_again(make_config: MakeConfig, folder:
     assert fine[0].spacing_mm.tolist() == [2.5, 2.5, 2.5]
     assert torch.equal(fine[0].codes, fine[1].codes)
     assert fine[0].codes.shape == tuple(2 * n for n in maps["head"].codes.shape)
+
+
+def test_fine_maps_are_opened_anew_and_their_memory_let_go(make_config: MakeConfig, folder: Path) -> None:
+    config = make_config(labelmaps=folder)
+    fine = fine_maps(config, load_maps(config, lambda line: None), 2.5, lambda line: None)
+    assert list(fine) == ["head", "other"] == [name for name, _ in fine.items()]
+    file = str(config.out / "labelmaps_2.5mm" / "head.safetensors")
+    opened = fine["head"]
+    assert opened is not fine["head"]
+    if sys.platform.startswith("linux"):
+        assert file in Path("/proc/self/maps").read_text()
+        del opened
+        assert file not in Path("/proc/self/maps").read_text()
+
+
+def test_map_that_is_fine_enough_is_its_own_finer_one(make_config: MakeConfig, folder: Path) -> None:
+    config = make_config(labelmaps=folder)
+    maps = load_maps(config, lambda line: None)
+    assert fine_maps(config, maps, 5.0, lambda line: None)["head"] is maps["head"]

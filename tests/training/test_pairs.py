@@ -20,8 +20,8 @@ MakeConfig = Callable[..., TrainingConfig]
 
 
 def make_source(ladder: Ladder, position: int, config: TrainingConfig, head: LabelMap, *, training: bool) -> PairSource:
-    maps = [head]
-    scenes = SyntheticScenes(maps, [maps] * len(config.levels), config.generator, geometry_of(config, ladder))
+    maps = {"head": head}
+    scenes = SyntheticScenes(["head"], maps, maps, config.generator, geometry_of(config, ladder))
     return PairSource(ladder, position, scenes, config.corruption if training else None, bfloat16=config.autocasts)
 
 

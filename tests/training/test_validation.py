@@ -20,7 +20,7 @@ MakeConfig = Callable[..., TrainingConfig]
 def source(make_config: MakeConfig, head: LabelMap) -> PairSource:
     config = make_config()
     ladder = build_ladder(config).eval()
-    scenes = SyntheticScenes([head], [[head]] * 2, config.generator, geometry_of(config, ladder))
+    scenes = SyntheticScenes(["head"], {"head": head}, {"head": head}, config.generator, geometry_of(config, ladder))
     return PairSource(ladder, 0, scenes, None, bfloat16=False)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -129,21 +129,25 @@ class SyntheticScenes:
 
     Parameters
     ----------
-    maps : sequence of LabelMap
-    fine_maps : sequence of sequence of LabelMap
-        For each level, the maps that it is rendered from when it is trained: `maps`, or finer versions in their order.
+    names : sequence of str
+        Of the maps that are drawn from.
+    maps, fine : mapping of str to LabelMap
+        `fine` are what the trained level is rendered from, and may be opened anew each time: `maps`, or finer versions.
     generator : Settings
     geometry : Geometry
     """
 
     def __init__(
         self,
-        maps: Sequence[LabelMap],
-        fine_maps: Sequence[Sequence[LabelMap]],
+        names: Sequence[str],
+        maps: Mapping[str, LabelMap],
+        fine: Mapping[str, LabelMap],
         generator: Settings,
         geometry: Geometry,
     ) -> None:
-        self.maps, self.fine_maps, self.generator, self.geometry = maps, fine_maps, generator, geometry
+        self.names, self.fine = tuple(names), fine
+        self.maps = [maps[name] for name in names]
+        self.generator, self.geometry = generator, geometry
 
     def scene(self, seed: int, position: int) -> Scene:
         """The scene of a seed, down to the level at a position."""
@@ -161,7 +165,7 @@ class SyntheticScenes:
             grid = plan.scan.coarser(factor)
             start, shape = self.geometry.box(at, trained=position, grid=grid, focus_mm=focus)
             crop = grid.crop(start, shape)
-            source = self.fine_maps[at][which] if at == position else labels
+            source = self.fine[self.names[which]] if at == position else labels
             image, target = render(plan, source, crop, coarseness=factor)
             views.append(View(image, target, log_voxel_of(crop, levels[at].exponent).to(device), start))
         return Scene(tuple(views), random)

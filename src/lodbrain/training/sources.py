@@ -84,14 +84,11 @@ def make_sources(
     UsageError
         If a site that is held out has no scans, or no scan is left to train on.
     """
-    fine = fine_maps(config, dict(maps), config.levels[position].labelmap_mm, report)
+    fine = fine_maps(config, maps, config.levels[position].labelmap_mm, report)
     settings = generator_of(config)
 
     def synthetic(names: tuple[str, ...]) -> SyntheticScenes:
-        own = [maps[name] for name in names]
-        by_level = [own] * len(config.levels)
-        by_level[position] = [fine[name] for name in names]
-        return SyntheticScenes(own, by_level, settings, geometry)
+        return SyntheticScenes(names, maps, fine, settings, geometry)
 
     training: Scenes | None = synthetic(config.train) if config.train else None
     validation: dict[str, tuple[Scenes, int]] = {}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -20,6 +20,7 @@ from lodbrain.inference.settings import Model
 from lodbrain.labels import CLASS_OF_INDEX, N_CLASSES, STRUCTURES
 from lodbrain.models.lod import Ladder
 from lodbrain.synthesis.fields import Grid, SmoothField, random_control
+from lodbrain.synthesis.labelmaps import LabelMap
 from lodbrain.synthesis.profile import ContrastProfile
 from lodbrain.training.config import TrainingConfig
 from lodbrain.training.maps import fine_maps, load_maps
@@ -145,11 +146,10 @@ class Probe:
         self.held_out, self.frame, self.device = held_out, frame, device
 
     @cached_property
-    def _maps(self) -> tuple[list, list]:  # type: ignore[type-arg]
+    def _maps(self) -> tuple[Mapping[str, LabelMap], Mapping[str, LabelMap]]:
         config = self.config.model_copy(update={"train": ()})
         maps = {name: labels.to(self.device) for name, labels in load_maps(config, lambda line: None).items()}
-        fine = fine_maps(config, maps, config.levels[self.last].labelmap_mm, lambda line: None)
-        return list(maps.values()), list(fine.values())
+        return maps, fine_maps(config, maps, config.levels[self.last].labelmap_mm, lambda line: None)
 
     def measure(self, model: Model, report: Report) -> Measures:
         """All measures of a model."""
@@ -157,12 +157,10 @@ class Probe:
         assert isinstance(ladder, Ladder)
         ladder.to(self.device)
         maps, fine = self._maps
-        by_level = [maps] * len(self.config.levels)
-        by_level[self.last] = fine
         results = []
         for share in (1.0, 0.0):
             generator = replace(self.config.generator, profile=self.profile, profile_share=share)
-            scenes = SyntheticScenes(maps, by_level, generator, geometry_of(self.config, ladder))
+            scenes = SyntheticScenes(tuple(maps), maps, fine, generator, geometry_of(self.config, ladder))
             source = PairSource(ladder, self.last, scenes, None, bfloat16=self.config.autocasts)
             results.append(score(source.draw, ladder.level(self.last), self.held_out, bfloat16=self.config.autocasts))
             kind = "of this contrast" if share else "of all kinds"
