@@ -6,8 +6,7 @@ from typing import Any
 
 import pytest
 
-from lodbrain.cli import main
-from lodbrain.cli import options as cli_options
+from lodbrain.cli import main, validation
 from lodbrain.cli import quality as cli_quality
 from lodbrain.errors import InputError
 from lodbrain.evaluation.calibration import agreement
@@ -65,14 +64,18 @@ def test_quality_prints_its_correlation_with_the_true_dice(
     asked: list[Any] = []
 
     def validate(out: Path, draws: int, model: Any, **options: Any) -> Any:
-        asked.append((out, draws, options["voxel_mm"]))
+        asked.append((out, draws, options["voxel_mm"], options["contrasts"]))
         return SimpleNamespace(judged=found, fitted=found, refused=1)
 
     monkeypatch.setattr(cli_quality, "validate_quality", validate)
-    monkeypatch.setattr(cli_options, "load_model", lambda settings: None)
-    assert main(["evaluate", "quality", "-n", "40", "--voxel-size", "1", "2", "-o", str(tmp_path)]) == 0
-    assert asked == [(tmp_path, 40, (1.0, 2.0))]
+    model = SimpleNamespace(card=SimpleNamespace(name="mine"))
+    monkeypatch.setattr(validation, "load_model", lambda settings: model)
+    command = ["evaluate", "quality", "-n", "40", "--voxel-size", "1", "2", "-o", str(tmp_path)]
+    assert main(command) == 0
+    assert main([*command, "--contrasts", "any"]) == 0
+    assert asked == [(tmp_path, 40, (1.0, 2.0), kind) for kind in ("t1w", "any")]
     printed = capsys.readouterr().out
+    assert "quality.json, quality.png, mine.safetensors" in printed
     assert "judged: n 4, Pearson 0.600, Spearman 0.800, mean error 0.100, AUC for Dice < 0.7 0.750 (2 cases)" in printed
 
 

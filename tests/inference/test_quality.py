@@ -1,12 +1,12 @@
 import json
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 
 from lodbrain.inference import quality as module
-from lodbrain.inference.quality import FEATURES, Quality, assess, load_reference, score_of
+from lodbrain.inference.quality import Quality, assess, load_reference
+from lodbrain.inference.score import FEATURES, Fit
 from lodbrain.labels import CLASS_OF_INDEX, INDEX_OF_CLASS, STRUCTURES, TISSUES
 
 CORTEX, WHITE = CLASS_OF_INDEX[3], CLASS_OF_INDEX[2]
@@ -92,15 +92,6 @@ def test_brain_at_the_edge_of_the_scan_is_cut_off() -> None:
     assert not any("edge" in reason for reason in judge(classes[..., :-1], voxel_mm=0.5).reasons)
 
 
-def test_score_is_the_weighted_sum_and_stays_between_0_and_1() -> None:
-    fit: dict[str, Any] = {"intercept": 0.1, "weights": {"a": 1.0, "b": -2.0}}
-    assert score_of({"a": 0.9, "b": 0.1}, fit) == pytest.approx(0.8)
-    assert score_of({"a": 9.0, "b": 0.1}, fit) == 1.0
-    assert score_of({"a": 0.0, "b": 1.0}, fit) == 0.0
-    assert score_of({"a": 0.9}, fit) is None
-    assert score_of({"a": 0.9}, {}) is None
-
-
 def test_feature_beyond_its_limit_is_a_reason(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     content = {**load_reference()}
     content["score"] = {
@@ -119,6 +110,18 @@ def test_feature_beyond_its_limit_is_a_reason(monkeypatch: pytest.MonkeyPatch, t
         assert not any("unsure" in reason for reason in judge(classes, np.full(classes.shape, 255, np.uint8)).reasons)
     finally:
         load_reference.cache_clear()
+
+
+def test_fit_of_the_model_comes_before_the_packages() -> None:
+    classes = halves()
+    certainty = np.full(classes.shape, 51, np.uint8)
+    own = Fit(0.5, {"confidence": 1.0}, limits={"confidence": (0.1, "the network is unsure of the brain")})
+    found = assess(
+        classes, certainty, model_labels="structures", spacing_mm=(1, 1, 1), known={"moved_share": 0.01}, fit=own
+    )
+    assert found.score == pytest.approx(0.7)
+    assert not any("unsure" in reason for reason in found.reasons)
+    assert any("unsure" in reason for reason in judge(classes, certainty).reasons)
 
 
 def test_shipped_reference_covers_every_structure_and_tissue() -> None:

@@ -9,16 +9,21 @@ import pytest
 
 from lodbrain.errors import InputError, UsageError
 from lodbrain.inference.prediction import Prediction
-from lodbrain.inference.quality import FEATURES
+from lodbrain.inference.score import FEATURES, read_fit
 from lodbrain.labels import TISSUE_OF_CLASS
-from lodbrain.models.zoo import Card
+from lodbrain.models import zoo
+from lodbrain.models.card import Card
+from lodbrain.models.lod import Ladder
 from lodbrain.workflows import quality as module
 from lodbrain.workflows.quality import conclude, tissue_dice, validate_quality
 
 
 def model(labels: str = "structures") -> Any:
-    card = Card("fake", "lod", labels, {}, "", "", "", "", "", "", 0)  # type: ignore[arg-type]
-    return SimpleNamespace(card=card, network=None, device="cpu", sha256="")
+    config = {"levels": [{"exponent": 3, "channels": [4]}]}
+    network = Ladder.from_config(config)
+    parameters = sum(value.numel() for value in network.parameters())
+    card = Card("fake", "lod", labels, config, "", "", "", "", "", "", parameters)  # type: ignore[arg-type]
+    return SimpleNamespace(card=card, network=network, device="cpu", sha256="")
 
 
 def rows_of(n: int, *, noise: float = 0.0) -> list[dict[str, Any]]:
@@ -96,6 +101,8 @@ def test_draws_are_segmented_scored_and_kept(map_file: Path, tmp_path: Path, mon
     content = json.loads((tmp_path / "out" / "quality.json").read_text())
     assert set(content["score"]["weights"]) == set(FEATURES)
     assert (tmp_path / "out" / "quality.png").read_bytes()[:4] == b"\x89PNG"
+    card, _ = zoo.load(tmp_path / "out" / "fake.safetensors")
+    assert read_fit(card.quality) == read_fit(content["score"])
     again = validate_quality(tmp_path / "out", 12, model(), maps=[map_file], voxel_mm=(9.0, 11.0))
     assert len(asked) == 12  # nothing was done again
     assert again.judged.pearson == pytest.approx(found.judged.pearson, abs=1e-4, nan_ok=True)

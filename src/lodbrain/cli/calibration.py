@@ -6,9 +6,9 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from lodbrain.cli.options import ValidationOptions
 from lodbrain.cli.progress import progress_bar
 from lodbrain.cli.switches import Out
+from lodbrain.cli.validation import ValidationOptions
 from lodbrain.workflows.calibration import calibrate
 
 
@@ -41,6 +41,7 @@ def calibration(
             draws,
             loaded,
             maps=options.maps or (),
+            contrasts=options.contrasts,
             coverage=coverage,
             seed=options.seed,
             progress=progress or (lambda share, text: None),

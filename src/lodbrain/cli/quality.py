@@ -6,9 +6,9 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from lodbrain.cli.options import ValidationOptions
 from lodbrain.cli.progress import progress_bar
 from lodbrain.cli.switches import Out
+from lodbrain.cli.validation import ValidationOptions
 from lodbrain.workflows.quality import validate_quality
 
 
@@ -21,8 +21,8 @@ def quality(
 ) -> int:
     """Check the quality score: synthetic scans made worse, segmented, and scored against the truth.
 
-    Half of the draws are fitted on, the others judged. The folder gets cases.tsv, quality.json (the fit, as the package
-    holds it, and how good it is) and quality.png. Draws that are there are not done again.
+    Half of the draws are fitted on, the others judged. The folder gets cases.tsv, quality.json (the fit and how good it
+    is), quality.png, and the model with the fit: use it with --model. Draws that are there are not done again.
 
     Parameters
     ----------
@@ -41,6 +41,7 @@ def quality(
             draws,
             loaded,
             maps=options.maps or (),
+            contrasts=options.contrasts,
             voxel_mm=voxel_size,
             seed=options.seed,
             progress=progress or (lambda share, text: None),
@@ -51,5 +52,6 @@ def quality(
                 f"{name}: n {one.n}, Pearson {one.pearson:.3f}, Spearman {one.spearman:.3f}, mean error "
                 f"{one.mean_error:.3f}, AUC for Dice < 0.7 {one.auc:.3f} ({one.failed} cases)"
             )
-        print(f"{found.refused} scans refused (no brain found)\n{out}: cases.tsv, quality.json, quality.png")
+        print(f"{found.refused} scans refused (no brain found)")
+        print(f"{out}: cases.tsv, quality.json, quality.png, {loaded.card.name}.safetensors")
     return 0

@@ -1,8 +1,6 @@
 """How far a result is to be trusted: the network's certainty, and whether what it found has a brain's shape.
 
-The score is the mean Dice of the six tissues that scans with such measures have had: a linear fit on synthetic scans
-made worse by known amounts (`lodbrain evaluate quality`). Ranges of volumes and the fit are in
-``resources/quality.json``, with where they come from.
+Ranges of volumes and the default model's fit of the score are in ``resources/quality.json``, with where they come from.
 """
 
 from __future__ import annotations
@@ -18,21 +16,12 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from lodbrain.inference.score import Fit, read_fit
 from lodbrain.inference.volumes import voxels_of_class
 from lodbrain.labels import TABLES, TISSUE_OF_CLASS
 
 REFERENCE = Path(__file__).resolve().parents[1] / "resources" / "quality.json"
 
-#: What the score is computed from, and whether more of it speaks for a result (1) or against it (-1).
-SIGNS = {
-    "confidence": 1,
-    "least_confidence": 1,
-    "border_entropy": -1,
-    "moved_share": -1,
-    "volume_misfit": -1,
-    "asymmetry": -1,
-}
-FEATURES = tuple(SIGNS)
 #: A structure that is missing counts as one of a tenth of its smallest volume, one of ten times the largest likewise.
 _MOST_MISFIT = math.log(10)
 #: Brain on the edge of the scan over more than this is brain that is cut off.
@@ -52,7 +41,7 @@ class Quality:
     score : float or None
         Mean tissue Dice to be expected, 0 to 1; None where a feature is missing.
     measures : dict of str to float
-        Among them `FEATURES`, as far as they can be had.
+        Among them the features of the score, as far as they can be had.
     reasons : tuple of str
         What is out of the ordinary, one phrase each.
     """
@@ -69,6 +58,7 @@ def assess(
     model_labels: Literal["structures", "tissue"],
     spacing_mm: tuple[float, float, float],
     known: Mapping[str, float],
+    fit: Fit | None = None,
 ) -> Quality:
     """Judge a result.
 
@@ -83,8 +73,11 @@ def assess(
     spacing_mm : tuple of 3 float
     known : mapping of str to float
         What inference has found (``moved_share``, the share of the brain that was moved as islands).
+    fit : Fit, optional
+        That of the model; else the package's.
     """
     reference = load_reference()
+    fit = fit or read_fit(reference.get("score", {}))
     tissue = TISSUE_OF_CLASS if model_labels == "structures" else np.arange(len(TABLES["tissue"]))
     volumes = _volumes_ml(classes, model_labels, math.prod(spacing_mm) / 1000)
     measures = {"brain_ml": round(float(sum(ml for c, ml in enumerate(volumes) if tissue[c])), 1), **known}
@@ -99,24 +92,9 @@ def assess(
         for edge, area in cut.items()
         if area > LEAST_CUT_MM2
     ]
-    fit = reference.get("score", {})
-    for name, (limit, words) in fit.get("limits", {}).items():
-        value = measures.get(name)
-        if value is not None and (value < limit if SIGNS[name] > 0 else value > limit):
-            reasons.append(f"{words} ({name} {value:.3g}, limit {limit:.3g})")
-    return Quality(score_of(measures, fit), measures, tuple(reasons))
-
-
-def score_of(measures: Mapping[str, float], fit: Mapping[str, Any]) -> float | None:
-    """Dice to be expected: intercept plus weighted features; None if a feature is missing.
-
-    Between the lowest and the highest Dice that were seen in the fit: a line knows nothing beyond.
-    """
-    if not fit or any(name not in measures for name in fit["weights"]):
-        return None
-    value: float = fit["intercept"] + sum(weight * measures[name] for name, weight in fit["weights"].items())
-    low, high = (float(bound) for bound in fit.get("range", (0.0, 1.0)))
-    return round(min(high, max(low, value)), 4)
+    if fit is None:
+        return Quality(None, measures, tuple(reasons))
+    return Quality(fit.score(measures), measures, (*reasons, *fit.reasons(measures)))
 
 
 @cache

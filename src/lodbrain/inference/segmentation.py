@@ -23,6 +23,7 @@ from lodbrain.inference.handover import Handover
 from lodbrain.inference.memory import parse_memory
 from lodbrain.inference.prediction import Prediction
 from lodbrain.inference.quality import assess
+from lodbrain.inference.score import read_fit
 from lodbrain.inference.settings import Model, Settings, load_model
 from lodbrain.inference.volumes import Volume, index_of_class, indices_of, volumes
 from lodbrain.labels import TABLES, Label, Scheme
@@ -232,6 +233,7 @@ def segment_image(
     if is_sheared(ras.affine):
         ras, shear = straighten(ras)
     x_mm, y_mm, z_mm = ras.spacing_mm.tolist()
+    fit = read_fit(model.card.quality)  # a card that is wrong is refused before the work
     voxel_volume_mm3, voxels = ras.voxel_volume_mm3, Handover(ras.data)
     if release:
         image.forget()
@@ -259,6 +261,7 @@ def segment_image(
         model_labels=model.card.labels,
         spacing_mm=(x_mm, y_mm, z_mm),
         known=prediction.quality,
+        fit=fit,
     )
     notes = [*image.notes, *prediction.notes]
     if shear is not None:

@@ -10,7 +10,7 @@ from typing import Any, Literal
 from lodbrain.errors import WeightsError
 
 #: What a card may lack.
-_OPTIONAL = ("training", "dice", "calibration")
+_OPTIONAL = ("training", "dice", "calibration", "quality")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -37,9 +37,9 @@ class Card:
         Licence of the weights, what to cite, one or two sentences.
     parameters : int
         Number of learned values.
-    training, dice, calibration : dict
+    training, dice, calibration, quality : dict
         How the model was trained; measured Dice by data set and structure; what makes its certainty honest, see
-        `lodbrain.inference.calibration`.
+        `lodbrain.inference.calibration`; what its results' measures say of Dice, see `lodbrain.inference.score`.
     """
 
     name: str
@@ -56,6 +56,7 @@ class Card:
     training: dict[str, Any] = dataclasses.field(default_factory=dict)
     dice: dict[str, Any] = dataclasses.field(default_factory=dict)
     calibration: dict[str, Any] = dataclasses.field(default_factory=dict)
+    quality: dict[str, Any] = dataclasses.field(default_factory=dict)
 
     def to_json(self) -> str:
         """Return the card as JSON text."""

@@ -6,6 +6,7 @@ widths of the intervals, and what comes of both is measured on the last third.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from os import PathLike
@@ -32,12 +33,15 @@ from lodbrain.models.lod import Ladder
 from lodbrain.report.reliability_figure import reliability_figure
 from lodbrain.synthesis.contrast import Contrasts
 from lodbrain.synthesis.labelmaps import LabelMap, load
-from lodbrain.workflows.validation_scans import Drawn, draw_scan, validation_maps
+from lodbrain.workflows.validation_scans import Drawn, Kind, draw_scan, validation_maps
 
 #: Voxel sides that are drawn for a level, over its nominal one: what it is used for.
 VOXELS = (0.75, 1.4)
-#: What the models are for: T1w scans, and a few of other contrasts in which tissues keep that order.
-CONTRASTS = Contrasts(t1w_share=0.9, ordered_share=0.1)
+#: T1w scans, and a few of other contrasts in which tissues keep that order; or, mostly, tissues in any order.
+CONTRASTS: dict[Kind, Contrasts] = {
+    "t1w": Contrasts(t1w_share=0.9, ordered_share=0.1),
+    "any": Contrasts(t1w_share=0.2, ordered_share=0.1, any_order_share=0.7),
+}
 #: Around the true brain: where a decision is neither trivial nor beside the point.
 DILATION_MM = 6.0
 #: Voxels of a scan that are looked at; neighbours say much the same.
@@ -84,6 +88,7 @@ def calibrate(
     model: Model,
     *,
     maps: Sequence[str | PathLike[str]] = (),
+    contrasts: Kind = "t1w",
     coverage: float = 0.9,
     seed: int = 0,
     progress: Callable[[float, str], None] = lambda share, text: None,
@@ -100,6 +105,8 @@ def calibrate(
         A ladder.
     maps : sequence of path
         Label maps; none for the four published ones that are kept for validation.
+    contrasts : {"t1w", "any"}
+        Of the scans: what the model is for.
     coverage : float
         Share of true volumes that the intervals are to hold.
     seed : int
@@ -141,7 +148,7 @@ def calibrate(
                 loaded[path] = load(path)
             low, high = (share * 2.0**exponent for share in VOXELS)
             random = torch.Generator().manual_seed((seed * 1000 + exponent + 500) * 10**5 + number)
-            return draw_scan(loaded[path], random, voxel_mm=(low, high), contrasts=CONTRASTS)
+            return draw_scan(loaded[path], random, voxel_mm=(low, high), contrasts=CONTRASTS[contrasts])
 
         judged[exponent] = _level(draw, n, model, exponent, coverage, seed)
     _write(folder, model, judged)
@@ -222,13 +229,18 @@ def _predict(
 
 def _sample(found: Prediction, drawn: Drawn, *, seed: int) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
     """Log posteriors (n, 33) and true class (n,) of voxels in and around the true brain."""
+    assert found.posteriors is not None
     truth = drawn.classes.numpy()
     brain = np.asarray(TISSUE_OF_CLASS)[truth] > 0
-    away = ndimage.distance_transform_edt(~brain, drawn.spacing_mm)
+    around = tuple(
+        slice(max(0, side.start - math.ceil(DILATION_MM / v)), side.stop + math.ceil(DILATION_MM / v))
+        for side, v in zip(ndimage.find_objects(brain.astype(np.uint8))[0], drawn.spacing_mm, strict=True)
+    )
+    truth, posteriors = truth[around], found.posteriors[(slice(None), *around)]
+    away = ndimage.distance_transform_edt(~brain[around], drawn.spacing_mm)
     places = np.flatnonzero(away <= DILATION_MM)
     places = np.random.default_rng(seed).choice(places, min(VOXELS_PER_SCAN, len(places)), replace=False)
-    assert found.posteriors is not None
-    p = found.posteriors.reshape(len(found.posteriors), -1)[:, places].T.astype(np.float32)
+    p = posteriors[(slice(None), *np.unravel_index(places, truth.shape))].T.astype(np.float32)
     return np.log(np.maximum(p, 6e-8)), truth.ravel()[places].astype(np.int64)  # half precision ends at 6e-8
 
 

@@ -22,6 +22,7 @@ from lodbrain.images.io import read_image, read_labels
 from lodbrain.inference.memory import free_bytes
 from lodbrain.inference.predict import Options, predict
 from lodbrain.inference.quality import assess
+from lodbrain.inference.score import read_fit
 from lodbrain.inference.settings import Model
 from lodbrain.inference.volumes import index_of_class
 from lodbrain.synthesis.degradations import DEGRADATIONS, Pair
@@ -104,6 +105,7 @@ class Subject:
             model_labels=model.card.labels,
             spacing_mm=self.spacing_mm,
             known=found.quality,
+            fit=read_fit(model.card.quality),
         )
         numbers = index_of_class(model.card.labels, model.card.labels)
         atoms, _ = table_named(model.card.labels).apply(numbers[found.classes])

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -23,16 +23,24 @@ from lodbrain.evaluation.overlap import contingency, counts_of
 from lodbrain.evaluation.results import write_json, write_tsv
 from lodbrain.inference.outputs import check_writable
 from lodbrain.inference.predict import Options, predict
-from lodbrain.inference.quality import FEATURES, SIGNS, assess
+from lodbrain.inference.quality import assess
+from lodbrain.inference.score import FEATURES, SIGNS, read_fit
 from lodbrain.inference.settings import Model
 from lodbrain.labels import N_CLASSES, TISSUE_OF_CLASS, TISSUES
+from lodbrain.models import zoo
 from lodbrain.report.quality_figure import quality_figure
+from lodbrain.synthesis.contrast import Contrasts
 from lodbrain.synthesis.degradations import DEGRADATIONS, SPREAD, Pair
 from lodbrain.synthesis.labelmaps import LabelMap, load
-from lodbrain.workflows.validation_scans import draw_scan, validation_maps
+from lodbrain.workflows.validation_scans import Kind, draw_scan, validation_maps
 
 #: Share of scans that are left as they are drawn.
 SOUND_SHARE = 0.2
+#: What the generator draws, a few scans of no sensible contrast among them; or, mostly, tissues in any order.
+CONTRASTS: dict[Kind, Contrasts] = {
+    "t1w": Contrasts(),
+    "any": Contrasts(t1w_share=0.2, ordered_share=0.1, any_order_share=0.55),
+}
 #: A limit of a single feature: what one in twenty of the good results goes beyond.
 BEYOND = 0.05
 GOOD_DICE = 0.8
@@ -66,7 +74,7 @@ class Validation:
     Attributes
     ----------
     fit : dict
-        What ``resources/quality.json`` holds under ``score``.
+        What the card of the model then holds under ``quality``.
     judged, fitted : Agreement
         On the draws that were not fitted on, and on those that were.
     scores, dice : (n,) float
@@ -89,6 +97,7 @@ def validate_quality(
     model: Model,
     *,
     maps: Sequence[str | PathLike[str]] = (),
+    contrasts: Kind = "t1w",
     voxel_mm: tuple[float, float] = (1.0, 1.4),
     seed: int = 0,
     progress: Callable[[float, str], None] = lambda share, text: None,
@@ -98,13 +107,15 @@ def validate_quality(
     Parameters
     ----------
     out : path
-        Folder for ``cases.tsv``, ``quality.json`` and ``quality.png``.
+        Folder for ``cases.tsv``, ``quality.json``, ``quality.png``, and the model with the fit in its card.
     n : int
         Draws.
     model : Model
         Of structures.
     maps : sequence of path
         Label maps; none for the four published ones that are kept for validation.
+    contrasts : {"t1w", "any"}
+        Of the scans: what the model is for.
     voxel_mm : tuple of 2 float
         Range of the voxel sides.
     seed : int
@@ -135,12 +146,15 @@ def validate_quality(
             if which not in loaded:
                 loaded[which] = load(paths[which])
             role = "fit" if number // len(paths) % 2 == 0 else "judge"
-            rows[number] = {"case": number, "role": role, **_draw(loaded[which], model, voxel_mm, (seed, number))}
+            row = _draw(loaded[which], model, CONTRASTS[contrasts], voxel_mm, (seed, number))
+            rows[number] = {"case": number, "role": role, **row}
             _write(folder / CASES, rows)
     found = conclude([rows[number] for number in range(n)], model.card.name)
     title = f"{model.card.name} on synthetic scans that nothing was fitted on"
     quality_figure(found.scores, found.dice, found.judged, folder / "quality.png", title=title)
     write_json(folder / "quality.json", {"score": found.fit, "judged": _words(found.judged), "refused": found.refused})
+    card = replace(model.card, file=f"{model.card.name}.safetensors", quality=found.fit)
+    zoo.save_with_card(folder / card.file, card, model.network.state_dict())
     return found
 
 
@@ -178,10 +192,12 @@ def conclude(rows: Sequence[dict[str, Any]], model: str) -> Validation:
     return Validation(content, judged, fitted, scores["judge"], dice["judge"], len(rows) - len(done))
 
 
-def _draw(labels: LabelMap, model: Model, voxel_mm: tuple[float, float], seed: tuple[int, int]) -> dict[str, Any]:
+def _draw(
+    labels: LabelMap, model: Model, contrasts: Contrasts, voxel_mm: tuple[float, float], seed: tuple[int, int]
+) -> dict[str, Any]:
     """One scan: drawn, made worse, segmented, scored."""
     random = torch.Generator().manual_seed((seed[0] * SPREAD + seed[1]) % 2**32)
-    drawn = draw_scan(labels, random, voxel_mm=voxel_mm)
+    drawn = draw_scan(labels, random, voxel_mm=voxel_mm, contrasts=contrasts)
     pair = Pair(drawn.image, drawn.classes, drawn.spacing_mm)
     kind = list(DEGRADATIONS.values())[int(torch.randint(len(DEGRADATIONS), (), generator=random))]
     sound = float(torch.rand((), generator=random)) < SOUND_SHARE
@@ -209,6 +225,7 @@ def _draw(labels: LabelMap, model: Model, voxel_mm: tuple[float, float], seed: t
         model_labels="structures",
         spacing_mm=pair.spacing_mm,
         known=found.quality,
+        fit=read_fit(model.card.quality),
     )
     scores = tissue_dice(found.classes, pair.labels.numpy())
     mean = float(np.nanmean(list(scores.values())))

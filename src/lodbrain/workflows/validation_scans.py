@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import torch
@@ -19,6 +20,8 @@ from lodbrain.synthesis.steps.fov import RandomFieldOfView
 
 #: Maps that no level was trained on: the last of the twenty.
 VALIDATION = ("17", "18", "19", "20")
+#: What a model is for: T1w scans, or those of every contrast.
+Kind = Literal["t1w", "any"]
 
 
 @dataclass(frozen=True, eq=False)

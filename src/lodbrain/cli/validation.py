@@ -1,0 +1,49 @@
+"""Options of the commands that try a model on synthetic scans."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+from cyclopts import Parameter
+
+from lodbrain.cli.switches import Quiet
+from lodbrain.inference.memory import keep_freed_memory
+from lodbrain.inference.settings import Model, Settings, load_model
+from lodbrain.workflows.validation_scans import Kind
+
+
+@Parameter(name="*")
+@dataclass(frozen=True, kw_only=True)
+class ValidationOptions:
+    """What commands that try a model on synthetic scans are asked.
+
+    Parameters
+    ----------
+    maps
+        Label maps that the model was not trained on. Default: the four of `lodbrain fetch labelmaps` that are
+        kept for validation.
+    contrasts
+        Of the scans: t1w, or any for a model of every contrast.
+    seed
+        Of the draws.
+    model
+        Name in `lodbrain models list`, or a model file.
+    device
+        auto, cpu, cuda, cuda:1 ... or mps.
+    quiet
+        Print errors only.
+    """
+
+    maps: Annotated[list[Path] | None, Parameter(consume_multiple=True, negative="")] = None
+    contrasts: Kind = "t1w"
+    seed: int = 0
+    model: str = "default"
+    device: str = "auto"
+    quiet: Quiet = False
+
+    def load(self) -> Model:
+        """Load the model, for many scans in this process."""
+        keep_freed_memory()
+        return load_model(Settings(model=self.model, device=self.device))
