@@ -240,7 +240,7 @@ def _sample(found: Prediction, drawn: Drawn, *, seed: int) -> tuple[NDArray[np.f
     away = ndimage.distance_transform_edt(~brain[around], drawn.spacing_mm)
     places = np.flatnonzero(away <= DILATION_MM)
     places = np.random.default_rng(seed).choice(places, min(VOXELS_PER_SCAN, len(places)), replace=False)
-    p = posteriors[(slice(None), *np.unravel_index(places, truth.shape))].T.astype(np.float32)
+    p = posteriors.reshape(len(posteriors), -1)[:, places].T.astype(np.float32)
     return np.log(np.maximum(p, 6e-8)), truth.ravel()[places].astype(np.int64)  # half precision ends at 6e-8
 
 
