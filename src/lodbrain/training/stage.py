@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from lodbrain.inference.memory import give_back
 from lodbrain.training.checkpoint import load_checkpoint
 from lodbrain.training.config import TrainingConfig
 from lodbrain.training.pairs import prefetch
@@ -146,6 +147,7 @@ def run_stage(
     def elapsed() -> float:
         return 0.0 if stage.budget.seconds is None else workers.agree(clock.seconds)
 
+    give_back()  # what the stage before left in holes would count as this one's
     network.train()
     losses, counted, peak = torch.zeros((), device=device), 0, Peak(device)
     peak_bytes, durations, tick = 0, [], time.monotonic()
