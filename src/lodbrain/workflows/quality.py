@@ -56,6 +56,7 @@ WORDS = {
 
 _COLUMNS = (
     "case",
+    "run",
     "role",
     "map",
     "voxel_mm",
@@ -124,7 +125,7 @@ def validate_quality(
     Raises
     ------
     UsageError
-        If the model is none of structures, or there are fewer than 8 draws.
+        If the model is none of structures, there are fewer than 8 draws, or the folder holds draws of another run.
     InputError
         If a label map is missing or refused, or too few scans were segmented.
     OutputError
@@ -137,7 +138,11 @@ def validate_quality(
     folder = Path(out)
     check_writable(folder)
     paths = validation_maps(maps)
+    run = f"{model.card.name}@{model.sha256[:12]}, {contrasts}, {voxel_mm[0]:g} to {voxel_mm[1]:g} mm, seed {seed}"
     rows = {int(row["case"]): row for row in _read(folder / CASES)}
+    if any(row["run"] != run for row in rows.values()):
+        what = "it holds draws of another model, or with other options"
+        raise UsageError("draws", folder / CASES, what, "Name another folder")
     loaded: dict[int, LabelMap] = {}
     for number in range(n):
         if number not in rows:
@@ -147,7 +152,7 @@ def validate_quality(
                 loaded[which] = load(paths[which])
             role = "fit" if number // len(paths) % 2 == 0 else "judge"
             row = _draw(loaded[which], model, CONTRASTS[contrasts], voxel_mm, (seed, number))
-            rows[number] = {"case": number, "role": role, **row}
+            rows[number] = {"case": number, "run": run, "role": role, **row}
             _write(folder / CASES, rows)
     found = conclude([rows[number] for number in range(n)], model.card.name)
     title = f"{model.card.name} on synthetic scans that nothing was fitted on"
