@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from lodbrain.training import plan
 from lodbrain.training.config import TrainingConfig
+from lodbrain.training.heads import SEEDS, first_heads, heads_of_stage, sizes
 from lodbrain.training.maps import load_maps
 from lodbrain.training.memory import step_memory
 from lodbrain.training.plan import DRIVER_BYTES, SPARE, Line, line_of, plan_levels
@@ -69,15 +69,29 @@ def test_trial_goes_through_the_levels_that_are_trained_and_leaves_nothing(
 def test_trial_begins_with_the_largest_of_some_heads(make_config: MakeConfig, folder: Path) -> None:
     config = make_config(labelmaps=folder)
     maps = load_maps(config, lambda line: None)
-    heads = plan._heads(config, maps)
-    assert len(heads) == plan.HEADS
+    heads = first_heads(config, maps)
+    assert len(heads) == SEEDS
     scenes = make_sources(config, geometry_of(config, build(config)), maps, 0).training
     assert scenes is not None
     for seed in list(heads)[:3]:
         first = stage_seed(config.model_copy(update={"seed": seed}), 0, 0)
         whole = heads[seed].coarser(2).shape
         assert scenes.scene(first, 0).views[0].image.shape == whole
-    assert plan_levels(config, steps=0)[0].shape == max((g.coarser(2).shape for g in heads.values()), key=math.prod)
+
+
+def test_heads_are_those_that_a_stage_draws(make_config: MakeConfig, folder: Path) -> None:
+    config = make_config(labelmaps=folder)
+    maps = load_maps(config, lambda line: None)
+    heads = heads_of_stage(config, maps, 0)
+    assert len(heads) == config.levels[0].steps
+    scenes = make_sources(config, geometry_of(config, build(config)), maps, 0).training
+    assert scenes is not None
+    seen = [scenes.scene(stage_seed(config, 0, n), 0).views[0].image.shape for n in range(len(heads))]
+    assert [grid.coarser(2).shape for grid in heads] == seen
+    median, largest = sizes(config, 0, heads)
+    assert largest == plan_levels(config, steps=0)[0].shape == max(seen, key=math.prod)
+    assert math.prod(median) <= math.prod(largest)
+    assert sizes(config, 1, []) == ((256, 256, 256), (256, 256, 256))
 
 
 @pytest.mark.slow
@@ -88,7 +102,7 @@ def test_training_takes_what_the_plan_says(make_config: MakeConfig, folder: Path
         generator={"field_of_view": {"voxel_mm": [3.4, 3.5]}},
         device="cpu",
     )
-    heads = plan._heads(config, load_maps(config, lambda line: None))
+    heads = first_heads(config, load_maps(config, lambda line: None))
     config = config.model_copy(update={"seed": max(heads, key=lambda seed: math.prod(heads[seed].shape))})
     planned = plan_levels(config, steps=1)[0]
     assert planned.trial is not None

@@ -29,7 +29,7 @@ def calibration(
     out
         Folder for the results.
     draws
-        Synthetic scans for each level.
+        Synthetic scans for the finest level; each coarser one gets twice as many.
     coverage
         Share of true volumes that the intervals are to hold.
     """

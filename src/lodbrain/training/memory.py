@@ -1,8 +1,8 @@
 """Memory of a training step, counted without taking it.
 
 A step is run on tensors that have shapes and no values (PyTorch's fake tensors); every storage is counted when it comes
-to life and when it goes. What the libraries below take for themselves (workspaces of convolutions, fragments between
-blocks) is not seen; on the CPU it was within a few percent of what a fresh process then took.
+to life and when it goes. What the libraries below take for themselves (workspaces of convolutions) is not seen. Blocks
+that lie in the heap of the C library are counted apart as well, since those that were freed leave holes in it.
 """
 
 from __future__ import annotations
@@ -27,13 +27,20 @@ from lodbrain.training.pairs import Pair
 
 Shape = tuple[int, int, int]
 
+#: glibc takes smaller blocks from its heap, as soon as it has seen a few freed; larger ones come from the system and go
+#: back to it at once (DEFAULT_MMAP_THRESHOLD_MAX in malloc.c, on machines of 64 bits).
+HEAP_BLOCK = 32 * 2**20
+
 
 class LiveBytes(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """Counts the bytes of all tensors that are alive, and their peak, while it is entered."""
+    """Counts the bytes of all tensors that are alive, and their peak, while it is entered.
+
+    `heap_peak` is the peak of those in blocks below `HEAP_BLOCK`.
+    """
 
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
-        self.now = self.peak = 0
+        self.now = self.peak = self.heap = self.heap_peak = 0
         self._known: set[int] = set()
 
     def __torch_dispatch__(
@@ -53,13 +60,18 @@ class LiveBytes(TorchDispatchMode):  # type: ignore[no-untyped-call]
             return
         self._known.add(key)
         size = storage.nbytes()
-        self.now += size
-        self.peak = max(self.peak, self.now)
+        self._count(size, 1)
+        self.peak, self.heap_peak = max(self.peak, self.now), max(self.heap_peak, self.heap)
         weakref.finalize(storage, self._forget, key, size)
 
     def _forget(self, key: int, size: int) -> None:
         self._known.discard(key)
-        self.now -= size
+        self._count(size, -1)
+
+    def _count(self, size: int, sign: int) -> None:
+        self.now += sign * size
+        if size < HEAP_BLOCK:
+            self.heap += sign * size
 
 
 @dataclass(frozen=True)
@@ -74,11 +86,14 @@ class StepMemory:
         Of the weights alone.
     pair : int
         Of one batch of pairs: the background thread holds others.
+    heap : int
+        Most that is alive at once in blocks of the C library's heap, on the CPU.
     """
 
     peak: int
     weights: int
     pair: int
+    heap: int
 
 
 def step_memory(config: TrainingConfig, position: int, shape: Shape, *, batch: int | None = None) -> StepMemory:
@@ -115,7 +130,8 @@ def step_memory(config: TrainingConfig, position: int, shape: Shape, *, batch: i
             nn.utils.clip_grad_norm_(level.parameters(), config.clip, foreach=False)
             optimizer.step()
         assert len(ema) > 0
-        return StepMemory(live.peak, weights, sum(t.numel() * t.element_size() for t in pair.tensors()))
+        pair_bytes = sum(t.numel() * t.element_size() for t in pair.tensors())
+        return StepMemory(live.peak, weights, pair_bytes, live.heap_peak)
 
 
 def _build(config: TrainingConfig) -> Ladder | Plain:

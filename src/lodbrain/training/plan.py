@@ -15,15 +15,12 @@ import torch
 from lodbrain.inference.memory import resident_bytes
 from lodbrain.labels import N_CLASSES
 from lodbrain.synthesis.fields import Grid
-from lodbrain.synthesis.labelmaps import LabelMap
 from lodbrain.training.config import TrainingConfig
+from lodbrain.training.heads import first_heads, heads_of_stage, sizes
 from lodbrain.training.maps import load_maps
 from lodbrain.training.memory import Shape, step_memory
 from lodbrain.training.peak import held_bytes
 from lodbrain.training.run import Run, build
-from lodbrain.training.scenes import drawn
-from lodbrain.training.sources import generator_of
-from lodbrain.training.stage import stage_seed
 from lodbrain.training.workers import join
 
 #: Batches that lie ready, or are being drawn, while one is trained on.
@@ -35,8 +32,11 @@ DRAW_BYTES_PER_VOXEL, DRAW_BYTES = 40, 150 * 2**20
 CPU_BYTES = 150 * 2**20
 #: What an accelerator's driver takes for itself, and the share of its memory that is left free for fragments.
 DRIVER_BYTES, SPARE = 600 * 2**20, 0.08
-#: Heads whose size is drawn to find the largest.
-HEADS = 64
+#: What blocks of the heap take again once they are freed: holes that no other block fits into. On the CPU, after tens
+#: of steps; see docs/training.md.
+HOLES = 2
+#: What a stage leaves to the next on the CPU: the libraries of TensorBoard and of pictures, buffers; 0.13 GiB.
+LEFT_BYTES = 130 * 2**20
 _WARM_UP = 1
 #: Feature maps of a frozen level that are alive at once: input, skip, output.
 _RUN_FEATURES = 3
@@ -105,18 +105,19 @@ def plan_levels(
     report : callable(str)
     """
     maps = load_maps(config, report)
-    heads = _heads(config, maps)
-    trials = try_levels(config, steps, heads) if steps else {}
+    trials = try_levels(config, steps, first_heads(config, maps)) if steps else {}
     base = next((trial.base_bytes for trial in trials.values()), resident_bytes())
     out = []
     for position, level in enumerate(config.levels):
-        shape = level.crop or _at_level(config, position, heads)
+        heads = heads_of_stage(config, maps, position)
+        usual, largest = (level.crop or shape for shape in sizes(config, position, heads))
+        _, head = sizes(config, 0, heads)
         plan = LevelPlan(
             name=f"{2.0**level.exponent:g} mm",
-            shape=shape,
+            shape=largest,
             batch=config.batch,
-            step_bytes=step_memory(config, position, shape).peak,
-            process_bytes=_process_bytes(config, position, shape, _at_level(config, 0, heads), base),
+            step_bytes=step_memory(config, position, largest).peak,
+            process_bytes=_process_bytes(config, position, usual, largest, head) + base,
             steps=level.steps,
             trial=trials.get(position),
         )
@@ -134,15 +135,17 @@ def _line(plan: LevelPlan) -> str:
     return f"{predicted}, {tried}"
 
 
-def _process_bytes(config: TrainingConfig, position: int, shape: Shape, head: Shape, base: int) -> int:
-    """Predicted peak of a process that holds `base` bytes before the level's first step.
+def _process_bytes(config: TrainingConfig, position: int, usual: Shape, largest: Shape, head: Shape) -> int:
+    """Predicted peak of a level, beyond what the process holds before the first one.
 
-    `head` is the shape of the whole head at the coarsest level.
+    `usual` and `largest` are shapes of the level's input, `head` that of the largest head at the coarsest level.
     """
-    memory = step_memory(config, position, shape)
-    kernels = 0 if config.device.startswith(("cuda", "rocm")) else CPU_BYTES
-    drawn = DRAW_BYTES + DRAW_BYTES_PER_VOXEL * math.prod(shape) + _frozen_bytes(config, position, head)
-    return base + kernels + memory.peak + READY * memory.pair + drawn
+    memory, ready = step_memory(config, position, largest), READY * step_memory(config, position, usual).pair
+    drawn = DRAW_BYTES + DRAW_BYTES_PER_VOXEL * math.prod(largest) + _frozen_bytes(config, position, head)
+    if config.device.startswith(("cuda", "rocm")):
+        return memory.peak + ready + drawn
+    own = CPU_BYTES + HOLES * memory.heap + (LEFT_BYTES if position else 0)
+    return memory.peak + ready + drawn + own
 
 
 def _frozen_bytes(config: TrainingConfig, position: int, head: Shape) -> int:
@@ -203,25 +206,6 @@ def line_of(config: TrainingConfig, level: LevelPlan, position: int) -> Line:
     (v, a), (w, b) = sizes
     slope = (b - a) / (w - v)
     return Line(a - slope * v, slope, stride, level.shape, config.batch)
-
-
-def _heads(config: TrainingConfig, maps: dict[str, LabelMap]) -> dict[int, Grid]:
-    """The scan that each of some seeds of a run begins with, as its first stage would draw it."""
-    own = [maps[name] for name in config.train]
-    settings, heads = generator_of(config), {}
-    for seed in range(config.seed, config.seed + HEADS) if own else ():
-        first = stage_seed(config.model_copy(update={"seed": seed}), 0, 0)
-        _, plan, _ = drawn(first, own, settings)
-        heads[seed] = plan.scan
-    return heads
-
-
-def _at_level(config: TrainingConfig, position: int, heads: dict[int, Grid]) -> Shape:
-    """The largest head, as a level sees it whole."""
-    factor = 2 ** (len(config.levels) - 1 - position)
-    if not heads:
-        return (256 // factor,) * 3
-    return max((scan.coarser(factor).shape for scan in heads.values()), key=math.prod)
 
 
 def try_levels(config: TrainingConfig, steps: int, heads: dict[int, Grid]) -> dict[int, Trial]:

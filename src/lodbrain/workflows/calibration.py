@@ -100,7 +100,7 @@ def calibrate(
     out : path
         Folder for ``calibration.json``, ``intervals.tsv``, ``reliability.png``, and the model with its new card.
     n : int
-        Scans for each level.
+        Scans for the finest level; each coarser one, whose scans take less, gets twice as many.
     model : Model
         A ladder.
     maps : sequence of path
@@ -139,10 +139,11 @@ def calibrate(
     levels = [config.exponent for config in model.network.configs]
     judged = {}
     for place, exponent in enumerate(levels):
+        count = n * 2 ** (len(levels) - 1 - place)
 
-        def draw(number: int, exponent: int = exponent, place: int = place) -> Drawn:
-            share = (place + number / n) / len(levels)
-            progress(share, f"{2.0**exponent:g} mm, scan {number + 1} of {n}")
+        def draw(number: int, exponent: int = exponent, place: int = place, count: int = count) -> Drawn:
+            share = (place + number / count) / len(levels)
+            progress(share, f"{2.0**exponent:g} mm, scan {number + 1} of {count}")
             path = paths[number % len(paths)]
             if path not in loaded:
                 loaded[path] = load(path)
@@ -150,7 +151,7 @@ def calibrate(
             random = torch.Generator().manual_seed((seed * 1000 + exponent + 500) * 10**5 + number)
             return draw_scan(loaded[path], random, voxel_mm=(low, high), contrasts=CONTRASTS[contrasts])
 
-        judged[exponent] = _level(draw, n, model, exponent, coverage, seed)
+        judged[exponent] = _level(draw, count, model, exponent, coverage, seed)
     _write(folder, model, judged)
     return judged
 

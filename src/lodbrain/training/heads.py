@@ -1,0 +1,54 @@
+"""The heads that a run draws: their size decides its memory."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+
+from lodbrain.synthesis.fields import Grid
+from lodbrain.synthesis.labelmaps import LabelMap
+from lodbrain.training.config import TrainingConfig
+from lodbrain.training.memory import Shape
+from lodbrain.training.scenes import drawn
+from lodbrain.training.sources import generator_of
+from lodbrain.training.stage import stage_seed
+
+#: Examples of a stage that are looked at; four milliseconds each. Later ones may be larger still, but seldom are.
+MOST_EXAMPLES = 1000
+#: Seeds among which a trial finds one that begins with a large head.
+SEEDS = 64
+
+
+def heads_of_stage(config: TrainingConfig, maps: Mapping[str, LabelMap], number: int) -> list[Grid]:
+    """The scans that a stage of one process draws, in its order; none where it draws from no label maps.
+
+    Parameters
+    ----------
+    config : TrainingConfig
+    maps : mapping of str to LabelMap
+        By name.
+    number : int
+        Of the stage: a level's position.
+    """
+    own, settings = [maps[name] for name in config.train], generator_of(config)
+    steps = config.levels[number].steps
+    n = MOST_EXAMPLES if steps is None else min(MOST_EXAMPLES, steps * config.batch * config.accumulate)
+    return [drawn(stage_seed(config, number, index), own, settings)[1].scan for index in range(n)] if own else []
+
+
+def first_heads(config: TrainingConfig, maps: Mapping[str, LabelMap]) -> dict[int, Grid]:
+    """The scan that each of some seeds of a run begins with, as its first stage would draw it."""
+    own, settings, heads = [maps[name] for name in config.train], generator_of(config), {}
+    for seed in range(config.seed, config.seed + SEEDS) if own else ():
+        first = stage_seed(config.model_copy(update={"seed": seed}), 0, 0)
+        heads[seed] = drawn(first, own, settings)[1].scan
+    return heads
+
+
+def sizes(config: TrainingConfig, position: int, heads: Sequence[Grid]) -> tuple[Shape, Shape]:
+    """The median and the largest of some heads, as a level sees them whole; a large one where there are none."""
+    factor = 2 ** (len(config.levels) - 1 - position)
+    if not heads:
+        return (256 // factor,) * 3, (256 // factor,) * 3
+    shapes = sorted((scan.coarser(factor).shape for scan in heads), key=math.prod)
+    return shapes[len(shapes) // 2], shapes[-1]
