@@ -11,7 +11,7 @@ from lodbrain.training.config import TrainingConfig
 from lodbrain.training.heads import SEEDS, first_heads, heads_of_stage, sizes
 from lodbrain.training.maps import load_maps
 from lodbrain.training.memory import step_memory
-from lodbrain.training.plan import DRIVER_BYTES, SPARE, Line, line_of, plan_levels
+from lodbrain.training.plan import CPU_BYTES, DRIVER_BYTES, SPARE, Line, line_of, plan_levels
 from lodbrain.training.run import build, train
 from lodbrain.training.sources import geometry_of, make_sources
 from lodbrain.training.stage import stage_seed
@@ -40,6 +40,12 @@ def test_plan_predicts_every_level_without_a_step(make_config: MakeConfig, folde
     assert levels[1].shape == (12, 16, 12)
     assert levels[1].step_bytes == step_memory(config, 1, (12, 16, 12)).peak
     assert all(level.process_bytes > level.step_bytes and level.trial is None for level in levels)
+
+
+def test_plan_for_an_accelerator_needs_none_and_leaves_the_processor_out(make_config: MakeConfig, folder: Path) -> None:
+    here, there = (plan_levels(make_config(labelmaps=folder, device=name), steps=0) for name in ("cpu", "cuda"))
+    for one, other in zip(here, there, strict=True):
+        assert other.step_bytes == one.step_bytes < other.process_bytes < one.process_bytes - CPU_BYTES
 
 
 def test_memory_grows_in_proportion_to_the_voxels(make_config: MakeConfig, folder: Path) -> None:

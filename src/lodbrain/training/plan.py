@@ -13,6 +13,7 @@ from tempfile import TemporaryDirectory
 import torch
 
 from lodbrain.inference.memory import resident_bytes
+from lodbrain.inference.settings import choose_device
 from lodbrain.labels import N_CLASSES
 from lodbrain.synthesis.fields import Grid
 from lodbrain.training.config import TrainingConfig
@@ -106,18 +107,24 @@ def plan_levels(
     """
     maps = load_maps(config, report)
     trials = try_levels(config, steps, first_heads(config, maps)) if steps else {}
-    base = next((trial.base_bytes for trial in trials.values()), resident_bytes())
+    # A device that is named need not be there.
+    on_cpu = (choose_device() if config.device == "auto" else config.device) == "cpu"
+    base = next((trial.base_bytes for trial in trials.values()), resident_bytes() if on_cpu else 0)
     out = []
     for position, level in enumerate(config.levels):
         heads = heads_of_stage(config, maps, position)
         usual, largest = (level.crop or shape for shape in sizes(config, position, heads))
         _, head = sizes(config, 0, heads)
+        memory, ready = step_memory(config, position, largest), READY * step_memory(config, position, usual).pair
+        process_bytes = base + memory.peak + ready + _drawing_bytes(config, position, largest, head)
+        if on_cpu:
+            process_bytes += CPU_BYTES + HOLES * memory.heap + (LEFT_BYTES if position else 0)
         plan = LevelPlan(
             name=f"{2.0**level.exponent:g} mm",
             shape=largest,
             batch=config.batch,
-            step_bytes=step_memory(config, position, largest).peak,
-            process_bytes=_process_bytes(config, position, usual, largest, head) + base,
+            step_bytes=memory.peak,
+            process_bytes=process_bytes,
             steps=level.steps,
             trial=trials.get(position),
         )
@@ -135,17 +142,9 @@ def _line(plan: LevelPlan) -> str:
     return f"{predicted}, {tried}"
 
 
-def _process_bytes(config: TrainingConfig, position: int, usual: Shape, largest: Shape, head: Shape) -> int:
-    """Predicted peak of a level, beyond what the process holds before the first one.
-
-    `usual` and `largest` are shapes of the level's input, `head` that of the largest head at the coarsest level.
-    """
-    memory, ready = step_memory(config, position, largest), READY * step_memory(config, position, usual).pair
-    drawn = DRAW_BYTES + DRAW_BYTES_PER_VOXEL * math.prod(largest) + _frozen_bytes(config, position, head)
-    if config.device.startswith(("cuda", "rocm")):
-        return memory.peak + ready + drawn
-    own = CPU_BYTES + HOLES * memory.heap + (LEFT_BYTES if position else 0)
-    return memory.peak + ready + drawn + own
+def _drawing_bytes(config: TrainingConfig, position: int, shape: Shape, head: Shape) -> int:
+    """What drawing a pair of this shape takes beside it, of a head that has the shape `head` at the coarsest level."""
+    return DRAW_BYTES + DRAW_BYTES_PER_VOXEL * math.prod(shape) + _frozen_bytes(config, position, head)
 
 
 def _frozen_bytes(config: TrainingConfig, position: int, head: Shape) -> int:
