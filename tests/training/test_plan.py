@@ -48,6 +48,18 @@ def test_plan_for_an_accelerator_needs_none_and_leaves_the_processor_out(make_co
         assert other.step_bytes == one.step_bytes < other.process_bytes < one.process_bytes - CPU_BYTES
 
 
+def test_accelerator_keeps_the_label_maps_and_their_finer_versions(make_config: MakeConfig, folder: Path) -> None:
+    config = make_config(labelmaps=folder, device="cuda")
+    voxels = sum(labels.codes.numel() for labels in load_maps(config, lambda line: None).values())
+    finer = [config.levels[0], config.levels[1].model_copy(update={"labelmap_mm": 2.5})]  # the maps are of 5 mm
+    coarse, fine = plan_levels(config.model_copy(update={"levels": tuple(finer)}), steps=0)
+    assert (coarse.maps_bytes, fine.maps_bytes) == (2 * voxels, 2 * voxels * (1 + 8))
+    _, without = plan_levels(config, steps=0)
+    assert fine.process_bytes == without.process_bytes + 16 * voxels
+    more = line_of(config, fine, 1).fixed_bytes - line_of(config, without, 1).fixed_bytes
+    assert more == pytest.approx(16 * voxels)
+
+
 def test_memory_grows_in_proportion_to_the_voxels(make_config: MakeConfig, folder: Path) -> None:
     config = make_config(labelmaps=folder)
     level = plan_levels(config, steps=0)[1]

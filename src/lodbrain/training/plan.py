@@ -18,7 +18,7 @@ from lodbrain.labels import N_CLASSES
 from lodbrain.synthesis.fields import Grid
 from lodbrain.training.config import TrainingConfig
 from lodbrain.training.heads import first_heads, heads_of_stage, sizes
-from lodbrain.training.maps import load_maps
+from lodbrain.training.maps import load_maps, maps_bytes
 from lodbrain.training.memory import Shape, step_memory
 from lodbrain.training.peak import held_bytes
 from lodbrain.training.run import Run, build
@@ -69,6 +69,8 @@ class LevelPlan:
         Predicted for the step alone: weights, Adam, activations, gradients.
     process_bytes : int
         Predicted for the whole process, or for all that it holds on the accelerator.
+    maps_bytes : int
+        Of the label maps, which an accelerator keeps.
     steps : int or None
         None for a budget of seconds.
     trial : Trial or None
@@ -80,6 +82,7 @@ class LevelPlan:
     batch: int
     step_bytes: int
     process_bytes: int
+    maps_bytes: int
     steps: int | None
     trial: Trial | None = None
 
@@ -109,22 +112,23 @@ def plan_levels(
     trials = try_levels(config, steps, first_heads(config, maps)) if steps else {}
     # A device that is named need not be there.
     on_cpu = (choose_device() if config.device == "auto" else config.device) == "cpu"
-    base = next((trial.base_bytes for trial in trials.values()), resident_bytes() if on_cpu else 0)
+    base = next((trial.base_bytes for trial in trials.values()), resident_bytes())
     out = []
     for position, level in enumerate(config.levels):
         heads = heads_of_stage(config, maps, position)
         usual, largest = (level.crop or shape for shape in sizes(config, position, heads))
         _, head = sizes(config, 0, heads)
         memory, ready = step_memory(config, position, largest), READY * step_memory(config, position, usual).pair
-        process_bytes = base + memory.peak + ready + _drawing_bytes(config, position, largest, head)
-        if on_cpu:
-            process_bytes += CPU_BYTES + HOLES * memory.heap + (LEFT_BYTES if position else 0)
+        kept = held = maps_bytes(config, maps, level.labelmap_mm)
+        if on_cpu:  # what is there before the first level, the maps among it
+            held = base + CPU_BYTES + HOLES * memory.heap + (LEFT_BYTES if position else 0)
         plan = LevelPlan(
             name=f"{2.0**level.exponent:g} mm",
             shape=largest,
             batch=config.batch,
             step_bytes=memory.peak,
-            process_bytes=process_bytes,
+            process_bytes=held + memory.peak + ready + _drawing_bytes(config, position, largest, head),
+            maps_bytes=kept,
             steps=level.steps,
             trial=trials.get(position),
         )
@@ -200,7 +204,7 @@ def line_of(config: TrainingConfig, level: LevelPlan, position: int) -> Line:
     sizes = []
     for edge in (4 * stride, 8 * stride):
         memory = step_memory(config, position, (edge, edge, edge), batch=1)
-        taken = memory.peak + READY * memory.pair + DRAW_BYTES + DRAW_BYTES_PER_VOXEL * edge**3
+        taken = level.maps_bytes + memory.peak + READY * memory.pair + DRAW_BYTES + DRAW_BYTES_PER_VOXEL * edge**3
         sizes.append((edge**3, taken))
     (v, a), (w, b) = sizes
     slope = (b - a) / (w - v)
