@@ -30,7 +30,15 @@ def copies(head: Path, count: int) -> Path:
 
 def start(*words: object) -> subprocess.Popen[str]:
     command = [sys.executable, "-m", "lodbrain", "segment", *map(str, words)]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True)
+    return subprocess.Popen(
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+        # Shells start background jobs, such as these tests, with it ignored.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )
 
 
 def workers_of(process: subprocess.Popen[str]) -> list[psutil.Process]:
