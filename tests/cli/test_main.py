@@ -3,6 +3,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable
 
 import pytest
@@ -177,6 +178,24 @@ def test_a_signal_cleans_up_and_ends_with_its_status(number: signal.Signals, sta
         out, err = process.communicate(timeout=30)
     assert (process.returncode, out) == (status, "cleaned up\n")
     assert err == f"lodbrain: {word}; nothing half-written was left behind\n"
+
+
+def test_a_signal_that_broke_a_library_is_still_told_as_one(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def struck() -> None:
+        try:
+            try:
+                os.kill(os.getpid(), signal.SIGTERM)
+                time.sleep(60)
+            finally:  # such as the end of a context manager that had not quite begun
+                [].pop()
+        except IndexError as error:
+            raise WeightsError("card", None, "the card fits no network") from error
+
+    command_that(struck, monkeypatch)
+    assert cli.main(["segment"]) == 143
+    assert capsys.readouterr().err == "lodbrain: terminated; nothing half-written was left behind\n"
 
 
 def test_sigterms_handler_is_given_back(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -90,19 +90,19 @@ def main(argv: Sequence[str] | None = None) -> int:
             status = app(words, print_error=False, exit_on_error=False, result_action="return_value")
             sys.stdout.flush()
         return status if isinstance(status, int) else 0
-    except LodbrainError as error:
-        return _fail(str(error), error.exit_code)
-    except CycloptsError as error:
-        return _fail(_usage(error, words), USAGE)
-    except KeyboardInterrupt:
-        return _fail("interrupted; nothing half-written was left behind", INTERRUPTED)
-    except _Terminated:
-        return _fail("terminated; nothing half-written was left behind", TERMINATED)
+    except (KeyboardInterrupt, _Terminated) as signalled:
+        return _ended(signalled)
     except (BrokenPipeError, SystemExit):  # rich turns the one into the other
         # Whoever read the output has gone (`lodbrain models list | head -1`). Python flushes stdout once more at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return BROKEN_PIPE
     except Exception as error:
+        if ended := _signal_behind(error):
+            return _ended(ended)
+        if isinstance(error, LodbrainError):
+            return _fail(str(error), error.exit_code)
+        if isinstance(error, CycloptsError):
+            return _fail(_usage(error, words), USAGE)
         if extra := _missing_extra(error):
             return _fail(f"this needs {extra[0]}. Install it with: pip install 'lodbrain[{extra[1]}]'", USAGE)
         return _fail(
@@ -131,6 +131,18 @@ def _terminate_as_exception() -> Iterator[None]:
         yield
     finally:
         signal.signal(signal.SIGTERM, before)
+
+
+def _signal_behind(error: BaseException | None) -> BaseException | None:
+    """The signal that an error came of: one that strikes inside of a library may break how that cleans up."""
+    while error is not None and not isinstance(error, (KeyboardInterrupt, _Terminated)):
+        error = error.__cause__ or error.__context__
+    return error
+
+
+def _ended(by: BaseException) -> int:
+    word, status = ("terminated", TERMINATED) if isinstance(by, _Terminated) else ("interrupted", INTERRUPTED)
+    return _fail(f"{word}; nothing half-written was left behind", status)
 
 
 def _fail(line: str, status: int) -> int:
