@@ -118,7 +118,8 @@ def plan_levels(
         heads = heads_of_stage(config, maps, position)
         usual, largest = (level.crop or shape for shape in sizes(config, position, heads))
         _, head = sizes(config, 0, heads)
-        memory, ready = step_memory(config, position, largest), READY * step_memory(config, position, usual).pair
+        memory = step_memory(config, position, largest)
+        ready = READY * (memory if usual == largest else step_memory(config, position, usual)).pair
         kept = held = maps_bytes(config, maps, level.labelmap_mm)
         if on_cpu:  # what is there before the first level, the maps among it
             held = base + CPU_BYTES + HOLES * memory.heap + (LEFT_BYTES if position else 0)

@@ -24,7 +24,7 @@ from lodbrain.evaluation.results import write_json, write_tsv
 from lodbrain.inference.outputs import check_writable
 from lodbrain.inference.predict import Options, predict
 from lodbrain.inference.quality import assess
-from lodbrain.inference.score import FEATURES, SIGNS, read_fit
+from lodbrain.inference.score import FEATURES, SIGNS
 from lodbrain.inference.settings import Model
 from lodbrain.labels import N_CLASSES, TISSUE_OF_CLASS, TISSUES
 from lodbrain.models import zoo
@@ -230,7 +230,6 @@ def _draw(
         model_labels="structures",
         spacing_mm=pair.spacing_mm,
         known=found.quality,
-        fit=read_fit(model.card.quality),
     )
     scores = tissue_dice(found.classes, pair.labels.numpy())
     mean = float(np.nanmean(list(scores.values())))
