@@ -55,6 +55,7 @@ def test_fields_are_read_and_the_rest_has_defaults(tmp_path: Path) -> None:
         ("report_on: [{manifest: a.csv, name: a b}]", r"report_on.0.name: "),
         ("joint: {}", "joint: give either steps or seconds"),
         ("joint: {steps: 3, seconds: 3}", "joint: give either steps or seconds"),
+        ("start_share: 0.5", "start_share: there is no starting model"),
         ("architecture: meshnet", "architecture: meshnet is one network: one level"),
         ("generator: {voxels: [1, 2]}", "generator.voxels: "),
         ("generator: {field_of_view: {voxel_mm: [1]}}", "generator.field_of_view.voxel_mm"),

@@ -84,6 +84,25 @@ def test_warm_start_keeps_levels_of_no_steps(make_config: MakeConfig, folder: Pa
     assert not {"levels.1.head.weight", "levels.1.entry.weight"} & same
 
 
+def test_model_file_may_be_the_mean_of_start_and_end(make_config: MakeConfig, folder: Path, tmp_path: Path) -> None:
+    from lodbrain.models import zoo
+
+    first = train(make_config(labelmaps=folder, out=tmp_path / "first"), stop_after=1)
+    changes = {"start": str(first), "labelmaps": folder, "seed": 5}
+    _, ended = zoo.load(str(train(make_config(**changes, out=tmp_path / "second"))))
+    config = make_config(**changes, out=tmp_path / "second", start_share=0.25)  # goes on: nothing to train is left
+    (mixed_card, mixed), (_, begun) = zoo.load(str(train(config))), zoo.load(str(first))
+    for name, value in mixed.state_dict().items():
+        if name.startswith("levels.0."):
+            expected = 0.25 * begun.state_dict()[name].float() + 0.75 * ended.state_dict()[name].float()
+            assert torch.allclose(value.float(), expected, rtol=2e-3, atol=2e-4), name
+        else:  # the starting model has no such level
+            assert torch.equal(value, ended.state_dict()[name]), name
+    assert mixed_card.training["start_share"] == 0.25
+    head = "levels.0.head.weight"
+    assert not torch.equal(mixed.state_dict()[head], ended.state_dict()[head])
+
+
 def test_warm_start_from_other_channels_is_refused(make_config: MakeConfig, folder: Path, tmp_path: Path) -> None:
     path = train(make_config(labelmaps=folder, out=tmp_path / "first"), stop_after=1)
     levels = [{"exponent": 3, "channels": [4, 6], "steps": 1}]

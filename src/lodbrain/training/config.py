@@ -46,6 +46,7 @@ class TrainingConfig(Strict):
     architecture: str = "lod"
     options: dict[str, Any] = Field(default_factory=dict)
     start: str | None = None
+    start_share: float = Field(default=0.0, ge=0, lt=1)
     levels: tuple[LevelSettings, ...] = Field(min_length=1)
     joint: Joint | None = None
     generator: Settings = Settings()
@@ -95,6 +96,8 @@ class TrainingConfig(Strict):
                 raise ValueError(f"levels.{n}.steps: 0 keeps the level of a starting model: name one in `start`")
         if self.is_ladder and not self.levels[0].sided:
             raise ValueError("levels.0.sided: the coarsest level must tell left from right; no level above does it")
+        if self.start_share and self.start is None:
+            raise ValueError("start_share: there is no starting model to share with: name one in `start`")
         if not self.is_ladder and (len(self.levels) > 1 or self.joint or self.start):
             raise ValueError(f"architecture: {self.architecture} is one network: one level, neither joint nor start")
         synthetic = self.real is None or self.real.share < 1

@@ -65,6 +65,7 @@ def export(network: Ladder | Plain, config: TrainingConfig, outcomes: dict[str, 
             "data": config.data,
             "maps": list(config.train),
             "start": None if config.start is None else Path(config.start).name,  # a path is of one machine
+            "start_share": config.start_share,
             "steps": {name: outcome.steps for name, outcome in outcomes.items()},
             "skipped_steps": sum(outcome.skipped for outcome in outcomes.values()),
             "batch": config.batch * config.accumulate,

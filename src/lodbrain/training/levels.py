@@ -38,6 +38,35 @@ def build_ladder(config: TrainingConfig) -> Ladder:
     return ladder
 
 
+def average_with_start(ladder: Ladder, config: TrainingConfig) -> None:
+    """Move the weights back towards those that the run began from, by `start_share` of the way.
+
+    The mean of two sets of weights on one path of training is often better than either: the stage's gain is kept, and
+    less is forgotten. Levels that the starting model lacks stay as they are.
+
+    Parameters
+    ----------
+    ladder : Ladder
+        Trained from the configuration's `start`; changed in place.
+    config : TrainingConfig
+
+    References
+    ----------
+    Wortsman et al. 2022, Robust fine-tuning of zero-shot models, arXiv:2109.01903.
+    """
+    assert config.start is not None
+    _, model = zoo.load(config.start)
+    assert isinstance(model, Ladder)
+    there = {settings.exponent: n for n, settings in enumerate(model.configs)}
+    for n, own in enumerate(ladder.configs):
+        if own.exponent not in there:
+            continue
+        before = model.level(there[own.exponent]).state_dict()
+        for name, value in ladder.level(n).state_dict().items():
+            if value.is_floating_point():
+                value.lerp_(before[name].to(value), config.start_share)
+
+
 def _fill_from(ladder: Ladder, start: str, config: TrainingConfig) -> None:
     """Copy the levels that the starting model has; levels that it lacks keep their random weights."""
     card, model = zoo.load(start)

@@ -18,6 +18,7 @@ from lodbrain.training.export import export
 from lodbrain.training.levels import (
     JointLoss,
     LevelLoss,
+    average_with_start,
     build_ladder,
     channels_last,
     checkpoint_blocks,
@@ -129,6 +130,8 @@ class Run:
             outcomes[JOINT] = self.joint()
         path = config.out / f"{config.name}.safetensors"
         if self.workers.first:
+            if isinstance(self.network, Ladder) and config.start_share:
+                average_with_start(self.network, config)
             path = export(self.network, config, outcomes, count)
         self.workers.wait()
         return path
