@@ -6,7 +6,7 @@ Brain-only label maps of about 0.6 mm, that the model was not trained on, become
 receive bias of growing strength. Each is segmented at its own voxel size, and pooled to 1 mm with the posteriors
 interpolated back. Dice of grey matter (cortex) and of cerebral white matter, both sides together, against the map.
 
-NAMES lists the numbers of the maps' labels with FreeSurfer's names, as ITK-SNAP writes it; without it the maps hold
+NAMES lists the numbers of the maps' labels with FreeSurfer's names, as its colour tables do; without it the maps hold
 FreeSurfer's numbers.
 """
 
@@ -21,7 +21,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from lodbrain.images.image import Image
 from lodbrain.images.io import read_labels
 from lodbrain.inference.predict import Options, predict
 from lodbrain.inference.pyramid import WorkingGrid, resample
@@ -31,6 +30,7 @@ from lodbrain.synthesis import generator
 from lodbrain.synthesis.contrast import Contrasts
 from lodbrain.synthesis.deform import Shapes
 from lodbrain.synthesis.labelmaps import LabelMap, prepare
+from lodbrain.synthesis.named import read_named
 from lodbrain.synthesis.steps.fov import RandomFieldOfView
 from lodbrain.synthesis.steps.receive import RandomBias
 
@@ -38,7 +38,6 @@ from lodbrain.synthesis.steps.receive import RandomBias
 STRENGTH = 0.4
 FACTORS = (0.0, 0.5, 1.0, 1.5, 2.0)
 COARSE_MM = 1.0
-OTHERS = {"Left-choroid-plexus": 163, "Right-choroid-plexus": 136, "WM-hypointensities": 77, "ExtraCerebral": 0}
 PARTS = {"grey matter": "Cerebral-Cortex", "white matter": "Cerebral-White-Matter"}
 
 
@@ -68,16 +67,7 @@ def main() -> int:
 
 def read_map(path: Path, names: Path | None) -> LabelMap:
     """A label map in FreeSurfer's numbers, prepared."""
-    image = read_labels(path)
-    if names is None:
-        return prepare(image, path.name)
-    number_of = {label.name: label.index for label in STRUCTURES} | OTHERS
-    table = np.zeros(256, np.int16)
-    for line in names.read_text().splitlines():
-        parts = line.split()
-        if len(parts) >= 2 and parts[0].isdigit() and parts[0] != "0":
-            table[int(parts[0])] = number_of[parts[1]]
-    return prepare(Image(table[np.asarray(image.data).astype(np.uint8)], image.affine), path.name)
+    return prepare(read_labels(path) if names is None else read_named(path, names), path.name)
 
 
 def scores(labels: LabelMap, factor: float, model: Model, seed: int) -> Iterator[tuple[str, list[float]]]:

@@ -125,13 +125,13 @@ def test_training_takes_what_the_plan_says(make_config: MakeConfig, folder: Path
     planned = plan_levels(config, steps=3)[0]
     assert planned.trial is not None
     # A few steps take less than the tens that the plan foresees: the heap has few holes yet, and whether the peaks of
-    # drawing and of the step meet is chance: the plan was 22 to 36% above them. Below them it must not be.
-    assert 0.95 < planned.process_bytes / planned.trial.peak_bytes < 1.7
+    # drawing and of the step meet is chance. The plan was 22 to 36% above them; below them it must not be.
+    assert 0.95 < planned.process_bytes / planned.trial.peak_bytes < 1.5
     # In a process of its own, as a user does: this one has held much before.
     with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
         lines = pool.submit(_lines_of_training, config).result()
     peak = float(re.findall(r"peak_gib (\S+)", " ".join(lines))[-1])
-    assert planned.trial.peak_bytes / 2**30 == pytest.approx(peak, rel=0.3)
+    assert planned.trial.peak_bytes / 2**30 == pytest.approx(peak, rel=0.15)
 
 
 def _lines_of_training(config: TrainingConfig) -> list[str]:

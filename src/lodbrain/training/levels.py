@@ -11,7 +11,7 @@ from torch.utils.checkpoint import checkpoint
 from lodbrain.errors import UsageError
 from lodbrain.models import zoo
 from lodbrain.models.blocks import PlainConv, Residual
-from lodbrain.models.lod import Detail, Ladder, LevelConfig
+from lodbrain.models.lod import Detail, Ladder, Level, LevelConfig
 from lodbrain.models.registry import Plain
 from lodbrain.training.checkpoint import load_checkpoint
 from lodbrain.training.config import TrainingConfig
@@ -55,31 +55,34 @@ def average_with_start(ladder: Ladder, config: TrainingConfig) -> None:
     Wortsman et al. 2022, Robust fine-tuning of zero-shot models, arXiv:2109.01903.
     """
     assert config.start is not None
-    _, model = zoo.load(config.start)
-    assert isinstance(model, Ladder)
-    there = {settings.exponent: n for n, settings in enumerate(model.configs)}
+    before = _levels_of(config.start)[1]
     for n, own in enumerate(ladder.configs):
-        if own.exponent not in there:
+        if own.exponent not in before:
             continue
-        before = model.level(there[own.exponent]).state_dict()
+        begun = before[own.exponent].state_dict()
         for name, value in ladder.level(n).state_dict().items():
             if value.is_floating_point():
-                value.lerp_(before[name].to(value), config.start_share)
+                value.lerp_(begun[name].to(value), config.start_share)
+
+
+def _levels_of(start: str) -> tuple[str, dict[int, Level]]:
+    """Name of a starting model, and its levels by exponent."""
+    card, model = zoo.load(start)
+    if not isinstance(model, Ladder):
+        raise UsageError("start", None, f"start: {card.name} is no ladder", "Name `default` or a file that was trained")
+    return card.name, {settings.exponent: model.level(n) for n, settings in enumerate(model.configs)}
 
 
 def _fill_from(ladder: Ladder, start: str, config: TrainingConfig) -> None:
     """Copy the levels that the starting model has; levels that it lacks keep their random weights."""
-    card, model = zoo.load(start)
-    if not isinstance(model, Ladder):
-        raise UsageError("start", None, f"start: {card.name} is no ladder", "Name `default` or a file that was trained")
-    there = {settings.exponent: n for n, settings in enumerate(model.configs)}
+    name, there = _levels_of(start)
     for n, own in enumerate(ladder.configs):
         if own.exponent not in there:
             if config.levels[n].steps == 0:
-                what = f"levels.{n}.steps: 0, but {card.name} has no level of {2.0**own.exponent:g} mm to keep"
+                what = f"levels.{n}.steps: 0, but {name} has no level of {2.0**own.exponent:g} mm to keep"
                 raise UsageError("start", None, what, "Give it steps")
             continue
-        other = model.level(there[own.exponent])
+        other = there[own.exponent]
         theirs, ours = other.state_dict(), ladder.level(n).state_dict()
         unlike = [
             k
@@ -88,7 +91,7 @@ def _fill_from(ladder: Ladder, start: str, config: TrainingConfig) -> None:
         ]
         if unlike:
             has = f"channels {list(other.config.channels)}, sided {str(other.config.sided).lower()}"
-            what = f"levels.{n}.channels: {card.name} has {has} there, and a level above of its own"
+            what = f"levels.{n}.channels: {name} has {has} there, and a level above of its own"
             raise UsageError("start", None, what, "Use the same levels as the starting model, or do without `start`")
         ladder.level(n).load_state_dict(theirs)
 

@@ -16,20 +16,9 @@ _STATES = ("exp_avg", "exp_avg_sq", "step")
 
 #: Fields that do not change what is learnt: they may differ between a run and its continuation.
 FREE = frozenset(
-    {
-        "name",
-        "description",
-        "data",
-        "licence",
-        "citation",
-        "out",
-        "start_share",
-        "labelmaps",
-        "fine_labelmaps",
-        "device",
-        "threads",
-    }
+    {"name", "description", "data", "licence", "citation", "out", "labelmaps", "fine_labelmaps", "device", "threads"}
     | {
+        "start_share",
         "report_on",
         "validate_every",
         "validation_scans",
