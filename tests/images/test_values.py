@@ -21,7 +21,7 @@ def test_nan_and_inf_become_dark_and_are_counted(bad, dtype, files):
     data = files.voxels(dtype)
     data[:, :, :2] = bad
     image = read_image(files.nifti(data=data))
-    assert (image.data[:, :, :2] == 0).all()
+    assert (image.data[:, :, :2] == data[:, :, 2:].min()).all()
     np.testing.assert_array_equal(image.data[:, :, 2:], files.voxels()[:, :, 2:])
     assert notes_of(image) == ["NaN or Inf in 25.00% of the voxels; they were set to the darkest intensity."]
 
@@ -40,7 +40,7 @@ def test_more_than_half_nan_is_refused(part, refused, files):
     data.ravel()[: int(part * 1000)] = np.nan
     path = files.nifti(data=data)
     if not refused:
-        assert (read_image(path).data[0] == 0).all()
+        np.testing.assert_allclose(read_image(path).data[0], np.nanpercentile(data, 0.1), rtol=1e-6)
         return
     with pytest.raises(InputError) as caught:
         read_image(path)
@@ -66,7 +66,28 @@ def test_constant_but_for_nan_is_refused(files):
 def test_negative_intensities_are_kept_and_noted(files):
     image = read_image(files.nifti(data=files.voxels() - 60))
     np.testing.assert_array_equal(image.data, files.voxels() - 60)
-    assert notes_of(image) == [f"Negative intensities (down to {files.voxels().min() - 60}) were kept."]
+    assert notes_of(image) == [
+        f"Negative intensities (down to {files.voxels().min() - 60}) were kept; the darkest count as black."
+    ]
+
+
+@pytest.mark.parametrize(("dtype", "offset"), [("i4", 2**30), ("f8", -1e12), ("u4", 2**32 - 200)])
+def test_offset_that_float32_cannot_hold_is_removed_and_noted(dtype, offset, files):
+    image = read_image(files.nifti(data=(files.voxels("i8") + int(offset)).astype(dtype)))
+    np.testing.assert_array_equal(image.data, files.voxels() - files.voxels().min())
+    assert "were shifted to begin at 0" in notes_of(image)[0]
+
+
+def test_offset_of_the_header_that_float32_cannot_hold_is_removed(files):
+    image = read_image(files.nifti(data=files.voxels(), scl_slope=1, scl_inter=1e9))
+    np.testing.assert_array_equal(image.data, files.voxels() - files.voxels().min())
+
+
+@pytest.mark.parametrize("offset", [0, 1000])
+def test_nan_is_as_dark_as_the_scan_whatever_its_offset(offset, files):
+    data = files.voxels("f4") + offset
+    data[0] = np.nan
+    assert read_image(files.nifti(data=data)).data[0, 0, 0] == pytest.approx(offset + 1, abs=2)
 
 
 @pytest.mark.parametrize("scale", [1e200, 1e-200, 1e25, -1e200])

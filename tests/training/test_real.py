@@ -8,10 +8,11 @@ import torch
 from lodbrain.datasets.labelled import Labelled
 from lodbrain.errors import InputError, UsageError
 from lodbrain.images.image import Image
-from lodbrain.images.io import write_nifti
+from lodbrain.images.io import read_image, write_nifti
 from lodbrain.labels import CLASS_OF_INDEX, INDEX_OF_CLASS
 from lodbrain.training.config import TrainingConfig
 from lodbrain.training.levels import build_ladder
+from lodbrain.training.pairs import first_pair
 from lodbrain.training.real import Augmentation, RealScenes
 from lodbrain.training.run import train
 from lodbrain.training.scenes import Geometry
@@ -49,8 +50,8 @@ def test_scan_and_labels_agree_at_every_level(geometry: Geometry, scans: list[La
     assert coarse.image.shape == (15, 17, 14)  # 30 x 34 x 28 voxels of 4 mm, halved
     assert fine.image.shape == (12, 16, 12)
     assert float(coarse.log_voxel) == pytest.approx(0) == float(fine.log_voxel)
-    # brightness is 10 x the label + 3: the shares of a voxel give its brightness, at either level
-    bright = 10.0 * torch.as_tensor(INDEX_OF_CLASS, dtype=torch.float32) + 3
+    # brightness is 10 x the label, above the black of 3: the shares of a voxel give it, at either level
+    bright = 10.0 * torch.as_tensor(INDEX_OF_CLASS, dtype=torch.float32)
     for view in scene.views:
         torch.testing.assert_close(torch.einsum("cxyz,c->xyz", view.target, bright), view.image, rtol=1e-4, atol=1e-2)
     # the fine view lies where it says, under the coarse one
@@ -58,6 +59,17 @@ def test_scan_and_labels_agree_at_every_level(geometry: Geometry, scans: list[La
     pooled = torch.nn.functional.avg_pool3d(fine.image[None, None], 2)[0, 0]
     there = coarse.image[start[0] : start[0] + 6, start[1] : start[1] + 8, start[2] : start[2] + 6]
     torch.testing.assert_close(pooled, there)
+
+
+def test_offset_changes_no_training_scan(geometry: Geometry, scans: list[Labelled], tmp_path: Path) -> None:
+    plain = read_image(scans[0].volume)
+    write_nifti(tmp_path / "moved.nii.gz", plain.data - np.float32(1024), plain)
+    pairs = []
+    for volume in (scans[0].volume, tmp_path / "moved.nii.gz"):
+        scan = Labelled(volume, scans[0].labels, "north")
+        scene = RealScenes([scan], geometry, augmentation=Augmentation(noise=0)).scene(3, 0)
+        pairs.append(first_pair(scene.views[0], 2).image)
+    torch.testing.assert_close(pairs[1], pairs[0], atol=1e-4, rtol=0)
 
 
 def test_mirrored_scan_swaps_its_sides(geometry: Geometry, scans: list[Labelled]) -> None:

@@ -16,6 +16,9 @@ _SAMPLE = 1 << 20
 #: Above this part of NaN and Inf a scan is refused.
 _MAX_BAD = 0.5
 
+#: Beyond this many times its range an offset is removed before float32, of 2^24 steps, loses the differences.
+_MOST_OFFSET = 2.0**12
+
 #: Intensities whose squares leave float32 are scaled or clipped.
 _LARGEST, _SMALLEST = 1e18, 1e-18
 
@@ -77,13 +80,18 @@ def to_intensities(
     magnitude = max(-lowest, highest)
     if not np.isfinite(magnitude):
         raise InputError("not-finite", path, "its intensity scaling leads beyond all numbers", "Export the scan again.")
+    with np.errstate(over="ignore"):
+        extent = highest - lowest
+    if magnitude > _MOST_OFFSET * extent > 0:
+        notes.append(f"Intensities from {lowest:.10g} to {highest:.10g} were shifted to begin at 0.")
+        intercept, magnitude = intercept - lowest, extent
     if magnitude > _LARGEST or 0 < magnitude < _SMALLEST:
         factor, limit = _tame(_sample(stored, slope, intercept), magnitude)
         notes.append(f"Intensities up to {magnitude:.3g} were multiplied by {factor:.3g} and clipped to +-{limit:.3g}.")
     fill = 0.0
-    if n_bad and lowest < 0:
+    if n_bad:
         darkest = np.percentile(_sample(stored, slope, intercept), 0.1)  # robust against a few wild voxels
-        fill = float(np.clip(min(0.0, darkest) * factor, -limit, limit))
+        fill = float(np.clip(darkest * factor, -limit, limit))
     plain = slope == 1 and intercept == 0 and factor == 1 and not np.isfinite(limit)
     if plain and not n_bad and dtype == np.float32 and dtype.isnative:
         intensities = np.frombuffer(buffer, np.float32)
@@ -95,7 +103,7 @@ def to_intensities(
     if low == high:
         raise InputError("constant", path, f"all of its voxels are {low:g}", "Give the scan itself.")
     if low < 0:
-        notes.append(f"Negative intensities (down to {low:.4g}) were kept.")
+        notes.append(f"Negative intensities (down to {low:.4g}) were kept; the darkest count as black.")
     return intensities, notes
 
 

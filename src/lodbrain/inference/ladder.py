@@ -15,6 +15,7 @@ import torch
 from numpy.typing import NDArray
 
 from lodbrain.errors import InputError
+from lodbrain.images.background import blacken_background
 from lodbrain.images.intensity import brain_scaling, foreground_scaling
 from lodbrain.inference.boxes import aligned, boxes_around
 from lodbrain.inference.budget import MOST_TILE_BYTES, Plan, Work, check, make_plan
@@ -62,7 +63,8 @@ def run_ladder(
     if isinstance(data, Handover):
         data = data.take(again=device.type != "cpu")  # a GPU may run out of memory
     scan, grid = grids(data.shape, spacing_mm, network)
-    notes = [grid.note] if grid.note else []
+    data, note = blacken_background(data)
+    notes = [text for text in (note, grid.note) if text]
     dtype = working_dtype(options.dtype, device)
     work = Work.of(network, scan, grid, dtype=dtype, posteriors=options.posteriors)
     _plan(work, options)  # refused before any work, if it cannot be done

@@ -78,12 +78,15 @@ def predict(
             )
 
         return run_with_fallback(run, options)
+    from lodbrain.images.background import blacken_background
+    from lodbrain.images.intensity import from_black
     from lodbrain.inference.postprocess import keep_largest
     from lodbrain.models.lod_brain_2024_inference import predict_lod_brain_2024
 
+    data, note = blacken_background(data.take() if isinstance(data, Handover) else data)
     result = predict_lod_brain_2024(
         cast("LodBrain2024", network),
-        data.take() if isinstance(data, Handover) else data,
+        from_black(data),  # its grid is padded with 0 before it is z-scored
         device=options.device,
         posteriors=options.posteriors,
         progress=report,
@@ -91,7 +94,7 @@ def predict(
     classes = result.classes
     if options.postprocess:
         keep_largest(classes, np.zeros_like(classes), leave=LOD_BRAIN_2024_SEVERAL_PIECES)
-    notes: tuple[str, ...] = ()
+    notes: tuple[str, ...] = (note,) if note else ()
     if min(x, y, z) < LOD_BRAIN_2024_FINEST_MM:
-        notes = ("lod-brain-2024 was trained at about 1 mm and sees these voxels as they are: its result is doubtful",)
+        notes += ("lod-brain-2024 was trained at about 1 mm and sees these voxels as they are: its result is doubtful",)
     return Prediction(classes, result.soft_volume_vox, result.posteriors, notes=notes)

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from lodbrain.errors import InputError
+from lodbrain.images.background import blacken_background
 from lodbrain.images.grid import to_ras
 from lodbrain.images.image import Image
 from lodbrain.images.io import read_array, read_image, write_nifti
@@ -230,8 +231,11 @@ def segment_image(
     allowance = allowance or Allowance.now(settings, model.device, held_bytes=image.data.nbytes)
     ras, reorientation = to_ras(image)
     shear = None
+    notes = list(image.notes)
     if is_sheared(ras.affine):
-        ras, shear = straighten(ras)
+        data, note = blacken_background(ras.data)  # before values are interpolated between it and the head
+        notes += [note] if note else []
+        ras, shear = straighten(replace(ras, data=data))
     x_mm, y_mm, z_mm = ras.spacing_mm.tolist()
     fit = read_fit(model.card.quality)  # a card that is wrong is refused before the work
     voxel_volume_mm3, voxels = ras.voxel_volume_mm3, Handover(ras.data)
@@ -263,7 +267,7 @@ def segment_image(
         known=prediction.quality,
         fit=fit,
     )
-    notes = [*image.notes, *prediction.notes]
+    notes += prediction.notes
     if shear is not None:
         prediction = _sheared_again(prediction, shear, voxel_volume_mm3 / image.voxel_volume_mm3)
         notes.append("It was resampled to axes at right angles; the labels were brought back to its own grid.")

@@ -13,6 +13,7 @@ import torch
 from lodbrain.datasets.labelled import Labelled, read_bids, read_manifest
 from lodbrain.errors import InputError
 from lodbrain.images.grid import to_ras
+from lodbrain.images.intensity import from_black
 from lodbrain.images.io import read_image, read_labels
 from lodbrain.inference.pyramid import LARGEST_RATIO, pool
 from lodbrain.labels import CLASS_OF_INDEX, N_CLASSES, STRUCTURES
@@ -132,11 +133,11 @@ def _grid_of(scan: Labelled) -> tuple[Grid, int]:
 
 
 def _read(scan: Labelled) -> tuple[np.ndarray, np.ndarray]:
-    """Intensities (X, Y, Z) float32 and classes (X, Y, Z) uint8, in RAS order."""
+    """Intensities (X, Y, Z) float32, black at 0 as bias and gamma expect; classes (X, Y, Z) uint8; in RAS order."""
     image = read_image(scan.volume)
     ras, reorientation = to_ras(image)
     classes = reorientation.apply(classes_of(read_labels(scan.labels), image, scan.labels))
-    return np.ascontiguousarray(ras.data, np.float32), np.ascontiguousarray(classes)
+    return from_black(np.ascontiguousarray(ras.data, np.float32)), np.ascontiguousarray(classes)
 
 
 def _vary(
