@@ -7,6 +7,7 @@ import pytest
 
 from lodbrain.errors import InputError
 from lodbrain.images import read_image, read_labels
+from lodbrain.images.io import read_array
 from lodbrain.images.values import to_intensities
 
 
@@ -44,6 +45,60 @@ def test_more_than_half_nan_is_refused(part, refused, files):
         return
     with pytest.raises(InputError) as caught:
         read_image(path)
+    assert caught.value.code == "not-finite"
+
+
+def _ball(shape, radius):
+    """A ball of the head's intensities, NaN around it."""
+    middle = [np.arange(n) - n / 2 + 0.5 for n in shape]
+    x, y, z = np.meshgrid(*middle, indexing="ij")
+    noise = np.random.default_rng(0).normal(100, 10, shape).astype(np.float32)
+    return np.where(x**2 + y**2 + z**2 < radius**2, noise, np.float32(np.nan))
+
+
+@pytest.mark.parametrize(("radius", "share"), [(13.7, 0.69), (11, 0.84)])
+@pytest.mark.parametrize("bad", [np.nan, -np.inf])
+def test_nan_around_a_head_is_background_and_noted(radius, share, bad, files):
+    data = _ball((34, 32, 32), radius)
+    outside = np.isnan(data)
+    assert outside.mean() == pytest.approx(share, abs=0.01)
+    data[outside] = bad
+    image = read_image(files.nifti(data=data))
+    np.testing.assert_array_equal(image.data[~outside], data[~outside])
+    np.testing.assert_allclose(image.data[outside], np.percentile(data[~outside], 0.1), rtol=1e-4)
+    assert (
+        notes_of(image)[0]
+        == f"NaN or Inf around the head, {outside.mean():.0%} of the voxels, were taken as background."
+    )
+    again = read_array(data, np.diag([5.0, 5, 5, 1]))
+    np.testing.assert_array_equal(again.data, image.data)
+
+
+def _scattered(data):
+    data[np.random.default_rng(1).random(data.shape) < 0.6] = np.nan
+
+
+def _every_other_slice(data):
+    data[..., ::2] = np.nan
+    data[..., 1] = np.nan
+
+
+def _two_halves(data):
+    data[8:] = np.nan
+    data[:, 14:17] = np.nan
+
+
+def _pepper_in_a_head(data):
+    data[:] = _ball(data.shape, 14)
+    data[np.random.default_rng(1).random(data.shape) < 0.4] = np.nan
+
+
+@pytest.mark.parametrize("spoil", [_scattered, _every_other_slice, _two_halves, _pepper_in_a_head])
+def test_scan_of_which_nan_left_no_solid_piece_is_refused(spoil, files):
+    data = np.random.default_rng(0).normal(100, 10, (34, 32, 32)).astype(np.float32)
+    spoil(data)
+    with pytest.raises(InputError) as caught:
+        read_image(files.nifti(data=data))
     assert caught.value.code == "not-finite"
 
 
@@ -142,7 +197,7 @@ def test_small_voxels_at_the_end_of_a_larger_buffer_are_widened_in_it(dtype, mon
     stored = np.random.default_rng(0).integers(0, 120, 1037).astype(dtype)
     buffer = bytearray(4 * 1037)
     buffer[4 * 1037 - stored.nbytes :] = stored.tobytes()
-    values, _ = to_intensities(None, buffer, stored.dtype, n_voxels=1037)
+    values, _ = to_intensities(None, buffer, stored.dtype, shape=(1037, 1, 1))
     np.testing.assert_array_equal(values, stored.astype(np.float32))
     assert np.shares_memory(values, np.frombuffer(buffer, np.uint8))
 

@@ -338,7 +338,20 @@ CASES: tuple[Case, ...] = (
     Case("22", "RGB", REFUSED, lambda m: m.nifti(datatype=128), ("colour picture (RGB)", "Give the scan itself")),
     Case("23", "complex numbers", REFUSED, lambda m: m.nifti(datatype=32), ("complex numbers", "magnitude image")),
     Case("24a", "NaN and Inf in some voxels", MENDED, lambda m: m.changed(_spoil(0.01)), ("NaN or Inf in",)),
-    Case("24b", "NaN and Inf in more than half", REFUSED, lambda m: m.changed(_spoil(0.6)), ("are NaN or Inf", _HDR)),
+    Case(
+        "24b",
+        "NaN around a head in more than half, as SPM writes it",
+        MENDED,
+        lambda m: m.changed(lambda d: _strip(d, np.nan)),
+        ("NaN or Inf around the head", "were taken as background"),
+    ),
+    Case(
+        "24c",
+        "NaN and Inf scattered over more than half",
+        REFUSED,
+        lambda m: m.changed(_spoil(0.6)),
+        ("are NaN or Inf", _HDR),
+    ),
     Case(
         "25",
         "constant",
