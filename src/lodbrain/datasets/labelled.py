@@ -91,7 +91,7 @@ def read_bids(root: str | PathLike[str]) -> tuple[Labelled, ...]:
     hint = "Label maps are derivatives/*/sub-*/[ses-*/]anat/*_dseg.nii.gz, on the grid of the scan"
     if not root.is_dir():
         raise InputError("no-bids", root, "is no folder", "Give the root of a BIDS data set")
-    sites = _sites(root / "participants.tsv")
+    sites = read_sites(root / "participants.tsv")
     maps = sorted(path for suffix in _SUFFIXES for path in root.rglob(f"*_dseg{suffix}") if "_space-" not in path.name)
     found = []
     for suffix in _SUFFIXES:
@@ -110,7 +110,8 @@ def _belongs(name: str, stem: str) -> bool:
     return name.startswith(f"{stem}_")
 
 
-def _sites(path: Path) -> dict[str, str]:
+def read_sites(path: Path) -> dict[str, str]:
+    """Return the site of each participant of a ``participants.tsv``; empty where there is no such file or column."""
     if not path.is_file():
         return {}
     with path.open(encoding="utf-8-sig", newline="") as file:
