@@ -15,6 +15,7 @@ import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -98,7 +99,8 @@ def target_paths(head_map: Path) -> tuple[Path, Path, Path]:
 def write_target(head_map: Path, target: SoftTarget, scan: Image) -> list[Path]:
     """Write a soft target beside a label map of the head, on the scan's grid; returns the paths of its files."""
     paths = target_paths(head_map)
-    for path, data in zip(paths, (target.best, target.second, target.probability), strict=True):
+    volumes: tuple[NDArray[Any], ...] = (target.best, target.second, target.probability)
+    for path, data in zip(paths, volumes, strict=True):
         write_nifti(path, data, scan, description=f"lodbrain {__version__} labels make")
     return list(paths)
 
