@@ -16,6 +16,11 @@ _SUFFIXES = (".nii.gz", ".nii", ".mgz")
 _ONE_SITE = "all"
 
 
+#: Ends of the names of a soft target's files, in the form of BIDS derivatives: the best label of each voxel, the
+#: second-best, and the probability of the best among the two.
+BEST, SECOND, PROBABILITY = "desc-teacher_dseg", "desc-second_dseg", "desc-teacher_probseg"
+
+
 @dataclass(frozen=True)
 class Labelled:
     """One scan with its label map.
@@ -30,6 +35,16 @@ class Labelled:
     volume: Path
     labels: Path
     site: str
+
+    @property
+    def soft(self) -> tuple[Path, Path] | None:
+        """Second-best labels and probability of the best ones, where the labels are a teacher's; else None."""
+        if BEST not in self.labels.name:
+            return None
+        second, probability = (
+            self.labels.with_name(self.labels.name.replace(BEST, name)) for name in (SECOND, PROBABILITY)
+        )
+        return (second, probability) if second.is_file() and probability.is_file() else None
 
 
 def read_manifest(path: str | PathLike[str]) -> tuple[Labelled, ...]:

@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from lodbrain.datasets.labelled import BEST, PROBABILITY, SECOND
 from lodbrain.images.atomic import write_text
 from lodbrain.images.image import Image
 from lodbrain.images.io import write_nifti
@@ -28,8 +29,6 @@ from lodbrain.version import __version__
 
 #: End of the name of a label training map of a head, in the form of BIDS derivatives.
 HEAD_MAP = "desc-head_dseg"
-#: The same of the three files of a soft target: best label, second-best label, probability of the best.
-TARGET, SECOND, PROBABILITY = "desc-teacher_dseg", "desc-second_dseg", "desc-teacher_probseg"
 
 #: File in the output folder that lists the accepted scans, as ``real: manifest:`` of a training configuration reads it.
 MANIFEST = "manifest.csv"
@@ -92,7 +91,7 @@ def soft_target(posteriors: NDArray[np.floating], table: tuple[Label, ...]) -> S
 def target_paths(head_map: Path) -> tuple[Path, Path, Path]:
     """Return the files of a soft target (best, second, probability) that lie beside a label map of the head."""
     stem = head_map.name.removesuffix(f"_{HEAD_MAP}.nii.gz")
-    best, second, probability = (head_map.with_name(f"{stem}_{end}.nii.gz") for end in (TARGET, SECOND, PROBABILITY))
+    best, second, probability = (head_map.with_name(f"{stem}_{end}.nii.gz") for end in (BEST, SECOND, PROBABILITY))
     return best, second, probability
 
 
