@@ -47,7 +47,7 @@ def _variances() -> dict[int, float]:
     """
 
     def of_mean(side: int) -> float:
-        return side ** (-2 * GRAIN_EXPONENT)
+        return float(side ** (-2 * GRAIN_EXPONENT))
 
     variances: dict[int, float] = {}
     below, side = 0.0, 1
