@@ -28,9 +28,9 @@ _T1W: dict[str, tuple[float, float]] = {
     "CSF": (44, 26), "Lateral-Ventricle": (44, 26), "Inf-Lat-Vent": (44, 26), "3rd-Ventricle": (44, 26),
     "4th-Ventricle": (44, 26), "Background": (0, 0),
 }  # fmt: skip
-# Lesions, choroid plexus, vessels, fifth ventricle, chiasm: by raw label.
+# Lesions, hypointensities, choroid plexus, vessels, fifth ventricle, chiasm: by raw label.
 _T1W_OTHER = {
-    25: (116, 19), 57: (116, 19), 77: (116, 19), 80: (116, 19), 136: (60, 24), 137: (60, 24), 163: (60, 24),
+    25: (116, 19), 57: (116, 19), 78: (116, 19), 79: (116, 19), 136: (60, 24), 137: (60, 24), 163: (60, 24),
     164: (60, 24), 30: (60, 24), 62: (60, 24), 72: (44, 26), 85: (130, 20),
 }  # fmt: skip
 

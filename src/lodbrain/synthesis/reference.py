@@ -24,7 +24,7 @@ def volumes_of_label_map(path: str | PathLike[str]) -> dict[str, float]:
     Lesions count as white matter and choroid plexus as ventricle, as in training.
     """
     image = read_labels(path)
-    classes = CLASS_OF_CODE.numpy()[encode(image.data, str(path))].astype(np.uint8)
+    classes = CLASS_OF_CODE.numpy()[encode(image.data, image.affine, str(path))].astype(np.uint8)
     found: dict[str, float] = {}
     for scheme in TABLES:
         rows = volumes(
