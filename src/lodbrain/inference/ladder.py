@@ -24,14 +24,14 @@ from lodbrain.inference.decide import Decision
 from lodbrain.inference.handover import Handover
 from lodbrain.inference.levels import Run, Stage, each_part, refine
 from lodbrain.inference.memory import give_back, sparing
-from lodbrain.inference.postprocess import keep_largest
+from lodbrain.inference.postprocess import SEVERAL_PIECES, keep_largest
 from lodbrain.inference.precision import working_dtype
 from lodbrain.inference.prediction import Options, Prediction, Progress
 from lodbrain.inference.pyramid import WorkingGrid, pool, resample, working_grid
 from lodbrain.inference.sink import Sink
 from lodbrain.inference.tiling import Box
 from lodbrain.inference.volumes import voxels_of_class
-from lodbrain.labels import N_CLASSES, SIDELESS, STRUCTURES, TISSUE_OF_CLASS, VENTRICLES
+from lodbrain.labels import N_CLASSES, SIDELESS, STRUCTURES, TISSUE_OF_CLASS
 from lodbrain.models.folded import FoldedLevel, fold
 from lodbrain.models.lod import Detail, Ladder
 
@@ -41,7 +41,6 @@ FINEST_SHARE = 0.55
 PLAUSIBLE_ML = (500.0, 2500.0)
 #: With less than this there is no brain in the scan, or none to speak of.
 LEAST_ML = 60.0
-_SEVERAL_PIECES = tuple(c for c, label in enumerate(STRUCTURES) if label.tissue == VENTRICLES or label.name == "CSF")
 _BRAIN = torch.as_tensor(TISSUE_OF_CLASS) > 0
 
 
@@ -209,7 +208,8 @@ def _box_of(mask: torch.Tensor) -> Box:
 
 def _conclude(decision: Decision, notes: list[str], brain_ml: float, options: Options) -> Prediction:
     classes = decision.classes
-    moved = keep_largest(classes, decision.second, leave=_SEVERAL_PIECES) if options.postprocess else 0
+    leave = SEVERAL_PIECES["structures"]
+    moved = keep_largest(classes, leave=leave) if options.postprocess else 0
     voxels = int(voxels_of_class(classes, N_CLASSES)[TISSUE_OF_CLASS > 0].sum())
     quality = {"coarse_brain_ml": round(brain_ml, 1), "moved_share": round(moved / max(1, voxels), 5)}
     return Prediction(

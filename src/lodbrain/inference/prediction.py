@@ -29,7 +29,7 @@ class Options:
     posteriors : bool
         Whether to return the posteriors of all classes.
     postprocess : bool
-        Whether to keep only the largest component of each structure.
+        Whether to leave one connected component of each structure, see `lodbrain.inference.postprocess`.
     dtype : {"auto", "float32", "bfloat16"}
         Arithmetic of the convolutions. "auto" is bfloat16 where the processor computes in it.
     tile_voxels : int or None

@@ -22,6 +22,7 @@ from lodbrain.inference.allowance import Allowance
 from lodbrain.inference.edges import cut_structures
 from lodbrain.inference.handover import Handover
 from lodbrain.inference.memory import parse_memory
+from lodbrain.inference.postprocess import SEVERAL_PIECES, keep_largest
 from lodbrain.inference.prediction import Prediction
 from lodbrain.inference.quality import assess
 from lodbrain.inference.score import read_fit
@@ -270,6 +271,8 @@ def segment_image(
     notes += prediction.notes
     if shear is not None:
         prediction = _sheared_again(prediction, shear, voxel_volume_mm3 / image.voxel_volume_mm3)
+        if settings.postprocess:  # again: interpolation may cut what is thin
+            keep_largest(prediction.classes, leave=SEVERAL_PIECES[model.card.labels])
         notes.append("It was resampled to axes at right angles; the labels were brought back to its own grid.")
     index = index_of_class(model.card.labels, settings.labels)
     table = TABLES[settings.labels]
