@@ -84,7 +84,7 @@ def test_aseg_stats_is_read_as_asegstats2table_reads_it(tmp_path: Path) -> None:
 
 def test_aseg_stats_needs_structures(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="no structures"):
-        aseg_stats(result(tmp_path, "a", (Volume(1, "Brain", 1.0, 1.0),)))
+        aseg_stats(result(tmp_path, "a", (Volume(1, "brain", 1.0, 1.0),)))
 
 
 def test_finished_results_are_found_in_all_folders_below(tmp_path: Path) -> None:

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from lodbrain.inference.volumes import Volume, index_of_class, volumes, volumes_tsv
-from lodbrain.labels import CLASS_OF_INDEX, STRUCTURES
+from lodbrain.labels import CLASS_OF_INDEX, STRUCTURES, TABLES, Scheme
 
 N_STRUCTURES, N_TISSUES = 33, 7
 
@@ -52,8 +52,21 @@ def test_structures_merge_into_tissues_hard_and_soft() -> None:
     assert {name: rows[name].soft_volume_mm3 for name in expected} == {name: float(v) for name, v in expected.items()}
 
 
+@pytest.mark.parametrize(
+    ("model_labels", "scheme"),
+    [*(("structures", scheme) for scheme in TABLES), ("tissue", "tissue"), ("tissue", "brain")],
+)
+def test_no_name_comes_twice(model_labels: Scheme, scheme: Scheme) -> None:
+    soft = np.ones(N_STRUCTURES if model_labels == "structures" else N_TISSUES)
+    classes = np.ones((2, 2, 2), np.uint8)
+    found = volumes(classes, soft, model_labels=model_labels, scheme=scheme, voxel_volume_mm3=1.0)
+    names = [row.name.lower() for row in found]
+    assert len(set(names)) == len(names)
+    assert names.count("brain") == 1
+
+
 def test_brain_mask_leaves_csf_out() -> None:
-    assert table("brain")["Brain"] == Volume(1, "Brain", 45.0, 22.5)
+    assert table("brain")["brain"] == Volume(1, "brain", 45.0, 22.5)
 
 
 def test_soft_volume_counts_shares_where_no_voxel_is_won() -> None:

@@ -116,7 +116,7 @@ def volumes(
     doubt_vox: NDArray[np.floating] | None = None,
     calibration: Calibration | None = None,
 ) -> tuple[Volume, ...]:
-    """Return the volumes table: a row per label of the scheme, then TIV and brain.
+    """Return the volumes table: a row per label of the scheme, then TIV and, unless it is a label, brain.
 
     Parameters
     ----------
@@ -143,8 +143,8 @@ def volumes(
     --------
     >>> rows = volumes(np.array([[[0, 1, 1]]]), np.array([1.0, 1.5, 0.5, 0, 0, 0, 0]),
     ...                model_labels="tissue", scheme="brain", voxel_volume_mm3=2.0)
-    >>> [(row.name, row.volume_mm3, row.soft_volume_mm3) for row in rows]
-    [('Brain', 4.0, 4.0), ('brain', 4.0, 4.0)]
+    >>> [(row.index, row.name, row.volume_mm3, row.soft_volume_mm3) for row in rows]
+    [(1, 'brain', 4.0, 4.0)]
     """
     index = index_of_class(model_labels, scheme)
     if len(soft_volume_vox) != len(index):
@@ -162,9 +162,8 @@ def volumes(
     rows = [row(label.index, label.name, index == label.index) for label in TABLES[scheme] if label.index]
     if model_labels == "structures":
         rows.append(row(None, TIV, index_of_class(model_labels, "structures") > 0))
-        rows.append(row(None, BRAIN, TISSUE_OF_CLASS > 0))
-    else:
-        rows.append(row(None, BRAIN, index > 0))
+    if scheme != "brain":
+        rows.append(row(None, BRAIN, TISSUE_OF_CLASS > 0 if model_labels == "structures" else index > 0))
     return tuple(rows)
 
 

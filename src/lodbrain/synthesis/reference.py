@@ -60,7 +60,7 @@ def derive(paths: Iterable[str | PathLike[str]]) -> list[Reference]:
     if len(heads) < 2:
         raise ValueError(f"paths must name at least two label maps, got {len(heads)}")
     names = dict.fromkeys(label.name for scheme in _PARTS for label in TABLES[scheme] if label.index)
-    pairs = [*((name, BRAIN) for name in names), (TIV, "mm3"), (BRAIN, "mm3"), (TABLES["brain"][1].name, "mm3")]
+    pairs = [*((name, BRAIN) for name in names), (TIV, "mm3"), (BRAIN, "mm3")]
     return [_row(heads, name, to) for name, to in pairs]
 
 
