@@ -1,6 +1,7 @@
 import csv
 import io
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -111,3 +112,16 @@ def test_a_damaged_table_is_named(tmp_path: Path) -> None:
     outputs.volumes.write_text("index\tname\n1\tx\n")
     with pytest.raises(InputError, match=r"s_volumes\.tsv: it is no table of volumes"):
         find_results([tmp_path])
+
+
+def test_aseg_stats_says_that_etiv_is_limited(tmp_path: Path) -> None:
+    *rows, tiv, brain = structures()
+    assert "eTIV is" not in aseg_stats(result(tmp_path, "a", structures()))
+    text = aseg_stats(result(tmp_path, "a", (*rows, replace(tiv, note="limited by the mask"), brain)))
+    assert "# eTIV is limited by the mask\n" in text
+
+
+def test_notes_of_volumes_are_read_again(tmp_path: Path) -> None:
+    rows = (Volume(None, "TIV", 9000.0, 9001.0, note="limited"), Volume(None, "brain", 8000.0, 8001.0))
+    write(Outputs(tmp_path, "a"), rows)
+    assert find_results([tmp_path])[0].volumes == rows

@@ -95,9 +95,12 @@ def test_posteriors_of_another_model_are_refused() -> None:
 
 
 def test_tsv_writes_na_for_rows_without_index() -> None:
-    rows = [Volume(2, "Left-Cerebral-White-Matter", 1.23456, 2.0, 1.5, 3.0), Volume(None, "TIV", 10.0, 11.5)]
+    rows = [
+        Volume(2, "Left-Cerebral-White-Matter", 1.23456, 2.0, 1.5, 3.0),
+        Volume(None, "TIV", 10.0, 11.5, note="cut"),
+    ]
     assert volumes_tsv(rows) == (
-        "index\tname\tvolume_mm3\tsoft_volume_mm3\tlow_mm3\thigh_mm3\n"
-        "2\tLeft-Cerebral-White-Matter\t1.235\t2.000\t1.500\t3.000\n"
-        "n/a\tTIV\t10.000\t11.500\tn/a\tn/a\n"
+        "index\tname\tvolume_mm3\tsoft_volume_mm3\tlow_mm3\thigh_mm3\tnote\n"
+        "2\tLeft-Cerebral-White-Matter\t1.235\t2.000\t1.500\t3.000\tn/a\n"
+        "n/a\tTIV\t10.000\t11.500\tn/a\tn/a\tcut\n"
     )

@@ -90,3 +90,17 @@ def test_a_lost_table_of_volumes_is_counted_from_the_labels(own: Results) -> Non
 def test_the_same_results_give_the_same_page(head: Results) -> None:
     scan = head.path.with_name("head.nii.gz")
     assert scan_page(head, scan) == scan_page(head, scan)
+
+
+def test_the_tiv_of_a_stripped_scan_is_shown_as_limited_and_not_judged(own: Results) -> None:
+    assert list(own.volume_notes()) == ["TIV"]  # the template is skull-stripped
+    html = scan_page(own, None)
+    assert "Intracranial, in the mask" in html
+    row = re.search(r"Intracranial volume \(TIV\), limited by the mask.*?</tr>", html, re.DOTALL)
+    assert row is not None
+    assert re.search(r'<td class="num usual"></td>', row[0])
+    table = own.path.with_name("head_volumes.tsv")
+    table.write_text(table.read_text().replace("limited by the mask of the skull-stripped input", "n/a"))
+    html = scan_page(own, None)
+    assert "limited by the mask" not in html.split('id="volumes"')[1]
+    assert "Intracranial, in the mask" not in html

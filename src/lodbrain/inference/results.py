@@ -83,7 +83,9 @@ def read_volumes(path: Path) -> tuple[Volume, ...]:
                 row["name"],
                 float(row["volume_mm3"]),
                 float(row["soft_volume_mm3"]),
-                *(_number(row.get(name)) for name in ("low_mm3", "high_mm3")),
+                _number(row.get("low_mm3")),
+                _number(row.get("high_mm3")),
+                None if row.get("note") in (None, "n/a") else row["note"],
             )
             for row in rows
         )

@@ -27,6 +27,7 @@ from lodbrain.inference.prediction import Prediction
 from lodbrain.inference.quality import assess
 from lodbrain.inference.score import read_fit
 from lodbrain.inference.settings import Model, Settings, load_model
+from lodbrain.inference.stripping import shown_mm3, with_caveat
 from lodbrain.inference.volumes import Volume, index_of_class, indices_of, volumes
 from lodbrain.labels import TABLES, Label, Scheme
 
@@ -240,6 +241,7 @@ def segment_image(
     x_mm, y_mm, z_mm = ras.spacing_mm.tolist()
     fit = read_fit(model.card.quality)  # a card that is wrong is refused before the work
     voxel_volume_mm3, voxels = ras.voxel_volume_mm3, Handover(ras.data)
+    shown = shown_mm3(image.data, image.voxel_volume_mm3)
     if release:
         image.forget()
     ras.forget()
@@ -288,6 +290,8 @@ def segment_image(
         doubt_vox=prediction.doubt_vox,
         calibration=prediction.calibration,
     )
+    rows, caveat = with_caveat(rows, shown)
+    notes += [caveat] if caveat else []
     final = reorientation.undo(indices_of(prediction.classes, index))
     if cut := cut_structures(final, rows, image.spacing_mm):
         notes.append(f"At the edge of the field of view and perhaps cut, so too small: {', '.join(cut)}.")

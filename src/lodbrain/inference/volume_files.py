@@ -78,6 +78,7 @@ def aseg_stats(result: Result) -> str:
     if TIV not in mm3 or STRUCTURES[1].name not in mm3:
         what = "it has no structures, which aseg.stats is about"
         raise InputError("no-structures", result.outputs.labels, what, "Segment with --labels structures")
+    caveat = next((row.note for row in result.volumes if row.name == TIV and row.note), None)
     lines = [
         "# Title Segmentation Statistics",
         "#",
@@ -85,6 +86,7 @@ def aseg_stats(result: Result) -> str:
         f"# subjectname {result.scan}",
         f"# Measure BrainSeg, BrainSegVol, Brain Segmentation Volume, {mm3[BRAIN]:.6f}, mm^3",
         f"# Measure EstimatedTotalIntraCranialVol, eTIV, Estimated Total Intracranial Volume, {mm3[TIV]:.6f}, mm^3",
+        *([f"# eTIV is {caveat}"] if caveat else []),
         f"# VoxelVolume_mm3 {voxel_mm3:g}",
     ]
     columns = ("Index", "SegId", "NVoxels", "Volume_mm3", "StructName")

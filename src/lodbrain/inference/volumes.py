@@ -31,6 +31,8 @@ class Volume:
         Sum of the posteriors, times the voxel volume: voxels count by their share.
     low_mm3, high_mm3 : float or None
         Interval around it, where the model's card holds a calibration.
+    note : str or None
+        What limits the volume.
     """
 
     index: int | None
@@ -39,6 +41,7 @@ class Volume:
     soft_volume_mm3: float
     low_mm3: float | None = None
     high_mm3: float | None = None
+    note: str | None = None
 
 
 def index_of_class(model_labels: Scheme, scheme: Scheme) -> NDArray[np.int16]:
@@ -169,9 +172,10 @@ def volumes(
 
 def volumes_tsv(rows: Sequence[Volume]) -> str:
     """Return the table as the text of a TSV file; what is missing is ``n/a``, as BIDS writes it."""
-    lines = ["index\tname\tvolume_mm3\tsoft_volume_mm3\tlow_mm3\thigh_mm3"]
+    lines = ["index\tname\tvolume_mm3\tsoft_volume_mm3\tlow_mm3\thigh_mm3\tnote"]
     for row in rows:
         index = "n/a" if row.index is None else str(row.index)
         numbers = (row.volume_mm3, row.soft_volume_mm3, row.low_mm3, row.high_mm3)
-        lines.append("\t".join([index, row.name, *("n/a" if n is None else f"{n:.3f}" for n in numbers)]))
+        cells = ("n/a" if n is None else f"{n:.3f}" for n in numbers)
+        lines.append("\t".join([index, row.name, *cells, row.note or "n/a"]))
     return "\n".join(lines) + "\n"
