@@ -105,6 +105,7 @@ def scan_page(results: Results, scan: Path | None) -> str:
         embedded=embedded,
         targets=embedded.targets,
         rows=[_shown(row) for row in rows],
+        unusual=[f"{in_words(v.name)} ({v.verdict})" for row in rows for v in row.values if v.verdict],
         quality=asdict(quality_of(results.part("quality"))),
         notes=results.lines("notes"),
         planes=[(plane.capitalize(), [_tile(tile) for tile in tiles if tile.plane == plane]) for plane in PLANES],
