@@ -14,6 +14,9 @@ from lodbrain.inference.inputs import files_below
 from lodbrain.inference.outputs import Json, Outputs
 from lodbrain.inference.volumes import Volume
 
+#: Table of all scans of a folder that the BIDS App writes: named like the table of one scan, and none.
+GROUP_VOLUMES = "group_volumes.tsv"
+
 
 @dataclass(frozen=True, eq=False)
 class Result:
