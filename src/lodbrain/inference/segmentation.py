@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from lodbrain.errors import InputError
+from lodbrain.errors import InputError, UsageError, install_hint
 from lodbrain.images.background import blacken_background
 from lodbrain.images.grid import to_ras
 from lodbrain.images.image import Image
@@ -79,11 +79,14 @@ class Segmentation:
 
         Raises
         ------
-        ModuleNotFoundError
+        UsageError
             If pandas is not installed.
         """
-        import pandas
-
+        try:
+            import pandas
+        except ModuleNotFoundError as error:
+            what = "a table of volumes needs pandas, which is not installed"
+            raise UsageError("extra", None, what, install_hint("evaluate")) from error
         frame = pandas.DataFrame([asdict(row) for row in self.volumes], columns=[f.name for f in fields(Volume)])
         return frame.astype({"index": "Int64"})
 

@@ -16,7 +16,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load as parse_safetensors
 from torch import Tensor, nn
 
-from lodbrain.errors import WeightsError
+from lodbrain.errors import WeightsError, install_hint
 
 #: A header names a few hundred tensors and one card; the format itself allows 100 MB.
 MAX_HEADER_BYTES = 4 * 2**20
@@ -105,8 +105,9 @@ def read_keras(data: bytes, path: Path, names: Mapping[str, str]) -> dict[str, T
     try:
         import h5py
     except ImportError as error:
-        hint = "Install it with: pip install 'lodbrain[lod-brain-2024]'"
-        raise WeightsError("dependency", path, "reading this file needs h5py", hint) from error
+        raise WeightsError(
+            "dependency", path, "reading this file needs h5py", install_hint("lod-brain-2024")
+        ) from error
     tensors: dict[str, Tensor] = {}
 
     def take(name: str, item: object) -> None:
