@@ -9,7 +9,7 @@ import pytest
 from lodbrain.errors import InputError
 from lodbrain.inference.outputs import Outputs
 from lodbrain.inference.results import Result, find_results
-from lodbrain.inference.volume_files import aseg_stats, volumes_csv
+from lodbrain.inference.volume_files import aseg_stats, subject_names, volumes_csv
 from lodbrain.inference.volumes import Volume, volumes_tsv
 from lodbrain.labels import STRUCTURES, TISSUES
 
@@ -125,3 +125,20 @@ def test_notes_of_volumes_are_read_again(tmp_path: Path) -> None:
     rows = (Volume(None, "TIV", 9000.0, 9001.0, note="limited"), Volume(None, "brain", 8000.0, 8001.0))
     write(Outputs(tmp_path, "a"), rows)
     assert find_results([tmp_path])[0].volumes == rows
+
+
+@pytest.mark.parametrize(
+    ("scans", "names"),
+    [
+        (["sub-06_T1w", "sub-07_T1w"], ["sub-06", "sub-07"]),
+        (["sub-06_ses-1_T1w", "sub-06_ses-2_T1w"], ["sub-06_ses-1", "sub-06_ses-2"]),
+        (["sub-06_seg-lodbrain_desc-T1w", "sub-07_run-2_seg-lodbrain_desc-T1w"], ["sub-06", "sub-07"]),
+        (["sub-06_T1w", "sub-06_T2w"], ["sub-06_T1w", "sub-06_T2w"]),
+        (["a_T1w", "sub-06_T1w"], ["a_T1w", "sub-06"]),
+    ],
+)
+def test_subjects_join_a_participants_tsv(scans: list[str], names: list[str], tmp_path: Path) -> None:
+    results = [result(tmp_path, scan, structures()) for scan in scans]
+    assert subject_names(results) == names
+    assert [line.split(",")[0] for line in volumes_csv(results).splitlines()[1:]] == names
+    assert f"# subjectname {names[0]}\n" in aseg_stats(results[0], names[0])
