@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, fields, replace
 from os import PathLike
@@ -28,7 +28,7 @@ from lodbrain.inference.quality import assess
 from lodbrain.inference.score import read_fit
 from lodbrain.inference.settings import Model, Settings, load_model
 from lodbrain.inference.stripping import shown_mm3, with_caveat
-from lodbrain.inference.volumes import Volume, index_of_class, indices_of, volumes
+from lodbrain.inference.volumes import Volume, index_of_class, indices_of, merge_posteriors, volumes
 from lodbrain.labels import TABLES, Label, Scheme
 
 if TYPE_CHECKING:
@@ -283,7 +283,7 @@ def segment_image(
     table = TABLES[settings.labels]
     posteriors = None
     if prediction.posteriors is not None:
-        posteriors = reorientation.undo(_merge(prediction.posteriors, index, table))
+        posteriors = reorientation.undo(merge_posteriors(prediction.posteriors, index, table))
     rows = volumes(
         prediction.classes,
         prediction.soft_volume_vox,
@@ -321,17 +321,6 @@ def _sheared_again(prediction: Prediction, shear: Straightening, share: float) -
         doubt_vox=None if prediction.doubt_vox is None else prediction.doubt_vox * share,
         posteriors=None if posteriors is None else shear.undo_posteriors(posteriors),
     )
-
-
-def _merge(posteriors: NDArray[np.floating], index: NDArray[np.int16], table: Sequence[Label]) -> NDArray[np.floating]:
-    """Add up the posteriors (K, X, Y, Z) of the classes that share an index; one volume a row of `table`, last axis."""
-    if index.tolist() == [label.index for label in table]:
-        return np.moveaxis(posteriors, 0, -1)
-    row_of = {label.index: row for row, label in enumerate(table)}
-    merged = np.zeros((*posteriors.shape[1:], len(table)), dtype=np.float32)
-    for posterior, number in zip(posteriors, index.tolist(), strict=True):
-        merged[..., row_of[number]] += posterior
-    return merged
 
 
 @contextmanager

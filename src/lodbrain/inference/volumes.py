@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lodbrain.inference.calibration import Calibration
-from lodbrain.labels import TABLES, TISSUE_OF_CLASS, Scheme, relabel
+from lodbrain.labels import TABLES, TISSUE_OF_CLASS, Label, Scheme, relabel
 
 #: Names of the rows that sum up others; they have no index.
 TIV, BRAIN = "TIV", "brain"
@@ -107,6 +107,34 @@ def indices_of(classes: NDArray[np.uint8], index: NDArray[np.integer]) -> NDArra
     for part, made in zip(classes, labels, strict=True):
         made[:] = table[part]
     return labels
+
+
+def merge_posteriors(
+    posteriors: NDArray[np.floating], index: NDArray[np.integer], table: Sequence[Label]
+) -> NDArray[np.floating]:
+    """Return the posteriors of a label table's rows, the sums of those of the classes that share an index.
+
+    Parameters
+    ----------
+    posteriors : (C, X, Y, Z) float
+        Of a network's classes.
+    index : (C,) int
+        From `index_of_class`.
+    table : sequence of Label
+        L rows, background first.
+
+    Returns
+    -------
+    (X, Y, Z, L) float
+        A view of `posteriors` where nothing is merged, else float32.
+    """
+    if index.tolist() == [label.index for label in table]:
+        return np.moveaxis(posteriors, 0, -1)
+    row_of = {label.index: row for row, label in enumerate(table)}
+    merged = np.zeros((*posteriors.shape[1:], len(table)), dtype=np.float32)
+    for posterior, number in zip(posteriors, index.tolist(), strict=True):
+        merged[..., row_of[number]] += posterior
+    return merged
 
 
 def volumes(
