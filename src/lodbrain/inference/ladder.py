@@ -24,6 +24,7 @@ from lodbrain.inference.decide import Decision
 from lodbrain.inference.handover import Handover
 from lodbrain.inference.levels import Run, Stage, each_part, refine
 from lodbrain.inference.memory import give_back, sparing
+from lodbrain.inference.orientation import CoarseView
 from lodbrain.inference.postprocess import SEVERAL_PIECES, keep_largest
 from lodbrain.inference.precision import working_dtype
 from lodbrain.inference.prediction import Options, Prediction, Progress
@@ -104,12 +105,17 @@ def run_ladder(
                 sink.take(detail, core)
                 del detail  # a view of the whole tile's features
                 progress(0.3 + 0.55 * share, f"level {last + 1} of {last + 1}")
+    coarse = (
+        CoarseView(run.images[0].cpu().numpy(), run.voxels_mm[0], levels[0])
+        if last and levels[0].config.sided
+        else None
+    )
     del run, stage
     give_back()
     progress(0.9, "tidying up")
     prediction = _conclude(sink.finish(), notes, brain_ml, options)
     peak_bytes = options.base_bytes + plan.peak_bytes if device.type == "cpu" else None
-    return replace(prediction, peak_bytes=peak_bytes, calibration=calibration)
+    return replace(prediction, peak_bytes=peak_bytes, calibration=calibration, coarse=coarse)
 
 
 def grids(

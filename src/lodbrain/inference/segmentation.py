@@ -24,7 +24,7 @@ from lodbrain.inference.handover import Handover
 from lodbrain.inference.memory import parse_memory
 from lodbrain.inference.postprocess import SEVERAL_PIECES, keep_largest
 from lodbrain.inference.prediction import Prediction
-from lodbrain.inference.quality import assess
+from lodbrain.inference.quality import assess, has_fit
 from lodbrain.inference.score import read_fit
 from lodbrain.inference.settings import Model, Settings, load_model
 from lodbrain.inference.stripping import shown_mm3, with_caveat
@@ -152,16 +152,15 @@ def segment(
 
     Examples
     --------
-    A ball of 60 mm is no brain, but shows what comes back:
+    A ball is no brain:
 
     >>> import numpy as np
     >>> x, y, z = np.mgrid[-20:20, -20:20, -20:20] * 4.0
     >>> ball = 100.0 * (x**2 + y**2 + z**2 < 60**2)
-    >>> result = segment(ball, spacing_mm=(4, 4, 4), labels="tissue")
-    >>> result.labels.shape, result.labels.dtype
-    ((40, 40, 40), dtype('uint8'))
-    >>> result.volumes[-1].name, 0 < result.volumes[-1].volume_mm3 < 1.2e6
-    ('brain', True)
+    >>> segment(ball, spacing_mm=(4, 4, 4), labels="tissue")
+    Traceback (most recent call last):
+    ...
+    lodbrain.errors.InputError: no brain was found in it...
 
     A file, and an image that nibabel has loaded:
 
@@ -231,6 +230,7 @@ def segment_image(
     InputError
         If no brain is found, or the memory is too small.
     """
+    from lodbrain.inference.orientation import second_look
     from lodbrain.inference.predict import Options, predict
 
     allowance = allowance or Allowance.now(settings, model.device, held_bytes=image.data.nbytes)
@@ -274,6 +274,9 @@ def segment_image(
         fit=fit,
     )
     notes += prediction.notes
+    reasons = quality.reasons
+    if prediction.coarse is not None and quality.is_suspicious:
+        reasons = second_look(prediction.coarse, quality, reorientation, fitted=has_fit(model.card))
     if shear is not None:
         prediction = _sheared_again(prediction, shear, voxel_volume_mm3 / image.voxel_volume_mm3)
         if settings.postprocess:  # again: interpolation may cut what is thin
@@ -306,7 +309,7 @@ def segment_image(
         posteriors=posteriors,
         notes=tuple(notes),
         quality={**quality.measures, **({} if quality.score is None else {"score": quality.score})},
-        quality_reasons=quality.reasons,
+        quality_reasons=reasons,
         planned_peak_bytes=prediction.peak_bytes,
     )
 
