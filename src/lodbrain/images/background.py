@@ -64,7 +64,7 @@ def blacken_background(data: NDArray[np.float32]) -> tuple[NDArray[np.float32], 
     where = "outside of"
     if rest.min() < background < rest.max():
         where = "within"
-        empty = _from_outside(empty)  # tissue may have the same value
+        empty = from_outside(empty)  # tissue may have the same value
     note = (
         f"The background ({background:.4g}) lies {where} the intensities of the head: "
         f"it was set to their darkest, {dark:.4g}."
@@ -72,8 +72,8 @@ def blacken_background(data: NDArray[np.float32]) -> tuple[NDArray[np.float32], 
     return np.where(empty, dark, data), note
 
 
-def _from_outside(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """The components of a mask that touch a face of the volume."""
+def from_outside(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """The components of a mask (X, Y, Z) that touch a face of the volume."""
     components, count = ndimage.label(mask)
     touching = np.zeros(count + 1, bool)
     for axis in range(3):
