@@ -78,3 +78,10 @@ def test_commonest_value_of_coarsely_quantised_air_stays():
 def test_constant_volume_stays(shape):
     data = np.full(shape, 5, np.float32)
     assert blacken_background(data)[0] is data
+
+
+@pytest.mark.parametrize("background", [0, 200])
+def test_mask_stays(background):
+    data = np.full((20, 20, 20), background, np.float32)
+    data[5:15, 5:15, 5:15] = 100
+    assert blacken_background(data)[0] is data

@@ -58,6 +58,8 @@ def blacken_background(data: NDArray[np.float32]) -> tuple[NDArray[np.float32], 
         return data, ""
     dark, bright = np.percentile(rest, [_DARK, _BRIGHT]).astype(np.float32)
     unit = bright - dark
+    if unit == 0:  # a mask: black and white, in whichever order
+        return data, ""
     if dark - _BELOW * unit <= background <= dark + _ABOVE * unit:
         return data, ""
     empty = data == background

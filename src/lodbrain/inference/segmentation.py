@@ -152,15 +152,16 @@ def segment(
 
     Examples
     --------
-    A ball is no brain:
+    A ball of 60 mm is no brain, but shows what comes back (at 4 mm too little is seen to refuse it):
 
     >>> import numpy as np
     >>> x, y, z = np.mgrid[-20:20, -20:20, -20:20] * 4.0
     >>> ball = 100.0 * (x**2 + y**2 + z**2 < 60**2)
-    >>> segment(ball, spacing_mm=(4, 4, 4), labels="tissue")
-    Traceback (most recent call last):
-    ...
-    lodbrain.errors.InputError: no brain was found in it...
+    >>> result = segment(ball, spacing_mm=(4, 4, 4), labels="tissue")
+    >>> result.labels.shape, result.labels.dtype
+    ((40, 40, 40), dtype('uint8'))
+    >>> result.volumes[-1].name, 0 < result.volumes[-1].volume_mm3 < 1.2e6
+    ('brain', True)
 
     A file, and an image that nibabel has loaded:
 
