@@ -27,7 +27,7 @@ COMMANDS = [
     ("bids", "lodbrain.cli.bids:bids", "Segment the T1w-like scans of a BIDS data set (BIDS App)."),
     ("volumes", "lodbrain.cli.volumes:volumes", "Gather volumes as SynthSeg's CSV or FreeSurfer's aseg.stats."),
     ("report", "lodbrain.cli.report:report", "Make pages to look at results: one for each scan, and one of all."),
-    ("models", "lodbrain.cli.models:app", "List, show, verify and get models."),
+    ("models", "lodbrain.cli.models:app", "List, show, verify, get and export models."),
     ("fetch", "lodbrain.cli.fetch:app", "Download public data that training and tests use."),
     (
         "labels",
@@ -50,6 +50,7 @@ EXTRAS = {
     "jinja2": "report",
     "matplotlib": "report",
     "monai": "train",
+    "onnx": "onnx",
     "pandas": "evaluate",
     "pydantic": "train",
     "surface_distance": "evaluate",

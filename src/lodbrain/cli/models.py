@@ -1,4 +1,4 @@
-"""`lodbrain models`: what there is, what it scored, where its weights lie, and whether they are what they should be."""
+"""`lodbrain models`: list, show, verify, get and export models."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ from cyclopts import App
 from rich.console import Console
 from rich.table import Table
 
-from lodbrain.errors import WeightsError
+from lodbrain.cli.switches import Flag, Out
+from lodbrain.errors import UsageError, WeightsError
 from lodbrain.models import zoo
 
 app = App(name="models")
@@ -97,6 +98,28 @@ def get(name: str) -> int:
     path = zoo.fetch(card)
     zoo.read_verified(card, path)
     print(path)
+    return 0
+
+
+@app.command
+def export(name: str, *, out: Out, onnx: Flag = False) -> int:
+    """Export a ladder for other programs: as ONNX, a graph for each level and a JSON card with all constants.
+
+    Parameters
+    ----------
+    name
+        A name that `lodbrain models list` shows, or a model file.
+    out
+        Folder for the files; files of the same names are replaced.
+    onnx
+        Write ONNX. It must be given: there is no other format yet.
+    """
+    if not onnx:
+        raise UsageError("format", None, "the format to export is missing", "Add --onnx")
+    from lodbrain.workflows.onnx_export import export_onnx
+
+    for path in export_onnx(name, out):
+        print(path)
     return 0
 
 

@@ -11,15 +11,15 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 #: A background is one value in this share of the voxels on the volume's faces, or more.
-_FACE_SHARE = 0.2
+FACE_SHARE = 0.2
 #: The darkest and the brightest of the other voxels, without outliers: percentiles.
-_DARK, _BRIGHT = 0.1, 95.0
+DARK, BRIGHT = 0.1, 95.0
 #: How far below and above the darkest of the other voxels a background is left, as shares of their range: where nine
 #: in ten of the stripped scans have it that the generator draws, which is what the networks know. In 28 real scans
 #: masked with 0 it lies 0.001 to 0.037 below. A tight mask and a background slightly too dark look the same.
-_BELOW, _ABOVE = 0.4, 0.1
+BELOW, ABOVE = 0.4, 0.1
 #: Voxels that the percentiles are taken of.
-_SAMPLE = 1 << 20
+SAMPLE = 1 << 20
 
 
 def blacken_background(data: NDArray[np.float32]) -> tuple[NDArray[np.float32], str]:
@@ -49,18 +49,18 @@ def blacken_background(data: NDArray[np.float32]) -> tuple[NDArray[np.float32], 
     faces = np.concatenate([data.take(at, axis).ravel() for axis in range(3) for at in (0, -1)])
     values, counts = np.unique(faces, return_counts=True)
     background = values[counts.argmax()]
-    if counts.max() < _FACE_SHARE * faces.size:
+    if counts.max() < FACE_SHARE * faces.size:
         return data, ""
-    step = max(1, int((data.size / _SAMPLE) ** (1 / 3)))
+    step = max(1, int((data.size / SAMPLE) ** (1 / 3)))
     rest = data[::step, ::step, ::step]
     rest = rest[rest != background]
     if rest.size == 0:
         return data, ""
-    dark, bright = np.percentile(rest, [_DARK, _BRIGHT]).astype(np.float32)
+    dark, bright = np.percentile(rest, [DARK, BRIGHT]).astype(np.float32)
     unit = bright - dark
     if unit == 0:  # a mask: black and white, in whichever order
         return data, ""
-    if dark - _BELOW * unit <= background <= dark + _ABOVE * unit:
+    if dark - BELOW * unit <= background <= dark + ABOVE * unit:
         return data, ""
     empty = data == background
     where = "outside of"

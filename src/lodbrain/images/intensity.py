@@ -19,8 +19,15 @@ from numpy.typing import NDArray
 from lodbrain.images.background import blacken_background
 
 #: Share of the voxels that may be darker than black: ringing, dropped lines.
-_BELOW_BLACK = 0.005
-_MOST_VALUES = 2_000_000
+BELOW_BLACK = 0.005
+#: Of more voxels only some are looked at for it.
+MOST_VALUES = 2_000_000
+#: Units beyond which intensities are clamped.
+FOREGROUND_LIMIT, BRAIN_LIMIT = 4.0, 6.0
+#: Of the brain's intensities: the outer two give the unit, the middle one the offset.
+BRAIN_QUANTILES = (0.25, 0.5, 0.75)
+#: With a smaller brain mask the foreground takes its place.
+LEAST_BRAIN_VOXELS = 200
 
 
 @dataclass(frozen=True)
@@ -60,8 +67,8 @@ def black_level(image: torch.Tensor) -> float:
     -1019.0
     """
     values = image.reshape(-1)
-    values = values[:: max(1, values.numel() // _MOST_VALUES)]
-    return float(values.kthvalue(1 + int(_BELOW_BLACK * values.numel())).values)
+    values = values[:: max(1, values.numel() // MOST_VALUES)]
+    return float(values.kthvalue(1 + int(BELOW_BLACK * values.numel())).values)
 
 
 def from_black(data: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -106,10 +113,10 @@ def foreground_scaling(image: torch.Tensor) -> Scaling:
     image = image - black  # first, so that an offset costs no digit of the means
     bright = image[image > image.mean()]
     unit = float(bright.mean()) if bright.numel() else 1.0
-    return Scaling(black, unit if unit > 0 else 1.0, 4.0)
+    return Scaling(black, unit if unit > 0 else 1.0, FOREGROUND_LIMIT)
 
 
-def brain_scaling(image: torch.Tensor, brain: torch.Tensor, *, least_voxels: int = 200) -> Scaling:
+def brain_scaling(image: torch.Tensor, brain: torch.Tensor, *, least_voxels: int = LEAST_BRAIN_VOXELS) -> Scaling:
     """Scaling for the finer levels: median and interquartile range inside of the coarse brain mask.
 
     Parameters
@@ -135,7 +142,7 @@ def brain_scaling(image: torch.Tensor, brain: torch.Tensor, *, least_voxels: int
     if values.numel() < least_voxels:
         values = image[image > image.mean()]
     if values.numel() == 0:
-        return Scaling(0.0, 1.0, 6.0)
-    low, middle, high = torch.quantile(values.float(), torch.tensor([0.25, 0.5, 0.75], device=values.device)).tolist()
+        return Scaling(0.0, 1.0, BRAIN_LIMIT)
+    low, middle, high = torch.quantile(values.float(), torch.tensor(BRAIN_QUANTILES, device=values.device)).tolist()
     unit = high - low
-    return Scaling(middle, unit if unit > 0 else max(abs(middle), 1.0), 6.0)
+    return Scaling(middle, unit if unit > 0 else max(abs(middle), 1.0), BRAIN_LIMIT)

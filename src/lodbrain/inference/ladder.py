@@ -38,6 +38,8 @@ from lodbrain.models.lod import Detail, Ladder
 
 #: The finest level may see voxels down to this share of its nominal size: it is trained from 0.6 on.
 FINEST_SHARE = 0.55
+#: From here on the coarsest level's posterior of all structures but CSF makes a voxel brain.
+LEAST_POSTERIOR = 0.5
 #: Brains of living people, with room: outside of it the whole volume is used.
 PLAUSIBLE_ML = (500.0, 2500.0)
 #: With less than this there is no brain in the scan, or none to speak of.
@@ -193,7 +195,7 @@ def _whole_head(run: Run) -> tuple[Stage, torch.Tensor]:
     x, y, z = ((0, n) for n in features.shape[2:])
     whole: Box = (x, y, z)
     detail = run.levels[0].score(features, None, whole)
-    brain = detail.logits.float().softmax(1)[0, _BRAIN.to(image.device)].sum(0) > 0.5
+    brain = detail.logits.float().softmax(1)[0, _BRAIN.to(image.device)].sum(0) > LEAST_POSTERIOR
     return Stage(detail, whole), brain[tuple(slice(n) for n in image.shape)]
 
 

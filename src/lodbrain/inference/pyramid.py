@@ -13,6 +13,8 @@ from numpy.typing import NDArray
 #: Up to this ratio of voxel sides the networks see the scan's own voxels; they are trained on sides that differ by up
 #: to 15% from their mean.
 LARGEST_RATIO = 1.2
+#: Voxels that a scan of unequal sides is resampled to are no larger.
+COARSEST_RESAMPLED_MM = 1.0
 #: Voxels of the scan that are resampled at once.
 RESAMPLED_VOXELS = 4_000_000
 
@@ -66,7 +68,7 @@ def working_grid(shape: tuple[int, int, int], spacing_mm: tuple[float, float, fl
             False,
             f"worked at {mean * factor:.2f} mm, {factor} times the scan's voxel: finer than the model",
         )
-    voxel = max(small, min(1.0, mean), finest_mm)
+    voxel = max(small, min(COARSEST_RESAMPLED_MM, mean), finest_mm)
     x, y, z = (max(1, math.ceil(n * v / voxel - 0.01)) for n, v in zip(shape, spacing_mm, strict=True))
     sides = " x ".join(f"{v:.2f}" for v in spacing_mm)
     return WorkingGrid(

@@ -12,7 +12,7 @@ from lodbrain.inference.volumes import TIV, Volume
 
 #: Below this ratio of what a scan shows to its segmented intracranial volume it shows nothing else. The ratio is 1.03
 #: to 1.07 in 10 stripped scans of three sources, and 2.83 or more in 15 heads.
-_MOST_RATIO = 1.35
+MOST_RATIO = 1.35
 
 #: Note of the row TIV.
 LIMITED = "limited by the mask of the skull-stripped input"
@@ -59,7 +59,7 @@ def with_caveat(rows: Sequence[Volume], shown: float) -> tuple[tuple[Volume, ...
         Empty if the scan is not stripped, or TIV is not in the table.
     """
     tiv = next((row.volume_mm3 for row in rows if row.name == TIV), 0.0)
-    if shown >= _MOST_RATIO * tiv:
+    if shown >= MOST_RATIO * tiv:
         return tuple(rows), ""
     sentence = "The scan is skull-stripped: its TIV is limited by the mask, not the volume inside of the skull."
     return tuple(replace(row, note=LIMITED) if row.name == TIV else row for row in rows), sentence

@@ -26,7 +26,7 @@ _FORMAT = torch.channels_last_3d
 
 
 @dataclass(frozen=True, eq=False)
-class _Conv:
+class Conv:
     """A convolution with fixed weights."""
 
     kernel: torch.Tensor
@@ -34,16 +34,17 @@ class _Conv:
     stride: int = 1
 
     def __call__(self, x: torch.Tensor) -> torch.Tensor:
+        """(1, inputs, X, Y, Z) -> (1, outputs, X', Y', Z')."""
         size = self.kernel.shape[2]
         return F.conv3d(x, self.kernel, self.bias, self.stride, size // 2 if self.stride == 1 else 0)
 
 
-def _fold(conv: torch.nn.Conv3d, dtype: torch.dtype, *, factor: float = 1.0, inner: float = 1.0) -> _Conv:
+def _fold(conv: torch.nn.Conv3d, dtype: torch.dtype, *, factor: float = 1.0, inner: float = 1.0) -> Conv:
     """Fold both factors into factor * conv(inner * x)."""
     kernel = conv.kernel() if isinstance(conv, StandardConv) else conv.weight
     bias = None if conv.bias is None else (conv.bias * factor).to(dtype)
     kernel = (kernel * (factor * inner)).to(dtype).contiguous(memory_format=_FORMAT)
-    return _Conv(kernel, bias, conv.stride[0])
+    return Conv(kernel, bias, conv.stride[0])
 
 
 class FoldedLevel:
@@ -184,7 +185,7 @@ def fold(
     )
 
 
-def _residual(x: torch.Tensor, first: _Conv, second: _Conv) -> torch.Tensor:
+def _residual(x: torch.Tensor, first: Conv, second: Conv) -> torch.Tensor:
     """Add second(leaky(first(leaky(x)))) to x, in place."""
     inner = first(F.leaky_relu(x, ACTIVATION_SLOPE))
     x += second(F.leaky_relu_(inner, ACTIVATION_SLOPE))
