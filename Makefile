@@ -8,7 +8,7 @@ export OMP_WAIT_POLICY ?= PASSIVE
 export PIP_CONSTRAINT := $(CURDIR)/constraints.txt
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: demo test test-slow test-all lint format trust-page audit docs viewer wheel clean
+.PHONY: demo test test-slow test-all test-web lint format trust-page web-vectors audit docs viewer wheel clean
 .DEFAULT_GOAL := test
 
 .venv/.installed: pyproject.toml constraints.txt
@@ -29,6 +29,17 @@ test-slow: .venv/.installed
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 --dist loadfile -m "(slow or data or browser or gpu) and not (network or long)"
 
 test-all: test test-slow
+
+# The TypeScript of the page that segments in a browser: types, and tests against vectors of the Python code. Needs Node.js 20.
+web/node_modules/.package-lock.json: web/package-lock.json
+	cd web && npm ci --ignore-scripts --no-audit --no-fund
+
+test-web: web/node_modules/.package-lock.json
+	cd web && npm run --silent check && npm run --silent test
+
+# The vectors of those tests again, where the Python code gives others.
+web-vectors: .venv/.installed
+	PYTHONPATH=tests/makers $(BIN)/python -m web_vectors
 
 lint: .venv/.installed
 	$(BIN)/ruff check .

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from headless import headless_browser
 from PIL import Image as Picture
 
 from lodbrain.report.results import read_results
@@ -16,9 +17,6 @@ from lodbrain.workflows.report import report
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 
-#: Swiftshader is WebGL 2 in software: the machines that test have no graphics card.
-FLAGS = ["--use-gl=angle", "--use-angle=swiftshader", "--enable-unsafe-swiftshader", "--no-sandbox"]
-NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
 PATIENCE_MS = 240_000
 
 #: A file name that would be a script, if it were not escaped.
@@ -27,14 +25,8 @@ EVIL = "<script>document.title='broken in'<"
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
-    sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-    path = next(filter(None, map(shutil.which, NAMES)), None)
-    if path is None:
-        pytest.skip(f"no headless browser here: none of {', '.join(NAMES)}")
-    with sync_api.sync_playwright() as playwright:
-        started = playwright.chromium.launch(executable_path=path, args=FLAGS)
+    with headless_browser() as started:
         yield started
-        started.close()
 
 
 @pytest.fixture(scope="module")

@@ -28,6 +28,7 @@ COMMANDS = [
     ("volumes", "lodbrain.cli.volumes:volumes", "Gather volumes as SynthSeg's CSV or FreeSurfer's aseg.stats."),
     ("report", "lodbrain.cli.report:report", "Make pages to look at results: one for each scan, and one of all."),
     ("models", "lodbrain.cli.models:app", "List, show, verify, get and export models."),
+    ("web", "lodbrain.cli.web:web", "Build or serve the page that segments scans in a browser."),
     ("fetch", "lodbrain.cli.fetch:app", "Download public data that training and tests use."),
     (
         "labels",

@@ -1,0 +1,103 @@
+/** The computation, off the page's own thread. It is ended to cancel, and gets all files in messages: it loads nothing. */
+
+import { convertDicom } from "./dicom.ts";
+import { gzip, readScan, writeNifti } from "./images.ts";
+import { levelRunner, prepareRuntime, type RuntimeFiles } from "./session.ts";
+import { segment } from "./segment.ts";
+import { UserError, type Card, type Triple } from "./types.ts";
+import { volumesTsv, type VolumeRow } from "./volumes.ts";
+
+export interface Start {
+  card: Card;
+  runtime: RuntimeFiles;
+  dcm2niix: ArrayBuffer;
+  threads: number;
+  tileBytes: number;
+  files: File[];
+}
+
+export interface Done {
+  kind: "done";
+  labels: Uint8Array<ArrayBuffer>;
+  labelsGz: Uint8Array<ArrayBuffer>;
+  tsv: string;
+  record: string;
+  rows: VolumeRow[];
+  notes: string[];
+  places: Record<number, Triple>;
+  seconds: number;
+}
+
+export type Message =
+  | { kind: "progress"; share: number; text: string }
+  | { kind: "scan"; name: string; image: Uint8Array<ArrayBuffer> }
+  | { kind: "error"; text: string }
+  | Done;
+
+const say = (message: Message, transfer: Transferable[] = []): void => postMessage(message, { transfer });
+
+const NAMES = /\.(nii|nii\.gz|mgz|mgh|mgh\.gz)$/i;
+
+addEventListener("message", ({ data }: MessageEvent<Start>) => {
+  work(data).catch((error: unknown) => say({ kind: "error", text: words(error) }));
+});
+
+async function work({ card, runtime, dcm2niix, threads, tileBytes, files }: Start): Promise<void> {
+  const started = performance.now();
+  const progress = (share: number, text: string): void => say({ kind: "progress", share, text });
+  progress(0, "Reading");
+  const { bytes, name, note } = await bytesOf(files, dcm2niix);
+  const digest = await sha256(bytes);
+  const scan = await readScan(bytes);
+  if (note) scan.notes.unshift(note);
+  const made = `${card.software} ${card.version} ${card.name}`;
+  const image = writeNifti(scan.data, scan, made);
+  say({ kind: "scan", name, image }, [image.buffer]);
+  prepareRuntime(runtime, threads);
+  const result = await segment(scan, card, levelRunner(card, runtime), {
+    tileBytes,
+    progress: (share, text) => progress(0.02 + 0.95 * share, text),
+  });
+  progress(0.97, "Writing");
+  const seconds = (performance.now() - started) / 1000;
+  const labels = writeNifti(result.labels, scan, made);
+  const record = {
+    software: card.software,
+    version: card.version,
+    purpose: card.purpose,
+    model: { name: card.name, sha256: card.weights_sha256 },
+    input: { name, sha256: digest },
+    grid: { shape: scan.shape, voxel_volume_mm3: result.voxelMm3, affine: scan.affine },
+    notes: result.notes,
+    volumes: result.rows,
+    run: { device: "browser, WebAssembly", threads, tile_bytes: tileBytes, seconds: Math.round(1000 * seconds) / 1000 },
+  };
+  const labelsGz = await gzip(labels);
+  const done: Done = {
+    kind: "done", labels, labelsGz, tsv: volumesTsv(result.rows), record: JSON.stringify(record, null, 2) + "\n",
+    rows: result.rows, notes: result.notes, places: result.places, seconds,
+  };
+  say(done, [labels.buffer, labelsGz.buffer]);
+}
+
+async function bytesOf(files: File[], dcm2niix: ArrayBuffer): Promise<{ bytes: Uint8Array; name: string; note: string }> {
+  const scans = files.filter((file) => NAMES.test(file.name));
+  if (scans.length > 1) throw new UserError(`There are ${scans.length} scans`, "Drop one at a time");
+  const [scan] = scans;
+  if (scan) return { bytes: new Uint8Array(await scan.arrayBuffer()), name: scan.name, note: "" };
+  return convertDicom(files, dcm2niix);
+}
+
+async function sha256(bytes: Uint8Array): Promise<string> {
+  const digest = await crypto.subtle.digest("SHA-256", bytes as Uint8Array<ArrayBuffer>);
+  return [...new Uint8Array(digest)].map((byte) => byte.toString(16).padStart(2, "0")).join("");
+}
+
+function words(error: unknown): string {
+  if (error instanceof UserError) return error.message;
+  const text = error instanceof Error ? error.message : String(error);
+  if (error instanceof RangeError || /bad_alloc|out of memory|allocation/i.test(text)) {
+    return "The browser's memory is not enough for this scan. Close other tabs, or use the command line (lodbrain segment).";
+  }
+  return `The computation failed: ${text}`;
+}
