@@ -2,143 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import Tensor
 
-from lodbrain.models.lod_brain_2024 import CLASSES, MULTIPLE, LodBrain2024, doubled
+from lodbrain.models.lod_brain_2024 import CLASSES, MULTIPLE, LodBrain2024
+from lodbrain.models.lod_brain_2024_slabs import Box, logits_in_slabs, memory_bytes, within
 
 #: Side of the grid that the network was trained on, in voxels.
 SIDE: Final = 256
-#: Two 3x3x3 convolutions follow one another at full resolution, so a slab is cut out with two more voxels a side.
-HALO: Final = 2
-#: Planes of a slab: 8 recompute half of the convolutions in halos, 32 take 0.7 GiB more at 256^3.
-THICKNESS: Final = 16
 
-Box = tuple[slice, slice, slice]
+#: (start, stop) along each axis of a volume in RAS order.
+RasBox = tuple[tuple[int, int], tuple[int, int], tuple[int, int]]
 Progress = Callable[[float, str], None]
-
-
-def _grown(box: Box, shape: tuple[int, ...]) -> Box:
-    """Return the box with its halo, clipped to the grid, with even bounds so that its half is a box too."""
-    starts = [max(0, (side.start - HALO) // 2 * 2) for side in box]
-    stops = [min(length, (side.stop + HALO + 1) // 2 * 2) for side, length in zip(box, shape, strict=True)]
-    return (slice(starts[0], stops[0]), slice(starts[1], stops[1]), slice(starts[2], stops[2]))
-
-
-def _within(box: Box, outer: Box) -> Box:
-    """Return the box in the coordinates of `outer`."""
-    x, y, z = (slice(b.start - o.start, b.stop - o.start) for b, o in zip(box, outer, strict=True))
-    return (x, y, z)
-
-
-def _half(box: Box) -> Box:
-    """Return the box in the coordinates of the half-size grid."""
-    x, y, z = (slice(side.start // 2, side.stop // 2) for side in box)
-    return (x, y, z)
-
-
-def _cut(x: Tensor, box: Box) -> Tensor:
-    """Return the view of `x` (B, C, X, Y, Z) inside the box."""
-    return x[(slice(None), slice(None), *box)]
-
-
-def slabs(box: Box, thickness: int) -> Iterator[Box]:
-    """Cut a box along its first axis at multiples of `thickness`, which is even."""
-    first = box[0]
-    for start in range(first.start // thickness * thickness, first.stop, thickness):
-        yield (slice(max(start, first.start), min(start + thickness, first.stop)), box[1], box[2])
-
-
-@torch.inference_mode()
-def logits_in_slabs(
-    network: LodBrain2024, x: Tensor, box: Box, *, thickness: int = THICKNESS
-) -> Iterator[tuple[Box, Tensor]]:
-    """Yield slab by slab what `network(x)` holds inside the box, to rounding, at a quarter of the memory.
-
-    A full-size layer of 32 channels of 256^3 takes 2 GiB in float32, and a plain forward pass holds six of them. Here
-    one is held: the convolution before the GroupNorm of level 1, whose mean and variance need the whole volume. The
-    convolutions before and after it run on slabs with a halo and agree with those of the whole volume.
-
-    Parameters
-    ----------
-    network : LodBrain2024
-        In eval mode, on the device of `x`.
-    x : (1, 1, X, Y, Z) float
-        z-scored volume in LIA order; the sides are multiples of 8.
-    box : tuple of slice
-        Where the result is wanted, in voxels of `x`.
-    thickness : int
-        Planes of a slab, an even number.
-
-    Yields
-    ------
-    tuple of slice, (1, 7, ...) float
-        Slab in voxels of `x`, and its logits.
-    """
-    shape = tuple(x.shape[2:])
-    whole: Box = (slice(0, shape[0]), slice(0, shape[1]), slice(0, shape[2]))
-    coarse = network.coarse(x)
-
-    conv, norm = network.down.conv, network.down.norm
-    dtype = network.head(coarse[:, :, :1, :1, :1]).dtype  # what autocast chooses for convolutions, if it is on
-    size = (1, conv.out_channels, *shape)
-    before_norm = torch.empty(size, dtype=dtype, device=x.device, memory_format=torch.channels_last_3d)
-    variances, means, sizes = [], [], []
-    for slab in slabs(whole, thickness):
-        outer = _grown(slab, shape)
-        part = _cut(conv(network.stem(_cut(x, outer))), _within(slab, outer))
-        _cut(before_norm, slab).copy_(part)
-        variance, mean = torch.var_mean(part.float(), dim=(0, 2, 3, 4), correction=0)
-        variances.append(variance.cpu().double())
-        means.append(mean.cpu().double())
-        sizes.append(part[0, 0].numel())
-    scale, shift = (
-        value.to(x)[:, None, None, None]
-        for value in _group_norm(norm, torch.stack(variances), torch.stack(means), torch.tensor(sizes))
-    )
-
-    narrow = x.new_empty((1, network.up.conv.out_channels, *(length // 2 for length in shape)))
-    for slab in slabs(whole, thickness):
-        outer = _grown(slab, shape)
-        part = F.relu_(torch.addcmul(shift, _cut(before_norm, outer), scale))
-        part = network.up.conv(F.relu_(network.down.step(part)))
-        _cut(narrow, _half(slab)).copy_(_cut(part, _within(_half(slab), _half(outer))))
-    del before_norm, part
-    narrow = F.relu_(network.up.norm(narrow))
-
-    coarse_out = network.coarse.out(coarse)
-    for slab in slabs(box, thickness):
-        outer = _grown(slab, shape)
-        features = F.relu_(network.up.step(_cut(narrow, _half(outer))))
-        features += network.stem(_cut(x, outer))
-        features += doubled(_cut(coarse, _half(outer)))
-        features = network.out(features)
-        features += doubled(_cut(coarse_out, _half(outer)))
-        yield slab, network.head(_cut(features, _within(slab, outer)))
-
-
-def _group_norm(norm: nn.GroupNorm, variances: Tensor, means: Tensor, sizes: Tensor) -> tuple[Tensor, Tensor]:
-    """Return scale and shift (C,) float64 of a GroupNorm from the channels' variances and means (slabs, C) and sizes.
-
-    The pooled variance is E[variance of a part + mean of a part squared] - E[mean]^2, over parts of `sizes` voxels.
-    """
-    weight = (sizes.double() / sizes.sum())[:, None]
-
-    def pooled(values: Tensor) -> Tensor:
-        groups = (weight * values).sum(0).view(norm.num_groups, -1)
-        return groups.mean(1, keepdim=True).expand_as(groups).flatten()
-
-    mean = pooled(means)
-    variance = pooled(variances + means**2) - mean**2
-    scale = norm.weight.cpu().double() / (variance + norm.eps).sqrt()
-    return scale, norm.bias.cpu().double() - mean * scale
 
 
 @dataclass(frozen=True, eq=False)
@@ -165,6 +46,14 @@ def as_lia(data: NDArray[Any]) -> NDArray[Any]:
     return data[..., ::-1, :, ::-1].swapaxes(-1, -2)
 
 
+def _box_in_lia(box: RasBox, shape: tuple[int, ...], low: Sequence[int]) -> Box:
+    """Return a box of an array (X, Y, Z) in RAS order, on the padded grid whose corner lies `low` voxels before it."""
+    (x, x_stop), (y, y_stop), (z, z_stop) = box
+    spans = ((shape[0] - x_stop, shape[0] - x), (shape[2] - z_stop, shape[2] - z), (y, y_stop))
+    a, b, c = (slice(start + lo, stop + lo) for (start, stop), lo in zip(spans, low, strict=True))
+    return (a, b, c)
+
+
 def padded_shape(shape: tuple[int, ...]) -> tuple[int, int, int]:
     """Return the sides of the grid that the network sees: 256, or the next multiple of 8 where the scan is larger.
 
@@ -177,8 +66,8 @@ def padded_shape(shape: tuple[int, ...]) -> tuple[int, int, int]:
     return (x, y, z)
 
 
-def peak_memory_bytes(shape: tuple[int, ...], *, dtype: torch.dtype = torch.float32) -> int:
-    """Return an upper estimate of the memory of a process that runs `predict_lod_brain_2024`, posteriors left out.
+def peak_memory_bytes(shape: tuple[int, ...], *, dtype: torch.dtype = torch.float32, box: RasBox | None = None) -> int:
+    """Return an upper estimate of the memory that a segmentation takes beyond the scan, posteriors left out.
 
     Parameters
     ----------
@@ -186,12 +75,21 @@ def peak_memory_bytes(shape: tuple[int, ...], *, dtype: torch.dtype = torch.floa
         Of the scan, in RAS order.
     dtype : torch.dtype
         Of the convolutions.
+    box : tuple of 3 (start, stop), optional
+        As in `predict_lod_brain_2024`.
     """
-    grid = padded_shape((shape[0], shape[2], shape[1]))
+    x, y, z = shape
+    grid, low = _padding((x, z, y))
+    scan = tuple(slice(start, start + n) for start, n in zip(low, (x, z, y), strict=True))
+    wanted = (scan[0], scan[1], scan[2]) if box is None else _box_in_lia(box, shape, low)
     voxels = grid[0] * grid[1] * grid[2]
-    kept = voxels * (32 * dtype.itemsize + (1 + 32 / 8 + 8 / 8) * 4)  # one full-size layer; volume, coarse, narrow
-    slab = (THICKNESS + 2 * HALO) * grid[1] * grid[2] * 32 * 4
-    return int(kept + 4 * slab + 0.4 * 2**30)
+    return 4 * voxels + memory_bytes(wanted, (scan[0], scan[1], scan[2]), grid, dtype=dtype)
+
+
+def _padding(shape: tuple[int, ...]) -> tuple[tuple[int, int, int], list[int]]:
+    """The grid of a scan in LIA order, and its first voxel in it."""
+    grid = padded_shape(shape)
+    return grid, [(side - length) // 2 for side, length in zip(grid, shape, strict=True)]
 
 
 def predict_lod_brain_2024(
@@ -200,6 +98,7 @@ def predict_lod_brain_2024(
     *,
     device: torch.device | str = "cpu",
     dtype: torch.dtype = torch.float32,
+    box: RasBox | None = None,
     posteriors: bool = False,
     progress: Progress | None = None,
 ) -> LodBrain2024Prediction:
@@ -219,6 +118,8 @@ def predict_lod_brain_2024(
         Where the network runs.
     dtype : torch.dtype
         float32, or bfloat16 for the convolutions: twice as fast where the processor has it, 0.1% of voxels change.
+    box : tuple of 3 (start, stop), optional
+        The part of `data` that holds the brain; beyond it all is background. By default the whole.
     posteriors : bool
         Whether to return the probabilities of all classes.
     progress : callable, optional
@@ -234,12 +135,53 @@ def predict_lod_brain_2024(
     ValueError
         If `data` is not three-dimensional, or is constant.
     """
+    classes = np.zeros(data.shape, np.uint8)
+    kept = np.zeros((CLASSES, *data.shape), np.float16) if posteriors else None
+    if kept is not None:
+        kept[0] = 1
+    soft = np.zeros(CLASSES)
+    for share, slab, probabilities in _in_slabs(network, data, box, device=device, dtype=dtype):
+        as_lia(classes)[slab] = probabilities.argmax(0).to(torch.uint8).cpu().numpy()
+        soft += probabilities.sum((1, 2, 3)).cpu().double().numpy()
+        if kept is not None:
+            as_lia(kept)[(slice(None), *slab)] = probabilities.half().cpu().numpy()
+        if progress is not None:
+            progress(share, "LOD-Brain 2024")
+    soft[0] += data.size - soft.sum()  # beyond the box
+    return LodBrain2024Prediction(classes, soft, kept)
+
+
+def tissue_posteriors(
+    network: LodBrain2024,
+    data: NDArray[np.float32],
+    box: RasBox,
+    *,
+    device: torch.device | str = "cpu",
+    dtype: torch.dtype = torch.float32,
+) -> Tensor:
+    """Return the posteriors (7, x, y, z) float16 of a box of a volume; arguments as in `predict_lod_brain_2024`."""
+    shape = [stop - start for start, stop in box]
+    out = np.empty((CLASSES, *shape), np.float16)
+    corner = _box_in_lia(box, data.shape, (0, 0, 0))
+    for _, slab, probabilities in _in_slabs(network, data, box, device=device, dtype=dtype):
+        as_lia(out)[(slice(None), *within(slab, corner))] = probabilities.half().cpu().numpy()
+    return torch.from_numpy(out).to(device)
+
+
+def _in_slabs(
+    network: LodBrain2024,
+    data: NDArray[np.float32],
+    box: RasBox | None,
+    *,
+    device: torch.device | str,
+    dtype: torch.dtype,
+) -> Iterator[tuple[float, Box, Tensor]]:
+    """Yield the share done, a slab in voxels of the volume in LIA order, and its posteriors (7, X, Y, Z) float32."""
     if data.ndim != 3:
         raise ValueError(f"data must be (X, Y, Z), got shape {data.shape}")
     network = network.eval().to(device=torch.device(device), memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
     scan = as_lia(data)
-    grid = padded_shape(scan.shape)
-    low = [(side - length) // 2 for side, length in zip(grid, scan.shape, strict=True)]
+    grid, low = _padding(scan.shape)
     x0, y0, z0 = (slice(start, start + length) for start, length in zip(low, scan.shape, strict=True))
     # Mean and variance over the padded grid, whose added voxels are 0, without making it.
     voxels = float(np.prod(grid))
@@ -250,18 +192,8 @@ def predict_lod_brain_2024(
     volume = torch.full((1, 1, *grid), 0.0)
     volume[0, 0, x0, y0, z0] = torch.from_numpy(scan.copy())
     volume = volume.sub_(mean).div_(variance**0.5).to(device)
-
-    classes = np.zeros(data.shape, np.uint8)
-    kept = np.zeros((CLASSES, *data.shape), np.float16) if posteriors else None
-    soft = np.zeros(CLASSES)
+    wanted = (x0, y0, z0) if box is None else _box_in_lia(box, data.shape, low)
     with torch.autocast(volume.device.type, dtype, enabled=dtype != torch.float32):
-        for slab, logits in logits_in_slabs(network, volume, (x0, y0, z0)):
-            place = _within(slab, (x0, y0, z0))
-            probabilities = logits[0].float().softmax(0)
-            as_lia(classes)[place] = logits[0].argmax(0).to(torch.uint8).cpu().numpy()
-            soft += probabilities.sum((1, 2, 3)).cpu().double().numpy()
-            if kept is not None:
-                as_lia(kept)[(slice(None), *place)] = probabilities.half().cpu().numpy()
-            if progress is not None:
-                progress((slab[0].stop - x0.start) / scan.shape[0], "LOD-Brain 2024")
-    return LodBrain2024Prediction(classes, soft, kept)
+        for slab, logits in logits_in_slabs(network, volume, wanted, scan=(x0, y0, z0)):
+            share = (slab[0].stop - wanted[0].start) / (wanted[0].stop - wanted[0].start)
+            yield share, within(slab, (x0, y0, z0)), logits[0].float().softmax(0)
