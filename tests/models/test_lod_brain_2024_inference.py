@@ -11,7 +11,6 @@ from lodbrain.models import zoo
 from lodbrain.models.lod_brain_2024 import LodBrain2024
 from lodbrain.models.lod_brain_2024_inference import (
     as_lia,
-    logits_in_slabs,
     padded_shape,
     peak_memory_bytes,
     predict_lod_brain_2024,
@@ -44,34 +43,6 @@ def published(scan: np.ndarray, side: tuple[int, int, int], network: LodBrain202
     return posteriors[:, a, b, c].permute(0, 1, 3, 2).flip(1, 3)
 
 
-@pytest.mark.parametrize("thickness", [2, 8, 16, 64])
-def test_slabs_give_the_logits_of_one_forward_pass(lod_brain_2024: LodBrain2024, thickness: int) -> None:
-    x = torch.randn(1, 1, 40, 24, 16, generator=torch.Generator().manual_seed(4))
-    with torch.inference_mode():
-        whole = lod_brain_2024(x)
-    box = (slice(3, 38), slice(0, 24), slice(5, 12))
-    result = torch.full_like(whole, torch.nan)
-    for (a, b, c), logits in logits_in_slabs(lod_brain_2024, x, box, thickness=thickness):
-        result[:, :, a, b, c] = logits
-    expected = whole[:, :, 3:38, :, 5:12]
-    torch.testing.assert_close(result[:, :, 3:38, :, 5:12], expected, rtol=0, atol=1e-5 * float(whole.abs().max()))
-    assert int(result.isfinite().sum()) == expected.numel()
-
-
-def test_group_norm_pooled_over_slabs_of_unequal_mean_is_that_of_the_whole() -> None:
-    generator = torch.Generator().manual_seed(6)
-    x = torch.randn(1, 8, 12, 3, 3, generator=generator) + torch.arange(12.0)[:, None, None] ** 2
-    norm = torch.nn.GroupNorm(2, 8, eps=1e-3)
-    torch.nn.init.normal_(norm.weight, generator=generator)
-    torch.nn.init.normal_(norm.bias, generator=generator)
-    parts = [torch.var_mean(part, dim=(0, 2, 3, 4), correction=0) for part in (x[:, :, :8], x[:, :, 8:])]
-    variances, means = (torch.stack([part[i].double() for part in parts]) for i in (0, 1))
-    with torch.inference_mode():
-        scale, shift = inference._group_norm(norm, variances, means, torch.tensor([72, 36]))
-        result = x * scale[:, None, None, None] + shift[:, None, None, None]
-        torch.testing.assert_close(result.float(), norm(x), rtol=1e-4, atol=1e-4)
-
-
 @pytest.mark.usefixtures("small_grid")
 def test_prediction_is_that_of_the_published_steps(lod_brain_2024: LodBrain2024, scan: np.ndarray) -> None:
     expected = published(scan, (32, 32, 32), lod_brain_2024)
@@ -79,7 +50,7 @@ def test_prediction_is_that_of_the_published_steps(lod_brain_2024: LodBrain2024,
     assert result.posteriors is not None
     assert result.posteriors.dtype == np.float16
     np.testing.assert_allclose(result.posteriors, expected, rtol=0, atol=1e-3)
-    np.testing.assert_allclose(result.soft_volume_vox, expected.sum((1, 2, 3)), rtol=1e-4)
+    np.testing.assert_allclose(result.soft_volume_vox, expected.sum((1, 2, 3)), rtol=3e-4)  # statistics of a sample
     assert result.classes.dtype == np.uint8
     assert np.mean(result.classes == expected.argmax(0).numpy()) > 0.999
     assert len(np.unique(result.classes)) > 2
@@ -138,14 +109,11 @@ def test_memory_grows_with_the_grid_and_shrinks_with_the_dtype() -> None:
 
 @pytest.mark.data
 @pytest.mark.long
-def test_dev_scan_is_segmented_as_by_an_independent_implementation(
-    data_dir: Path, peers: ModuleType, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_dev_scan_is_segmented_as_by_an_independent_implementation(data_dir: Path, peers: ModuleType) -> None:
     if psutil.virtual_memory().available < 14 * 2**30:
         pytest.skip("the other implementation needs 12.2 GiB")
     import nibabel as nib
 
-    monkeypatch.setenv("LODBRAIN_CACHE", str(data_dir / "peers"))
     image = nib.load(data_dir / "dev" / "malc-1000_T1w.nii.gz")
     reference = peers.LodBrain(str(data_dir / "peers" / "lod-brain-2024" / "weights_lv1.h5"))
     grid, undo = peers.conform(image)

@@ -60,6 +60,7 @@ def check_header(path: Path, layout: Layout, *, model: Model, settings: Settings
     from lodbrain.inference import budget
     from lodbrain.inference.ladder import grids
     from lodbrain.inference.precision import working_dtype
+    from lodbrain.models.consensus import Consensus
     from lodbrain.models.lod import Ladder
     from lodbrain.models.lod_brain_2024 import LodBrain2024
     from lodbrain.models.lod_brain_2024_inference import peak_memory_bytes
@@ -74,12 +75,16 @@ def check_header(path: Path, layout: Layout, *, model: Model, settings: Settings
     sides = np.linalg.norm(layout.affine[:3, :3], axis=0)
     x, y, z = (layout.shape[axis] for axis in axes)
     x_mm, y_mm, z_mm = (float(sides[axis]) for axis in axes)
-    if isinstance(model.network, Ladder):
+    dtype = working_dtype("auto", torch.device(model.device))
+    second = isinstance(model.network, Consensus)
+    ladder = model.network.ladder if isinstance(model.network, Consensus) else model.network
+    if isinstance(ladder, Ladder):
         work = budget.Work.of(
-            model.network,
-            *grids((x, y, z), (x_mm, y_mm, z_mm), model.network),
-            dtype=working_dtype("auto", torch.device(model.device)),
+            ladder,
+            *grids((x, y, z), (x_mm, y_mm, z_mm), ladder),
+            dtype=dtype,
             posteriors=settings.posteriors,
+            second=second,
         )
         budget.check(
             replace(work, stored_bytes=layout.dtype.itemsize),
@@ -88,6 +93,7 @@ def check_header(path: Path, layout: Layout, *, model: Model, settings: Settings
             path=path,
         )
     elif isinstance(model.network, LodBrain2024):
-        needed = allowance.base_bytes + layout.frame_bytes + peak_memory_bytes((x, y, z))
+        needed = allowance.base_bytes + layout.frame_bytes + peak_memory_bytes((x, y, z), dtype=dtype)
+        needed += budget.LIBRARIES
         if needed > allowance.memory_bytes:
             budget.refuse(needed, allowance.memory_bytes, path)

@@ -122,7 +122,7 @@ def load_model(settings: Settings) -> Model:
     check_model(settings)
     device = choose_device(settings.device)
     card, network = zoo.load(settings.model)
-    if not REGISTRY[card.architecture].segments:
+    if card.architecture in REGISTRY and not REGISTRY[card.architecture].segments:
         what = f"is a network of the architecture {card.architecture}, which is there for comparisons only"
         raise UsageError("model", settings.model, what, "Use a ladder, such as --model default")
     _check_labels(card, settings)

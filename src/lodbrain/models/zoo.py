@@ -185,17 +185,57 @@ def load(name_or_file: str | os.PathLike[str]) -> tuple[Card, nn.Module]:
         network = _build(its_card, path, len(data))
     else:
         its_card = card(name)
+        if members(its_card):
+            return _load_consensus(its_card)
         path = fetch(its_card)
         data = read_verified(its_card, path)
         network = _build(its_card, path, len(data))
-        if path.suffix == ".h5":
-            from lodbrain.models.lod_brain_2024 import KERAS_LAYERS
-
-            tensors = weights.read_keras(data, path, KERAS_LAYERS)
-        else:
-            tensors, _ = weights.read_safetensors(data, path)
+        tensors, _ = weights.read_safetensors(data, path)
     weights.fill(network, tensors, path)
     return its_card, network.eval()
+
+
+def members(card: Card) -> dict[str, float]:
+    """Return the members of a consensus and their weights, by name; none where a model is one network.
+
+    Raises
+    ------
+    WeightsError
+        ``"card"`` if its config names no two members.
+
+    Examples
+    --------
+    >>> list(members(card("accurate")))
+    ['default', 'lod-brain-2024']
+    >>> members(card("default"))
+    {}
+    """
+    from lodbrain.models.consensus import CONSENSUS, read_members
+
+    if card.architecture != CONSENSUS:
+        return {}
+    try:
+        return read_members(card.config)
+    except (KeyError, TypeError, ValueError) as error:
+        raise WeightsError("card", None, f"the card of {card.name} names no members: {error!r}") from None
+
+
+def _load_consensus(its_card: Card) -> tuple[Card, nn.Module]:
+    """The card of a consensus, with a hash over its members, and its networks."""
+    from lodbrain.models import weights
+    from lodbrain.models.consensus import Consensus
+    from lodbrain.models.lod import Ladder
+    from lodbrain.models.lod_brain_2024 import LodBrain2024
+
+    shares = members(its_card)
+    (first, ladder), (second, other) = (load(name) for name in shares)
+    if not isinstance(ladder, Ladder) or not isinstance(other, LodBrain2024):
+        what = f"the members of {its_card.name} must be a ladder and LOD-Brain's network, got {', '.join(shares)}"
+        raise WeightsError("card", None, what)
+    text = "".join(f"{card.sha256} {share}\n" for card, share in zip((first, second), shares.values(), strict=True))
+    digest = weights.sha256(text.encode())
+    network = Consensus(ladder, other, shares[second.name])
+    return dataclasses.replace(its_card, sha256=digest), network.eval()
 
 
 def save_with_card(path: str | os.PathLike[str], card: Card, state_dict: Mapping[str, Tensor]) -> Card:
