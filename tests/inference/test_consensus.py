@@ -4,7 +4,16 @@ import numpy as np
 import pytest
 import torch
 
-from lodbrain.inference.consensus import SecondOpinion, grid_for, tissues_of
+from lodbrain.inference.consensus import (
+    ASKED_MM,
+    FULL_AGREEMENT,
+    NO_AGREEMENT,
+    SecondOpinion,
+    grid_for,
+    is_asked,
+    tissues_of,
+    weight_at,
+)
 from lodbrain.inference.decide import decide
 from lodbrain.inference.pyramid import WorkingGrid
 from lodbrain.inference.sink import Sink
@@ -47,6 +56,7 @@ def test_tissues_are_averaged_and_structures_keep_their_shares_of_a_tissue(sided
 def test_weight_of_nothing_leaves_the_ladder_alone() -> None:
     detail, second = _detail(sided=False), _opinion(0.0)
     assert second.mixed(detail, GRID, WHOLE) is detail
+    assert second.disagreement > 0.5  # noise; it is measured all the same
 
 
 def test_certain_members_that_contradict_each_other_give_a_finite_mean() -> None:
@@ -117,3 +127,20 @@ def test_lod_brain_sees_about_1_mm_as_it_is_and_the_rest_at_1_mm() -> None:
     assert grid_for(WorkingGrid((100, 100, 60), (0.7, 0.7, 0.7), True)) == WorkingGrid(
         (70, 70, 42), (1.0, 1.0, 1.0), False
     )
+
+
+def test_weight_falls_with_agreement_and_says_so() -> None:
+    assert weight_at(1.0, 0.6) == (0.6, "")
+    assert weight_at(FULL_AGREEMENT, 0.6) == (0.6, "")
+    weight, note = weight_at((NO_AGREEMENT + FULL_AGREEMENT) / 2, 0.6)
+    assert weight == pytest.approx(0.3)
+    assert note.startswith("LOD-Brain's weight was lowered from 0.6 to 0.30: it agrees with the ladder to 0.65 only")
+    weight, note = weight_at(NO_AGREEMENT, 0.6)
+    assert weight == 0
+    assert note.startswith("LOD-Brain was left out")
+
+
+@pytest.mark.parametrize(("side_mm", "asked"), [(0.6, False), (0.8, False), (0.9, True), (1.2, True), (2.0, False)])
+def test_scans_far_from_1_mm_are_the_ladders_alone(side_mm: float, asked: bool) -> None:
+    assert is_asked(WorkingGrid((9, 9, 9), (side_mm,) * 3, True)) is asked  # type: ignore[arg-type]
+    assert ASKED_MM[0] < 1 < ASKED_MM[1]

@@ -92,6 +92,16 @@ def test_brain_at_the_edge_of_the_scan_is_cut_off() -> None:
     assert not any("edge" in reason for reason in judge(classes[..., :-1], voxel_mm=0.5).reasons)
 
 
+def test_members_that_disagree_over_much_of_the_brain_are_a_reason() -> None:
+    def reasons(disagreement: float) -> list[str]:
+        sides, known = (1.0, 1.0, 1.0), {"disagreement": disagreement}
+        found = assess(halves(), None, model_labels="structures", spacing_mm=sides, known=known)
+        return [reason for reason in found.reasons if "members" in reason]
+
+    assert reasons(0.1) == []
+    assert reasons(0.41) == ["the model's members see different tissues in 41% of the brain"]
+
+
 def test_feature_beyond_its_limit_is_a_reason(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     content = {**load_reference()}
     content["score"] = {

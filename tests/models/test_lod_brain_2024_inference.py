@@ -10,11 +10,15 @@ from lodbrain.models import lod_brain_2024_inference as inference
 from lodbrain.models import zoo
 from lodbrain.models.lod_brain_2024 import LodBrain2024
 from lodbrain.models.lod_brain_2024_inference import (
+    RasBox,
     as_lia,
     padded_shape,
     peak_memory_bytes,
     predict_lod_brain_2024,
+    tissue_posteriors,
 )
+
+WHOLE = ((0, 20), (0, 30), (0, 17))
 
 
 @pytest.fixture
@@ -46,7 +50,7 @@ def published(scan: np.ndarray, side: tuple[int, int, int], network: LodBrain202
 @pytest.mark.usefixtures("small_grid")
 def test_prediction_is_that_of_the_published_steps(lod_brain_2024: LodBrain2024, scan: np.ndarray) -> None:
     expected = published(scan, (32, 32, 32), lod_brain_2024)
-    result = predict_lod_brain_2024(lod_brain_2024, scan, posteriors=True)
+    result = predict_lod_brain_2024(lod_brain_2024, scan, box=WHOLE, posteriors=True)
     assert result.posteriors is not None
     assert result.posteriors.dtype == np.float16
     np.testing.assert_allclose(result.posteriors, expected, rtol=0, atol=1e-3)
@@ -60,7 +64,7 @@ def test_prediction_is_that_of_the_published_steps(lod_brain_2024: LodBrain2024,
 def test_volume_beyond_the_published_grid_is_not_cropped(lod_brain_2024: LodBrain2024, scan: np.ndarray) -> None:
     large = np.tile(scan, (2, 1, 1))  # 40 voxels on a side of 32: the grid grows to 40
     expected = published(large, (40, 32, 32), lod_brain_2024)
-    result = predict_lod_brain_2024(lod_brain_2024, large)
+    result = predict_lod_brain_2024(lod_brain_2024, large, box=((0, 40), (0, 30), (0, 17)))
     assert result.classes.shape == (40, 30, 17)
     assert np.mean(result.classes == expected.argmax(0).numpy()) > 0.999
     assert result.soft_volume_vox.sum() == pytest.approx(large.size, rel=1e-5)
@@ -69,9 +73,11 @@ def test_volume_beyond_the_published_grid_is_not_cropped(lod_brain_2024: LodBrai
 
 @pytest.mark.usefixtures("small_grid")
 def test_scale_and_layout_of_the_scan_do_not_change_the_classes(lod_brain_2024: LodBrain2024, scan: np.ndarray) -> None:
-    expected = predict_lod_brain_2024(lod_brain_2024, scan).classes
-    np.testing.assert_array_equal(predict_lod_brain_2024(lod_brain_2024, scan * 4).classes, expected)
-    np.testing.assert_array_equal(predict_lod_brain_2024(lod_brain_2024, np.asfortranarray(scan)).classes, expected)
+    expected = predict_lod_brain_2024(lod_brain_2024, scan, box=WHOLE).classes
+    np.testing.assert_array_equal(predict_lod_brain_2024(lod_brain_2024, scan * 4, box=WHOLE).classes, expected)
+    np.testing.assert_array_equal(
+        predict_lod_brain_2024(lod_brain_2024, np.asfortranarray(scan), box=WHOLE).classes, expected
+    )
 
 
 @pytest.mark.usefixtures("small_grid")
@@ -99,12 +105,29 @@ def test_padded_grid_is_256_or_the_next_multiple_of_8() -> None:
     assert padded_shape((1, 256, 257)) == (256, 256, 264)
 
 
-def test_memory_grows_with_the_grid_and_shrinks_with_the_dtype() -> None:
-    assert (
-        peak_memory_bytes((160, 200, 160)) == peak_memory_bytes((256, 256, 256)) == pytest.approx(3.4 * 2**30, rel=0.05)
-    )
-    assert peak_memory_bytes((256, 256, 300)) > peak_memory_bytes((256, 256, 256))
-    assert peak_memory_bytes((256, 256, 256), dtype=torch.bfloat16) < 2.5 * 2**30
+def test_memory_grows_with_the_grid_and_the_box_and_shrinks_with_the_dtype() -> None:
+    whole, box = (256, 256, 256), ((50, 200), (30, 220), (60, 220))
+    needed = peak_memory_bytes(whole, box=box)
+    assert peak_memory_bytes((256, 256, 300), box=box) > needed
+    assert peak_memory_bytes(whole) > 1.5 * needed
+    assert peak_memory_bytes(whole, dtype=torch.bfloat16, box=box) < 0.7 * needed
+
+
+@pytest.mark.usefixtures("small_grid")
+@pytest.mark.parametrize("box", [WHOLE, ((3, 12), (8, 29), (2, 13))])
+def test_posteriors_of_a_box_are_those_of_the_prediction(
+    lod_brain_2024: LodBrain2024, scan: np.ndarray, box: RasBox
+) -> None:
+    expected = predict_lod_brain_2024(lod_brain_2024, scan, box=box, posteriors=True)
+    found = tissue_posteriors(lod_brain_2024, scan, box).numpy()
+    assert expected.posteriors is not None
+    inside = tuple(slice(*span) for span in box)
+    np.testing.assert_array_equal(found, expected.posteriors[(slice(None), *inside)])
+    beyond = np.ones(scan.shape, bool)
+    beyond[inside] = False
+    assert (expected.posteriors[0][beyond] == 1).all()
+    assert not expected.classes[beyond].any()
+    assert expected.soft_volume_vox.sum() == pytest.approx(scan.size, rel=1e-6)
 
 
 @pytest.mark.data

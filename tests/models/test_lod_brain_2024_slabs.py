@@ -3,7 +3,7 @@ import torch
 
 from lodbrain.models import lod_brain_2024_slabs as module
 from lodbrain.models.lod_brain_2024 import LodBrain2024
-from lodbrain.models.lod_brain_2024_slabs import logits_in_slabs
+from lodbrain.models.lod_brain_2024_slabs import MARGIN, brain_box, logits_in_slabs
 
 
 @pytest.mark.parametrize("thickness", [2, 8, 16, 64])
@@ -84,3 +84,19 @@ def test_six_boxes_lie_around_a_box() -> None:
     assert int(covered[box].sum()) == 0
     covered[box] += 1
     assert bool((covered == 1).all())
+
+
+def test_brain_is_where_level_0_sees_it_with_a_margin(
+    lod_brain_2024: LodBrain2024, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scan = (slice(8, 120), slice(0, 100), slice(4, 90))
+    logits = torch.zeros(1, 7, 64, 56, 48)
+    monkeypatch.setattr(type(lod_brain_2024.head), "forward", lambda self, x: logits)
+    coarse = torch.zeros(1, 32, 2, 2, 2)
+    assert brain_box(lod_brain_2024, coarse, scan) == scan  # all background
+    logits[:, 3, 20:30, 25:49, 10:12] = 1
+    assert brain_box(lod_brain_2024, coarse, scan) == (
+        slice(40 - MARGIN, 60 + MARGIN),
+        slice(50 - MARGIN, 100),
+        slice(20 - MARGIN, 24 + MARGIN),
+    )

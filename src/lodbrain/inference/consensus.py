@@ -23,6 +23,12 @@ from lodbrain.models.lod import Detail
 
 #: Voxel side that LOD-Brain was trained at, and how far a side may be from it to be seen as it is.
 TRAINED_MM, TOLERANCE_MM = 1.0, 0.1
+#: Finest and coarsest mean voxel side (mm) of scans that LOD-Brain is asked about: beyond them it helps less than it
+#: harms (`benchmarks/consensus.py`).
+ASKED_MM = (0.85, 1.5)
+#: Agreement of the members (mean Dice of the tissues at 2 mm) below which the second does not count, and from which on
+#: it counts fully; in between its weight grows linearly.
+NO_AGREEMENT, FULL_AGREEMENT = 0.5, 0.8
 #: Posteriors below this are taken for it where they are divided by.
 _LEAST = 1e-30
 _SIDELESS_TISSUE = np.zeros(len(SIDELESS), np.int64)
@@ -99,13 +105,13 @@ class SecondOpinion:
         part : Box
             Of the grid.
         """
-        if not self.weight:
-            return detail
         logits = detail.logits[0].float()
         table = _TISSUE[len(logits)].to(logits.device)
         told = self.over(grid, part).to(logits.device)
         own = tissues_of(logits)
         self._compare(own, told)
+        if not self.weight:
+            return detail
         mean = torch.lerp(own, told, self.weight).clamp_(min=_LEAST)
         logits = logits + mean.div_(own.clamp_(min=_LEAST)).log_()[table]
         return Detail(detail.features, logits[None], detail.side)
@@ -137,6 +143,40 @@ class SecondOpinion:
         first, second = own.argmax(0), told.argmax(0)
         self.brain_vox += int(((first > 0) | (second > 0)).sum())
         self.differing_vox += int((first != second).sum())
+
+
+def weight_at(agreement: float, weight: float) -> tuple[float, str]:
+    """The weight that a second member is given, and what is to be said of it; empty if it counts fully.
+
+    The ladder was trained on strong bias fields, flat contrasts and noise, LOD-Brain was not: where the members see
+    different brains, it is the second that is wrong.
+
+    Parameters
+    ----------
+    agreement : float
+        From `SecondOpinion.agreement`.
+    weight : float
+        That of the card.
+
+    Examples
+    --------
+    >>> weight_at(0.9, 0.5)
+    (0.5, '')
+    >>> weight_at(0.4, 0.5)
+    (0.0, 'LOD-Brain was left out: it agrees with the ladder to 0.40 only (Dice of the tissues)')
+    """
+    share = min(1.0, max(0.0, (agreement - NO_AGREEMENT) / (FULL_AGREEMENT - NO_AGREEMENT)))
+    if share == 1:
+        return weight, ""
+    what = f"it agrees with the ladder to {agreement:.2f} only (Dice of the tissues)"
+    if share == 0:
+        return 0.0, f"LOD-Brain was left out: {what}"
+    return weight * share, f"LOD-Brain's weight was lowered from {weight:g} to {weight * share:.2f}: {what}"
+
+
+def is_asked(scan: WorkingGrid) -> bool:
+    """Whether LOD-Brain is asked about scans of such voxels, by their mean side."""
+    return ASKED_MM[0] <= scan.voxel_mm <= ASKED_MM[1]
 
 
 def tissues_of(logits: torch.Tensor) -> torch.Tensor:

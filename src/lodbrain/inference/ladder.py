@@ -19,7 +19,7 @@ from lodbrain.images.intensity import brain_scaling, foreground_scaling
 from lodbrain.inference.boxes import aligned, boxes_around
 from lodbrain.inference.budget import MOST_TILE_BYTES, Plan, Work, check, make_plan
 from lodbrain.inference.calibration import Calibration
-from lodbrain.inference.consensus import SecondOpinion, second_opinion
+from lodbrain.inference.consensus import SecondOpinion, is_asked, second_opinion, weight_at
 from lodbrain.inference.decide import Decision
 from lodbrain.inference.handover import Handover
 from lodbrain.inference.levels import Run, Stage, each_part, refine
@@ -67,7 +67,9 @@ def run_ladder(
     scan, grid = grids(data.shape, spacing_mm, network)
     notes = [grid.note] if grid.note else []
     dtype = working_dtype(options.dtype, device)
-    asked = consensus is not None
+    asked = consensus is not None and is_asked(scan)
+    if consensus is not None and not asked:
+        notes.append(f"LOD-Brain was not asked: voxels of {scan.voxel_mm:.2f} mm are too far from its 1 mm")
     work = Work.of(network, scan, grid, dtype=dtype, posteriors=options.posteriors, second=asked)
     _plan(work, options)  # refused before any work, if it cannot be done
     last = len(work.levels) - 1
@@ -102,7 +104,11 @@ def run_ladder(
         second = None
         if consensus is not None and work.second:
             progress(0.3, "second opinion")
-            second = _ask(consensus, run, stage, grid, boxes[last])
+            with sparing(wanted=not plan.spare):
+                second = _ask(consensus, run, stage, grid, boxes[last])
+            give_back()
+            second.weight, note = weight_at(second.agreed, second.weight)
+            notes += [note] if note else []
         sink = Sink(scan, grid, stage.box if last == 0 else boxes[last], posteriors=options.posteriors, second=second)
         if last == 0:
             sink.take(stage.detail, stage.box)
@@ -116,7 +122,11 @@ def run_ladder(
     progress(0.9, "tidying up")
     prediction = _conclude(sink.finish(), notes, brain_ml, options)
     if second is not None:
-        measures = {"agreement": round(second.agreed, 4), "disagreement": round(second.disagreement, 4)}
+        measures = {
+            "agreement": round(second.agreed, 4),
+            "disagreement": round(second.disagreement, 4),
+            "second_weight": round(second.weight, 3),
+        }
         prediction = replace(prediction, quality={**prediction.quality, **measures})
     peak_bytes = options.base_bytes + plan.peak_bytes if device.type == "cpu" else None
     return replace(prediction, peak_bytes=peak_bytes, calibration=calibration)

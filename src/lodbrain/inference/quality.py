@@ -24,6 +24,8 @@ REFERENCE = Path(__file__).resolve().parents[1] / "resources" / "quality.json"
 
 #: A structure that is missing counts as one of a tenth of its smallest volume, one of ten times the largest likewise.
 _MOST_MISFIT = math.log(10)
+#: Share of the brain with another tissue in each member of a consensus that is alarming.
+MOST_DISAGREEMENT = 0.3
 #: Brain on the edge of the scan over more than this is brain that is cut off.
 LEAST_CUT_MM2 = 400.0
 _EDGES = (("left", "right"), ("back", "front"), ("lower", "upper"))
@@ -92,6 +94,8 @@ def assess(
         for edge, area in cut.items()
         if area > LEAST_CUT_MM2
     ]
+    if known.get("disagreement", 0.0) > MOST_DISAGREEMENT:
+        reasons.append(f"the model's members see different tissues in {known['disagreement']:.0%} of the brain")
     if fit is None:
         return Quality(None, measures, tuple(reasons))
     return Quality(fit.score(measures), measures, (*reasons, *fit.reasons(measures)))

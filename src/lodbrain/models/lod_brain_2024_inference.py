@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from lodbrain.models.lod_brain_2024 import CLASSES, MULTIPLE, LodBrain2024
-from lodbrain.models.lod_brain_2024_slabs import Box, logits_in_slabs, memory_bytes, within
+from lodbrain.models.lod_brain_2024_slabs import Box, brain_box, logits_in_slabs, memory_bytes, within
 
 #: Side of the grid that the network was trained on, in voxels.
 SIDE: Final = 256
@@ -119,7 +119,7 @@ def predict_lod_brain_2024(
     dtype : torch.dtype
         float32, or bfloat16 for the convolutions: twice as fast where the processor has it, 0.1% of voxels change.
     box : tuple of 3 (start, stop), optional
-        The part of `data` that holds the brain; beyond it all is background. By default the whole.
+        The part of `data` that holds the brain; beyond it all is background. By default where level 0 sees the brain.
     posteriors : bool
         Whether to return the probabilities of all classes.
     progress : callable, optional
@@ -192,8 +192,9 @@ def _in_slabs(
     volume = torch.full((1, 1, *grid), 0.0)
     volume[0, 0, x0, y0, z0] = torch.from_numpy(scan.copy())
     volume = volume.sub_(mean).div_(variance**0.5).to(device)
-    wanted = (x0, y0, z0) if box is None else _box_in_lia(box, data.shape, low)
-    with torch.autocast(volume.device.type, dtype, enabled=dtype != torch.float32):
-        for slab, logits in logits_in_slabs(network, volume, wanted, scan=(x0, y0, z0)):
+    with torch.inference_mode(), torch.autocast(volume.device.type, dtype, enabled=dtype != torch.float32):
+        coarse = network.coarse(volume)
+        wanted = brain_box(network, coarse, (x0, y0, z0)) if box is None else _box_in_lia(box, data.shape, low)
+        for slab, logits in logits_in_slabs(network, volume, wanted, scan=(x0, y0, z0), coarse=coarse):
             share = (slab[0].stop - wanted[0].start) / (wanted[0].stop - wanted[0].start)
             yield share, within(slab, (x0, y0, z0)), logits[0].float().softmax(0)

@@ -14,11 +14,16 @@ from lodbrain.models.lod_brain_2024 import LodBrain2024, doubled
 
 #: Voxels that two 3x3x3 convolutions in a row look beyond a slab.
 HALO: Final = 2
+#: Voxels around the brain as level 0 sees it: what it may have missed.
+MARGIN: Final = 12
 #: Planes of a slab: 8 recompute half of the convolutions in halos, 32 take 0.7 GiB more at 256^3.
 THICKNESS: Final = 16
 #: Share of the planes outside of the box that the statistics are estimated from, in slabs of so many planes.
 SAMPLED: Final = 0.25
 SAMPLE_PLANES: Final = 4
+
+#: What a process takes over what its tensors add up to, measured: reordered copies inside of the convolutions.
+OVERHEAD: Final = 1.25
 
 Box = tuple[slice, slice, slice]
 
@@ -61,6 +66,7 @@ def logits_in_slabs(
     box: Box,
     *,
     scan: Box | None = None,
+    coarse: Tensor | None = None,
     thickness: int = THICKNESS,
     sampled: float = SAMPLED,
 ) -> Iterator[tuple[Box, Tensor]]:
@@ -81,6 +87,8 @@ def logits_in_slabs(
         Where the result is wanted, in voxels of `x`.
     scan : tuple of slice, optional
         The part of `x` that is no padding; by default the whole.
+    coarse : (1, 32, X/2, Y/2, Z/2) tensor, optional
+        `network.coarse(x)`, where that is known already.
     thickness : int
         Planes of a slab, an even number.
     sampled : float
@@ -92,7 +100,7 @@ def logits_in_slabs(
         Slab in voxels of `x`, and its logits.
     """
     shape = tuple(x.shape[2:])
-    coarse = network.coarse(x)
+    coarse = network.coarse(x) if coarse is None else coarse
     samples = parts(box, scan, shape, thickness=thickness, sampled=sampled)
     dtype = network.head(coarse[:, :, :1, :1, :1]).dtype  # what autocast chooses for convolutions, if it is on
 
@@ -136,6 +144,33 @@ def logits_in_slabs(
         yield slab, network.head(_cut(features, within(slab, outer)))
 
 
+@torch.inference_mode()
+def brain_box(network: LodBrain2024, coarse: Tensor, scan: Box) -> Box:
+    """Return where level 0 sees brain, with a margin, within the scan; the whole scan where it sees none.
+
+    The last layer was trained on the sum of both levels' features; on level 0's alone it gives a coarse brain.
+
+    Parameters
+    ----------
+    network : LodBrain2024
+    coarse : (1, 32, X/2, Y/2, Z/2) tensor
+        `network.coarse` of a volume.
+    scan : tuple of slice
+        The part of the volume that is no padding.
+    """
+    brain = network.head(network.coarse.out(coarse))[0].argmax(0) > 0
+    sides = []
+    for axis, side in enumerate(scan):
+        at = brain.amax([other for other in range(3) if other != axis]).nonzero().flatten()
+        if not len(at):
+            return scan
+        first, last = 2 * int(at[0]) - MARGIN, 2 * int(at[-1]) + 2 + MARGIN
+        sides.append(slice(max(side.start, first), min(side.stop, last)))
+    if any(side.stop <= side.start for side in sides):
+        return scan
+    return sides[0], sides[1], sides[2]
+
+
 def parts(
     box: Box, scan: Box | None, shape: tuple[int, ...], *, thickness: int = THICKNESS, sampled: float = SAMPLED
 ) -> list[tuple[Box, float]]:
@@ -159,7 +194,8 @@ def memory_bytes(box: Box, scan: Box | None, shape: tuple[int, ...], *, dtype: t
     wide = _grown(_grown((slice(0, THICKNESS), *box[1:]), shape), shape)
     slab = math.prod(side.stop - side.start for side in wide)
     narrow = 2 * 8 * 4 * grid // 8
-    return max(4 * coarse, coarse + 32 * dtype.itemsize * kept + narrow + 32 * (4 + 2 * dtype.itemsize) * slab)
+    used = max(4 * coarse, coarse + 32 * dtype.itemsize * kept + narrow + 32 * (4 + 2 * dtype.itemsize) * slab)
+    return int(OVERHEAD * used)
 
 
 def _around(box: Box, whole: tuple[slice, ...]) -> Iterator[Box]:

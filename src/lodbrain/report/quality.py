@@ -18,6 +18,9 @@ _WORDS = {
     "confidence": "Mean posterior of the chosen labels",
     "brain_ml": "Brain, ml",
     "coarse_brain_ml": "Brain as the coarsest level saw it, ml",
+    "agreement": "Agreement of the members, Dice of the tissues at 2 mm",
+    "disagreement": "Members with different tissues, share of the brain",
+    "second_weight": "Weight of the second member",
     "moved_share": "Voxels taken from stray pieces, share of the brain",
 }
 
