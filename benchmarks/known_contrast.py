@@ -77,7 +77,7 @@ def rows(labels: LabelMap, arm: str, seed: int, model: Model, voxel_mm: float) -
     even = render(replace(plan, bias=None), labels, target="classes")[0].numpy()
     image = Image(scan, _affine(plan.scan))
     found = segment_image(image, model, settings=Inference(labels="structures", posteriors=True))
-    fit = analyse(scan, np.array(plan.scan.spacing_mm), to_classes(found.labels), found.posteriors)
+    fit = analyse(scan, np.array(plan.scan.spacing_mm), to_classes(found.labels, image.affine), found.posteriors)
     unit = WHITE_LEVEL / plan.contrast.white_matter
     structure = SIDELESS_OF_CLASS[target]
     pure = inner(structure)

@@ -102,15 +102,15 @@ def fitted(out: Path, model: Model, paths: list[Path]) -> Case:
         asked = Inference(labels="structures", posteriors=True)
         found = segment_image(image, model, settings=asked)
         assert found.posteriors is not None
-        classes = turn.apply(to_classes(found.labels))
+        classes = turn.apply(to_classes(found.labels, image.affine))
         fit = analyse(ras.data, ras.spacing_mm, classes, turn.apply(found.posteriors), name=str(path))
         write_nifti(regions, found.labels, image)
         write_profile(known, pool([fit], [path.name]))
     labels = None
     if len(paths) > 1:
         raw = np.asarray(read_labels(paths[1]).data)
-        labels = turn.apply(to_classes(raw if len(paths) < 3 else translated(raw, paths[2])))
-    seen = turn.apply(to_classes(np.asarray(read_labels(regions).data)))
+        labels = turn.apply(to_classes(raw if len(paths) < 3 else translated(raw, paths[2]), image.affine))
+    seen = turn.apply(to_classes(np.asarray(read_labels(regions).data), image.affine))
     return Case(stem_of(path), ras.data, np.asarray(ras.spacing_mm), labels, seen, read_profile(known))
 
 

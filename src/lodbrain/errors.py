@@ -61,6 +61,17 @@ class OutputError(LodbrainError):
     exit_code = 6
 
 
+def install_hint(extra: str) -> str:
+    """Return the hint to install an optional part of lodbrain, which is installed from a checkout.
+
+    Examples
+    --------
+    >>> install_hint("report")
+    "In the checkout of lodbrain, run: pip install '.[report]'"
+    """
+    return f"In the checkout of lodbrain, run: pip install '.[{extra}]'"
+
+
 def exit_status(errors: Sequence[LodbrainError | None]) -> int:
     """Return the exit status of a command on many inputs: 0 all are there, 3 some failed, 4 all failed, 70 a bug.
 

@@ -94,6 +94,19 @@ def test_a_tree_becomes_a_derivative_that_the_official_validator_accepts(
     brain = float(rows[3][rows[0].index("brain")])
     assert brain == pytest.approx(np.isin(labels.data, [0, 24], invert=True).sum() * 64, rel=1e-5)
 
+    quality = [line.split("\t") for line in (out / "group_quality.tsv").read_text().splitlines()]
+    record = sidecar["quality"]
+    row = dict(zip(quality[0], quality[3], strict=True))
+    assert int(row["signs"]) == len(record["reasons"])
+    assert {name: float(row[name]) for name in record if name != "reasons"} == pytest.approx(
+        {name: value for name, value in record.items() if name != "reasons"}, rel=1e-5
+    )
+    assert not [cell for line in quality for cell in line if cell.startswith("[")]
+    meanings = json.loads((out / "group_quality.json").read_text())
+    assert list(meanings) == quality[0][3:]
+    assert all("See the documentation" not in meaning["Description"] for meaning in meanings.values())
+    assert len({meaning["Description"] for meaning in meanings.values()}) == len(meanings)
+
     # of 4D posteriors the validator expects a unit of time
     assert validate(out) == ([], ["NIFTI_UNIT"])
 

@@ -127,7 +127,10 @@ def test_a_missing_extra_says_how_to_install_it(
 ) -> None:
     command_that(raiser(ModuleNotFoundError("No module named 'yaml'", name="yaml")), monkeypatch)
     assert cli.main(["segment"]) == 2
-    assert capsys.readouterr().err == "lodbrain: this needs yaml. Install it with: pip install 'lodbrain[train]'\n"
+    assert (
+        capsys.readouterr().err
+        == "lodbrain: this needs yaml. In the checkout of lodbrain, run: pip install '.[train]'\n"
+    )
 
 
 def test_a_missing_module_of_our_own_is_a_bug(

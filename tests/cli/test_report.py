@@ -43,5 +43,5 @@ def test_a_missing_extra_is_found_before_any_work(
 ) -> None:
     monkeypatch.setattr(pages, "find_spec", lambda name: None)
     assert cli.main(["segment", str(head_4mm), "-o", str(tmp_path / "out"), "--report"]) == 2
-    assert "pip install 'lodbrain[report]'" in capsys.readouterr().err
+    assert "pip install '.[report]'" in capsys.readouterr().err
     assert not (tmp_path / "out").exists()

@@ -1,45 +1,48 @@
 import numpy as np
 import pytest
+from scipy.special import expit
 
-from lodbrain.evaluation.calibration import agreement, fit_linear
+from lodbrain.evaluation.calibration import agreement, fit_logistic
 
 
 def test_fit_finds_weights_that_made_the_values_and_leaves_out_what_never_changes() -> None:
     rng = np.random.default_rng(0)
     features = rng.random((200, 3))
     features[:, 2] = 7
-    fit = fit_linear(features, 0.3 + features[:, :2] @ [0.4, -0.2], signs=[1, -1, 1], ridge=0.0)
-    np.testing.assert_allclose(fit.weights, [0.4, -0.2, 0.0], atol=1e-6)
-    assert fit.intercept == pytest.approx(0.3)
+    fit = fit_logistic(features, expit(0.3 + features[:, :2] @ [4, -2]), signs=[1, -1, 1], ridge=0.0)
+    np.testing.assert_allclose(fit.weights, [4, -2, 0], atol=1e-4)
+    assert fit.intercept == pytest.approx(0.3, abs=1e-4)
 
 
 def test_ridge_draws_weights_to_zero_and_keeps_the_mean() -> None:
     features = np.random.default_rng(0).random((20, 2))
     target = 0.5 + 0.1 * features[:, 0]
-    plain, drawn = (fit_linear(features, target, signs=[1, 1], ridge=ridge) for ridge in (0.0, 100.0))
+    plain, drawn = (fit_logistic(features, target, signs=[1, 1], ridge=ridge) for ridge in (0.0, 100.0))
     assert 0 < drawn.weights[0] < 0.3 * plain.weights[0]
-    assert drawn.predict(features).mean() == pytest.approx(target.mean())
+    assert drawn.predict(features).mean() == pytest.approx(target.mean(), abs=1e-4)
 
 
 def test_weight_of_the_wrong_sign_is_none_at_all() -> None:
     features = np.random.default_rng(0).random((50, 2))
-    fit = fit_linear(features, features @ [0.4, 0.3], signs=[1, -1], ridge=0.0)
-    assert fit.weights[1] == 0
-    assert fit.weights[0] > 0.3
+    fit = fit_logistic(features, features @ [0.4, 0.3], signs=[1, -1], ridge=0.0)
+    assert abs(fit.weights[1]) < 1e-4
+    assert fit.weights[0] > 1
 
 
-def test_prediction_stays_between_0_and_1() -> None:
-    fit = fit_linear(np.arange(4.0)[:, None], np.arange(4.0) / 3, signs=[1], ridge=0.0)
-    assert fit.predict(np.array([[-5.0], [1.5], [9.0]])).tolist() == pytest.approx([0, 0.5, 1])
+def test_prediction_tells_good_from_better_beyond_what_was_fitted() -> None:
+    x = np.linspace(0, 1, 9)[:, None]
+    fit = fit_logistic(x, expit(3 * x[:, 0]), signs=[1], ridge=0.0)
+    low, best, better, perfect = fit.predict(np.array([[-5.0], [1.0], [1.5], [9.0]])).tolist()
+    assert 0 < low < best < better < perfect < 1
 
 
 def test_too_few_or_odd_shapes_are_refused() -> None:
     with pytest.raises(ValueError, match="n at least 3"):
-        fit_linear(np.zeros((2, 1)), np.zeros(2), signs=[1])
+        fit_logistic(np.zeros((2, 1)), np.zeros(2), signs=[1])
     with pytest.raises(ValueError, match="n at least 3"):
-        fit_linear(np.zeros((4, 1)), np.zeros(3), signs=[1])
+        fit_logistic(np.zeros((4, 1)), np.zeros(3), signs=[1])
     with pytest.raises(ValueError, match="signs must be 1 or -1"):
-        fit_linear(np.zeros((4, 1)), np.zeros(4), signs=[1, 1])
+        fit_logistic(np.zeros((4, 1)), np.zeros(4), signs=[1, 1])
 
 
 def test_agreement_of_hand_computed_cases() -> None:

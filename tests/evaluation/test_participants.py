@@ -63,3 +63,12 @@ def test_mistakes_are_named(people: Participants, tmp_path: Path) -> None:
     (tmp_path / "other.tsv").write_text("id\tage\n")
     with pytest.raises(InputError, match="no column participant_id"):
         read_participants(tmp_path / "other.tsv")
+
+
+@pytest.mark.parametrize("scale", [0.001, 0.01, 1, 1e6])
+def test_thirds_do_not_depend_on_the_unit_of_a_column(scale: float, tmp_path: Path) -> None:
+    cases = [f"sub-{n}" for n in range(1, 10)]
+    lines = [f"sub-{n}\t{n * scale:.6g}" for n in range(1, 10)]
+    (tmp_path / "participants.tsv").write_text("\n".join(["participant_id\tscore", *lines]))
+    groups = group_cases(cases, read_participants(tmp_path), "score")
+    assert list(groups.values()) == [cases[:3], cases[3:6], cases[6:]]

@@ -45,12 +45,16 @@ def test_json_has_null_where_there_is_no_value(tmp_path: Path) -> None:
 def test_volumes_of_segmentations_are_rows_without_a_reference(tmp_path: Path) -> None:
     (tmp_path / "sub-1_ses-2_T1w_volumes.tsv").write_text(
         "index\tname\tvolume_mm3\tsoft_volume_mm3\n10\tLeft-Thalamus\t7000\t7100\n16\tBrain-Stem\t20000\t1\n"
-        "0\tTIV\t1500000\t1\n"
+        "0\tTIV\t1500000\t1\n0\tbrain\t1300000\t1\n"
     )
+    # a table of the BIDS App, of all scans
+    (tmp_path / "group_volumes.tsv").write_text("participant_id\tresults\tTIV\nsub-1\tsub-1_ses-2_T1w\t1500000\n")
     found = read_rows(tmp_path)
     assert [(row.case, row.level, row.region, row.side, row.pred_volume_mm3) for row in found] == [
         ("sub-1_ses-2", "structure", "Thalamus", "left", 7000),
         ("sub-1_ses-2", "structure", "Brain-Stem", "midline", 20000),
+        ("sub-1_ses-2", "brain", "TIV", "both", 1500000),
+        ("sub-1_ses-2", "brain", "Brain", "both", 1300000),
     ]
     assert all(math.isnan(row.dice) and math.isnan(row.ref_volume_mm3) for row in found)
 

@@ -78,6 +78,14 @@ def test_unknown_numbers_are_counted_and_become_background() -> None:
     assert unknown == {999: 2, -4: 1}
 
 
+def test_full_range_of_int16_does_not_overflow() -> None:
+    atoms, unknown = STRUCTURES_TABLE.apply(np.array([-32768, 10, 32767, 32767], np.int16).reshape(-1, 1, 1))
+    assert atoms.ravel().tolist() == [0, CLASS_OF_INDEX[10], 0, 0]
+    assert unknown == {-32768: 1, 32767: 2}
+    with pytest.raises(InputError, match="its labels -32768, 32767 are in no built-in table"):
+        detect_table(Path("map.nii.gz"), np.array([-32768, 10, 32767], np.int16).reshape(-1, 1, 1))
+
+
 def test_huge_numbers_need_no_huge_table() -> None:
     data = np.array([10, 2**40, 0]).reshape(-1, 1, 1)
     atoms, unknown = STRUCTURES_TABLE.apply(data)

@@ -1,7 +1,8 @@
+import numpy as np
 import pytest
 import torch
 
-from lodbrain.images.intensity import Scaling, brain_scaling, foreground_scaling
+from lodbrain.images.intensity import Scaling, black_level, brain_scaling, foreground_scaling, from_black
 
 
 def _image() -> torch.Tensor:
@@ -20,11 +21,38 @@ def test_foreground_unit_is_the_mean_of_the_bright_half() -> None:
     assert foreground_scaling(image) == Scaling(0.0, 40.0, 4.0)
 
 
-def test_foreground_scaling_undoes_the_scanners_gain() -> None:
+@pytest.mark.parametrize(
+    ("gain", "offset", "tolerance"), [(37, 0, 1e-5), (1, -1024, 1e-4), (1e-6, 0, 1e-5), (0.85, -128, 1e-4)]
+)
+def test_foreground_scaling_undoes_gain_and_offset(gain: float, offset: float, tolerance: float) -> None:
     image = _image()
+    changed = image * gain + offset
     torch.testing.assert_close(
-        foreground_scaling(image).apply(image), foreground_scaling(image * 37).apply(image * 37), atol=1e-5, rtol=0
+        foreground_scaling(image).apply(image), foreground_scaling(changed).apply(changed), atol=tolerance, rtol=0
     )
+
+
+def test_black_is_what_masked_air_was_set_to() -> None:
+    image = _image() + 40
+    image[:3] = 7
+    assert black_level(image) == 7
+
+
+def test_few_dark_voxels_are_not_black() -> None:
+    image = torch.full((40, 40, 40), 5.0)
+    image[0, 0] = -900
+    assert black_level(image) == 5
+
+
+def test_scan_from_black_begins_at_0_whatever_its_offset_and_background() -> None:
+    scan = np.zeros((20, 20, 20), np.float32)
+    scan[5:15, 5:15, 5:15] = _image().numpy()[:10, :10, :10] + 20
+    assert from_black(scan) is scan
+    np.testing.assert_allclose(from_black(scan - 1024), scan, atol=1e-4)
+    for background in (-1000, 200):
+        black = from_black(np.where(scan == 0, background, scan).astype(np.float32))
+        assert black[0, 0, 0] == 0
+        np.testing.assert_allclose(black[scan > 0], scan[scan > 0] - scan[scan > 0].min(), atol=1)
 
 
 @pytest.mark.parametrize("value", [0.0, 5.0, -5.0])

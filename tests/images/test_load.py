@@ -223,6 +223,8 @@ def test_4d_without_a_valid_frame_is_refused(frame, code, files):
     with pytest.raises(InputError) as caught:
         read_image(path, frame=frame)
     assert caught.value.code == code
+    # not every command has the option
+    assert ("for others save that volume in a file of its own" in str(caught.value)) == (code == "4d")
 
 
 def test_4d_of_one_frame_is_read_as_3d(files):

@@ -7,6 +7,7 @@ import pytest
 
 from lodbrain.errors import InputError
 from lodbrain.images import read_image, read_labels
+from lodbrain.images.io import read_array
 from lodbrain.images.values import to_intensities
 
 
@@ -21,7 +22,7 @@ def test_nan_and_inf_become_dark_and_are_counted(bad, dtype, files):
     data = files.voxels(dtype)
     data[:, :, :2] = bad
     image = read_image(files.nifti(data=data))
-    assert (image.data[:, :, :2] == 0).all()
+    assert (image.data[:, :, :2] == data[:, :, 2:].min()).all()
     np.testing.assert_array_equal(image.data[:, :, 2:], files.voxels()[:, :, 2:])
     assert notes_of(image) == ["NaN or Inf in 25.00% of the voxels; they were set to the darkest intensity."]
 
@@ -40,10 +41,64 @@ def test_more_than_half_nan_is_refused(part, refused, files):
     data.ravel()[: int(part * 1000)] = np.nan
     path = files.nifti(data=data)
     if not refused:
-        assert (read_image(path).data[0] == 0).all()
+        np.testing.assert_allclose(read_image(path).data[0], np.nanpercentile(data, 0.1), rtol=1e-6)
         return
     with pytest.raises(InputError) as caught:
         read_image(path)
+    assert caught.value.code == "not-finite"
+
+
+def _ball(shape, radius):
+    """A ball of the head's intensities, NaN around it."""
+    middle = [np.arange(n) - n / 2 + 0.5 for n in shape]
+    x, y, z = np.meshgrid(*middle, indexing="ij")
+    noise = np.random.default_rng(0).normal(100, 10, shape).astype(np.float32)
+    return np.where(x**2 + y**2 + z**2 < radius**2, noise, np.float32(np.nan))
+
+
+@pytest.mark.parametrize(("radius", "share"), [(13.7, 0.69), (11, 0.84)])
+@pytest.mark.parametrize("bad", [np.nan, -np.inf])
+def test_nan_around_a_head_is_background_and_noted(radius, share, bad, files):
+    data = _ball((34, 32, 32), radius)
+    outside = np.isnan(data)
+    assert outside.mean() == pytest.approx(share, abs=0.01)
+    data[outside] = bad
+    image = read_image(files.nifti(data=data))
+    np.testing.assert_array_equal(image.data[~outside], data[~outside])
+    np.testing.assert_allclose(image.data[outside], np.percentile(data[~outside], 0.1), rtol=1e-4)
+    assert (
+        notes_of(image)[0]
+        == f"NaN or Inf around the head, {outside.mean():.0%} of the voxels, were taken as background."
+    )
+    again = read_array(data, np.diag([5.0, 5, 5, 1]))
+    np.testing.assert_array_equal(again.data, image.data)
+
+
+def _scattered(data):
+    data[np.random.default_rng(1).random(data.shape) < 0.6] = np.nan
+
+
+def _every_other_slice(data):
+    data[..., ::2] = np.nan
+    data[..., 1] = np.nan
+
+
+def _two_halves(data):
+    data[8:] = np.nan
+    data[:, 14:17] = np.nan
+
+
+def _pepper_in_a_head(data):
+    data[:] = _ball(data.shape, 14)
+    data[np.random.default_rng(1).random(data.shape) < 0.4] = np.nan
+
+
+@pytest.mark.parametrize("spoil", [_scattered, _every_other_slice, _two_halves, _pepper_in_a_head])
+def test_scan_of_which_nan_left_no_solid_piece_is_refused(spoil, files):
+    data = np.random.default_rng(0).normal(100, 10, (34, 32, 32)).astype(np.float32)
+    spoil(data)
+    with pytest.raises(InputError) as caught:
+        read_image(files.nifti(data=data))
     assert caught.value.code == "not-finite"
 
 
@@ -66,7 +121,28 @@ def test_constant_but_for_nan_is_refused(files):
 def test_negative_intensities_are_kept_and_noted(files):
     image = read_image(files.nifti(data=files.voxels() - 60))
     np.testing.assert_array_equal(image.data, files.voxels() - 60)
-    assert notes_of(image) == [f"Negative intensities (down to {files.voxels().min() - 60}) were kept."]
+    assert notes_of(image) == [
+        f"Negative intensities (down to {files.voxels().min() - 60}) were kept; the darkest count as black."
+    ]
+
+
+@pytest.mark.parametrize(("dtype", "offset"), [("i4", 2**30), ("f8", -1e12), ("u4", 2**32 - 200)])
+def test_offset_that_float32_cannot_hold_is_removed_and_noted(dtype, offset, files):
+    image = read_image(files.nifti(data=(files.voxels("i8") + int(offset)).astype(dtype)))
+    np.testing.assert_array_equal(image.data, files.voxels() - files.voxels().min())
+    assert "were shifted to begin at 0" in notes_of(image)[0]
+
+
+def test_offset_of_the_header_that_float32_cannot_hold_is_removed(files):
+    image = read_image(files.nifti(data=files.voxels(), scl_slope=1, scl_inter=1e9))
+    np.testing.assert_array_equal(image.data, files.voxels() - files.voxels().min())
+
+
+@pytest.mark.parametrize("offset", [0, 1000])
+def test_nan_is_as_dark_as_the_scan_whatever_its_offset(offset, files):
+    data = files.voxels("f4") + offset
+    data[0] = np.nan
+    assert read_image(files.nifti(data=data)).data[0, 0, 0] == pytest.approx(offset + 1, abs=2)
 
 
 @pytest.mark.parametrize("scale", [1e200, 1e-200, 1e25, -1e200])
@@ -121,7 +197,7 @@ def test_small_voxels_at_the_end_of_a_larger_buffer_are_widened_in_it(dtype, mon
     stored = np.random.default_rng(0).integers(0, 120, 1037).astype(dtype)
     buffer = bytearray(4 * 1037)
     buffer[4 * 1037 - stored.nbytes :] = stored.tobytes()
-    values, _ = to_intensities(None, buffer, stored.dtype, n_voxels=1037)
+    values, _ = to_intensities(None, buffer, stored.dtype, shape=(1037, 1, 1))
     np.testing.assert_array_equal(values, stored.astype(np.float32))
     assert np.shares_memory(values, np.frombuffer(buffer, np.uint8))
 

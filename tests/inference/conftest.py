@@ -58,6 +58,7 @@ class FakeModel:
             quality=self.quality,
             certainty=None,
             peak_bytes=None,
+            coarse=None,
             doubt_vox=None,
             calibration=Calibration(),
             notes=self.notes,

@@ -21,6 +21,9 @@ def touch(*paths: Path) -> None:
         ("T1.MGH", "T1"),
         ("pair.img", "pair"),
         ("pair.hdr", "pair"),
+        ("x.mgh.gz", "x"),
+        ("x.img.gz", "x"),
+        ("x.HDR.gz", "x"),
         ("Größe 1.5 mm.nii", "Größe 1.5 mm"),
         (".nii", ".nii"),
         ("scan.txt", "scan.txt"),
@@ -31,8 +34,17 @@ def test_stem_is_the_name_without_the_format(name: str, stem: str) -> None:
 
 
 def test_folder_gives_scans_at_any_depth_but_neither_hidden_files_nor_our_outputs(tmp_path: Path) -> None:
-    scans = [tmp_path / name for name in ("a.nii.gz", "b.nii", "deep/d.mgh", "deep/er/c.mgz")]
-    others = ["a_dseg.nii.gz", "a_probseg.nii.gz", "._a.nii.gz", ".git/x.nii", "a.json", "e.img", "f.nii.gz.part"]
+    scans = [tmp_path / name for name in ("a.nii.gz", "b.nii", "deep/d.mgh", "deep/er/c.mgz", "x.mgh.gz")]
+    others = [
+        "a_dseg.nii.gz",
+        "a_probseg.nii.gz",
+        "._a.nii.gz",
+        ".git/x.nii",
+        "a.json",
+        "e.img",
+        "e.img.gz",
+        "f.nii.gz.part",
+    ]
     touch(*scans, *(tmp_path / name for name in others))
     assert [scan.path for scan in find_scans([tmp_path])] == scans
 

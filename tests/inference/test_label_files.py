@@ -20,7 +20,7 @@ def test_itksnap_reads_eight_columns_with_the_name_in_quotes() -> None:
     parsed = [match.groups() for match in (re.fullmatch(pattern, row) for row in rows) if match]
     assert parsed == [
         ("0", "0", "0", "0", "0", "0", "0", "Clear Label"),
-        ("1", "205", "62", "78", "1", "1", "1", "Brain"),
+        ("1", "205", "62", "78", "1", "1", "1", "brain"),
     ]
 
 
@@ -31,7 +31,7 @@ def test_slicers_table_has_opaque_labels_on_a_clear_background() -> None:
 
 
 def test_bids_table_leaves_the_background_out() -> None:
-    assert label_file(BRAIN, "bids") == "index\tname\tcolor\n1\tBrain\t#cd3e4e\n"
+    assert label_file(BRAIN, "bids") == "index\tname\tcolor\n1\tbrain\t#cd3e4e\n"
 
 
 def test_another_program_is_refused() -> None:

@@ -6,7 +6,14 @@ import psutil
 import pytest
 
 from lodbrain.inference import memory
-from lodbrain.inference.memory import MEBIBYTE, free_bytes, parse_memory, peak_mib, sparing
+from lodbrain.inference.memory import (
+    MEBIBYTE,
+    free_bytes,
+    parse_memory,
+    peak_mib,
+    restart_peak,
+    sparing,
+)
 
 
 @pytest.mark.parametrize(
@@ -99,3 +106,16 @@ assert returned > 100e6, returned  # one block may fit a hole
 assert freed()[0] < 20e6
 """
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux can measure a peak anew")
+def test_each_peak_is_measured_from_its_own_start() -> None:
+    block = b"x" * (200 * MEBIBYTE)
+    del block
+    high = peak_mib()
+    restart_peak()
+    base = peak_mib()
+    assert base < high - 150
+    block = b"x" * (100 * MEBIBYTE)
+    assert 95 < peak_mib() - base < 110
+    del block

@@ -4,12 +4,17 @@ import importlib.util
 from pathlib import Path
 from types import ModuleType
 
+import cc3d
 import nibabel as nib
 import numpy as np
 import pytest
 
+from lodbrain.images import read_labels
 from lodbrain.inference.jobs import segment_files
+from lodbrain.inference.postprocess import SEVERAL_PIECES
 from lodbrain.inference.volumes import BRAIN, TIV
+from lodbrain.labels import STRUCTURES
+from lodbrain.workflows.demo import template
 
 pytestmark = [pytest.mark.data, pytest.mark.slow]
 
@@ -51,3 +56,24 @@ def test_heads_get_plausible_volumes_on_their_own_grid(name: str, data_dir: Path
     assert litres[BRAIN] < litres[TIV] < 2.1
     for left, right in (("Left-Hippocampus", "Right-Hippocampus"), ("Left-Caudate", "Right-Caudate")):
         assert 0.6 < litres[left] / litres[right] < 1.7
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "ICBM152",
+        "heads/philips_1mm_T1w",
+        "heads/stripped_0.8mm_T1w",
+        "heads/studyforrest_0.67mm_T1w",
+        "heads/thick_1x1x2mm_T2w",  # of a contrast that the model does not know: in many pieces
+        "real/ds000011/sub-06_T1w",
+    ],
+)
+def test_structures_are_in_one_piece(name: str, data_dir: Path, tmp_path: Path) -> None:
+    scan = template() if name == "ICBM152" else data_dir / f"{name}.nii.gz"
+    outcome = segment_files([scan], tmp_path)[0]
+    regions = read_labels(outcome.outputs.labels).data
+    for number, label in enumerate(STRUCTURES[1:], start=1):
+        if number not in SEVERAL_PIECES["structures"]:
+            pieces = cc3d.connected_components(regions == label.index, connectivity=26).max()
+            assert pieces <= 1, (label.name, pieces)

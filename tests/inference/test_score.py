@@ -21,6 +21,14 @@ def test_score_is_the_weighted_sum_within_what_was_seen() -> None:
     assert fit.score({"confidence": 0.9}) is None
 
 
+def test_logistic_score_does_not_saturate_below_1() -> None:
+    fit = Fit(0.0, {"confidence": 4.0}, link="logit")
+    assert fit.score({"confidence": 0.0}) == 0.5
+    scores = [fit.score({"confidence": value}) for value in (0.8, 0.9, 1.0)]
+    assert scores == pytest.approx([0.9608, 0.9734, 0.982], abs=1e-4)
+    assert fit.score({"confidence": -1e6}) == 0
+
+
 def test_limits_look_the_way_their_feature_points() -> None:
     fit = Fit(0.0, {}, limits={"confidence": (0.8, "unsure"), "moved_share": (0.01, "in pieces")})
     assert fit.reasons({"confidence": 0.7, "moved_share": 0.02}) == [
@@ -46,6 +54,7 @@ def test_what_a_card_holds_is_read() -> None:
         {"weights": {"beauty": 1.0}},
         {"weights": 3},
         {"range": [0.9, 0.4]},
+        {"link": "probit"},
         {"range": [0.4, 0.9, 1.0]},
         {"limits": {"beauty": [0.8, "ugly"]}},
         {"limits": {"confidence": 0.8}},

@@ -1,3 +1,4 @@
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -7,7 +8,11 @@ import pytest
 import torch
 
 import lodbrain
-from lodbrain.errors import InputError
+from lodbrain.errors import InputError, UsageError
+from lodbrain.images.image import Image
+from lodbrain.images.shear import straighten
+from lodbrain.inference.prediction import Prediction
+from lodbrain.inference.segmentation import _sheared_again
 from lodbrain.labels import BRAIN, STRUCTURES, TISSUES, relabel
 
 #: 0.5 x 0.8 x 1.2 mm, the columns of `OBLIQUE`
@@ -80,7 +85,7 @@ def test_notes_of_reading_and_of_inference_and_quality_are_handed_on(fake_model:
     classes[0, 0, 0] = np.nan
     result = lodbrain.segment(classes, affine=OBLIQUE)
     assert any("NaN" in note for note in result.notes)
-    assert result.notes[-1] == "It was seen whole."
+    assert "It was seen whole." in result.notes
     assert result.quality["certainty"] == 0.75
     assert result.quality["brain_ml"] > 0
     assert any("ml, outside of" in reason for reason in result.quality_reasons)
@@ -171,7 +176,7 @@ def test_volumes_are_a_data_frame_on_request(fake_model: Any, classes: np.ndarra
     pandas = pytest.importorskip("pandas")
     result = lodbrain.segment(classes, affine=OBLIQUE)
     table = result.volumes_table()
-    assert list(table.columns) == ["index", "name", "volume_mm3", "soft_volume_mm3", "low_mm3", "high_mm3"]
+    assert list(table.columns) == ["index", "name", "volume_mm3", "soft_volume_mm3", "low_mm3", "high_mm3", "note"]
     assert len(table) == len(result.volumes)
     assert table["index"].dtype == pandas.Int64Dtype() and table["index"].isna().sum() == 2
     row = table.set_index("name").loc["Left-Putamen"]
@@ -186,3 +191,69 @@ def test_labels_are_saved_on_their_grid(fake_model: Any, classes: np.ndarray, tm
     saved = read_labels(tmp_path / "labels.nii.gz")
     np.testing.assert_array_equal(saved.data, result.labels)
     np.testing.assert_allclose(saved.affine, OBLIQUE, atol=1e-6)
+
+
+def _pieces(labels: np.ndarray) -> dict[str, int]:
+    """Components of the structures that must have one, with more than one."""
+    import cc3d
+
+    from lodbrain.inference.postprocess import SEVERAL_PIECES
+
+    single = [label for n, label in enumerate(STRUCTURES) if n and n not in SEVERAL_PIECES["structures"]]
+    pieces = {row.name: int(cc3d.connected_components(labels == row.index, connectivity=26).max()) for row in single}
+    return {name: n for name, n in pieces.items() if n > 1}
+
+
+SHEAR = np.eye(4)
+SHEAR[0, 1] = 0.3
+
+
+@pytest.mark.parametrize("shear", [np.eye(4), SHEAR], ids=["right angles", "sheared"])
+def test_structures_are_in_one_piece_on_the_grid_of_the_scan(
+    shear: np.ndarray, template_4mm: tuple[np.ndarray, np.ndarray]
+) -> None:
+    data, affine = template_4mm
+    result = lodbrain.segment(data, affine=affine @ shear)
+    assert len(np.unique(result.labels)) == len(STRUCTURES)
+    assert _pieces(result.labels) == {}
+    raw = lodbrain.segment(data, affine=affine @ shear, postprocess=False)
+    assert _pieces(raw.labels) != {}  # so that there was something to do
+    # Soft volumes and posteriors are the network's own: labels that were moved do not change them.
+    assert [row.soft_volume_mm3 for row in result.volumes] == [row.soft_volume_mm3 for row in raw.volumes]
+
+
+def test_a_table_of_volumes_without_pandas_says_how_to_get_it(
+    fake_model: Any, classes: np.ndarray, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "pandas", None)
+    result = lodbrain.segment(classes, affine=OBLIQUE)
+    with pytest.raises(UsageError, match=r"needs pandas, which is not installed\. .*pip install '\.\[evaluate\]'"):
+        result.volumes_table()
+
+
+def test_soft_volumes_of_a_sheared_scan_are_those_of_the_straight_one(
+    template_4mm: tuple[np.ndarray, np.ndarray],
+) -> None:
+    data, affine = template_4mm
+    strong = np.eye(4)
+    strong[0, 1] = 0.5  # a straight voxel of the same sides has 1.12 times the volume
+    thin = affine @ strong
+    result = lodbrain.segment(data, affine=thin, posteriors=True, postprocess=False)
+    assert result.posteriors is not None
+    assert any("right angles" in note for note in result.notes)
+    hard, soft = np.array([(row.volume_mm3, row.soft_volume_mm3) for row in result.volumes]).T
+    sums = result.posteriors.sum((0, 1, 2), dtype=np.float64)[1:] * abs(np.linalg.det(thin[:3, :3]))
+    # Interpolation moves little: what is summed on the straight grid is there on the sheared one as well.
+    np.testing.assert_allclose(soft[:-2], sums, rtol=0.03, atol=100)
+    np.testing.assert_allclose(soft[-2:], hard[-2:], rtol=0.05)
+
+
+def test_volume_and_doubt_of_a_sheared_scan_grow_with_the_voxel() -> None:
+    straight, way = straighten(Image(np.ones((8, 8, 8), np.float32), SHEAR))
+    soft, doubt = np.arange(33.0), np.arange(33.0) / 2
+    prediction = Prediction(np.ones(straight.shape, np.uint8), soft, doubt_vox=doubt)
+    found = _sheared_again(prediction, way, 1.5)
+    np.testing.assert_allclose(found.soft_volume_vox, 1.5 * soft)
+    np.testing.assert_allclose(found.doubt_vox, 1.5 * doubt)
+    assert found.classes.shape == (8, 8, 8)
+    assert _sheared_again(Prediction(prediction.classes, soft), way, 1.5).doubt_vox is None

@@ -1,6 +1,7 @@
 import csv
 import io
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -8,7 +9,7 @@ import pytest
 from lodbrain.errors import InputError
 from lodbrain.inference.outputs import Outputs
 from lodbrain.inference.results import Result, find_results
-from lodbrain.inference.volume_files import aseg_stats, volumes_csv
+from lodbrain.inference.volume_files import aseg_stats, subject_names, volumes_csv
 from lodbrain.inference.volumes import Volume, volumes_tsv
 from lodbrain.labels import STRUCTURES, TISSUES
 
@@ -84,7 +85,7 @@ def test_aseg_stats_is_read_as_asegstats2table_reads_it(tmp_path: Path) -> None:
 
 def test_aseg_stats_needs_structures(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="no structures"):
-        aseg_stats(result(tmp_path, "a", (Volume(1, "Brain", 1.0, 1.0),)))
+        aseg_stats(result(tmp_path, "a", (Volume(1, "brain", 1.0, 1.0),)))
 
 
 def test_finished_results_are_found_in_all_folders_below(tmp_path: Path) -> None:
@@ -111,3 +112,33 @@ def test_a_damaged_table_is_named(tmp_path: Path) -> None:
     outputs.volumes.write_text("index\tname\n1\tx\n")
     with pytest.raises(InputError, match=r"s_volumes\.tsv: it is no table of volumes"):
         find_results([tmp_path])
+
+
+def test_aseg_stats_says_that_etiv_is_limited(tmp_path: Path) -> None:
+    *rows, tiv, brain = structures()
+    assert "eTIV is" not in aseg_stats(result(tmp_path, "a", structures()))
+    text = aseg_stats(result(tmp_path, "a", (*rows, replace(tiv, note="limited by the mask"), brain)))
+    assert "# eTIV is limited by the mask\n" in text
+
+
+def test_notes_of_volumes_are_read_again(tmp_path: Path) -> None:
+    rows = (Volume(None, "TIV", 9000.0, 9001.0, note="limited"), Volume(None, "brain", 8000.0, 8001.0))
+    write(Outputs(tmp_path, "a"), rows)
+    assert find_results([tmp_path])[0].volumes == rows
+
+
+@pytest.mark.parametrize(
+    ("scans", "names"),
+    [
+        (["sub-06_T1w", "sub-07_T1w"], ["sub-06", "sub-07"]),
+        (["sub-06_ses-1_T1w", "sub-06_ses-2_T1w"], ["sub-06_ses-1", "sub-06_ses-2"]),
+        (["sub-06_seg-lodbrain_desc-T1w", "sub-07_run-2_seg-lodbrain_desc-T1w"], ["sub-06", "sub-07"]),
+        (["sub-06_T1w", "sub-06_T2w"], ["sub-06_T1w", "sub-06_T2w"]),
+        (["a_T1w", "sub-06_T1w"], ["a_T1w", "sub-06"]),
+    ],
+)
+def test_subjects_join_a_participants_tsv(scans: list[str], names: list[str], tmp_path: Path) -> None:
+    results = [result(tmp_path, scan, structures()) for scan in scans]
+    assert subject_names(results) == names
+    assert [line.split(",")[0] for line in volumes_csv(results).splitlines()[1:]] == names
+    assert f"# subjectname {names[0]}\n" in aseg_stats(results[0], names[0])

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from lodbrain.inference.volumes import Volume, index_of_class, volumes, volumes_tsv
-from lodbrain.labels import CLASS_OF_INDEX, STRUCTURES
+from lodbrain.labels import CLASS_OF_INDEX, STRUCTURES, TABLES, Scheme
 
 N_STRUCTURES, N_TISSUES = 33, 7
 
@@ -52,8 +52,21 @@ def test_structures_merge_into_tissues_hard_and_soft() -> None:
     assert {name: rows[name].soft_volume_mm3 for name in expected} == {name: float(v) for name, v in expected.items()}
 
 
+@pytest.mark.parametrize(
+    ("model_labels", "scheme"),
+    [*(("structures", scheme) for scheme in TABLES), ("tissue", "tissue"), ("tissue", "brain")],
+)
+def test_no_name_comes_twice(model_labels: Scheme, scheme: Scheme) -> None:
+    soft = np.ones(N_STRUCTURES if model_labels == "structures" else N_TISSUES)
+    classes = np.ones((2, 2, 2), np.uint8)
+    found = volumes(classes, soft, model_labels=model_labels, scheme=scheme, voxel_volume_mm3=1.0)
+    names = [row.name.lower() for row in found]
+    assert len(set(names)) == len(names)
+    assert names.count("brain") == 1
+
+
 def test_brain_mask_leaves_csf_out() -> None:
-    assert table("brain")["Brain"] == Volume(1, "Brain", 45.0, 22.5)
+    assert table("brain")["brain"] == Volume(1, "brain", 45.0, 22.5)
 
 
 def test_soft_volume_counts_shares_where_no_voxel_is_won() -> None:
@@ -82,9 +95,12 @@ def test_posteriors_of_another_model_are_refused() -> None:
 
 
 def test_tsv_writes_na_for_rows_without_index() -> None:
-    rows = [Volume(2, "Left-Cerebral-White-Matter", 1.23456, 2.0, 1.5, 3.0), Volume(None, "TIV", 10.0, 11.5)]
+    rows = [
+        Volume(2, "Left-Cerebral-White-Matter", 1.23456, 2.0, 1.5, 3.0),
+        Volume(None, "TIV", 10.0, 11.5, note="cut"),
+    ]
     assert volumes_tsv(rows) == (
-        "index\tname\tvolume_mm3\tsoft_volume_mm3\tlow_mm3\thigh_mm3\n"
-        "2\tLeft-Cerebral-White-Matter\t1.235\t2.000\t1.500\t3.000\n"
-        "n/a\tTIV\t10.000\t11.500\tn/a\tn/a\n"
+        "index\tname\tvolume_mm3\tsoft_volume_mm3\tlow_mm3\thigh_mm3\tnote\n"
+        "2\tLeft-Cerebral-White-Matter\t1.235\t2.000\t1.500\t3.000\tn/a\n"
+        "n/a\tTIV\t10.000\t11.500\tn/a\tn/a\tcut\n"
     )

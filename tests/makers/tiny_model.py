@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +23,8 @@ AFFINE[:3, 3] = -90, -110, -80
 #: Inside of each radius: intensity.
 _SHELLS = ((0.95, 300.0), (0.85, 80.0), (0.75, 600.0), (0.55, 900.0), (0.25, 120.0))
 
+LEVELS = ({"exponent": 2, "channels": [4, 8]}, {"exponent": 1, "channels": [4, 8], "sided": False})
+
 
 def head(shape: tuple[int, int, int] = SHAPE, seed: int = 0) -> NDArray[np.int16]:
     """Shells of a head with noise, a little different on the two sides."""
@@ -34,9 +37,9 @@ def head(shape: tuple[int, int, int] = SHAPE, seed: int = 0) -> NDArray[np.int16
     return np.clip(values + noise, 1, None).astype(np.int16)
 
 
-def save_tiny_model(path: Path) -> Path:
-    """Write a model of 4 and 2 mm with random weights that calls nearly everything brain."""
-    config = {"levels": [{"exponent": 2, "channels": [4, 8]}, {"exponent": 1, "channels": [4, 8], "sided": False}]}
+def save_tiny_model(path: Path, levels: Sequence[Mapping[str, object]] = LEVELS) -> Path:
+    """Write a model of 4 and 2 mm, or other levels, with random weights that calls nearly everything brain."""
+    config = {"levels": [dict(level) for level in levels]}
     with torch.random.fork_rng():
         torch.manual_seed(3)
         network = Ladder.from_config(config)

@@ -195,9 +195,9 @@ def _spoil(share: float) -> Callable[[Any], None]:
     return change
 
 
-def _strip(data: Any) -> None:
+def _strip(data: Any, background: float = 0) -> None:
     x, y, z = np.meshgrid(*(np.linspace(-1, 1, n) for n in data.shape), indexing="ij")
-    data[x**2 + y**2 + z**2 > 0.75**2] = 0
+    data[x**2 + y**2 + z**2 > 0.75**2] = background
 
 
 def _flatten(data: Any) -> None:
@@ -338,7 +338,20 @@ CASES: tuple[Case, ...] = (
     Case("22", "RGB", REFUSED, lambda m: m.nifti(datatype=128), ("colour picture (RGB)", "Give the scan itself")),
     Case("23", "complex numbers", REFUSED, lambda m: m.nifti(datatype=32), ("complex numbers", "magnitude image")),
     Case("24a", "NaN and Inf in some voxels", MENDED, lambda m: m.changed(_spoil(0.01)), ("NaN or Inf in",)),
-    Case("24b", "NaN and Inf in more than half", REFUSED, lambda m: m.changed(_spoil(0.6)), ("are NaN or Inf", _HDR)),
+    Case(
+        "24b",
+        "NaN around a head in more than half, as SPM writes it",
+        MENDED,
+        lambda m: m.changed(lambda d: _strip(d, np.nan)),
+        ("NaN or Inf around the head", "were taken as background"),
+    ),
+    Case(
+        "24c",
+        "NaN and Inf scattered over more than half",
+        REFUSED,
+        lambda m: m.changed(_spoil(0.6)),
+        ("are NaN or Inf", _HDR),
+    ),
     Case(
         "25",
         "constant",
@@ -347,11 +360,41 @@ CASES: tuple[Case, ...] = (
         ("all of its voxels are 7", "Give the scan"),
     ),
     Case(
-        "26",
-        "negative values",
+        "26a",
+        "negative values: whole scan shifted by -1024",
         MENDED,
-        lambda m: m.changed(lambda d: np.subtract(d, 50, out=d)),
-        ("Negative intensities", "were kept"),
+        lambda m: m.changed(lambda d: np.subtract(d, 1024, out=d)),
+        ("Negative intensities", "the darkest count as black"),
+        same=True,
+    ),
+    Case(
+        "26b",
+        "intensities shifted by 32768 as unsigned integers",
+        ACCEPTED,
+        lambda m: m.changed(lambda d: np.add(d, 32768, out=d), np.uint16),
+        same=True,
+    ),
+    Case(
+        "26c",
+        "background of one value within the head's intensities",
+        MENDED,
+        lambda m: m.changed(lambda d: _strip(d, 450)),
+        ("The background (450) lies within the intensities", "was set to their darkest"),
+    ),
+    Case(
+        "26d",
+        "background far below the head's intensities",
+        MENDED,
+        lambda m: m.changed(lambda d: _strip(d, -9000)),
+        ("The background (-9000) lies outside of the intensities", "was set to their darkest"),
+    ),
+    Case(
+        "26e",
+        "intensities at an offset that float32 cannot hold",
+        MENDED,
+        lambda m: m.nifti("scan.nii.gz", m.voxels(np.float64) + 1e12),
+        ("were shifted to begin at 0",),
+        same=True,
     ),
     Case("27a", "scl_slope 2: applied", ACCEPTED, lambda m: m.nifti(scl_slope=2), same=True),
     Case("27b", "scl_slope 0: none", ACCEPTED, lambda m: m.nifti(scl_slope=0, scl_inter=5), same=True),

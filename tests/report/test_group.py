@@ -67,3 +67,12 @@ def test_signs_of_trouble_count(make_results: Make) -> None:
 def test_a_lost_table_is_a_reason(count: int, make_results: Make) -> None:
     (*_, member) = members_of(group(make_results, count, odd={}))
     assert member.reasons == ["its table of volumes is missing or broken"]
+
+
+def test_a_tiv_that_a_mask_limits_is_not_compared_with_what_is_usual(make_results: Make) -> None:
+    results = make_results("a", {**usual(), "TIV": 3e6})
+    assert any("ntracranial" in reason for reason in members_of([results])[0].reasons)
+    table = results.path.with_name("a_volumes.tsv")
+    lines = [f"{line}\t{'note' if line.startswith('index') else 'limited'}" for line in table.read_text().splitlines()]
+    table.write_text("\n".join(lines))
+    assert members_of([results])[0].reasons == []

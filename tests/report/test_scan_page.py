@@ -1,4 +1,5 @@
 import json
+import math
 import re
 import shutil
 from pathlib import Path
@@ -8,6 +9,7 @@ import pytest
 
 from lodbrain.errors import InputError
 from lodbrain.images import Image, write_nifti
+from lodbrain.inference.reference import reference_of, references
 from lodbrain.report.results import Results, read_results
 from lodbrain.report.scan_page import ensure_page, is_up_to_date, scan_page, write_scan_page
 
@@ -90,3 +92,36 @@ def test_a_lost_table_of_volumes_is_counted_from_the_labels(own: Results) -> Non
 def test_the_same_results_give_the_same_page(head: Results) -> None:
     scan = head.path.with_name("head.nii.gz")
     assert scan_page(head, scan) == scan_page(head, scan)
+
+
+def test_the_tiv_of_a_stripped_scan_is_shown_as_limited_and_not_judged(own: Results) -> None:
+    assert list(own.volume_notes()) == ["TIV"]  # the template is skull-stripped
+    html = scan_page(own, None)
+    assert "Intracranial, in the mask" in html
+    row = re.search(r"Intracranial volume \(TIV\), limited by the mask.*?</tr>", html, re.DOTALL)
+    assert row is not None
+    assert re.search(r'<td class="num usual"></td>', row[0])
+    table = own.path.with_name("head_volumes.tsv")
+    table.write_text(table.read_text().replace("limited by the mask of the skull-stripped input", "n/a"))
+    html = scan_page(own, None)
+    assert "limited by the mask" not in html.split('id="volumes"')[1]
+    assert "Intracranial, in the mask" not in html
+
+
+def test_volumes_out_of_the_ordinary_are_named_beside_the_checks(own: Results) -> None:
+    table = own.path.with_name("head_volumes.tsv")
+    lines = [line.split("\t") for line in table.read_text().splitlines()]
+    brain = math.exp(references()["brain"].mean_log)
+    for line in lines[1:]:
+        if reference := reference_of(line[1], {"brain": brain}):
+            line[2] = f"{math.exp(reference[0].mean_log) * reference[1]:.3f}"  # all are usual
+    usual = "\n".join("\t".join(line) for line in lines)
+    table.write_text(usual)
+    calm = change(own, quality={"score": 0.9, "reasons": []})
+    html = scan_page(calm, None)
+    assert "No sign of trouble was found." in html
+    assert "outside of the usual range" not in html
+    line = next(line for line in lines if line[1] == "Left-Pallidum")
+    table.write_text(usual.replace("\t".join(line), "\t".join([*line[:2], str(2 * float(line[2])), *line[3:]])))
+    assert "outside of the usual range" in scan_page(calm, None)
+    assert "Left pallidum (high)" in scan_page(calm, None)

@@ -17,7 +17,7 @@ def _draw(contrasts: Contrasts, seed: int = 0) -> Contrast:
 
 @pytest.mark.parametrize(
     ("raw", "mean", "sd"),
-    [(2, 160, 16), (41, 160, 16), (3, 96, 19), (12, 124, 14), (13, 152, 9), (24, 44, 26), (16, 130, 18), (77, 116, 19)],
+    [(2, 160, 16), (41, 160, 16), (3, 96, 19), (12, 124, 14), (13, 152, 9), (24, 44, 26), (16, 130, 18), (79, 116, 19)],
 )
 def test_prior_of_a_structure(raw: int, mean: float, sd: float) -> None:
     assert T1W_PRIOR[CODE_OF_RAW[raw]].tolist() == [mean, sd]
@@ -100,3 +100,30 @@ def test_same_seed_same_contrast() -> None:
     assert torch.equal(one.means, two.means)
     assert torch.equal(one.sds, two.sds)
     assert not torch.equal(one.means, other.means)
+
+
+def test_bright_deep_grey_matter_comes_at_least_half_way_to_white_matter_on_both_sides() -> None:
+    deep, white, cortex = (CODE_OF_RAW[raw] for raw in (12, 2, 3))
+    bright = Contrasts(t1w_share=1.0, ordered_share=0.0, spread=0.0, bright_deep_share=1.0)
+    ways = []
+    for seed in range(20):
+        means = _draw(bright, seed).means[:, 0]
+        ways.append(float((means[deep] - 124) / (160 - 124)))
+        assert float(means[deep]) == pytest.approx(float(means[MIRROR_OF_CODE[deep]]), abs=1e-3)
+        assert (float(means[white]), float(means[cortex])) == (160.0, 96.0)
+    assert 0.5 <= min(ways) < 0.75 < max(ways) <= 1.0
+
+
+def test_regions_of_a_tissue_differ_by_the_standard_deviation_asked_for() -> None:
+    white, putamen = CODE_OF_RAW[2], CODE_OF_RAW[12]
+    contrasts = Contrasts(t1w_share=1.0, ordered_share=0.0, spread=0.0, within=0.0, regional=5.0)
+    means = torch.stack([_draw(contrasts, seed).means for seed in range(200)])
+    assert float(means[:, white].std()) == pytest.approx(5.0, rel=0.1)
+    assert torch.equal(means[:, white], means[:, MIRROR_OF_CODE[white]])
+    assert not means[:, putamen].sub(124).any()
+
+
+def test_both_steps_switched_off_leave_what_is_drawn_after_them_as_it_was() -> None:
+    plain, regional = _draw(Contrasts(), 3), _draw(Contrasts(regional=4.0), 3)
+    assert not torch.equal(plain.means, regional.means)
+    assert torch.equal(plain.means[CODE_OF_RAW[12]], regional.means[CODE_OF_RAW[12]])

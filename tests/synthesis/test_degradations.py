@@ -15,7 +15,7 @@ def pair() -> Pair:
     x, y, z = (torch.arange(n, dtype=torch.float32) for n in SHAPE)
     r2 = (x[:, None, None] - 19) ** 2 + (y[None, :, None] - 23) ** 2 + (z[None, None, :] - 17) ** 2
     labels = (r2 < 13**2).to(torch.uint8) + (r2 < 8**2).to(torch.uint8)
-    image = torch.tensor([5.0, 60.0, 100.0])[labels.long()]
+    image = torch.tensor([2.0, 60.0, 100.0])[labels.long()]
     return Pair(image, labels, (2.0, 2.0, 2.0))
 
 
@@ -37,8 +37,8 @@ def test_little_strength_changes_little_and_more_changes_more(name: str, pair: P
     first, last = degradation.steps[0], degradation.steps[-1]
     tiny = change(first / 1000)
     assert tiny <= change(first) < change(last)
-    # averages begin with the voxel beside; the air above the head goes first
-    assert tiny < 1.0 or name in ("resolution", "thick slices", "field of view")
+    # averages begin with the voxel beside; the air above the head goes first; filling air begins with masking it
+    assert tiny < 1.0 or name in ("resolution", "thick slices", "field of view", "background")
 
 
 @pytest.mark.parametrize("name", DEGRADATIONS)
@@ -135,6 +135,22 @@ def test_rotation_keeps_lengths_whatever_the_voxels(spacing: tuple[float, float,
 def test_contrast_brings_tissues_together_and_keeps_the_bright_ones(pair: Pair) -> None:
     found = DEGRADATIONS["contrast"].apply(pair, 1.0).image
     means = [float(found[pair.labels == n].mean()) for n in range(3)]
-    np.testing.assert_allclose(means, [math.sqrt(0.05) * 100, math.sqrt(0.6) * 100, 100], rtol=1e-4)
+    np.testing.assert_allclose(means, [math.sqrt(0.02) * 100, math.sqrt(0.6) * 100, 100], rtol=1e-4)
     negative = DEGRADATIONS["contrast"].apply(pair.with_image(pair.image - 10), 1.0).image
-    assert float(negative.min()) == -5.0
+    assert float(negative.min()) == -8.0
+
+
+def test_offset_moves_every_voxel_by_so_many_bright_levels(pair: Pair) -> None:
+    found = DEGRADATIONS["offset"].apply(pair, 4.0).image
+    torch.testing.assert_close(found, pair.image - 400)
+
+
+def test_background_fills_the_air_and_nothing_else(pair: Pair) -> None:
+    image = pair.image.clone()
+    image[19, 23, 17] = 0  # dark, but inside
+    levels = set()
+    for seed in range(8):
+        found = DEGRADATIONS["background"].apply(pair.with_image(image), 0.5, seed=seed).image
+        assert torch.equal(found[pair.labels > 0], image[pair.labels > 0])
+        levels |= set(found[pair.labels == 0].tolist())
+    assert levels == {50.0, -50.0}

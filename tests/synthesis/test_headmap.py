@@ -19,7 +19,6 @@ from lodbrain.synthesis.headmap import (
     check_sides,
     make_head_map,
     thresholds,
-    whole_structures,
 )  # fmt: skip
 from lodbrain.synthesis.headmask import head_mask
 from lodbrain.synthesis.labelmaps import RAW_LABELS, load
@@ -157,13 +156,23 @@ def test_made_map_is_accepted_as_a_training_map(made: tuple[HeadMap, np.ndarray]
     np.testing.assert_allclose(np.subtract(high, low), [116, 142, 112], atol=2 * VOXEL_MM)
 
 
-def test_freesurfers_parcels_become_structures() -> None:
-    labels = np.zeros((6, 4, 4), np.int32)
-    labels[0], labels[1], labels[2], labels[3], labels[4], labels[5] = 1003, 2, 251, 251, 41, 2035
-    labels[0, 0, 0], labels[5, 0, 0], labels[1, 0, 0] = 31, 63, 77
-    whole = whole_structures(labels, "aparc")
-    assert whole[:, 1, 1].tolist() == [3, 2, 2, 41, 41, 42]
-    assert [whole[0, 0, 0], whole[5, 0, 0], whole[1, 0, 0]] == [4, 43, 77]
+def test_map_from_freesurfers_parcels_has_structures_and_sides() -> None:
+    scan, labels = phantom()
+    parcels = brain_only(labels)
+    parcels[labels == 3], parcels[labels == 42] = 1003, 12103
+    callosum = (labels == 2) | (labels == 41)
+    callosum &= np.indices(SHAPE)[2] > 44
+    parcels[callosum] = 251
+    spots = [tuple(np.argwhere((labels == index) & ~callosum)[200]) for index in (2, 41, 4, 43)]
+    for spot, number in zip(spots, (77, 77, 31, 63), strict=True):
+        parcels[spot] = number
+    made = make_head_map(Image(scan, AFFINE), parcels).labels
+    assert [int(made[spot]) for spot in spots] == [78, 79, 136, 163]
+    kept = (labels > 0) & (labels < 500) & (labels != CSF)
+    for spot in spots:
+        kept[spot] = False
+    assert np.array_equal(made[kept], labels[kept])
+    assert set(np.unique(made).tolist()) <= {label.index for label in HEAD_LABELS}
 
 
 def test_unknown_labels_empty_maps_and_exchanged_sides_are_refused() -> None:

@@ -30,7 +30,7 @@ def test_codes_of_structures_are_their_classes() -> None:
 
 
 @pytest.mark.parametrize(
-    ("raw", "index"), [(77, 2), (25, 2), (57, 41), (136, 4), (164, 44), (30, 0), (85, 0), (80, 0), (500, 0), (530, 0)]
+    ("raw", "index"), [(78, 2), (79, 41), (25, 2), (57, 41), (136, 4), (164, 44), (30, 0), (85, 0), (500, 0), (530, 0)]
 )
 def test_other_labels_count_as(raw: int, index: int) -> None:
     assert int(CLASS_OF_CODE[CODE_OF_RAW[raw]]) == CLASS_OF_INDEX[index]
@@ -39,21 +39,39 @@ def test_other_labels_count_as(raw: int, index: int) -> None:
 def test_mirror_twice_is_the_label_itself_and_mirrors_its_class() -> None:
     assert torch.equal(MIRROR_OF_CODE[MIRROR_OF_CODE], torch.arange(N_CODES))
     assert int(MIRROR_OF_CODE[CODE_OF_RAW[17]]) == CODE_OF_RAW[53]
-    sided = [raw for raw in RAW_LABELS if raw != 77]  # lesions without a side count as the left's white matter
-    codes = torch.tensor([CODE_OF_RAW[raw] for raw in sided])
-    mirrored = torch.as_tensor(MIRROR_OF_CLASS)[CLASS_OF_CODE[codes]]
-    assert torch.equal(CLASS_OF_CODE[MIRROR_OF_CODE[codes]], mirrored)
+    assert torch.equal(CLASS_OF_CODE[MIRROR_OF_CODE], torch.as_tensor(MIRROR_OF_CLASS)[CLASS_OF_CODE])
+    assert 77 not in RAW_LABELS
+
+
+def test_hypointensities_have_the_side_of_the_white_matter_around_them(raw_head: np.ndarray) -> None:
+    raw = raw_head.copy()
+    left, right = (np.argwhere(raw == index)[::50] for index in (2, 41))
+    raw[tuple(left.T)] = raw[tuple(right.T)] = 77
+    affine = np.diag([4.0, 4.0, 4.0, 1.0])
+    codes = encode(raw, affine)
+    assert (codes[tuple(left.T)] == CODE_OF_RAW[78]).all()
+    assert (codes[tuple(right.T)] == CODE_OF_RAW[79]).all()
+    # the mirrored head: every voxel has the other side's class
+    mirror = {label.index: label.mirror for label in STRUCTURES} | {77: 77, 516: 516}
+    mirrored = encode(np.vectorize(mirror.get)(raw)[::-1], affine)
+    assert torch.equal(torch.from_numpy(mirrored[::-1].copy()), MIRROR_OF_CODE[codes.astype(int)].to(torch.uint8))
 
 
 def test_encode_gives_positions_in_the_table() -> None:
-    raw = np.array([[[0, 2, 60, 77, 530]]])
-    assert encode(raw).tolist() == [[[0, 1, 32, CODE_OF_RAW[77], N_CODES - 1]]]
-    assert encode(raw).dtype == np.uint8
+    raw = np.array([[[0, 2, 60, 78, 530]]])
+    assert encode(raw, np.eye(4)).tolist() == [[[0, 1, 32, CODE_OF_RAW[78], N_CODES - 1]]]
+    assert encode(raw, np.eye(4)).dtype == np.uint8
+
+
+def test_freesurfers_numbers_are_understood() -> None:
+    numbers = [1003, 2, 31, 251, 81, 41, 63, 5002, 12101, 29]
+    codes = encode(np.array(numbers).reshape(-1, 1, 1), np.eye(4)).ravel()
+    assert [RAW_LABELS[code] for code in codes] == [3, 2, 136, 2, 78, 41, 163, 41, 42, 0]
 
 
 def test_unknown_labels_are_refused_and_named() -> None:
-    with pytest.raises(InputError, match=r"case\.nii: .*\[-1, 1003\]") as caught:
-        encode(np.array([[[2, 1003, -1]]]), "case.nii")
+    with pytest.raises(InputError, match=r"case\.nii: .*\[-1, 1036\]") as caught:
+        encode(np.array([[[2, 1036, -1]]]), np.eye(4), "case.nii")
     assert caught.value.code == "labels"
 
 
@@ -114,7 +132,7 @@ def test_stored_orientation_does_not_matter(raw_head: np.ndarray, head: LabelMap
 
 def test_brain_codes_leave_out_csf_and_what_lies_outside() -> None:
     raws = {RAW_LABELS[code] for code in BRAIN_CODES}
-    assert {2, 41, 4, 16, 77} <= raws
+    assert {2, 41, 4, 16, 78, 79} <= raws
     assert not raws & {0, 24, *range(500, 531)}
 
 

@@ -187,8 +187,8 @@ def test_background_is_empty_and_the_head_is_as_bright_as_the_scans(profile: Con
 def test_lesions_lie_between_the_tissues_that_surround_them_in_the_prior(profile: ContrastProfile) -> None:
     means = draws(profile)[:, 0].mean(0)
     grey, white = (float(T1W_PRIOR[CODE_OF_RAW[raw], 0]) for raw in (3, 2))
-    along = (float(T1W_PRIOR[CODE_OF_RAW[77], 0]) - grey) / (white - grey)
-    assert float(means[CODE_OF_RAW[77]]) == pytest.approx(100 + along * 60, abs=2)
+    along = (float(T1W_PRIOR[CODE_OF_RAW[78], 0]) - grey) / (white - grey)
+    assert float(means[CODE_OF_RAW[78]]) == pytest.approx(100 + along * 60, abs=2)
 
 
 def test_without_csf_the_ventricles_stand_for_fluid() -> None:

@@ -8,14 +8,18 @@ import torch
 from lodbrain.datasets.labelled import Labelled
 from lodbrain.errors import InputError, UsageError
 from lodbrain.images.image import Image
-from lodbrain.images.io import write_nifti
+from lodbrain.images.io import read_image, read_labels, write_nifti
 from lodbrain.labels import CLASS_OF_INDEX, INDEX_OF_CLASS
 from lodbrain.training.config import TrainingConfig
 from lodbrain.training.levels import build_ladder
+from lodbrain.training.pairs import first_pair
 from lodbrain.training.real import Augmentation, RealScenes
 from lodbrain.training.run import train
 from lodbrain.training.scenes import Geometry
 from lodbrain.training.sources import geometry_of, make_sources
+
+#: Mirrors half of the scans and changes nothing else.
+NOTHING = Augmentation(bias=0, noise=0, gamma_sd=0, clip_share=0, fault_share=0)
 
 MakeConfig = Callable[..., TrainingConfig]
 
@@ -49,8 +53,8 @@ def test_scan_and_labels_agree_at_every_level(geometry: Geometry, scans: list[La
     assert coarse.image.shape == (15, 17, 14)  # 30 x 34 x 28 voxels of 4 mm, halved
     assert fine.image.shape == (12, 16, 12)
     assert float(coarse.log_voxel) == pytest.approx(0) == float(fine.log_voxel)
-    # brightness is 10 x the label + 3: the shares of a voxel give its brightness, at either level
-    bright = 10.0 * torch.as_tensor(INDEX_OF_CLASS, dtype=torch.float32) + 3
+    # brightness is 10 x the label, above the black of 3: the shares of a voxel give it, at either level
+    bright = 10.0 * torch.as_tensor(INDEX_OF_CLASS, dtype=torch.float32)
     for view in scene.views:
         torch.testing.assert_close(torch.einsum("cxyz,c->xyz", view.target, bright), view.image, rtol=1e-4, atol=1e-2)
     # the fine view lies where it says, under the coarse one
@@ -60,9 +64,20 @@ def test_scan_and_labels_agree_at_every_level(geometry: Geometry, scans: list[La
     torch.testing.assert_close(pooled, there)
 
 
+def test_offset_changes_no_training_scan(geometry: Geometry, scans: list[Labelled], tmp_path: Path) -> None:
+    plain = read_image(scans[0].volume)
+    write_nifti(tmp_path / "moved.nii.gz", plain.data - np.float32(1024), plain)
+    pairs = []
+    for volume in (scans[0].volume, tmp_path / "moved.nii.gz"):
+        scan = Labelled(volume, scans[0].labels, "north")
+        scene = RealScenes([scan], geometry, augmentation=Augmentation(noise=0, fault_share=0)).scene(3, 0)
+        pairs.append(first_pair(scene.views[0], 2).image)
+    torch.testing.assert_close(pairs[1], pairs[0], atol=1e-4, rtol=0)
+
+
 def test_mirrored_scan_swaps_its_sides(geometry: Geometry, scans: list[Labelled]) -> None:
     plain = RealScenes(scans[:1], geometry, augmentation=None).scene(0, 0).views[0].target
-    scenes = RealScenes(scans[:1], geometry, augmentation=Augmentation(bias=0, noise=0, gamma_sd=0))
+    scenes = RealScenes(scans[:1], geometry, augmentation=NOTHING)
     targets = [scenes.scene(seed, 0).views[0].target for seed in range(8)]
     flipped = [not torch.equal(target, plain) for target in targets]
     assert 0 < sum(flipped) < 8
@@ -101,6 +116,68 @@ def test_thick_slices_are_refused(geometry: Geometry, tmp_path: Path) -> None:
     write_nifti(tmp_path / "a.nii.gz", data, Image(data, np.diag([4.0, 4.0, 6.0, 1.0])))
     with pytest.raises(InputError, match=r"a\.nii\.gz.*voxels of 4 x 4 x 6 mm"):
         RealScenes([Labelled(tmp_path / "a.nii.gz", tmp_path / "a.nii.gz", "x")], geometry, augmentation=None)
+
+
+def test_resampled_scan_keeps_its_place_and_the_shares_of_its_classes(geometry: Geometry, tmp_path: Path) -> None:
+    labels = np.zeros((24, 24, 18), np.int16)
+    labels[6:18, 6:18, 6:12] = 2
+    labels[6:10, 6:18, 6:12] = 12
+    image = Image(10.0 * labels.astype(np.float32), np.diag([4.0, 4.0, 5.33, 1.0]))
+    write_nifti(tmp_path / "a.nii.gz", image.data, image)
+    write_nifti(tmp_path / "a_dseg.nii.gz", labels, image)
+    scenes = RealScenes([Labelled(tmp_path / "a.nii.gz", tmp_path / "a_dseg.nii.gz", "x")], geometry, augmentation=None)
+    view = scenes.scene(0, 0).views[0]
+    assert view.image.shape == (12, 12, 12)
+    white, putamen = (view.target[CLASS_OF_INDEX[index]] for index in (2, 12))
+    torch.testing.assert_close(20 * white + 120 * putamen, view.image, atol=1.0, rtol=0)  # as bright as its shares say
+    assert float(white.sum()) * 8**3 == pytest.approx(8 * 12 * 6 * 4 * 4 * 5.33, rel=0.02)
+
+
+def test_a_teachers_second_label_gets_the_rest_of_the_probability(
+    geometry: Geometry, scans: list[Labelled], tmp_path: Path
+) -> None:
+    hard = scans[0]
+    labels = read_labels(hard.labels)
+    names = [tmp_path / f"north_desc-{end}.nii.gz" for end in ("teacher_dseg", "second_dseg", "teacher_probseg")]
+    probability = np.where(labels.data == 24, 0.6, 1.0).astype(np.float32)
+    second = np.where(labels.data == 24, 4, labels.data).astype(labels.data.dtype)
+    for name, data in zip(names, (labels.data, second, probability), strict=True):
+        write_nifti(name, data, labels)
+    soft = RealScenes([Labelled(hard.volume, names[0], "north")], geometry, augmentation=None)
+    target, plain = (
+        scenes.scene(0, 0).views[0].target for scenes in (soft, RealScenes([hard], geometry, augmentation=None))
+    )
+    fluid, ventricle = (CLASS_OF_INDEX[index] for index in (24, 4))
+    torch.testing.assert_close(target[fluid], 0.6 * plain[fluid])
+    torch.testing.assert_close(target[ventricle], plain[ventricle] + 0.4 * plain[fluid])
+    torch.testing.assert_close(target.sum(0), torch.ones(target.shape[1:]))
+
+
+def test_clipping_cuts_at_the_median_of_white_matter(geometry: Geometry, tmp_path: Path) -> None:
+    labels = np.zeros((24, 24, 24), np.int16)
+    labels[4:20, 4:20, 4:20] = 2
+    labels[4:10, 4:20, 4:20] = 12
+    labels[18:20, 4:20, 4:20] = 24
+    intensity = np.select([labels == 2, labels == 12, labels == 24], [100.0, 150.0, 20.0]).astype(np.float32)
+    image = Image(intensity, np.diag([4.0, 4.0, 4.0, 1.0]))
+    write_nifti(tmp_path / "a.nii.gz", image.data, image)
+    write_nifti(tmp_path / "a_dseg.nii.gz", labels, image)
+    scan = Labelled(tmp_path / "a.nii.gz", tmp_path / "a_dseg.nii.gz", "x")
+    clipped = Augmentation(bias=0, noise=0, gamma_sd=0, clip_share=1, fault_share=0)
+    brightest = [
+        float(RealScenes([scan], geometry, augmentation=clipped).scene(seed, 0).views[0].image.max())
+        for seed in range(6)
+    ]
+    assert 95 <= min(brightest) < max(brightest) <= 115
+
+
+def test_faults_change_the_image_and_leave_the_target(geometry: Geometry, scans: list[Labelled]) -> None:
+    faulty = Augmentation(bias=0, noise=0, gamma_sd=0, clip_share=0, fault_share=1)
+    for seed in range(6):
+        plain = RealScenes(scans[:1], geometry, augmentation=NOTHING).scene(seed, 0).views[0]
+        changed = RealScenes(scans[:1], geometry, augmentation=faulty).scene(seed, 0).views[0]
+        assert torch.equal(plain.target, changed.target)
+        assert not torch.equal(plain.image, changed.image)
 
 
 @pytest.fixture

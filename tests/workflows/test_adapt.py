@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from lodbrain.errors import UsageError
+from lodbrain.errors import InputError, UsageError
 from lodbrain.models.lod import Ladder, LevelConfig
 from lodbrain.synthesis.profile import Air, Bias, ContrastProfile, Intensity, Noise, ScanRecord
 from lodbrain.training.validation import Scores
@@ -177,3 +177,22 @@ def test_settings_out_of_range_are_refused(change: dict[str, int]) -> None:
 def test_model_of_another_format_is_refused_before_any_work(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"model\.pt: a model's name ends in \.safetensors"):
         adapt([tmp_path / "a.nii.gz"], tmp_path / "model.pt")
+
+
+def test_missing_label_maps_are_reported_before_the_scans_are_analysed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("LODBRAIN_DATA", raising=False)
+
+    def never(*given: object, **named: object) -> None:
+        raise AssertionError("work began")
+
+    monkeypatch.setattr("lodbrain.workflows.adapt.load_model", never)
+    monkeypatch.setattr("lodbrain.workflows.adapt.contrast", never)
+    hint = "Run: lodbrain fetch labelmaps, or name a folder of your own with --labelmaps"
+    with pytest.raises(InputError, match=hint):
+        adapt([tmp_path / "a.nii.gz"], tmp_path / "model.safetensors")
+    (tmp_path / "empty").mkdir()
+    settings = AdaptSettings(labelmaps=tmp_path / "empty")
+    with pytest.raises(InputError, match="empty: holds no label maps"):
+        adapt([tmp_path / "a.nii.gz"], tmp_path / "model.safetensors", settings)

@@ -105,6 +105,9 @@ def test_freesurfer_s_other_numbers_are_understood(tmp_path: Path) -> None:
         "Left-Lateral-Ventricle",
     ]  # fmt: skip
     assert classes[26, 24, 28] == 0
+    raw[26, 24, 28] = 1036
+    with pytest.raises(InputError, match=r"not in the table: \[1036\]"):
+        workflow.classes_of(Image(raw, AFFINE), scan, tmp_path)
 
 
 def test_labels_of_another_grid_or_without_structures_are_refused(tmp_path: Path) -> None:
@@ -112,7 +115,8 @@ def test_labels_of_another_grid_or_without_structures_are_refused(tmp_path: Path
     for raw, affine, what in (
         (RAW[1:], AFFINE, "another grid"),
         (RAW, AFFINE + np.diag([0, 0, 0.5, 0]), "another grid"),
-        (RAW + 600, AFFINE, "no brain structure"),
+        (RAW + 600, AFFINE, "not in the table"),
+        (np.where(RAW > 0, 516, 0), AFFINE, "no brain structure"),
     ):
         labels = write_labels(tmp_path / "labels.nii.gz", raw, affine)
         made = contrast([scan], tmp_path / "c.yaml", labels=labels)

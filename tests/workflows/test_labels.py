@@ -7,9 +7,10 @@ import numpy as np
 import pytest
 from matplotlib.image import imread
 
+from lodbrain.datasets.labelled import read_manifest
 from lodbrain.errors import InputError, LodbrainError, OutputError, UsageError
 from lodbrain.images.image import Image
-from lodbrain.images.io import read_labels, write_nifti
+from lodbrain.images.io import read_image, read_labels, write_nifti
 from lodbrain.inference.segmentation import Segmentation
 from lodbrain.inference.settings import Settings
 from lodbrain.labels import STRUCTURES
@@ -256,3 +257,55 @@ def test_upsampling_resumes_and_guards_its_inputs(write: Callable[..., Path], tm
     assert "this input would be overwritten" in str(outcome.error)
     with pytest.raises(ValueError, match="above 0 mm, got 0"):
         workflow.upsample_maps([good], out, 0)
+
+
+def test_teacher_writes_soft_targets_and_the_manifest_of_accepted_scans(
+    write: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def segment_image(image: Image, model: Any, *, settings: Settings, progress: Any) -> Segmentation:
+        assert settings.posteriors
+        posteriors = np.zeros((*image.shape, len(STRUCTURES)), np.float16)
+        posteriors[..., 1], posteriors[..., 2], posteriors[..., 0] = 0.6, 0.3, 0.1
+        posteriors[0, ..., 1], posteriors[0, ..., 2] = 0.9, 0.0
+        labels = np.full(image.shape, STRUCTURES[1].index, np.uint8)
+        disagreement = 0.5 if image.data.max() > 1000 else 0.05
+        return Segmentation(
+            labels, image.affine, STRUCTURES, (), posteriors, quality={"disagreement": disagreement, "score": 0.9}
+        )
+
+    monkeypatch.setattr(workflow, "segment_image", segment_image)
+    monkeypatch.setattr(workflow, "make_head_map", lambda scan, structures, name: HeadMap(np.int16(structures), ()))
+    for subject in ("sub-01", "sub-02"):
+        write(f"study/{subject}/anat/{subject}_T1w.nii.gz")
+    write("study/sub-03/anat/sub-03_T1w.nii.gz", blob().astype(np.float32) * 1000)
+    (tmp_path / "study/dataset_description.json").write_text("{}")
+    (tmp_path / "study/participants.tsv").write_text("participant_id\tsite\nsub-02\tnorth\n")
+    out = tmp_path / "out"
+    outcomes = workflow.make_maps([tmp_path / "study"], out, teach=True)
+    assert [outcome.status for outcome in outcomes] == ["done", "done", "done"]
+    assert "disagree in 50% of the brain" in outcomes[2].notes[-1]
+
+    anat = out / "sub-01" / "anat"
+    assert set(np.unique(read_labels(anat / "sub-01_desc-teacher_dseg.nii.gz").data)) == {STRUCTURES[1].index}
+    second = read_labels(anat / "sub-01_desc-second_dseg.nii.gz").data
+    assert (set(np.unique(second[1:])), set(np.unique(second[0]))) == ({STRUCTURES[2].index}, {0})
+    probability = read_image(anat / "sub-01_desc-teacher_probseg.nii.gz").data
+    np.testing.assert_allclose(probability[1:], 2 / 3, atol=1 / 255)
+    np.testing.assert_allclose(probability[0], 0.9, atol=1 / 255)
+    found = read_manifest(out / "manifest.csv")
+    assert [(row.volume.name, row.labels.name, row.site) for row in found] == [
+        ("sub-01_T1w.nii.gz", "sub-01_desc-teacher_dseg.nii.gz", "study"),
+        ("sub-02_T1w.nii.gz", "sub-02_desc-teacher_dseg.nii.gz", "north"),
+    ]
+
+    again = workflow.make_maps([tmp_path / "study"], out, Settings(resume=True), teach=True)
+    assert [outcome.status for outcome in again] == ["skipped", "skipped", "skipped"]
+    assert read_manifest(out / "manifest.csv") == found
+    (anat / "sub-01_desc-teacher_probseg.nii.gz").unlink()
+    again = workflow.make_maps([tmp_path / "study"], out, Settings(resume=True), teach=True)
+    assert [outcome.status for outcome in again] == ["done", "skipped", "skipped"]
+
+
+def test_a_teacher_beside_given_labels_is_wrong_usage(write: Callable[..., Path], tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="Use --labels or --teacher"):
+        workflow.make_maps([write("a_T1w.nii.gz")], tmp_path / "out", given=write("l.nii.gz", blob()), teach=True)

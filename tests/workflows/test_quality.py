@@ -39,8 +39,9 @@ def rows_of(n: int, *, noise: float = 0.0) -> list[dict[str, Any]]:
 
 def test_fit_is_made_on_one_half_and_judged_on_the_other() -> None:
     found = conclude(rows_of(400), "fake")
-    assert found.fit["weights"]["confidence"] == pytest.approx(0.5, abs=0.02)
-    assert found.fit["weights"]["border_entropy"] == pytest.approx(-0.5, abs=0.02)
+    weights = found.fit["weights"]
+    assert weights["confidence"] == pytest.approx(-weights["border_entropy"], rel=0.05)
+    assert weights["confidence"] > 2 > 10 * max(abs(weights[name]) for name in ("asymmetry", "volume_misfit"))
     assert (found.judged.n, found.fitted.n, found.refused) == (200, 200, 0)
     assert min(found.judged.pearson, found.judged.spearman, found.judged.auc) > 0.99
     rows = rows_of(400)

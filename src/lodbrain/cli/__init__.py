@@ -14,7 +14,7 @@ from typing import NoReturn
 
 from cyclopts import App, CycloptsError, UnknownCommandError
 
-from lodbrain.errors import LodbrainError
+from lodbrain.errors import LodbrainError, install_hint
 from lodbrain.version import __version__
 
 USAGE, BUG = 2, 70
@@ -50,6 +50,7 @@ EXTRAS = {
     "jinja2": "report",
     "matplotlib": "report",
     "monai": "train",
+    "pandas": "evaluate",
     "pydantic": "train",
     "surface_distance": "evaluate",
     "dask": "cluster",
@@ -104,7 +105,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         if isinstance(error, CycloptsError):
             return _fail(_usage(error, words), USAGE)
         if extra := _missing_extra(error):
-            return _fail(f"this needs {extra[0]}. Install it with: pip install 'lodbrain[{extra[1]}]'", USAGE)
+            return _fail(f"this needs {extra[0]}. {install_hint(extra[1])}", USAGE)
         return _fail(
             f"internal error: {type(error).__name__}: {error}. This is a bug: please report it, with what "
             "LODBRAIN_DEBUG=1 adds to this line",

@@ -34,6 +34,7 @@ def make(
     out: Out,
     labels: Path | None = None,
     model: str = "default",
+    teacher: str | None = None,
     device: str = "auto",
     memory: str | None = None,
     threads: int | None = None,
@@ -48,6 +49,10 @@ def make(
     intensities and their place in the head. For each scan NAME_T1w.nii.gz the folder gets NAME_desc-head_dseg with
     .nii.gz (map), .tsv (names and colours), .png (three planes) and .json (how it was made), in the input's folders.
 
+    With --teacher, each scan also gets soft training targets (NAME_desc-teacher_dseg, NAME_desc-second_dseg and
+    NAME_desc-teacher_probseg: best label, second-best label, probability of the best), and manifest.csv lists the scans
+    that the teacher is sure enough of, for `real: {manifest: ...}` in a training configuration.
+
     Parameters
     ----------
     inputs
@@ -58,6 +63,8 @@ def make(
         Segmentation with FreeSurfer's numbers on the scan's grid, or a folder with one for each scan.
     model
         Name in `lodbrain models list`, or a model file.
+    teacher
+        Model whose soft labels are written as training targets, such as accurate; it takes the place of --model.
     device
         auto, cpu, cuda, cuda:1 ... or mps.
     memory
@@ -75,7 +82,7 @@ def make(
     """
     with wrong_usage():
         settings = Settings(
-            model=model,
+            model=teacher or model,
             device=device,
             memory_bytes=parse_memory(memory) if memory is not None else None,
             threads=threads,
@@ -86,7 +93,13 @@ def make(
     keep_freed_memory()
     with progress_bar(show=not quiet) as progress:
         outcomes = workflow.make_maps(
-            inputs, out, settings, given=labels, progress=progress, finished=_teller(quiet=quiet)
+            inputs,
+            out,
+            settings,
+            given=labels,
+            teach=teacher is not None,
+            progress=progress,
+            finished=_teller(quiet=quiet),
         )
     return exit_code(outcomes)
 

@@ -40,7 +40,8 @@ def segment(
     allow_odd_voxels
         Accept voxels smaller than 0.1 mm or larger than 10 mm.
     no_postprocess
-        Keep every piece of a structure, not only the largest.
+        Leave stray pieces of structures as the network draws them. By default every structure but the lateral
+        ventricles and the CSF becomes one connected component.
     """
     options = options or SegmentOptions()
     settings = options.settings(frame=frame, allow_odd_voxels=allow_odd_voxels, postprocess=not no_postprocess)

@@ -65,7 +65,8 @@ def stress(
     finest_alone
         Also the model's finest level without what the coarser ones tell it.
     only
-        Some of: 'bias field', noise, resolution, 'thick slices', motion, 'field of view', rotation, contrast.
+        Some of: 'bias field', noise, resolution, 'thick slices', motion, 'field of view', rotation, contrast, offset,
+        background.
     steps
         Strengths of each, 1 to 4.
     threshold

@@ -12,7 +12,7 @@ from lodbrain.errors import OutputError
 from lodbrain.images.atomic import write_text
 from lodbrain.inference.outputs import check_writable
 from lodbrain.inference.results import find_results
-from lodbrain.inference.volume_files import aseg_stats, volumes_csv
+from lodbrain.inference.volume_files import aseg_stats, subject_names, volumes_csv
 
 
 def volumes(
@@ -47,7 +47,8 @@ def volumes(
         write_text(out, volumes_csv(found, counted=counted))
         print(f"{out}: {len(found)} scan{'s' if len(found) != 1 else ''}")
         return 0
-    texts = {out / result.scan / "stats" / "aseg.stats": aseg_stats(result) for result in found}
+    named = zip(subject_names(found), found, strict=True)
+    texts = {out / name / "stats" / "aseg.stats": aseg_stats(result, name) for name, result in named}
     for path, text in texts.items():
         check_writable(path.parent)
         write_text(path, text)

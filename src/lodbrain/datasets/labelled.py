@@ -16,6 +16,11 @@ _SUFFIXES = (".nii.gz", ".nii", ".mgz")
 _ONE_SITE = "all"
 
 
+#: Ends of the names of a soft target's files, in the form of BIDS derivatives: the best label of each voxel, the
+#: second-best, and the probability of the best among the two.
+BEST, SECOND, PROBABILITY = "desc-teacher_dseg", "desc-second_dseg", "desc-teacher_probseg"
+
+
 @dataclass(frozen=True)
 class Labelled:
     """One scan with its label map.
@@ -30,6 +35,16 @@ class Labelled:
     volume: Path
     labels: Path
     site: str
+
+    @property
+    def soft(self) -> tuple[Path, Path] | None:
+        """Second-best labels and probability of the best ones, where the labels are a teacher's; else None."""
+        if BEST not in self.labels.name:
+            return None
+        second, probability = (
+            self.labels.with_name(self.labels.name.replace(BEST, name)) for name in (SECOND, PROBABILITY)
+        )
+        return (second, probability) if second.is_file() and probability.is_file() else None
 
 
 def read_manifest(path: str | PathLike[str]) -> tuple[Labelled, ...]:
@@ -91,7 +106,7 @@ def read_bids(root: str | PathLike[str]) -> tuple[Labelled, ...]:
     hint = "Label maps are derivatives/*/sub-*/[ses-*/]anat/*_dseg.nii.gz, on the grid of the scan"
     if not root.is_dir():
         raise InputError("no-bids", root, "is no folder", "Give the root of a BIDS data set")
-    sites = _sites(root / "participants.tsv")
+    sites = read_sites(root / "participants.tsv")
     maps = sorted(path for suffix in _SUFFIXES for path in root.rglob(f"*_dseg{suffix}") if "_space-" not in path.name)
     found = []
     for suffix in _SUFFIXES:
@@ -110,7 +125,8 @@ def _belongs(name: str, stem: str) -> bool:
     return name.startswith(f"{stem}_")
 
 
-def _sites(path: Path) -> dict[str, str]:
+def read_sites(path: Path) -> dict[str, str]:
+    """Return the site of each participant of a ``participants.tsv``; empty where there is no such file or column."""
     if not path.is_file():
         return {}
     with path.open(encoding="utf-8-sig", newline="") as file:

@@ -1,4 +1,4 @@
-"""Does a quality score tell good results from bad ones: a linear fit, correlations, and the ROC of finding failures."""
+"""Does a quality score tell good results from bad ones: a logistic fit, correlations, the ROC of finding failures."""
 
 from __future__ import annotations
 
@@ -9,14 +9,15 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 from scipy import optimize, stats
+from scipy.special import expit, logit
 
 #: A result below this mean Dice counts as failed.
 FAILED_DICE = 0.7
 
 
 @dataclass(frozen=True, eq=False)
-class Linear:
-    """An intercept and a weight for each feature.
+class Logistic:
+    """An intercept and a weight for each feature, of the logit of what is predicted.
 
     Attributes
     ----------
@@ -29,14 +30,16 @@ class Linear:
 
     def predict(self, features: NDArray[np.float64]) -> NDArray[np.float64]:
         """(n,) value for each row of (n, k) features, between 0 and 1."""
-        value: NDArray[np.float64] = np.clip(self.intercept + features @ self.weights, 0.0, 1.0)
+        value: NDArray[np.float64] = expit(self.intercept + features @ self.weights)
         return value
 
 
-def fit_linear(
+def fit_logistic(
     features: NDArray[np.float64], target: NDArray[np.float64], *, signs: Sequence[int], ridge: float = 1.0
-) -> Linear:
-    """Ridge regression on standardised features whose direction is known; one that never changes gets no weight.
+) -> Logistic:
+    """Logistic regression of least squares, on standardised features whose direction is known, with a ridge.
+
+    A feature that never changes gets no weight.
 
     Some tens of cases cannot tell which of six features that go together speaks for what. That confidence speaks for a
     result and unequal sides against it need not be learnt: weights of the other sign are 0.
@@ -48,7 +51,8 @@ def fit_linear(
     signs : (k,) of 1 and -1
         Whether more of a feature speaks for a higher value or a lower one.
     ridge : float
-        Penalty on the squared weights of standardised features: as if so many cases spoke for weights of 0.
+        Penalty on the squared change of the prediction, near the mean target, with a standard deviation of a feature:
+        as if so many cases spoke for weights of 0.
 
     Raises
     ------
@@ -58,8 +62,8 @@ def fit_linear(
     Examples
     --------
     >>> x = np.linspace(0, 1, 11)[:, None]
-    >>> fit = fit_linear(x, 0.2 + 0.5 * x[:, 0], signs=[1], ridge=0.0)
-    >>> round(fit.intercept, 6), round(float(fit.weights[0]), 6)
+    >>> fit = fit_logistic(x, 1 / (1 + np.exp(-(0.2 + 0.5 * x[:, 0]))), signs=[1], ridge=0.0)
+    >>> round(fit.intercept, 4), round(float(fit.weights[0]), 4)
     (0.2, 0.5)
     """
     if features.ndim != 2 or target.shape != features.shape[:1] or len(target) < 3:
@@ -70,10 +74,18 @@ def fit_linear(
     mean, spread = features.mean(0), features.std(0)
     unit = np.where(spread > 0, spread, np.inf)
     scaled = (features - mean) / unit * direction
-    penalty = math.sqrt(ridge) * np.eye(features.shape[1])
-    padded = np.concatenate([target - target.mean(), np.zeros(features.shape[1])])
-    weights = optimize.nnls(np.concatenate([scaled, penalty]), padded)[0] * direction / unit
-    return Linear(float(target.mean() - mean @ weights), weights)
+    middle = float(np.clip(target.mean(), 0.01, 0.99))
+    penalty = math.sqrt(ridge) * middle * (1 - middle)
+
+    def misfit(parameters: NDArray[np.float64]) -> NDArray[np.float64]:
+        predicted = expit(parameters[0] + scaled @ parameters[1:])
+        return np.concatenate([predicted - target, penalty * parameters[1:]])
+
+    start = np.concatenate([[logit(middle)], np.full(len(direction), 0.1)])
+    bounds = (np.concatenate([[-np.inf], np.zeros(len(direction))]), np.inf)
+    solution = optimize.least_squares(misfit, start, bounds=bounds, xtol=1e-12, ftol=1e-12, gtol=1e-12).x
+    weights = solution[1:] * direction / unit
+    return Logistic(float(solution[0] - mean @ weights), weights)
 
 
 @dataclass(frozen=True, eq=False)

@@ -120,7 +120,7 @@ def group_cases(
     if not cuts and (distinct < 4 or (distinct <= MOST_VALUES and 2 * distinct <= len(numbers))):
         by_number = dict(zip(values, numbers, strict=True))
         return {f"{n:g}": [case for case in values if by_number[case] == n] for n in sorted(set(numbers))}
-    edges = sorted(cuts) if cuts else sorted({float(np.round(q)) for q in np.quantile(numbers, [1 / 3, 2 / 3])})
+    edges = sorted(cuts) if cuts else _thirds(numbers)
     bounds = [-math.inf, *edges, math.inf]
     groups: dict[str, list[str]] = {}
     for low, high in pairwise(bounds):
@@ -129,6 +129,12 @@ def group_cases(
         if inside:
             groups[name] = inside
     return groups
+
+
+def _thirds(numbers: Sequence[float]) -> list[float]:
+    """Where to cut different numbers into thirds, rounded to a power of ten that is 1% to 10% of their range."""
+    digits = -math.floor(math.log10((max(numbers) - min(numbers)) / 10))
+    return sorted({round(float(q), digits) for q in np.quantile(numbers, [1 / 3, 2 / 3])})
 
 
 def _numbers(values: Iterable[str]) -> list[float] | None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from lodbrain.evaluation.agreement import BlandAltman, Retest
 from lodbrain.evaluation.comparison import Comparison
 from lodbrain.evaluation.groups import Difference, Interval
-from lodbrain.evaluation.regions import LEVELS, REGIONS, Level
+from lodbrain.evaluation.regions import INTRACRANIAL, LEVELS, REGIONS, Level
 
 #: Name of the mean over the regions of a level, and of the group of all cases.
 MEAN, ALL = "mean", "all"
@@ -29,7 +29,7 @@ PLACES: tuple[Place, ...] = tuple(
     place
     for level in LEVELS
     for place in (
-        *(Place(level, region.name, region.side) for region in REGIONS if region.level == level),
+        *(Place(level, region.name, region.side) for region in (*REGIONS, INTRACRANIAL) if region.level == level),
         *([Place(level, MEAN, "both")] if level in LEVELS_WITH_MEAN else []),
     )
 )

@@ -11,6 +11,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
+from lodbrain.inference.volumes import TIV
 from lodbrain.labels import CLASS_OF_INDEX, STRUCTURES, TISSUES
 
 Level: TypeAlias = Literal["structure", "merged", "tissue", "brain"]
@@ -115,3 +116,6 @@ def _regions() -> tuple[Region, ...]:
 
 #: Every region, in the order in which tables show them.
 REGIONS: tuple[Region, ...] = _regions()
+
+#: Only in tables of volumes: no label map names it, so its overlap is not measured.
+INTRACRANIAL = Region(TIV, "both", "brain", frozenset(), frozenset())

@@ -12,9 +12,11 @@ from pathlib import Path
 from typing import Any
 
 from lodbrain.errors import InputError
-from lodbrain.evaluation.regions import REGIONS
+from lodbrain.evaluation.regions import INTRACRANIAL, REGIONS
 from lodbrain.evaluation.score import COLUMNS, Row
 from lodbrain.images.atomic import write_text
+from lodbrain.inference.results import GROUP_VOLUMES
+from lodbrain.inference.volumes import BRAIN, TIV
 
 TSV, JSON = "evaluation.tsv", "evaluation.json"
 
@@ -85,8 +87,11 @@ def read_volumes(folder: Path) -> list[Row]:
     places = {
         f"{r.side.capitalize()}-{r.name}" if r.side in ("left", "right") else r.name: r for r in reversed(REGIONS)
     }
+    places |= {BRAIN: places["Brain"], TIV: INTRACRANIAL}
     rows = []
     for path in sorted(folder.rglob("*_volumes.tsv")):
+        if path.name == GROUP_VOLUMES:  # the same volumes once more
+            continue
         case = re.sub(r"(_T1w|_desc-[^_]+)?_volumes\.tsv$", "", path.name)
         try:
             with path.open(encoding="utf-8", newline="") as file:

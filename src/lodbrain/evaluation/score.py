@@ -11,7 +11,6 @@ from typing import Literal, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
-from scipy.spatial import cKDTree
 
 from lodbrain.evaluation.grids import on_grid_of
 from lodbrain.evaluation.overlap import contingency, counts_of
@@ -20,6 +19,7 @@ from lodbrain.evaluation.surface import surface_distances
 from lodbrain.evaluation.tables import LabelTable
 from lodbrain.images.image import Image
 from lodbrain.labels import CLASS_OF_INDEX, STRUCTURES
+from lodbrain.labels.sides import nearer_to_right
 
 #: both: in either map; missed: in the reference only; invented: in the prediction only; absent: in neither.
 Status: TypeAlias = Literal["both", "missed", "invented", "absent"]
@@ -147,8 +147,8 @@ def score_pair(
     ('both', 1.0, 0.0, 96.0)
     """
     pred_data, notes = on_grid_of(ref, pred, resample=resample)
-    pred_atoms, pred_notes = _atoms(pred_data, pred_table, ref.spacing_mm, "the prediction")
-    ref_atoms, ref_notes = _atoms(ref.data, ref_table, ref.spacing_mm, "the reference")
+    pred_atoms, pred_notes = _atoms(pred_data, pred_table, ref.affine, "the prediction")
+    ref_atoms, ref_notes = _atoms(ref.data, ref_table, ref.affine, "the reference")
     regions = regions_of(pred_table.known, ref_table.known)
     table = contingency(pred_atoms, ref_atoms, N_ATOMS)
     found = dict.fromkeys(regions, _Surfaces(math.nan, math.nan, math.nan, math.nan))
@@ -196,7 +196,7 @@ def _partial(rows: Sequence[Row]) -> list[str]:
 
 
 def _atoms(
-    labels: NDArray[np.integer], table: LabelTable, spacing_mm: NDArray[np.float64], whose: str
+    labels: NDArray[np.integer], table: LabelTable, affine: NDArray[np.floating], whose: str
 ) -> tuple[NDArray[np.uint8], list[str]]:
     atoms, unknown = table.apply(labels)
     notes = []
@@ -210,23 +210,20 @@ def _atoms(
     for name, unsided in UNSIDED.items():
         left = next(place for place, label in enumerate(STRUCTURES) if label.name == f"Left-{name}")
         right = CLASS_OF_INDEX[STRUCTURES[left].mirror]
-        if {unsided, left, right} <= table.known and (given := _give_sides(atoms, unsided, (left, right), spacing_mm)):
+        if {unsided, left, right} <= table.known and (given := _give_sides(atoms, unsided, (left, right), affine)):
             notes.append(
-                f"{given} voxels of {name} have no side in {whose}: each was given that of the nearest one with a side."
+                f"{given} voxels of {name} have no side in {whose}: each got that of the nearest ones with one."
             )
     return atoms, notes
 
 
-def _give_sides(atoms: NDArray[np.uint8], unsided: int, sides: tuple[int, int], spacing_mm: NDArray[np.float64]) -> int:
-    """Give voxels of `unsided` the side of the nearest voxel with one, in place; returns how many there were."""
-    without = np.argwhere(atoms == unsided)
-    having = np.argwhere((atoms == sides[0]) | (atoms == sides[1]))
-    if not len(without) or not len(having):
+def _give_sides(atoms: NDArray[np.uint8], unsided: int, sides: tuple[int, int], affine: NDArray[np.floating]) -> int:
+    """Give voxels of `unsided` the side that is nearer, in place; returns how many there were."""
+    without, left, right = (atoms == atom for atom in (unsided, *sides))
+    if not without.any() or not (left.any() or right.any()):
         return 0
-    tree = cKDTree(having * spacing_mm, balanced_tree=False, compact_nodes=False)
-    _, nearest = tree.query(without * spacing_mm)
-    atoms[tuple(without.T)] = atoms[tuple(having[nearest].T)]
-    return len(without)
+    atoms[without] = np.where(nearer_to_right(without, left, right, affine), sides[1], sides[0])
+    return int(np.count_nonzero(without))
 
 
 def _all_surfaces(

@@ -1,8 +1,7 @@
 """What the numbers of a label map mean: tables built in, and tables of your own.
 
 Built in are ``structures``, ``tissue`` and ``brain``, as `lodbrain segment` writes them, and ``freesurfer`` for aseg,
-aparc+aseg, wmparc and aparc.a2009s+aseg: cortical parcels become cortex, the corpus callosum and hypointensities white
-matter, the choroid plexus lateral ventricle. A table of your own is a TSV: see `read_table`.
+aparc+aseg, wmparc and aparc.a2009s+aseg (`lodbrain.labels.freesurfer`). A table of your own is a TSV: see `read_table`.
 """
 
 from __future__ import annotations
@@ -20,6 +19,8 @@ from numpy.typing import NDArray
 from lodbrain.errors import InputError, UsageError
 from lodbrain.evaluation.regions import BRAIN_ATOM, CSF, FREESURFER_CSF_ATOM, N_ATOMS, TISSUE_ATOMS, UNSIDED
 from lodbrain.labels import BRAIN, CLASS_OF_INDEX, STRUCTURES, TISSUES
+from lodbrain.labels.freesurfer import FREESURFER
+from lodbrain.labels.numbers import count_numbers, replace_numbers
 
 #: Columns of a TSV that can say what a number means, and what they hold.
 MEANINGS = {
@@ -83,47 +84,18 @@ class LabelTable:
             0 where the number is not in the table.
         unknown : dict of int to int
         """
-        low, high = int(labels.min()), int(labels.max())
-        if high - low > 1 << 20:  # a handful of huge numbers: no table of a billion rows
-            values, places = np.unique(labels, return_inverse=True)
-            labels, numbers = places.reshape(labels.shape), values.tolist()
-        else:
-            labels, numbers = labels - low if low else labels, list(range(low, high + 1))
-        counts = np.bincount(labels.ravel(order="K"), minlength=len(numbers))
-        lookup = np.array([self.atoms.get(number, 0) for number in numbers], dtype=np.uint8)
-        unknown = {
-            number: int(counted)
-            for number, counted in zip(numbers, counts, strict=True)
-            if counted and number not in self.atoms
-        }
-        return lookup[labels], unknown
+        counts = count_numbers(labels)
+        unknown = {number: counted for number, counted in counts.items() if number not in self.atoms}
+        return replace_numbers(labels, {number: self.atoms.get(number, 0) for number in counts}, np.uint8), unknown
 
 
 def _freesurfer() -> dict[int, int]:
-    """Atoms of FreeSurfer's numbers (FreeSurferColorLUT.txt)."""
-    white, cortex, ventricle, thalamus = (2, 41), (3, 42), (4, 43), (10, 49)
-    groups: dict[tuple[int, int], list[tuple[Iterable[int], Iterable[int]]]] = {
-        # Desikan and Destrieux parcels of the cortex
-        cortex: [(range(1000, 1036), range(2000, 2036)), (range(11100, 11176), range(12100, 12176))],
-        # wmparc: white matter under the parcels, and far from them; lesions (25, 57), hypointensities (78 to 82)
-        white: [
-            (range(3000, 3036), range(4000, 4036)),
-            ((5001, 25, 78, 81), (5002, 57, 79, 82)),
-            (range(13100, 13176), range(14100, 14176)),
-        ],
-        ventricle: [((31,), (63,))],  # choroid plexus
-        thalamus: [((9,), (48,))],  # older numbers
-    }
-    atoms = {label.index: place for place, label in enumerate(STRUCTURES)}
-    atoms[CSF] = FREESURFER_CSF_ATOM
-    for (one, other), pairs in groups.items():
-        for left_numbers, right_numbers in pairs:
-            atoms |= dict.fromkeys(left_numbers, CLASS_OF_INDEX[one])
-            atoms |= dict.fromkeys(right_numbers, CLASS_OF_INDEX[other])
-    # No side: hypointensities, and the corpus callosum as a whole and in five parts.
-    atoms |= dict.fromkeys([77, 80, 192, *range(251, 256)], UNSIDED["Cerebral-White-Matter"])
-    # Vessels, fifth ventricle, chiasm, and what is outside of the brain: no structure of ours.
-    return atoms | dict.fromkeys([29, 30, 61, 62, 72, 85, 165, 257, 258, 259], 0)
+    """Atoms of FreeSurfer's numbers; what has its side by position only has none here."""
+    atoms = {}
+    for number, (left, right) in FREESURFER.items():
+        place = CLASS_OF_INDEX[left]
+        atoms[number] = place if left == right else UNSIDED[STRUCTURES[place].name.removeprefix("Left-")]
+    return atoms | {CSF: FREESURFER_CSF_ATOM}
 
 
 STRUCTURES_TABLE = LabelTable("structures", {label.index: place for place, label in enumerate(STRUCTURES)})
@@ -162,11 +134,7 @@ def detect_table(path: Path, labels: NDArray[np.integer]) -> LabelTable:
     InputError
         If some of its numbers are in none.
     """
-    low, high = int(labels.min()), int(labels.max())
-    if low >= 0 and high < 1 << 20:
-        present = set(np.flatnonzero(np.bincount(labels.ravel(order="K"))).tolist())
-    else:
-        present = set(np.unique(labels).tolist())
+    present = set(count_numbers(labels))
     candidates = (BRAIN_TABLE, TISSUE_TABLE, STRUCTURES_TABLE, FREESURFER_TABLE)
     fitting = [table for table in candidates if present <= set(table.atoms)]
     named = _named_beside(path)

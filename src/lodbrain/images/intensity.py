@@ -1,14 +1,26 @@
-"""Robust intensity scaling, the same in training and inference.
+"""Intensity normalisation, the same in training and inference: a scan's offset, gain and background do not matter.
 
-A whole-volume z-score depends on how much air and neck the field of view holds. The coarsest level sees the image in
-units of its bright half; once it has found the brain, the finer levels see it in units of the brain's own spread.
+1. A background of one exact value that is no plausible black becomes the darkest of the other voxels
+   (`lodbrain.images.background`).
+2. The coarsest level sees the image from its `black_level`, in units of its bright half (`foreground_scaling`).
+3. Once it has found the brain, the finer levels see the image in units of the brain's own spread (`brain_scaling`).
+
+A whole-volume z-score would depend on how much air and neck the field of view holds.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
+
+from lodbrain.images.background import blacken_background
+
+#: Share of the voxels that may be darker than black: ringing, dropped lines.
+_BELOW_BLACK = 0.005
+_MOST_VALUES = 2_000_000
 
 
 @dataclass(frozen=True)
@@ -32,8 +44,48 @@ class Scaling:
         return ((image - self.offset) / self.unit).clamp_(-self.limit, self.limit)
 
 
+def black_level(image: torch.Tensor) -> float:
+    """The intensity of no signal: what one voxel in 200 is darker than.
+
+    It is 0 where air was masked with 0, about 0 in magnitude images, and moves with every offset.
+
+    Parameters
+    ----------
+    image : (X, Y, Z) float tensor
+        Finite values; of more than two million voxels only some are looked at.
+
+    Examples
+    --------
+    >>> black_level(torch.arange(1000.0).view(10, 10, 10) - 1024)
+    -1019.0
+    """
+    values = image.reshape(-1)
+    values = values[:: max(1, values.numel() // _MOST_VALUES)]
+    return float(values.kthvalue(1 + int(_BELOW_BLACK * values.numel())).values)
+
+
+def from_black(data: NDArray[np.float32]) -> NDArray[np.float32]:
+    """A scan whose black is 0, for whatever multiplies intensities or pads with 0.
+
+    Parameters
+    ----------
+    data : (X, Y, Z) float32
+        Finite. It is returned itself if it needs no change.
+
+    Examples
+    --------
+    >>> scan = np.full((8, 8, 8), -1024, np.float32)
+    >>> scan[2:6, 2:6, 2:6] += np.arange(64).reshape(4, 4, 4)
+    >>> float(from_black(scan).min()), float(from_black(scan).max())
+    (0.0, 63.0)
+    """
+    data, _ = blacken_background(data)
+    black = black_level(torch.from_numpy(data))
+    return data - np.float32(black) if black else data
+
+
 def foreground_scaling(image: torch.Tensor) -> Scaling:
-    """Scaling for the coarsest level: units of the mean of all voxels above the mean.
+    """Scaling for the coarsest level: from black, in units of the mean of all voxels above the mean.
 
     Parameters
     ----------
@@ -43,16 +95,18 @@ def foreground_scaling(image: torch.Tensor) -> Scaling:
     Returns
     -------
     Scaling
-        Without offset; of unit 1 where nothing is above 0.
+        Of unit 1 where all voxels are the same.
 
     Examples
     --------
-    >>> foreground_scaling(torch.tensor([[[0.0, 0.0, 0.0, 10.0, 30.0]]])).unit
-    20.0
+    >>> foreground_scaling(torch.tensor([[[5.0, 5.0, 5.0, 15.0, 35.0]]]))
+    Scaling(offset=5.0, unit=20.0, limit=4.0)
     """
+    black = black_level(image)
+    image = image - black  # first, so that an offset costs no digit of the means
     bright = image[image > image.mean()]
     unit = float(bright.mean()) if bright.numel() else 1.0
-    return Scaling(0.0, unit if unit > 0 else 1.0, 4.0)
+    return Scaling(black, unit if unit > 0 else 1.0, 4.0)
 
 
 def brain_scaling(image: torch.Tensor, brain: torch.Tensor, *, least_voxels: int = 200) -> Scaling:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gzip
-import math
 import os
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -76,7 +75,7 @@ def read_image(
         source,
         buffer,
         layout.dtype,
-        n_voxels=math.prod(layout.shape),
+        shape=layout.shape,
         slope=layout.slope,
         intercept=layout.intercept,
     )
@@ -111,7 +110,7 @@ def read_array(data: NDArray[Any], affine: NDArray[np.float64], *, allow_odd_vox
         data = data.astype(np.float32)
     shape = (data.shape[0], data.shape[1], data.shape[2])
     notes = check_affine(None, affine, shape, allow_odd_voxels=allow_odd_voxels)
-    values, mended = to_intensities(None, bytearray(data.tobytes("F")), data.dtype)
+    values, mended = to_intensities(None, bytearray(data.tobytes("F")), data.dtype, shape=shape)
     return _image(values, shape, affine, None, [*notes, *mended])
 
 

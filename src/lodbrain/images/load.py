@@ -94,7 +94,8 @@ def _chosen_frame(path: Path, layout: Layout, frame: int | None) -> int:
             "4d",
             path,
             f"it holds {layout.frames} volumes",
-            f"Choose one with --frame N, from 0 to {layout.frames - 1}.",
+            f"Choose one with --frame N, from 0 to {layout.frames - 1}, where a command has this option; "
+            "for others save that volume in a file of its own.",
         )
     if frame is not None and not 0 <= frame < layout.frames:
         raise InputError("no-such-frame", path, f"it has no frame {frame}", f"Its frames are 0 to {layout.frames - 1}.")

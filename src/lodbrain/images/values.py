@@ -2,19 +2,27 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import ndimage
 
 from lodbrain.errors import InputError
 
 _CHUNK = 1 << 20
 _SAMPLE = 1 << 20
 
-#: Above this part of NaN and Inf a scan is refused.
+#: Above this part of NaN and Inf a scan is refused, unless they surround a head.
 _MAX_BAD = 0.5
+#: What is finite is a head or a brain if the largest component holds this share of it, of which this share has six
+#: finite neighbours: of a ball of 12 voxels' diameter 0.58, of scattered voxels (half of all, at most) 0.5^6.
+_IN_ONE_PIECE, _INSIDE = 0.9, 0.5
+
+#: Beyond this many times its range an offset is removed before float32, of 2^24 steps, loses the differences.
+_MOST_OFFSET = 2.0**12
 
 #: Intensities whose squares leave float32 are scaled or clipped.
 _LARGEST, _SMALLEST = 1e18, 1e-18
@@ -28,7 +36,7 @@ def to_intensities(
     buffer: bytearray,
     dtype: np.dtype[Any],
     *,
-    n_voxels: int | None = None,
+    shape: tuple[int, int, int] | None = None,
     slope: float = 1.0,
     intercept: float = 0.0,
 ) -> tuple[NDArray[np.float32], list[str]]:
@@ -42,8 +50,8 @@ def to_intensities(
         Voxels as stored, at its end. It is used up: where it has four bytes a voxel, the result lies in its memory.
     dtype : numpy dtype
         Of the stored voxels.
-    n_voxels : int, optional
-        Default: as many as the buffer can hold.
+    shape : (3,) int, optional
+        Of the volume, first axis fastest. Default: as many voxels as the buffer can hold, in one row.
     slope, intercept : float
         Intensity = slope * stored + intercept.
 
@@ -57,19 +65,19 @@ def to_intensities(
     Raises
     ------
     InputError
-        ``not-finite``: more than half are NaN or Inf. ``constant``: all are the same.
+        ``not-finite``: more than half are NaN or Inf, and the others are no compact piece. ``constant``: all are the
+        same.
     """
     notes: list[str] = []
-    stored = np.frombuffer(buffer, dtype)
-    if n_voxels is not None:
-        stored = np.frombuffer(buffer, dtype, offset=len(buffer) - n_voxels * dtype.itemsize)
-    n_voxels = stored.size
+    n_voxels = math.prod(shape) if shape is not None else len(buffer) // dtype.itemsize
+    stored = np.frombuffer(buffer, dtype, offset=len(buffer) - n_voxels * dtype.itemsize)
     lowest, highest, n_bad = _bounds(stored)
     if n_bad > _MAX_BAD * n_voxels:
-        raise InputError(
-            "not-finite", path, f"{n_bad / n_voxels:.0%} of its voxels are NaN or Inf", "Export the scan again."
-        )
-    if n_bad:
+        if shape is None or not _is_compact(np.isfinite(stored).reshape(shape, order="F")):
+            what = f"{n_bad / n_voxels:.0%} of its voxels are NaN or Inf"
+            raise InputError("not-finite", path, what, "Export the scan again.")
+        notes.append(f"NaN or Inf around the head, {n_bad / n_voxels:.0%} of the voxels, were taken as background.")
+    elif n_bad:
         notes.append(f"NaN or Inf in {n_bad / n_voxels:.2%} of the voxels; they were set to the darkest intensity.")
     with np.errstate(over="ignore"):
         lowest, highest = sorted((np.float64(lowest) * slope + intercept, np.float64(highest) * slope + intercept))
@@ -77,13 +85,18 @@ def to_intensities(
     magnitude = max(-lowest, highest)
     if not np.isfinite(magnitude):
         raise InputError("not-finite", path, "its intensity scaling leads beyond all numbers", "Export the scan again.")
+    with np.errstate(over="ignore"):
+        extent = highest - lowest
+    if magnitude > _MOST_OFFSET * extent > 0:
+        notes.append(f"Intensities from {lowest:.10g} to {highest:.10g} were shifted to begin at 0.")
+        intercept, magnitude = intercept - lowest, extent
     if magnitude > _LARGEST or 0 < magnitude < _SMALLEST:
         factor, limit = _tame(_sample(stored, slope, intercept), magnitude)
         notes.append(f"Intensities up to {magnitude:.3g} were multiplied by {factor:.3g} and clipped to +-{limit:.3g}.")
     fill = 0.0
-    if n_bad and lowest < 0:
+    if n_bad:
         darkest = np.percentile(_sample(stored, slope, intercept), 0.1)  # robust against a few wild voxels
-        fill = float(np.clip(min(0.0, darkest) * factor, -limit, limit))
+        fill = float(np.clip(darkest * factor, -limit, limit))
     plain = slope == 1 and intercept == 0 and factor == 1 and not np.isfinite(limit)
     if plain and not n_bad and dtype == np.float32 and dtype.isnative:
         intensities = np.frombuffer(buffer, np.float32)
@@ -95,7 +108,7 @@ def to_intensities(
     if low == high:
         raise InputError("constant", path, f"all of its voxels are {low:g}", "Give the scan itself.")
     if low < 0:
-        notes.append(f"Negative intensities (down to {low:.4g}) were kept.")
+        notes.append(f"Negative intensities (down to {low:.4g}) were kept; the darkest count as black.")
     return intensities, notes
 
 
@@ -166,6 +179,17 @@ def _bounds(stored: NDArray[Any]) -> tuple[float, float, int]:
                 low, high = part.min(), part.max()
             lowest, highest = min(lowest, float(low)), max(highest, float(high))
     return lowest, highest, n_bad
+
+
+def _is_compact(finite: NDArray[np.bool_]) -> bool:
+    """Whether a mask (X, Y, Z), not empty, is one solid piece: a head or a brain, not what damage left."""
+    components, count = ndimage.label(finite)
+    if count == 0:
+        return False
+    largest = components == 1 + int(np.bincount(components.ravel())[1:].argmax())
+    whole, piece = int(np.count_nonzero(finite)), int(np.count_nonzero(largest))
+    inside = int(np.count_nonzero(ndimage.binary_erosion(largest)))
+    return piece > _IN_ONE_PIECE * whole and inside > _INSIDE * piece
 
 
 def _sample(stored: NDArray[Any], slope: float, intercept: float) -> NDArray[np.float64]:

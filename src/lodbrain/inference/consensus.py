@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from lodbrain.images.intensity import from_black
 from lodbrain.inference.precision import working_dtype
 from lodbrain.inference.prediction import Options
 from lodbrain.inference.pyramid import WorkingGrid, interpolation_matrix, resample
@@ -208,7 +209,7 @@ def second_opinion(
     from lodbrain.models.lod_brain_2024_inference import tissue_posteriors
 
     fine, box = grid_for(grid), box_for(grid, brain)
-    data: NDArray[np.float32] = image.cpu().numpy()
+    data: NDArray[np.float32] = from_black(image.cpu().numpy())  # LOD-Brain pads with 0
     if fine is not grid:
         data = resample(data, grid, fine).numpy()
     device = torch.device(options.device)

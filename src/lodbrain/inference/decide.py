@@ -1,4 +1,4 @@
-"""From logits to labels: the best class, the next best, and soft volumes.
+"""From logits to labels: the best class, how certain it is, and soft volumes.
 
 It goes row by row, so that 33 channels of a whole head are never held at once.
 """
@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from lodbrain.labels import MIRROR_OF_CLASS, N_CLASSES, SIDELESS, SIDELESS_OF_CLASS, STRUCTURES
+from lodbrain.labels import N_CLASSES, SIDELESS, SIDELESS_OF_CLASS, STRUCTURES
 from lodbrain.models.lod import Detail, split_sides
 
 #: (38,) int32: class of each of the 19 structures without sides, on the left and then on the right.
@@ -20,8 +20,6 @@ for _c, _label in enumerate(STRUCTURES):
     for _half, _other in enumerate(("right", "left")):
         if _label.side != _other:
             _SIDED[SIDELESS_OF_CLASS[_c] + _half * len(SIDELESS)] = _c
-_MIRROR = torch.as_tensor(MIRROR_OF_CLASS, dtype=torch.int32)
-_PAIRED = torch.arange(N_CLASSES) != _MIRROR
 _ROWS_VOXELS = 128_000
 
 
@@ -31,8 +29,8 @@ class Decision:
 
     Attributes
     ----------
-    classes, second : (X, Y, Z) uint8
-        Best and next best class.
+    classes : (X, Y, Z) uint8
+        The best class.
     soft_volume_vox, doubt_vox : (33,) float64
         Sums of the posteriors p, and of p (1 - p).
     certainty : (X, Y, Z) uint8
@@ -41,7 +39,6 @@ class Decision:
     """
 
     classes: NDArray[np.uint8]
-    second: NDArray[np.uint8]
     certainty: NDArray[np.uint8]
     soft_volume_vox: NDArray[np.float64] = field(default_factory=lambda: np.zeros(N_CLASSES))
     doubt_vox: NDArray[np.float64] = field(default_factory=lambda: np.zeros(N_CLASSES))
@@ -55,13 +52,12 @@ class Decision:
             soft = np.zeros((N_CLASSES, *shape), np.float16)
             soft[0] = 1
         certainty = np.full(shape, 255, np.uint8)
-        return cls(np.zeros(shape, np.uint8), np.zeros(shape, np.uint8), certainty, posteriors=soft)
+        return cls(np.zeros(shape, np.uint8), certainty, posteriors=soft)
 
     def put(self, part: Decision, start: tuple[int, int, int]) -> None:
         """Fill a box that begins at `start`."""
         where = tuple(slice(a, a + n) for a, n in zip(start, part.classes.shape, strict=True))
         self.classes[where] = part.classes
-        self.second[where] = part.second
         self.certainty[where] = part.certainty
         self.soft_volume_vox += part.soft_volume_vox
         self.doubt_vox += part.doubt_vox
@@ -86,11 +82,10 @@ def decide(detail: Detail, *, posteriors: bool) -> Decision:
         part = slice(start, start + rows)
         logits = detail.logits[0, :, part].float()
         if detail.side is None:
-            best, next_best, p, soft, doubt = _decide_sided(logits)
+            best, p, soft, doubt = _decide_sided(logits)
         else:
-            best, next_best, p, soft, doubt = _decide_sideless(logits, detail.side[0, 0, part].float())
+            best, p, soft, doubt = _decide_sideless(logits, detail.side[0, 0, part].float())
         out.classes[part] = best.to(torch.uint8).cpu().numpy()
-        out.second[part] = next_best.to(torch.uint8).cpu().numpy()
         out.soft_volume_vox += soft.double().cpu().numpy()
         out.doubt_vox += doubt.double().cpu().numpy()
         out.certainty[part] = (p * 255).round_().to(torch.uint8).cpu().numpy()
@@ -102,8 +97,8 @@ def decide(detail: Detail, *, posteriors: bool) -> Decision:
     return out
 
 
-def best_two(p: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Best and next best class of each voxel, with their posteriors.
+def best_class(p: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Best class of each voxel, with its posterior.
 
     Floats above 0 are ordered as their bits are, read as integers. The class goes into the last six bits, so that
     comparing finds both maximum and place: three times as fast as `max`. Posteriors that agree to 2^-17 count as equal.
@@ -117,28 +112,22 @@ def best_two(p: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor,
     -------
     best : (...) int32 tensor
     value : (...) float32 tensor
-    next_best : (...) int32 tensor
-    next_value : (...) float32 tensor
     """
     keys = p.view(torch.int32)
     number = torch.arange(len(p), dtype=torch.int32, device=p.device).view(-1, *(1 for _ in p.shape[1:]))
     keys.bitwise_and_(~63).bitwise_or_(number)
-    first, second, loser = torch.maximum(keys[0], keys[1]), torch.minimum(keys[0], keys[1]), torch.empty_like(keys[0])
+    first = torch.maximum(keys[0], keys[1])
     for key in keys[2:]:
-        torch.minimum(first, key, out=loser)
         torch.maximum(first, key, out=first)
-        torch.maximum(second, loser, out=second)
-    return first & 63, (first & ~63).view(torch.float32), second & 63, (second & ~63).view(torch.float32)
+    return first & 63, (first & ~63).view(torch.float32)
 
 
-def _decide_sided(
-    logits: torch.Tensor,
-) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Best and next best class (X, Y, Z), posterior of the best, and the sums of p and of p (1 - p) of each class."""
+def _decide_sided(logits: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Best class (X, Y, Z), its posterior, and the sums of p and of p (1 - p) of each class."""
     p = logits.softmax(0)
     soft, doubt = p.sum((1, 2, 3)), _doubt(p)
-    best, value, next_best, _ = best_two(p)
-    return best, next_best, value, soft, doubt
+    best, value = best_class(p)
+    return best, value, soft, doubt
 
 
 def _doubt(p: torch.Tensor) -> torch.Tensor:
@@ -150,7 +139,7 @@ def _doubt(p: torch.Tensor) -> torch.Tensor:
 
 def _decide_sideless(
     logits: torch.Tensor, side: torch.Tensor
-) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
     """The same from 19 classes and the log odds of left against right; doubt is shared among the sides as volume is."""
     device = logits.device
     p = logits.softmax(0)
@@ -161,14 +150,8 @@ def _decide_sideless(
     sides = torch.tensor([{"left": 0, "right": 1}.get(label.side or "", 2) for label in STRUCTURES], device=device)
     soft = torch.stack([on_left, total - on_left, total])[sides, table]
     doubt = doubt[table] * soft / total[table].clamp(min=1e-9)
-    best, value, next_best, value2 = best_two(p)
-    on_right = (side <= 0) * len(SIDELESS)
-    first, other = look_up(_SIDED, best + on_right), look_up(_SIDED, next_best + on_right)
-    # The next best may be the same structure on the other side.
-    major = torch.maximum(left, 1 - left)
-    mirrored = look_up(_MIRROR, first)
-    swap = (mirrored != first) & (value * (1 - major) > value2 * torch.where(look_up(_PAIRED, other), major, 1.0))
-    return first, torch.where(swap, mirrored, other), value, soft, doubt
+    best, value = best_class(p)
+    return look_up(_SIDED, best + (side <= 0) * len(SIDELESS)), value, soft, doubt
 
 
 def look_up(table: torch.Tensor, at: torch.Tensor) -> torch.Tensor:

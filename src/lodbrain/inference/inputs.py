@@ -12,7 +12,10 @@ from pathlib import Path
 from lodbrain.errors import InputError, UsageError
 
 #: What a folder is searched for.
-IMAGE_SUFFIXES = (".nii.gz", ".nii", ".mgz", ".mgh")
+IMAGE_SUFFIXES = (".nii.gz", ".nii", ".mgz", ".mgh", ".mgh.gz")
+
+#: Parts of a pair, which a folder is not searched for: each would be found twice.
+PAIR_SUFFIXES = (".hdr", ".img", ".hdr.gz", ".img.gz")
 
 #: Ends of names that are our own outputs, so that a folder can be segmented twice.
 OWN_OUTPUTS = ("_dseg", "_probseg")
@@ -44,11 +47,11 @@ def stem_of(path: str | PathLike[str]) -> str:
 
     Examples
     --------
-    >>> stem_of("in/sub-01_T1w.nii.gz"), stem_of("orig.mgz"), stem_of("a.b.nii")
-    ('sub-01_T1w', 'orig', 'a.b')
+    >>> stem_of("in/sub-01_T1w.nii.gz"), stem_of("orig.mgz"), stem_of("a.b.nii"), stem_of("x.img.gz")
+    ('sub-01_T1w', 'orig', 'a.b', 'x')
     """
     name = Path(path).name
-    for suffix in (*IMAGE_SUFFIXES, ".hdr", ".img"):
+    for suffix in (*IMAGE_SUFFIXES, *PAIR_SUFFIXES):
         if name.lower().endswith(suffix) and len(name) > len(suffix):
             return name[: -len(suffix)]
     return name

@@ -34,7 +34,7 @@ def label_file(table: Sequence[Label], program: Program) -> str:
     # Color table file lodbrain.ctbl
     # 2 values
     0 Background 0 0 0 0
-    1 Brain 205 62 78 255
+    1 brain 205 62 78 255
     """
     match program:
         case "bids":

@@ -15,6 +15,7 @@ import torch
 from numpy.typing import NDArray
 
 from lodbrain.errors import InputError
+from lodbrain.images.background import blacken_background
 from lodbrain.images.intensity import brain_scaling, foreground_scaling
 from lodbrain.inference.boxes import aligned, boxes_around
 from lodbrain.inference.budget import MOST_TILE_BYTES, Plan, Work, check, make_plan
@@ -24,14 +25,15 @@ from lodbrain.inference.decide import Decision
 from lodbrain.inference.handover import Handover
 from lodbrain.inference.levels import Run, Stage, each_part, refine
 from lodbrain.inference.memory import give_back, sparing
-from lodbrain.inference.postprocess import keep_largest
+from lodbrain.inference.orientation import CoarseView
+from lodbrain.inference.postprocess import SEVERAL_PIECES, keep_largest
 from lodbrain.inference.precision import working_dtype
 from lodbrain.inference.prediction import Options, Prediction, Progress
 from lodbrain.inference.pyramid import WorkingGrid, pool, resample, working_grid
 from lodbrain.inference.sink import Sink
 from lodbrain.inference.tiling import Box
 from lodbrain.inference.volumes import voxels_of_class
-from lodbrain.labels import N_CLASSES, SIDELESS, STRUCTURES, TISSUE_OF_CLASS, VENTRICLES
+from lodbrain.labels import N_CLASSES, SIDELESS, STRUCTURES, TISSUE_OF_CLASS
 from lodbrain.models.consensus import Consensus
 from lodbrain.models.folded import FoldedLevel, fold
 from lodbrain.models.lod import Detail, Ladder
@@ -42,7 +44,6 @@ FINEST_SHARE = 0.55
 PLAUSIBLE_ML = (500.0, 2500.0)
 #: With less than this there is no brain in the scan, or none to speak of.
 LEAST_ML = 60.0
-_SEVERAL_PIECES = tuple(c for c, label in enumerate(STRUCTURES) if label.tissue == VENTRICLES or label.name == "CSF")
 _BRAIN = torch.as_tensor(TISSUE_OF_CLASS) > 0
 
 
@@ -65,7 +66,8 @@ def run_ladder(
     if isinstance(data, Handover):
         data = data.take(again=device.type != "cpu")  # a GPU may run out of memory
     scan, grid = grids(data.shape, spacing_mm, network)
-    notes = [grid.note] if grid.note else []
+    data, note = blacken_background(data)
+    notes = [text for text in (note, grid.note) if text]
     dtype = working_dtype(options.dtype, device)
     asked = consensus is not None and is_asked(scan)
     if consensus is not None and not asked:
@@ -117,6 +119,11 @@ def run_ladder(
                 sink.take(detail, core)
                 del detail  # a view of the whole tile's features
                 progress(0.3 + 0.55 * share, f"level {last + 1} of {last + 1}")
+    coarse = (
+        CoarseView(run.images[0].cpu().numpy(), run.voxels_mm[0], levels[0])
+        if last and levels[0].config.sided
+        else None
+    )
     del run, stage
     give_back()
     progress(0.9, "tidying up")
@@ -129,7 +136,7 @@ def run_ladder(
         }
         prediction = replace(prediction, quality={**prediction.quality, **measures})
     peak_bytes = options.base_bytes + plan.peak_bytes if device.type == "cpu" else None
-    return replace(prediction, peak_bytes=peak_bytes, calibration=calibration)
+    return replace(prediction, peak_bytes=peak_bytes, calibration=calibration, coarse=coarse)
 
 
 def grids(
@@ -240,7 +247,8 @@ def _box_of(mask: torch.Tensor) -> Box:
 
 def _conclude(decision: Decision, notes: list[str], brain_ml: float, options: Options) -> Prediction:
     classes = decision.classes
-    moved = keep_largest(classes, decision.second, leave=_SEVERAL_PIECES) if options.postprocess else 0
+    leave = SEVERAL_PIECES["structures"]
+    moved = keep_largest(classes, leave=leave) if options.postprocess else 0
     voxels = int(voxels_of_class(classes, N_CLASSES)[TISSUE_OF_CLASS > 0].sum())
     quality = {"coarse_brain_ml": round(brain_ml, 1), "moved_share": round(moved / max(1, voxels), 5)}
     return Prediction(

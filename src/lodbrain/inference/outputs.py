@@ -242,7 +242,7 @@ def labels_tsv(table: Sequence[Label]) -> str:
     --------
     >>> from lodbrain.labels import BRAIN
     >>> [line.split() for line in labels_tsv(BRAIN).splitlines()]
-    [['index', 'name', 'color'], ['1', 'Brain', '#cd3e4e']]
+    [['index', 'name', 'color'], ['1', 'brain', '#cd3e4e']]
     """
     rows = [f"{label.index}\t{label.name}\t{label.hex_color}" for label in table if label.index]
     return "\n".join(["index\tname\tcolor", *rows]) + "\n"

@@ -10,7 +10,6 @@ from numpy.typing import NDArray
 from lodbrain.inference.calibration import read_calibration
 from lodbrain.inference.handover import Handover
 from lodbrain.inference.prediction import Options, Prediction, Progress
-from lodbrain.labels import BASAL_GANGLIA, GREY_MATTER, VENTRICLES
 
 if TYPE_CHECKING:
     from torch import nn
@@ -23,8 +22,6 @@ __all__ = ["Options", "Prediction", "Progress", "predict"]
 
 #: Measured on a head of 0.67 mm: against the same head at 1 mm its brainstem has half the volume.
 LOD_BRAIN_2024_FINEST_MM = 0.85
-#: Tissue classes without sides: the largest piece of the basal ganglia would be one side's.
-LOD_BRAIN_2024_SEVERAL_PIECES = (GREY_MATTER, BASAL_GANGLIA, VENTRICLES)
 
 
 def predict(
@@ -89,13 +86,16 @@ def predict(
         return run_with_fallback(run, options)
     import torch
 
-    from lodbrain.inference.postprocess import keep_largest
+    from lodbrain.images.background import blacken_background
+    from lodbrain.images.intensity import from_black
+    from lodbrain.inference.postprocess import SEVERAL_PIECES, keep_largest
     from lodbrain.inference.precision import working_dtype
     from lodbrain.models.lod_brain_2024_inference import predict_lod_brain_2024
 
+    data, note = blacken_background(data.take() if isinstance(data, Handover) else data)
     result = predict_lod_brain_2024(
         cast("LodBrain2024", network),
-        data.take() if isinstance(data, Handover) else data,
+        from_black(data),  # its grid is padded with 0 before it is z-scored
         device=options.device,
         dtype=working_dtype(options.dtype, torch.device(options.device)),
         posteriors=options.posteriors,
@@ -103,8 +103,8 @@ def predict(
     )
     classes = result.classes
     if options.postprocess:
-        keep_largest(classes, np.zeros_like(classes), leave=LOD_BRAIN_2024_SEVERAL_PIECES)
-    notes: tuple[str, ...] = ()
+        keep_largest(classes, leave=SEVERAL_PIECES["tissue"])
+    notes: tuple[str, ...] = (note,) if note else ()
     if min(x, y, z) < LOD_BRAIN_2024_FINEST_MM:
-        notes = ("lod-brain-2024 was trained at about 1 mm and sees these voxels as they are: its result is doubtful",)
+        notes += ("lod-brain-2024 was trained at about 1 mm and sees these voxels as they are: its result is doubtful",)
     return Prediction(classes, result.soft_volume_vox, result.posteriors, notes=notes)

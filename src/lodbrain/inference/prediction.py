@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from lodbrain.inference.calibration import Calibration
+
+if TYPE_CHECKING:
+    from lodbrain.inference.orientation import CoarseView
 
 Progress = Callable[[float, str], None]
 
@@ -29,7 +32,7 @@ class Options:
     posteriors : bool
         Whether to return the posteriors of all classes.
     postprocess : bool
-        Whether to keep only the largest component of each structure.
+        Whether to leave one connected component of each structure, see `lodbrain.inference.postprocess`.
     dtype : {"auto", "float32", "bfloat16"}
         Arithmetic of the convolutions. "auto" is bfloat16 where the processor computes in it.
     tile_voxels : int or None
@@ -70,6 +73,8 @@ class Prediction:
         What was done differently from the plain case, and why.
     peak_bytes : int or None
         What the process was planned to take at its peak; None where that was not planned.
+    coarse : CoarseView or None
+        What the coarsest of several levels saw; None for networks that are not ladders.
     """
 
     classes: NDArray[np.uint8]
@@ -81,3 +86,4 @@ class Prediction:
     doubt_vox: NDArray[np.float64] | None = None
     calibration: Calibration = field(default_factory=Calibration)
     peak_bytes: int | None = None
+    coarse: CoarseView | None = None

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,12 +20,22 @@ from lodbrain.inference.score import Fit, read_fit
 from lodbrain.inference.volumes import voxels_of_class
 from lodbrain.labels import TABLES, TISSUE_OF_CLASS
 
+if TYPE_CHECKING:
+    from lodbrain.models.card import Card
+
 REFERENCE = Path(__file__).resolve().parents[1] / "resources" / "quality.json"
 
 #: A structure that is missing counts as one of a tenth of its smallest volume, one of ten times the largest likewise.
 _MOST_MISFIT = math.log(10)
 #: Share of the brain with another tissue in each member of a consensus that is alarming.
 MOST_DISAGREEMENT = 0.3
+#: Mean misfit above which a result is looked at again: with wrong axes it is 0.2 to 0.3, of sound T1w heads 0.
+_SUSPICIOUS_MISFIT = 0.1
+#: What two phantoms, a ball and a neck exceed (0.64 to 1.95); other contrasts and wrong axes stay below it.
+_NO_BRAIN_MISFIT = 0.5
+#: Area at the edges, over the brain's volume to the power of 2/3: a brain of which half lies outside of the scan, or
+#: all but a slab, has 0.96 or more, a neck 0.18, a ball cut through the middle 1.9.
+_CUT_SHARE = 0.5
 #: Brain on the edge of the scan over more than this is brain that is cut off.
 LEAST_CUT_MM2 = 400.0
 _EDGES = (("left", "right"), ("back", "front"), ("lower", "upper"))
@@ -51,6 +61,22 @@ class Quality:
     score: float | None
     measures: dict[str, float]
     reasons: tuple[str, ...]
+
+    @property
+    def is_suspicious(self) -> bool:
+        """Whether the volumes lie so far outside of their ranges that something is wrong with the scan."""
+        return self.measures["volume_misfit"] > _SUSPICIOUS_MISFIT
+
+    @property
+    def is_no_brain(self) -> bool:
+        """Whether the volumes are those of no brain, and not because a part of it lies outside of the scan."""
+        cut = self.measures["cut_mm2"] / (1000 * self.measures["brain_ml"]) ** (2 / 3)
+        return self.measures["volume_misfit"] > _NO_BRAIN_MISFIT and cut < _CUT_SHARE
+
+
+def has_fit(card: Card) -> bool:
+    """Whether the score and its limits were fitted to the results of this model."""
+    return bool(card.quality) or load_reference().get("score", {}).get("model") == card.name
 
 
 def assess(

@@ -14,6 +14,9 @@ from lodbrain.inference.inputs import files_below
 from lodbrain.inference.outputs import Json, Outputs
 from lodbrain.inference.volumes import Volume
 
+#: Table of all scans of a folder that the BIDS App writes: named like the table of one scan, and none.
+GROUP_VOLUMES = "group_volumes.tsv"
+
 
 @dataclass(frozen=True, eq=False)
 class Result:
@@ -83,7 +86,9 @@ def read_volumes(path: Path) -> tuple[Volume, ...]:
                 row["name"],
                 float(row["volume_mm3"]),
                 float(row["soft_volume_mm3"]),
-                *(_number(row.get(name)) for name in ("low_mm3", "high_mm3")),
+                _number(row.get("low_mm3")),
+                _number(row.get("high_mm3")),
+                None if row.get("note") in (None, "n/a") else row["note"],
             )
             for row in rows
         )

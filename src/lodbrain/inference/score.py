@@ -1,7 +1,8 @@
 """The quality score: the mean tissue Dice that scans with such measures have had, and when a measure alone is alarming.
 
-A linear fit on synthetic scans made worse by known amounts (`lodbrain evaluate quality`). A model's card may hold the
-fit of its own results; the package's is that of the default model.
+A fit on synthetic scans made worse by known amounts (`lodbrain evaluate quality`), logistic: it comes near 1 but never
+reaches it. Older cards hold a linear one, cut off at the best result it has seen. A model's card may hold the fit of
+its own results; the package's is that of the default model.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ FEATURES = tuple(SIGNS)
 
 @dataclass(frozen=True)
 class Fit:
-    """What measures say of Dice.
+    """What measures say of Dice: x = intercept + weighted features, or 1 / (1 + exp(-x)) with the link "logit".
 
     Attributes
     ----------
@@ -35,9 +36,10 @@ class Fit:
     weights : mapping of str to float
         By feature.
     low, high : float
-        Lowest and highest Dice in the fit: a line knows nothing beyond.
+        The score is held between them: a line knows nothing beyond the Dice of its cases.
     limits : mapping of str to (float, str)
         By feature: where it gets alarming, and what is said then.
+    link : {"identity", "logit"}
     """
 
     intercept: float
@@ -45,12 +47,15 @@ class Fit:
     low: float = 0.0
     high: float = 1.0
     limits: Mapping[str, tuple[float, str]] = field(default_factory=dict)
+    link: str = "identity"
 
     def score(self, measures: Mapping[str, float]) -> float | None:
-        """Dice to be expected: intercept plus weighted features; None if a feature is missing."""
+        """Dice to be expected; None if a feature is missing."""
         if any(name not in measures for name in self.weights):
             return None
         value = self.intercept + sum(weight * measures[name] for name, weight in self.weights.items())
+        if self.link == "logit":
+            value = (1 + math.tanh(value / 2)) / 2  # 1 / (1 + exp(-value)) without its overflow
         return round(min(self.high, max(self.low, value)), 4)
 
     def reasons(self, measures: Mapping[str, float]) -> list[str]:
@@ -79,11 +84,12 @@ def read_fit(content: Mapping[str, Any]) -> Fit | None:
             {str(name): float(weight) for name, weight in content["weights"].items()},
             *_pair(content.get("range", (0.0, 1.0))),
             {str(name): (float(limit), str(words)) for name, (limit, words) in content.get("limits", {}).items()},
+            str(content.get("link", "identity")),
         )
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise WeightsError("card", None, f"the model's fit of quality cannot be read ({error!r})") from None
     numbers = (fit.intercept, *fit.weights.values(), *(limit for limit, _ in fit.limits.values()))
-    sound = all(map(math.isfinite, numbers)) and 0 <= fit.low <= fit.high <= 1
+    sound = fit.link in ("identity", "logit") and all(map(math.isfinite, numbers)) and 0 <= fit.low <= fit.high <= 1
     if not sound or not fit.weights or not set(fit.weights) | set(fit.limits) <= set(FEATURES):
         raise WeightsError("card", None, "the model's fit of quality is out of range")
     return fit

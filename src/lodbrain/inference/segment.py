@@ -14,7 +14,7 @@ from lodbrain.images.image import Image
 from lodbrain.images.io import read_image, write_nifti
 from lodbrain.inference.allowance import Allowance, check_header
 from lodbrain.inference.inputs import scan_of, stem_of
-from lodbrain.inference.memory import give_back
+from lodbrain.inference.memory import give_back, restart_peak
 from lodbrain.inference.outcome import Outcome
 from lodbrain.inference.outputs import Outputs, check_not_an_input, check_writable, identities, labels_tsv
 from lodbrain.inference.segmentation import Progress, Segmentation, segment_image
@@ -87,6 +87,7 @@ def segment_file(
         origin = made_from(path, model, settings)
         if settings.resume and outputs.is_complete(origin):
             return Outcome(path, "skipped", outputs, seconds=clock.total)
+        restart_peak()
         allowance = Allowance.now(settings, model.device)
         image = read_image(
             path,

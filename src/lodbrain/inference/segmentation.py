@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, fields, replace
 from os import PathLike
@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from lodbrain.errors import InputError
+from lodbrain.errors import InputError, UsageError, install_hint
+from lodbrain.images.background import blacken_background
 from lodbrain.images.grid import to_ras
 from lodbrain.images.image import Image
 from lodbrain.images.io import read_array, read_image, write_nifti
@@ -21,11 +22,13 @@ from lodbrain.inference.allowance import Allowance
 from lodbrain.inference.edges import cut_structures
 from lodbrain.inference.handover import Handover
 from lodbrain.inference.memory import parse_memory
+from lodbrain.inference.postprocess import SEVERAL_PIECES, keep_largest
 from lodbrain.inference.prediction import Prediction
-from lodbrain.inference.quality import assess
+from lodbrain.inference.quality import assess, has_fit
 from lodbrain.inference.score import read_fit
 from lodbrain.inference.settings import Model, Settings, load_model
-from lodbrain.inference.volumes import Volume, index_of_class, indices_of, volumes
+from lodbrain.inference.stripping import shown_mm3, with_caveat
+from lodbrain.inference.volumes import Volume, index_of_class, indices_of, merge_posteriors, volumes
 from lodbrain.labels import TABLES, Label, Scheme
 
 if TYPE_CHECKING:
@@ -76,11 +79,14 @@ class Segmentation:
 
         Raises
         ------
-        ModuleNotFoundError
+        UsageError
             If pandas is not installed.
         """
-        import pandas
-
+        try:
+            import pandas
+        except ModuleNotFoundError as error:
+            what = "a table of volumes needs pandas, which is not installed"
+            raise UsageError("extra", None, what, install_hint("evaluate")) from error
         frame = pandas.DataFrame([asdict(row) for row in self.volumes], columns=[f.name for f in fields(Volume)])
         return frame.astype({"index": "Int64"})
 
@@ -146,7 +152,7 @@ def segment(
 
     Examples
     --------
-    A ball of 60 mm is no brain, but shows what comes back:
+    A ball of 60 mm is no brain, but shows what comes back (at 4 mm too little is seen to refuse it):
 
     >>> import numpy as np
     >>> x, y, z = np.mgrid[-20:20, -20:20, -20:20] * 4.0
@@ -225,16 +231,21 @@ def segment_image(
     InputError
         If no brain is found, or the memory is too small.
     """
+    from lodbrain.inference.orientation import second_look
     from lodbrain.inference.predict import Options, predict
 
     allowance = allowance or Allowance.now(settings, model.device, held_bytes=image.data.nbytes)
     ras, reorientation = to_ras(image)
     shear = None
+    notes = list(image.notes)
     if is_sheared(ras.affine):
-        ras, shear = straighten(ras)
+        data, note = blacken_background(ras.data)  # before values are interpolated between it and the head
+        notes += [note] if note else []
+        ras, shear = straighten(replace(ras, data=data))
     x_mm, y_mm, z_mm = ras.spacing_mm.tolist()
     fit = read_fit(model.card.quality)  # a card that is wrong is refused before the work
     voxel_volume_mm3, voxels = ras.voxel_volume_mm3, Handover(ras.data)
+    shown = shown_mm3(image.data, image.voxel_volume_mm3)
     if release:
         image.forget()
     ras.forget()
@@ -263,15 +274,20 @@ def segment_image(
         known=prediction.quality,
         fit=fit,
     )
-    notes = [*image.notes, *prediction.notes]
+    notes += prediction.notes
+    reasons = quality.reasons
+    if prediction.coarse is not None and quality.is_suspicious:
+        reasons = second_look(prediction.coarse, quality, reorientation, fitted=has_fit(model.card))
     if shear is not None:
         prediction = _sheared_again(prediction, shear, voxel_volume_mm3 / image.voxel_volume_mm3)
+        if settings.postprocess:  # again: interpolation may cut what is thin
+            keep_largest(prediction.classes, leave=SEVERAL_PIECES[model.card.labels])
         notes.append("It was resampled to axes at right angles; the labels were brought back to its own grid.")
     index = index_of_class(model.card.labels, settings.labels)
     table = TABLES[settings.labels]
     posteriors = None
     if prediction.posteriors is not None:
-        posteriors = reorientation.undo(_merge(prediction.posteriors, index, table))
+        posteriors = reorientation.undo(merge_posteriors(prediction.posteriors, index, table))
     rows = volumes(
         prediction.classes,
         prediction.soft_volume_vox,
@@ -281,6 +297,8 @@ def segment_image(
         doubt_vox=prediction.doubt_vox,
         calibration=prediction.calibration,
     )
+    rows, caveat = with_caveat(rows, shown)
+    notes += [caveat] if caveat else []
     final = reorientation.undo(indices_of(prediction.classes, index))
     if cut := cut_structures(final, rows, image.spacing_mm):
         notes.append(f"At the edge of the field of view and perhaps cut, so too small: {', '.join(cut)}.")
@@ -292,7 +310,7 @@ def segment_image(
         posteriors=posteriors,
         notes=tuple(notes),
         quality={**quality.measures, **({} if quality.score is None else {"score": quality.score})},
-        quality_reasons=quality.reasons,
+        quality_reasons=reasons,
         planned_peak_bytes=prediction.peak_bytes,
     )
 
@@ -307,17 +325,6 @@ def _sheared_again(prediction: Prediction, shear: Straightening, share: float) -
         doubt_vox=None if prediction.doubt_vox is None else prediction.doubt_vox * share,
         posteriors=None if posteriors is None else shear.undo_posteriors(posteriors),
     )
-
-
-def _merge(posteriors: NDArray[np.floating], index: NDArray[np.int16], table: Sequence[Label]) -> NDArray[np.floating]:
-    """Add up the posteriors (K, X, Y, Z) of the classes that share an index; one volume a row of `table`, last axis."""
-    if index.tolist() == [label.index for label in table]:
-        return np.moveaxis(posteriors, 0, -1)
-    row_of = {label.index: row for row, label in enumerate(table)}
-    merged = np.zeros((*posteriors.shape[1:], len(table)), dtype=np.float32)
-    for posterior, number in zip(posteriors, index.tolist(), strict=True):
-        merged[..., row_of[number]] += posterior
-    return merged
 
 
 @contextmanager

@@ -39,7 +39,7 @@ class Settings:
     allow_odd_voxels : bool
         Take voxels outside of 0.1 to 10 mm.
     postprocess : bool
-        Keep only the largest piece of each structure.
+        Leave one connected component of each structure, see `lodbrain.inference.postprocess`.
     resume : bool
         Skip scans whose outputs are complete, and redo the others.
     overwrite : bool

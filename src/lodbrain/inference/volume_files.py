@@ -27,6 +27,33 @@ _ORDER = [TIV, *(label.name for label in STRUCTURES[1:] if label.side != "right"
 _ORDER += [label.name for label in STRUCTURES if label.side == "right"]
 
 
+def subject_names(results: Sequence[Result]) -> list[str]:
+    """Return what the subject of each result is called, so that tables join a participants.tsv of BIDS.
+
+    ``sub-06_T1w`` is ``sub-06``; where subjects have several scans, session and run stay (``sub-06_ses-1``); where that
+    is not enough, all are called like their results, as others than those of BIDS are.
+
+    Parameters
+    ----------
+    results : sequence of Result
+    """
+    scans = [result.scan for result in results]
+    for shorten in (_subject, _entities):
+        names = [shorten(scan) if scan.startswith("sub-") else scan for scan in scans]
+        if len(set(names)) == len(names):
+            return names
+    return scans
+
+
+def _subject(scan: str) -> str:
+    return scan.split("_")[0]
+
+
+def _entities(scan: str) -> str:
+    """The name without its suffix, and without what the BIDS App adds."""
+    return "_".join(word for word in scan.split("_") if "-" in word and not word.startswith(("seg-", "desc-")))
+
+
 def volumes_csv(results: Sequence[Result], *, counted: bool = False) -> str:
     """Return a table in the form of SynthSeg's ``--vol``: a row for each scan, a column for each volume in mm^3.
 
@@ -54,14 +81,20 @@ def volumes_csv(results: Sequence[Result], *, counted: bool = False) -> str:
     file = io.StringIO()
     writer = csv.writer(file, lineterminator="\n")
     writer.writerow(["subject", *columns.values()])
-    for result in results:
+    for subject, result in zip(subject_names(results), results, strict=True):
         mm3 = {row.name: row.volume_mm3 if counted else row.soft_volume_mm3 for row in result.volumes}
-        writer.writerow([result.scan, *(f"{mm3[name]:.3f}" for name in columns)])
+        writer.writerow([subject, *(f"{mm3[name]:.3f}" for name in columns)])
     return file.getvalue()
 
 
-def aseg_stats(result: Result) -> str:
+def aseg_stats(result: Result, subject: str | None = None) -> str:
     """Return volumes in the form of FreeSurfer's ``aseg.stats``, as ``asegstats2table`` reads it.
+
+    Parameters
+    ----------
+    result : Result
+    subject : str, optional
+        Default: the result's name.
 
     Raises
     ------
@@ -78,13 +111,15 @@ def aseg_stats(result: Result) -> str:
     if TIV not in mm3 or STRUCTURES[1].name not in mm3:
         what = "it has no structures, which aseg.stats is about"
         raise InputError("no-structures", result.outputs.labels, what, "Segment with --labels structures")
+    caveat = next((row.note for row in result.volumes if row.name == TIV and row.note), None)
     lines = [
         "# Title Segmentation Statistics",
         "#",
         f"# generating_program lodbrain {__version__}",
-        f"# subjectname {result.scan}",
+        f"# subjectname {subject or result.scan}",
         f"# Measure BrainSeg, BrainSegVol, Brain Segmentation Volume, {mm3[BRAIN]:.6f}, mm^3",
         f"# Measure EstimatedTotalIntraCranialVol, eTIV, Estimated Total Intracranial Volume, {mm3[TIV]:.6f}, mm^3",
+        *([f"# eTIV is {caveat}"] if caveat else []),
         f"# VoxelVolume_mm3 {voxel_mm3:g}",
     ]
     columns = ("Index", "SegId", "NVoxels", "Volume_mm3", "StructName")

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lodbrain.inference.calibration import Calibration
-from lodbrain.labels import TABLES, TISSUE_OF_CLASS, Scheme, relabel
+from lodbrain.labels import TABLES, TISSUE_OF_CLASS, Label, Scheme, relabel
 
 #: Names of the rows that sum up others; they have no index.
 TIV, BRAIN = "TIV", "brain"
@@ -31,6 +31,8 @@ class Volume:
         Sum of the posteriors, times the voxel volume: voxels count by their share.
     low_mm3, high_mm3 : float or None
         Interval around it, where the model's card holds a calibration.
+    note : str or None
+        What limits the volume.
     """
 
     index: int | None
@@ -39,6 +41,7 @@ class Volume:
     soft_volume_mm3: float
     low_mm3: float | None = None
     high_mm3: float | None = None
+    note: str | None = None
 
 
 def index_of_class(model_labels: Scheme, scheme: Scheme) -> NDArray[np.int16]:
@@ -106,6 +109,34 @@ def indices_of(classes: NDArray[np.uint8], index: NDArray[np.integer]) -> NDArra
     return labels
 
 
+def merge_posteriors(
+    posteriors: NDArray[np.floating], index: NDArray[np.integer], table: Sequence[Label]
+) -> NDArray[np.floating]:
+    """Return the posteriors of a label table's rows, the sums of those of the classes that share an index.
+
+    Parameters
+    ----------
+    posteriors : (C, X, Y, Z) float
+        Of a network's classes.
+    index : (C,) int
+        From `index_of_class`.
+    table : sequence of Label
+        L rows, background first.
+
+    Returns
+    -------
+    (X, Y, Z, L) float
+        A view of `posteriors` where nothing is merged, else float32.
+    """
+    if index.tolist() == [label.index for label in table]:
+        return np.moveaxis(posteriors, 0, -1)
+    row_of = {label.index: row for row, label in enumerate(table)}
+    merged = np.zeros((*posteriors.shape[1:], len(table)), dtype=np.float32)
+    for posterior, number in zip(posteriors, index.tolist(), strict=True):
+        merged[..., row_of[number]] += posterior
+    return merged
+
+
 def volumes(
     classes: NDArray[np.integer],
     soft_volume_vox: NDArray[np.floating],
@@ -116,7 +147,7 @@ def volumes(
     doubt_vox: NDArray[np.floating] | None = None,
     calibration: Calibration | None = None,
 ) -> tuple[Volume, ...]:
-    """Return the volumes table: a row per label of the scheme, then TIV and brain.
+    """Return the volumes table: a row per label of the scheme, then TIV and, unless it is a label, brain.
 
     Parameters
     ----------
@@ -143,8 +174,8 @@ def volumes(
     --------
     >>> rows = volumes(np.array([[[0, 1, 1]]]), np.array([1.0, 1.5, 0.5, 0, 0, 0, 0]),
     ...                model_labels="tissue", scheme="brain", voxel_volume_mm3=2.0)
-    >>> [(row.name, row.volume_mm3, row.soft_volume_mm3) for row in rows]
-    [('Brain', 4.0, 4.0), ('brain', 4.0, 4.0)]
+    >>> [(row.index, row.name, row.volume_mm3, row.soft_volume_mm3) for row in rows]
+    [(1, 'brain', 4.0, 4.0)]
     """
     index = index_of_class(model_labels, scheme)
     if len(soft_volume_vox) != len(index):
@@ -162,17 +193,17 @@ def volumes(
     rows = [row(label.index, label.name, index == label.index) for label in TABLES[scheme] if label.index]
     if model_labels == "structures":
         rows.append(row(None, TIV, index_of_class(model_labels, "structures") > 0))
-        rows.append(row(None, BRAIN, TISSUE_OF_CLASS > 0))
-    else:
-        rows.append(row(None, BRAIN, index > 0))
+    if scheme != "brain":
+        rows.append(row(None, BRAIN, TISSUE_OF_CLASS > 0 if model_labels == "structures" else index > 0))
     return tuple(rows)
 
 
 def volumes_tsv(rows: Sequence[Volume]) -> str:
     """Return the table as the text of a TSV file; what is missing is ``n/a``, as BIDS writes it."""
-    lines = ["index\tname\tvolume_mm3\tsoft_volume_mm3\tlow_mm3\thigh_mm3"]
+    lines = ["index\tname\tvolume_mm3\tsoft_volume_mm3\tlow_mm3\thigh_mm3\tnote"]
     for row in rows:
         index = "n/a" if row.index is None else str(row.index)
         numbers = (row.volume_mm3, row.soft_volume_mm3, row.low_mm3, row.high_mm3)
-        lines.append("\t".join([index, row.name, *("n/a" if n is None else f"{n:.3f}" for n in numbers)]))
+        cells = ("n/a" if n is None else f"{n:.3f}" for n in numbers)
+        lines.append("\t".join([index, row.name, *cells, row.note or "n/a"]))
     return "\n".join(lines) + "\n"

@@ -91,10 +91,10 @@ def modified_z(values: Sequence[float]) -> list[float]:
 
 
 def _member(results: Results) -> Member:
-    volumes_mm3 = results.volumes_mm3()
+    volumes_mm3, notes = results.volumes_mm3(), results.volume_notes()
     z = {}
     for name, volume_mm3 in volumes_mm3.items():
-        if found := reference_of(name, volumes_mm3):
+        if name not in notes and (found := reference_of(name, volumes_mm3)):
             z[name] = max(-99.0, found[0].z(volume_mm3 / found[1]))
     return Member(results, volumes_mm3, z)
 

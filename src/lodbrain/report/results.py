@@ -70,12 +70,20 @@ class Results:
 
     def volumes_mm3(self) -> dict[str, float]:
         """Volumes by name, in the order of the table; empty if there is no table or it cannot be read."""
+        return {name: volume_mm3 for name, (volume_mm3, _) in self._volumes().items()}
+
+    def volume_notes(self) -> dict[str, str]:
+        """What limits a volume, by its name; empty as `volumes_mm3`."""
+        return {name: note for name, (_, note) in self._volumes().items() if note}
+
+    def _volumes(self) -> dict[str, tuple[float, str]]:
         paths = [self.path.with_name(f"{self.stem}_volumes.tsv")]
         paths += [self.path.with_name(Path(name).name) for name in self.part("files") if name.endswith("volumes.tsv")]
         for path in paths:
             if path.is_file():
                 try:
-                    return {row["name"]: float(row["volume_mm3"]) for row in _rows(path)}
+                    rows = [(row["name"], float(row["volume_mm3"]), row.get("note") or "") for row in _rows(path)]
+                    return {name: (volume_mm3, note.replace("n/a", "")) for name, volume_mm3, note in rows}
                 except (KeyError, TypeError, ValueError):
                     continue
         return {}

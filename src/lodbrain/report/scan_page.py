@@ -83,6 +83,7 @@ def scan_page(results: Results, scan: Path | None) -> str:
     window = window_of(image.data)
     embedded = embed(image, regions, table, window)
     volumes_mm3 = results.volumes_mm3() or _counted(regions, table, image.voxel_volume_mm3)
+    rows = volume_rows(volumes_mm3, table, results.volume_notes())
     tiles = slices(image, regions, table, window)
     data = {
         "labels": [_script_label(label, embedded.targets) for label in table],
@@ -103,7 +104,8 @@ def scan_page(results: Results, scan: Path | None) -> str:
         missing_scan=scan is None,
         embedded=embedded,
         targets=embedded.targets,
-        rows=[_shown(row) for row in volume_rows(volumes_mm3, table)],
+        rows=[_shown(row) for row in rows],
+        unusual=[f"{in_words(v.name)} ({v.verdict})" for row in rows for v in row.values if v.verdict],
         quality=asdict(quality_of(results.part("quality"))),
         notes=results.lines("notes"),
         planes=[(plane.capitalize(), [_tile(tile) for tile in tiles if tile.plane == plane]) for plane in PLANES],
@@ -124,9 +126,10 @@ class Fact:
 
 def facts_of(results: Results, volumes_mm3: Mapping[str, float]) -> list[Fact]:
     """The few figures to see first."""
+    masked = TIV in results.volume_notes()
     facts = [
         Fact(name, number(volumes_mm3[key] / 1000, 0), "ml")
-        for key, name in ((BRAIN, "Brain"), (TIV, "Intracranial"))
+        for key, name in ((BRAIN, "Brain"), (TIV, "Intracranial, in the mask" if masked else "Intracranial"))
         if key in volumes_mm3
     ]
     quality = results.part("quality")
@@ -235,7 +238,8 @@ def _shown(row: Row) -> dict[str, object]:
         for value in row.values
     ]
     usual = f"{number(low, digits)} to {number(high, digits)}" if ranges else ""
-    return {"name": row.name, "color": row.color, "sides": sides, "usual": usual}
+    note = next((value.note for value in row.values if value.note), "")
+    return {"name": row.name, "color": row.color, "sides": sides, "usual": usual, "note": note}
 
 
 def _tile(tile: Slice) -> dict[str, object]:

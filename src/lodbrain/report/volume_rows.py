@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from lodbrain.inference.reference import USUAL_SD, reference_of
 from lodbrain.labels import Label
@@ -28,6 +28,8 @@ class Value:
         Standard deviations from what is usual; None where nothing is known.
     usual_ml : (2,) float or None
         Lowest and highest usual volume.
+    note : str
+        What limits it, so that it is not compared with what is usual.
     """
 
     name: str
@@ -36,6 +38,7 @@ class Value:
     ml: float
     z: float | None = None
     usual_ml: tuple[float, float] | None = None
+    note: str = ""
 
     @property
     def verdict(self) -> str:
@@ -69,7 +72,9 @@ class Row:
     values: tuple[Value, ...]
 
 
-def volume_rows(volumes_mm3: Mapping[str, float], table: Sequence[Label]) -> list[Row]:
+def volume_rows(
+    volumes_mm3: Mapping[str, float], table: Sequence[Label], notes: Mapping[str, str] | None = None
+) -> list[Row]:
     """Return the rows in the order of the table of volumes, left and right joined, sums last.
 
     Parameters
@@ -78,6 +83,8 @@ def volume_rows(volumes_mm3: Mapping[str, float], table: Sequence[Label]) -> lis
         By name, as in the table of volumes.
     table : sequence of Label
         Index and colour of the labels.
+    notes : mapping of str to str, optional
+        What limits a volume, by its name.
     """
     label_of = {label.name: label for label in table}
     joined: dict[str, list[Value]] = {}
@@ -85,7 +92,10 @@ def volume_rows(volumes_mm3: Mapping[str, float], table: Sequence[Label]) -> lis
         label = label_of.get(name)
         side = label.side if label else None
         bare = name.split("-", 1)[1] if side else name
-        joined.setdefault(bare, []).append(_value(name, label, volume_mm3, volumes_mm3))
+        value = _value(name, label, volume_mm3, volumes_mm3)
+        if note := (notes or {}).get(name):
+            value = replace(value, z=None, usual_ml=None, note=note)
+        joined.setdefault(bare, []).append(value)
     rows = []
     for bare, values in joined.items():
         values.sort(key=lambda value: value.side or "")

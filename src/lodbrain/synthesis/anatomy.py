@@ -61,7 +61,15 @@ class Body:
     contrast: Contrast
     parts: RandomField
 
-    def on(self, grid: Grid, *, supersample: int = 2, target: str = "shares", distance: bool = True) -> Anatomy:
+    def on(
+        self,
+        grid: Grid,
+        *,
+        supersample: int = 2,
+        target: str = "shares",
+        distance: bool = True,
+        kept: torch.Tensor | None = None,
+    ) -> Anatomy:
         """Sample the head.
 
         Parameters
@@ -73,6 +81,8 @@ class Body:
             What is made of the labels.
         distance : bool
             Whether the distance to the brain is needed.
+        kept : (P X, P Y, P Z) bool tensor, optional
+            Samples in parts of a voxel that are not kept are background. `supersample` is a multiple of P.
         """
         device, n, r = self.labels.codes.device, grid.shape, supersample
         signal, spread = torch.empty(n, device=device), torch.empty(n, device=device)
@@ -88,6 +98,8 @@ class Body:
         for start in range(0, n[0], step):
             rows = slice(start, min(n[0], start + step))
             codes = self._samples(grid, r, rows)
+            if kept is not None:
+                codes = codes * _per_sample(kept, grid, r, rows)
             part = self.parts.on(grid, device, rows).mul_(1.5).add_(N_SUBCLASSES / 2).clamp_(0, N_SUBCLASSES - 1).int()
             mixed = _mixed(codes)
             signal[rows] = _mean_of(means, codes, part, mixed)
@@ -108,10 +120,7 @@ class Body:
     def _samples(self, grid: Grid, r: int, rows: slice) -> torch.Tensor:
         """Codes (r^3, X, Y, Z) uint8 of all samples of each voxel."""
         index = self._index(grid.finer(r), slice(rows.start * r, rows.stop * r))
-        _, ny, nz = grid.shape
-        # (X, r, Y, r, Z, r) -> (r^3, X, Y, Z): the samples of one voxel side by side
-        codes = _pick(self.labels.codes.view(-1), index).view(-1, r, ny, r, nz, r)
-        return self._mark(codes.permute(1, 3, 5, 0, 2, 4).reshape(r**3, -1, ny, nz), grid, rows)
+        return self._mark(_side_by_side(_pick(self.labels.codes.view(-1), index), r), grid, rows)
 
     def _mark(self, codes: torch.Tensor, grid: Grid, rows: slice) -> torch.Tensor:
         return codes if self.lesions is None else self.lesions.mark(codes, grid, self.deformation, rows)
@@ -122,6 +131,21 @@ class Body:
         at = self.deformation.on(grid, self.labels.codes.device, rows, unit_mm=spacing)
         x, y, z = (c.clamp_(0, n - 1).int() for c, n in zip(at, shape, strict=True))
         return x.mul_(shape[1]).add_(y).mul_(shape[2]).add_(z)
+
+
+def _per_sample(kept: torch.Tensor, grid: Grid, r: int, rows: slice) -> torch.Tensor:
+    """(r^3, X, Y, Z) bool: for all samples of each voxel, whether the part of the voxel that they lie in is kept."""
+    parts = len(kept) // grid.shape[0]
+    here = kept[rows.start * parts : rows.stop * parts]
+    for axis in range(3):
+        here = here.repeat_interleave(r // parts, axis)
+    return _side_by_side(here, r)
+
+
+def _side_by_side(samples: torch.Tensor, r: int) -> torch.Tensor:
+    """(r X, r Y, r Z) -> (r^3, X, Y, Z): the samples of one voxel side by side."""
+    x, y, z = (n // r for n in samples.shape)
+    return samples.view(x, r, y, r, z, r).permute(1, 3, 5, 0, 2, 4).reshape(r**3, x, y, z)
 
 
 def _pick(table: torch.Tensor, index: torch.Tensor) -> torch.Tensor:

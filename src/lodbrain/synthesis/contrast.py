@@ -28,9 +28,9 @@ _T1W: dict[str, tuple[float, float]] = {
     "CSF": (44, 26), "Lateral-Ventricle": (44, 26), "Inf-Lat-Vent": (44, 26), "3rd-Ventricle": (44, 26),
     "4th-Ventricle": (44, 26), "Background": (0, 0),
 }  # fmt: skip
-# Lesions, choroid plexus, vessels, fifth ventricle, chiasm: by raw label.
+# Lesions, hypointensities, choroid plexus, vessels, fifth ventricle, chiasm: by raw label.
 _T1W_OTHER = {
-    25: (116, 19), 57: (116, 19), 77: (116, 19), 80: (116, 19), 136: (60, 24), 137: (60, 24), 163: (60, 24),
+    25: (116, 19), 57: (116, 19), 78: (116, 19), 79: (116, 19), 136: (60, 24), 137: (60, 24), 163: (60, 24),
     164: (60, 24), 30: (60, 24), 62: (60, 24), 72: (44, 26), 85: (130, 20),
 }  # fmt: skip
 
@@ -53,6 +53,25 @@ _OUTSIDE_CODES = torch.tensor([CODE_OF_RAW[raw] for raw in OUTSIDE])
 _SPLIT_CODES = torch.tensor([CODE_OF_RAW[raw] for raw in SPLIT_LABELS])
 
 
+def _codes_of(*names: str) -> torch.Tensor:
+    """Codes of structures by their names without sides."""
+    return torch.tensor(
+        [
+            CODE_OF_RAW[label.index]
+            for label in STRUCTURES
+            if label.name.removeprefix("Left-").removeprefix("Right-") in names
+        ]
+    )
+
+
+#: Deep grey matter, which iron and myelin bring close to white matter.
+_DEEP = _codes_of("Thalamus", "Caudate", "Putamen", "Pallidum", "Accumbens-area", "VentralDC", "Brain-Stem")
+#: Tissues large enough to differ from place to place (SIAM and FetalSynGen split the same ones).
+_REGIONAL = _codes_of(
+    "Cerebral-White-Matter", "Cerebral-Cortex", "Thalamus", "Cerebellum-Cortex", "Cerebellum-White-Matter"
+)
+
+
 @dataclass(frozen=True)
 class Contrasts:
     """How often each kind of contrast is drawn, and how far it may stray.
@@ -68,6 +87,12 @@ class Contrasts:
         Largest standard deviation inside a class, on the scale where white matter is 160.
     same_sides_share : float
         Share of scans where left and right look the same.
+    bright_deep_share : float
+        Share of T1w and ordered scans whose deep grey matter comes half way to all the way to white matter, as in
+        scans that were normalised until white matter is saturated: there shape counts, contrast does not.
+    regional : float
+        Standard deviation of the means of regions of one tissue (cortex, white matter, thalamus, cerebellum) around
+        the tissue's own, on the scale where white matter is 160.
     """
 
     t1w_share: float = 0.6
@@ -76,6 +101,8 @@ class Contrasts:
     spread: float = 1.5
     within: float = 14.0
     same_sides_share: float = 0.9
+    bright_deep_share: float = 0.0
+    regional: float = 0.0
 
     def draw(self, stream: Stream) -> Contrast:
         """Draw the class intensities of one scan."""
@@ -170,14 +197,27 @@ def draw_contrast(contrasts: Contrasts, generator: torch.Generator) -> Contrast:
     )
     if float(uniform(0, 1)) < contrasts.same_sides_share:
         means = (means + means[MIRROR_OF_CODE]) / 2
+    # Switched off, these two steps draw nothing: what is drawn after them stays as it was.
+    if contrasts.bright_deep_share and kind in ("t1w", "ordered") and _chance(contrasts.bright_deep_share, uniform):
+        white, way = means[MIRROR_OF_CODE[_WM]].add(means[_WM]) / 2, uniform(0.5, 1.0, N_CODES)
+        way = torch.maximum(way, way[MIRROR_OF_CODE])  # the same on both sides
+        means[_DEEP] += (way * (white - means))[_DEEP]
     means = means.clamp(0, 300)
     means[0] = 0
     table = means[:, None].repeat(1, N_SUBCLASSES)
+    if contrasts.regional:
+        shift = contrasts.regional * normal(N_CODES, N_SUBCLASSES)
+        shift = (shift + shift[MIRROR_OF_CODE]) / 2**0.5
+        table[_REGIONAL] = (table + shift)[_REGIONAL].clamp(0, 300)
     table[_SPLIT_CODES] = uniform(0, 255, len(_SPLIT_CODES), N_SUBCLASSES)
     sds = (uniform(0, 1, N_CODES) * uniform(0, contrasts.within))[:, None].repeat(1, N_SUBCLASSES)
     sds[_OUTSIDE_CODES] = sds[_OUTSIDE_CODES] + uniform(0, 12, len(_OUTSIDE_CODES), N_SUBCLASSES)
     sds[0] = 0
     return Contrast(table, sds, kind)
+
+
+def _chance(share: float, uniform: Callable[..., torch.Tensor]) -> bool:
+    return float(uniform(0, 1)) < share
 
 
 def _ordered_t1w(spread: float, normal: Callable[[int], torch.Tensor]) -> tuple[float, float, float]:

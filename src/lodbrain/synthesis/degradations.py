@@ -19,6 +19,7 @@ from dataclasses import dataclass
 import torch
 import torch.nn.functional as F
 
+from lodbrain.images.background import from_outside
 from lodbrain.synthesis.fields import Grid, SmoothField, random_control
 from lodbrain.synthesis.steps.blur import FWHM_PER_SIGMA, gaussian_blur
 
@@ -30,6 +31,8 @@ POSITIONS = 4
 STILL_SHARE = 0.17
 #: The share of all voxels that is brighter than the level which counts as bright.
 BRIGHT_SHARE = 0.01
+#: What is no brighter, as a share of the bright level, and reaches the edge of the scan is air.
+AIR_SHARE = 0.03
 _MOST_VALUES = 2_000_000
 #: 2^32 over the golden ratio, made odd: multiples of it are far apart.
 SPREAD = 0x9E3779B1
@@ -136,6 +139,19 @@ def contrast(pair: Pair, strength: float, generator: torch.Generator) -> Pair:
     return pair.with_image(torch.where(unit > 0, unit.clamp(min=0) ** 2.0**-strength, unit) * level)
 
 
+def offset(pair: Pair, strength: float, generator: torch.Generator) -> Pair:
+    """Subtract so many bright levels: no signal is no longer 0."""
+    return pair.with_image(pair.image - strength * bright_level(pair.image))
+
+
+def background(pair: Pair, strength: float, generator: torch.Generator) -> Pair:
+    """Mask the air and fill it with so many bright levels, half of the time with as many below 0."""
+    level = bright_level(pair.image)
+    air = from_outside((pair.image <= AIR_SHARE * level).numpy())
+    sign = 1 if float(torch.rand((), generator=generator)) < 0.5 else -1
+    return pair.with_image(torch.where(torch.from_numpy(air), sign * strength * level, pair.image))
+
+
 @dataclass(frozen=True)
 class Degradation:
     """A fault with its steps.
@@ -192,6 +208,8 @@ DEGRADATIONS: dict[str, Degradation] = {
         Degradation("field of view", "mm cut off the top", (20.0, 40.0, 60.0, 80.0), field_of_view),
         Degradation("rotation", "degrees", (15.0, 30.0, 60.0, 90.0), rotation),
         Degradation("contrast", "-log2 of gamma", (0.5, 1.0, 2.0, 3.0), contrast),
+        Degradation("offset", "bright levels subtracted", (0.5, 1.0, 4.0, 16.0), offset),
+        Degradation("background", "bright levels in the air", (0.5, 1.0, 4.0, 16.0), background),
     )
 }
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from os import PathLike
 from pathlib import Path
 
 import numpy as np
@@ -10,11 +11,8 @@ from numpy.typing import NDArray
 from lodbrain.errors import InputError
 from lodbrain.images.image import Image
 from lodbrain.labels import CLASS_OF_INDEX
-from lodbrain.synthesis.labelmaps import TARGET_OF_OTHER
-
-#: FreeSurfer's numbers beyond the table that are brain: corpus callosum, choroid plexus, cortical parcels.
-_OTHERS = {**TARGET_OF_OTHER, **dict.fromkeys(range(251, 256), 2), 31: 4, 63: 43}
-_PARCELS = ((1000, 2000, 3), (2000, 3000, 42))
+from lodbrain.labels.freesurfer import structures_of
+from lodbrain.labels.numbers import replace_numbers
 
 #: Voxel positions that may differ between a scan and its labels: headers store float32.
 _SAME_MM = 0.01
@@ -23,8 +21,7 @@ _SAME_MM = 0.01
 def classes_of(labels: Image, scan: Image, path: Path) -> NDArray[np.uint8]:
     """Classes of a label map in FreeSurfer's numbers, on the grid of a scan.
 
-    Parcels of the cortex are cortex, corpus callosum and lesions are white matter, choroid plexus is ventricle; what
-    is outside of the brain is background.
+    What each number means, and which are refused, is in `lodbrain.labels.freesurfer`.
 
     Parameters
     ----------
@@ -40,23 +37,34 @@ def classes_of(labels: Image, scan: Image, path: Path) -> NDArray[np.uint8]:
     Raises
     ------
     InputError
-        If the label map is on another grid, or holds no structure.
+        If the label map is on another grid, has a number that is not known, or holds no structure.
     """
     if labels.shape != scan.shape or np.abs(labels.affine - scan.affine).max() > _SAME_MM:
         what = f"the label map is on another grid ({labels.shape}) than its scan ({scan.shape})"
         raise InputError("other-grid", path, what, "Resample it to the scan first")
-    classes = to_classes(labels.data)
+    classes = to_classes(labels.data, labels.affine, path)
     if not classes.any():
         raise InputError("empty-map", path, "no brain structure in the label map", "Use FreeSurfer's numbers")
     return classes
 
 
-def to_classes(raw: NDArray[np.integer]) -> NDArray[np.uint8]:
-    """Classes (X, Y, Z) of FreeSurfer's numbers (X, Y, Z); numbers that are no brain are background."""
-    numbers = np.unique(raw)
-    target = {number: _OTHERS.get(number, number) for number in numbers.tolist()}
-    for first, last, number in _PARCELS:
-        target |= {parcel: number for parcel in target if first <= parcel < last}
-    table = np.array([CLASS_OF_INDEX.get(target[number], 0) for number in numbers.tolist()], np.uint8)
-    classes: NDArray[np.uint8] = table[np.searchsorted(numbers, raw)]
+def to_classes(
+    labels: NDArray[np.integer], affine: NDArray[np.floating], path: str | PathLike[str] | None = None
+) -> NDArray[np.uint8]:
+    """Classes of FreeSurfer's numbers.
+
+    Parameters
+    ----------
+    labels : (X, Y, Z) int
+    affine : (4, 4) float
+        Voxel to world (RAS+), mm: some numbers have a side by position only.
+    path : path, optional
+        For errors.
+
+    Raises
+    ------
+    InputError
+        If a number is not known.
+    """
+    classes: NDArray[np.uint8] = replace_numbers(structures_of(labels, affine, path=path), CLASS_OF_INDEX, np.uint8)
     return classes

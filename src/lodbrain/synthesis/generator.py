@@ -6,16 +6,19 @@ whole head at 4 mm, a crop of it at 1 mm. All levels of the ladder see the same 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
 import torch
+import torch.nn.functional as F
 
 from lodbrain.synthesis.anatomy import Anatomy, Body
 from lodbrain.synthesis.contrast import Contrast
 from lodbrain.synthesis.deform import Deformation
 from lodbrain.synthesis.fields import Grid, RandomField
+from lodbrain.synthesis.grain import grain
 from lodbrain.synthesis.labelmaps import LabelMap
 from lodbrain.synthesis.profile import ContrastProfile
 from lodbrain.synthesis.resemblance import settings_like
@@ -47,6 +50,9 @@ _PARTS_MM = 22.0
 
 #: A random contrast may have white matter of any intensity, but not noise of none.
 _LEAST_WHITE = 40.0
+
+#: Voxels of the scan that get their noise at a time: few enough for the processor's cache, many enough for a GPU.
+_CHUNK_VOXELS = {"cpu": 200_000, "cuda": 64_000_000}
 
 
 @dataclass(frozen=True, eq=False)
@@ -99,9 +105,14 @@ class Plan:
         return self.texture, self.transmit, self.susceptibility, self.bias
 
     @property
-    def measurement(self) -> tuple[Step | None, ...]:
+    def acquisition(self) -> tuple[Step | None, ...]:
         """Steps that act on the image as a whole."""
-        return self.blur, self.slices, self.motion, self.ghosts, self.noise, self.background, self.tone
+        return self.blur, self.slices, self.motion, self.ghosts
+
+    @property
+    def voxelwise(self) -> tuple[Step | None, ...]:
+        """Steps that act on each voxel of the scan alone: noise, and what is not linear in it."""
+        return self.noise, self.background, self.tone
 
 
 def draw_plan(
@@ -177,6 +188,10 @@ def render(
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Image and target of a plan on a grid, with true partial volume.
 
+    A coarse image has the mean and the standard deviation of the scan pooled to the same grid, as inference sees it, at
+    a fraction of the time. Voxels are rendered in `supersample` parts along each axis where that many of the scan's
+    voxels fit in, and averaged; noise, background and tone act on each of the scan's voxels in a part.
+
     Parameters
     ----------
     plan : Plan
@@ -202,31 +217,41 @@ def render(
         labels = plan.ventricles.narrow(labels)
     body = Body(labels, plan.deformation, plan.lesions, plan.contrast, plan.parts)
     masks = [mask for mask in (plan.stripping, plan.defacing) if mask is not None]
-    anatomy = body.on(grid, supersample=supersample, target=target, distance=bool(masks))
+    parts = math.gcd(supersample, coarseness)
+    fine, supersample = grid.finer(parts), supersample // parts
+    anatomy = body.on(fine, supersample=supersample, target=target if parts == 1 else "none", distance=bool(masks))
     view = View(
-        grid=grid,
+        grid=fine,
         fov_mm=plan.scan.extent_mm,
         pose=plan.deformation,
         white_matter=plan.white_matter,
         seed=plan.seed,
-        coarseness=coarseness,
+        coarseness=coarseness // parts,
         signal=anatomy.signal,
         distance_mm=anatomy.distance_mm,
     )
     image = _apply(plan.magnet, _grained(anatomy, view), view)
     if plan.wrap is not None:
         image = plan.wrap.apply(image, view, _elsewhere(plan, body, supersample))
-    image = _apply(plan.measurement, image, view)
-    truth = anatomy.target
-    assert truth is not None
+    image = _voxelwise(plan, _apply(plan.acquisition, image, view), view)
+    stripped: torch.Tensor | None = None
     for mask in masks:
         kept = mask.kept(view)
         image = image * kept
         if mask is plan.stripping:
-            truth *= kept  # in place: it is by far the largest array
+            stripped = kept
+    if parts == 1:
+        truth = anatomy.target
+        assert truth is not None
+        if stripped is not None:
+            truth *= stripped  # in place: it is by far the largest array
             if target == "shares":
                 truth[0] = 1 - truth[1:].sum(0)
-    return image, truth
+        return image, truth
+    pooled = F.avg_pool3d(image[None, None], parts)[0, 0]
+    coarse = body.on(grid, supersample=supersample * parts, target=target, distance=False, kept=stripped)
+    assert coarse.target is not None
+    return pooled, coarse.target
 
 
 def _apply(steps: Sequence[Step | None], image: torch.Tensor, view: View) -> torch.Tensor:
@@ -238,9 +263,22 @@ def _apply(steps: Sequence[Step | None], image: torch.Tensor, view: View) -> tor
 
 def _grained(anatomy: Anatomy, view: View) -> torch.Tensor:
     """Signal with the spread within each class."""
-    # Anatomy's grain is correlated: it averages out more slowly than noise.
-    spread = anatomy.spread / view.coarseness**0.75
-    return torch.addcmul(anatomy.signal, spread, view.normal("grain", spread))
+    return torch.addcmul(anatomy.signal, anatomy.spread, grain(view, anatomy.spread.device))
+
+
+def _voxelwise(plan: Plan, image: torch.Tensor, view: View) -> torch.Tensor:
+    """The mean, in each voxel of the view, of what the scan's voxels inside it become."""
+    samples = view.coarseness**3
+    if samples == 1:
+        return _apply(plan.voxelwise, image, view)
+    nx, ny, nz = image.shape
+    step = max(1, _CHUNK_VOXELS.get(image.device.type, _CHUNK_VOXELS["cpu"]) // (samples * ny * nz))
+    out = torch.empty_like(image)
+    for start in range(0, nx, step):
+        rows = slice(start, min(nx, start + step))
+        many = image[rows].expand(samples, -1, -1, -1)
+        out[rows] = _apply(plan.voxelwise, many, view.rows(rows.start, rows.stop)).mean(0)
+    return out
 
 
 def _elsewhere(plan: Plan, body: Body, supersample: int) -> Callable[[View], torch.Tensor]:

@@ -29,7 +29,7 @@ from lodbrain.images.image import Image
 from lodbrain.labels import STRUCTURES, Label
 from lodbrain.synthesis.eyes import find_eyes
 from lodbrain.synthesis.headmask import closed, distance_mm, head_mask, local_level
-from lodbrain.synthesis.labelmaps import encode
+from lodbrain.synthesis.labelmaps import raw_labels
 
 CSF = 24
 AIR, EYE, SOFT, SKIN, BONE, MARROW = 502, 506, 507, 511, 515, 516
@@ -44,13 +44,25 @@ OUTSIDE_LABELS = (
     Label(MARROW, "Marrow-And-Deep-Fat", (250, 210, 60), mirror=MARROW),
 )
 
-#: All labels of a made map.
-HEAD_LABELS = (*STRUCTURES, *OUTSIDE_LABELS)
+#: What keeps an intensity of its own inside of the brain, where the segmentation tells it: names and colours are
+#: FreeSurfer's.
+INSIDE_LABELS = (
+    Label(25, "Left-Lesion", (255, 165, 0), "left", 57),
+    Label(30, "Left-vessel", (160, 32, 240), "left", 62),
+    Label(57, "Right-Lesion", (255, 165, 0), "right", 25),
+    Label(62, "Right-vessel", (160, 32, 240), "right", 30),
+    Label(72, "5th-Ventricle", (120, 190, 150), mirror=72),
+    Label(78, "Left-WM-hypointensities", (255, 148, 10), "left", 79),
+    Label(79, "Right-WM-hypointensities", (255, 148, 10), "right", 78),
+    Label(85, "Optic-Chiasm", (234, 169, 30), mirror=85),
+    Label(136, "Left-choroid-plexus", (0, 200, 200), "left", 163),
+    Label(137, "Left-choroid-plexus-inferior", (0, 200, 200), "left", 164),
+    Label(163, "Right-choroid-plexus", (0, 200, 221), "right", 136),
+    Label(164, "Right-choroid-plexus-inferior", (0, 200, 221), "right", 137),
+)
 
-#: FreeSurfer's labels that are part of a structure; the corpus callosum is split between the sides.
-_PART_OF = {31: 4, 63: 43, 78: 2, 79: 41, 81: 3, 82: 42}
-_PART_OF |= dict.fromkeys(range(1000, 1036), 3) | dict.fromkeys(range(2000, 2036), 42)
-_CALLOSUM = (251, 252, 253, 254, 255)
+#: All labels of a made map, in the order of their numbers.
+HEAD_LABELS = tuple(sorted((*STRUCTURES, *INSIDE_LABELS, *OUTSIDE_LABELS), key=lambda label: label.index))
 
 #: Gaps of this size between the brain's parts hold CSF.
 _CAVITY_MM = 8.0
@@ -90,7 +102,7 @@ def make_head_map(scan: Image, structures: NDArray[np.integer], *, name: str = "
     scan : Image
         A head, or a skull-stripped brain.
     structures : (X, Y, Z) int
-        FreeSurfer's labels on the scan's grid. Parcels of the cortex count as cortex.
+        FreeSurfer's labels on the scan's grid, as `lodbrain.labels.freesurfer` lists them.
     name : str
         Of the segmentation, for messages.
 
@@ -105,7 +117,7 @@ def make_head_map(scan: Image, structures: NDArray[np.integer], *, name: str = "
         raise ValueError(f"structures must be on the scan's grid {scan.shape}, got {structures.shape}")
     ras, turned = to_ras(scan)
     spacing = ras.spacing_mm
-    brain_labels = whole_structures(turned.apply(structures), name)
+    brain_labels = raw_labels(turned.apply(structures), ras.affine, name)
     check_sides(brain_labels, name)
     brain = (brain_labels > 0) & (brain_labels != CSF)
     data = np.ascontiguousarray(ras.data, np.float32)
@@ -134,27 +146,7 @@ def make_head_map(scan: Image, structures: NDArray[np.integer], *, name: str = "
             labels[eyes] = EYE
         labels[cavity & head] = CSF
     labels[brain] = brain_labels[brain]
-    encode(labels, name)
     return HeadMap(np.ascontiguousarray(turned.undo(labels)), tuple(notes))
-
-
-def whole_structures(labels: NDArray[np.integer], name: str) -> NDArray[np.int16]:
-    """Labels of the table, with FreeSurfer's finer ones merged into them.
-
-    Raises
-    ------
-    InputError
-        If others are left, or there is no brain.
-    """
-    present, where = np.unique(labels, return_inverse=True)
-    merged = np.array([_PART_OF.get(index, index) for index in present.tolist()])[where].reshape(labels.shape)
-    callosum = np.isin(labels, _CALLOSUM)
-    if callosum.any():
-        left, right = (np.argwhere(np.isin(labels, side)).mean(0)[0] for side in ((2, 3), (41, 42)))
-        across = np.broadcast_to(np.arange(len(labels))[:, None, None], labels.shape)
-        merged[callosum] = np.where(across[callosum] < (left + right) / 2, 2, 41)
-    encode(merged, name)
-    return merged.astype(np.int16)
 
 
 def check_sides(labels: NDArray[np.integer], name: str) -> None:

@@ -1,7 +1,9 @@
 """Label maps to draw synthetic scans from: what each label becomes as a target, and what it looks like.
 
-A label map holds *raw* labels: the 32 structures and, beyond them, lesions, choroid plexus, vessels and the tissues
-outside of the brain, as in SynthSeg's training maps. The generator works on *codes*, positions in `RAW_LABELS`.
+A file holds the numbers of FreeSurfer or of SynthSeg's training maps, with sides or without
+(`lodbrain.labels.freesurfer`). They are brought to *raw* labels: the 32 structures and, beyond them, what has an
+intensity of its own, such as lesions, hypointensities, choroid plexus, vessels and the tissues outside of the brain.
+The generator works on *codes*, positions in `RAW_LABELS`.
 """
 
 from __future__ import annotations
@@ -19,23 +21,38 @@ from lodbrain.images.grid import to_ras
 from lodbrain.images.image import Image
 from lodbrain.images.io import read_labels
 from lodbrain.labels import CLASS_OF_INDEX, STRUCTURES
+from lodbrain.labels.freesurfer import SYNTHSEG, translate
+from lodbrain.labels.numbers import count_numbers, replace_numbers
 
-#: What a label that is not a structure counts as in the target. Lesions are white matter, choroid plexus is ventricle;
-#: vessels (30, 62), fifth ventricle (72), chiasm (85) and all tissue outside of the brain (500-530) are background.
-TARGET_OF_OTHER = {25: 2, 57: 41, 77: 2, 80: 0, 136: 4, 137: 5, 163: 43, 164: 44, 30: 0, 62: 0, 72: 0, 85: 0}
+#: Labels with an intensity of their own, and the structure that each counts as in the target. Lesions (25, 57) and
+#: hypointensities (78, 79) are white matter, choroid plexus (136, 163) is ventricle; vessels (30, 62), fifth ventricle
+#: (72), chiasm (85) and all tissue outside of the brain (500-530) are background.
+TARGET_OF_OTHER = {raw: SYNTHSEG[raw][0] for raw in (25, 57, 78, 79, 136, 137, 163, 164, 30, 62, 72, 85)}
 OUTSIDE = tuple(range(500, 531))
 
-#: Every raw label that a map may hold; the position is the generator's code.
+#: Every raw label; the position is the generator's code.
 RAW_LABELS: tuple[int, ...] = (*(label.index for label in STRUCTURES), *TARGET_OF_OTHER, *OUTSIDE)
 CODE_OF_RAW = {raw: code for code, raw in enumerate(RAW_LABELS)}
 N_CODES = len(RAW_LABELS)
 
-_MIRROR_OF_OTHER = {25: 57, 57: 25, 30: 62, 62: 30, 136: 163, 163: 136, 137: 164, 164: 137}
+#: Raised whenever a code changes its meaning: codes that were kept on disk before are not used any more.
+#: 2: hypointensities have a left and a right code.
+CODES_VERSION = 2
+
+_MIRROR_OF_OTHER = {25: 57, 78: 79, 30: 62, 136: 163, 137: 164}
+_MIRROR_OF_OTHER |= {right: left for left, right in _MIRROR_OF_OTHER.items()}
+
+# What looks like another label: hypointensities of any kind, FreeSurfer's choroid plexus.
+_LOOKS_LIKE = {77: (78, 79), 80: (78, 79), 81: (78, 78), 82: (79, 79), 31: (136, 136), 63: (163, 163)}
+
+#: Raw label, on the left and on the right, of each number that a file may hold.
+_RAW_OF = {
+    number: _LOOKS_LIKE.get(number, (number, number) if number in CODE_OF_RAW else structures)
+    for number, structures in SYNTHSEG.items()
+}
 
 #: (N_CODES,) int64: network class of each code.
-CLASS_OF_CODE = torch.tensor(
-    [CLASS_OF_INDEX[raw if raw in CLASS_OF_INDEX else TARGET_OF_OTHER.get(raw, 0)] for raw in RAW_LABELS]
-)
+CLASS_OF_CODE = torch.tensor([CLASS_OF_INDEX[SYNTHSEG[raw][0]] for raw in RAW_LABELS])
 
 #: (N_CODES,) int64: code of the same label on the other side.
 MIRROR_OF_CODE = torch.tensor(
@@ -92,36 +109,39 @@ class LabelMap:
         )
 
 
-def encode(raw: NDArray[np.integer], name: str = "label map") -> NDArray[np.uint8]:
-    """Turn raw labels into codes.
+def raw_labels(labels: NDArray[np.integer], affine: NDArray[np.floating], name: str = "label map") -> NDArray[np.int16]:
+    """Bring the numbers of a file to raw labels.
 
     Parameters
     ----------
-    raw : (X, Y, Z) int
-        Labels of `RAW_LABELS`.
+    labels : (X, Y, Z) int
+        In FreeSurfer's or SynthSeg's numbers. A brain without sides is split at its mid-plane.
+    affine : (4, 4) float
+        Voxel to world (RAS+), mm.
+    name : str
+        For messages.
 
     Returns
     -------
-    (X, Y, Z) uint8
+    (X, Y, Z) int16
+        Labels of `RAW_LABELS`.
 
     Raises
     ------
     InputError
-        If a label is not in the table, or there is no brain.
+        If a number is not in the table, or there is no brain.
     """
-    present = np.unique(raw)
-    unknown = sorted(set(present.tolist()) - set(RAW_LABELS))
-    if unknown:
-        raise InputError(
-            "labels", name, f"labels that are not in the table: {unknown[:8]}", "map them to FreeSurfer's first"
-        )
-    if not any(value in CLASS_OF_INDEX and value not in (0, 24) for value in present.tolist()):
+    raw = translate(labels, affine, _RAW_OF, path=name)
+    if not any(number in CLASS_OF_INDEX and number not in (0, 24) for number in count_numbers(raw)):
         raise InputError(
             "empty-map", name, "no brain structure in the label map", "check that it is a label map of a head"
         )
-    table = np.zeros(max(RAW_LABELS) + 1, np.uint8)
-    table[list(RAW_LABELS)] = np.arange(N_CODES, dtype=np.uint8)
-    codes: NDArray[np.uint8] = table[raw]
+    return raw
+
+
+def encode(labels: NDArray[np.integer], affine: NDArray[np.floating], name: str = "label map") -> NDArray[np.uint8]:
+    """Codes (X, Y, Z) uint8 of the numbers of a file; parameters and errors are those of `raw_labels`."""
+    codes: NDArray[np.uint8] = replace_numbers(raw_labels(labels, affine, name), CODE_OF_RAW, np.uint8)
     return codes
 
 
@@ -131,7 +151,8 @@ def prepare(image: Image, name: str = "label map") -> LabelMap:
     Parameters
     ----------
     image : Image
-        Integer labels on any orthogonal grid.
+        Labels of a head or brain on any orthogonal grid, in FreeSurfer's or SynthSeg's numbers, with sides or
+        without.
     name : str
         For messages.
 
@@ -141,7 +162,7 @@ def prepare(image: Image, name: str = "label map") -> LabelMap:
         If labels are unknown or there is no brain.
     """
     ras, _ = to_ras(image)
-    codes = encode(np.asarray(ras.data).astype(np.int64), name)
+    codes = encode(ras.data, ras.affine, name)
     spacing = np.asarray(ras.spacing_mm)
     box = ndimage.find_objects((codes > 0).astype(np.uint8))[0]
     codes = np.pad(codes[box], 1)

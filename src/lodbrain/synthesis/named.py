@@ -10,11 +10,13 @@ import numpy as np
 from lodbrain.errors import InputError
 from lodbrain.images.image import Image
 from lodbrain.images.io import read_labels
-from lodbrain.labels import STRUCTURES
+from lodbrain.labels.freesurfer import NUMBER_OF_NAME
+from lodbrain.labels.numbers import count_numbers, replace_numbers
 
-#: Names that are no structure of ours, and the raw labels that the generator knows them by.
-_OTHERS = {"Left-choroid-plexus": 136, "Right-choroid-plexus": 163, "WM-hypointensities": 77, "ExtraCerebral": 0}
-_NUMBER_OF = {label.name: label.index for label in STRUCTURES} | _OTHERS
+#: Background, and GOUHFI's name for what lies outside of the brain.
+_NONE = ("Background", "Unknown", "ExtraCerebral")
+
+_FORM = "A list has a line NUMBER NAME for each number, as FreeSurfer's colour tables"
 
 
 def read_named(path: str | PathLike[str], names: str | PathLike[str]) -> Image:
@@ -23,10 +25,10 @@ def read_named(path: str | PathLike[str], names: str | PathLike[str]) -> Image:
     Parameters
     ----------
     path : path
-        Of the map: numbers below 256.
+        Of the map.
     names : path
-        A line for each number, ``NUMBER NAME ...``, as in FreeSurfer's colour tables; other lines are passed over.
-        0 is background; numbers that are not listed become so.
+        A line for each number, ``NUMBER NAME ...``, as in FreeSurfer's colour tables; empty lines and what follows a
+        ``#`` are passed over. 0 is background.
 
     Returns
     -------
@@ -36,15 +38,45 @@ def read_named(path: str | PathLike[str], names: str | PathLike[str]) -> Image:
     Raises
     ------
     InputError
-        If the map cannot be read, or a name is not known.
+        If the map or the list cannot be read, or a number of the map is not in the list or has a name that is none of
+        FreeSurfer's.
     """
-    image = read_labels(path)
-    table = np.zeros(256, np.int16)
-    for line in Path(names).read_text(encoding="utf-8").splitlines():
-        parts = line.split()
-        if len(parts) < 2 or not parts[0].isdigit() or parts[0] == "0":
+    image, name_of = read_labels(path), read_names(names)
+    numbers = {0: 0}
+    for number in count_numbers(image.data):
+        name = name_of.get(number, "Background" if number == 0 else None)
+        if name is None:
+            what = f"label {number} is not in the list {names}"
+            raise InputError("labels", path, what, "Add it there, as Background if it is none")
+        if name not in _NONE and name not in NUMBER_OF_NAME:
+            raise InputError("labels", names, f"{name} is no structure that is known", "Use FreeSurfer's names")
+        numbers[number] = NUMBER_OF_NAME.get(name, 0)
+    return Image(replace_numbers(image.data, numbers, np.int16), image.affine, image.header, image.notes)
+
+
+def read_names(path: str | PathLike[str]) -> dict[int, str]:
+    """Name of each number in a list: see `read_named`.
+
+    Raises
+    ------
+    InputError
+        If it cannot be read, or a line of it, or it names a number twice.
+    """
+    try:
+        lines = Path(path).read_text(encoding="utf-8-sig").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        reason = getattr(error, "strerror", None) or "it is no text"
+        raise InputError("no-names", path, f"this list of label names cannot be read ({reason})", _FORM) from error
+    names: dict[int, str] = {}
+    for place, line in enumerate(lines, start=1):
+        parts = line.split("#")[0].split()
+        if not parts:
             continue
-        if parts[1] not in _NUMBER_OF:
-            raise InputError("labels", names, f"{parts[1]} is no structure that is known", "use FreeSurfer's names")
-        table[int(parts[0])] = _NUMBER_OF[parts[1]]
-    return Image(table[image.data.astype(np.uint8)], image.affine, image.header, image.notes)
+        if len(parts) < 2 or not parts[0].isdecimal():
+            raise InputError("bad-names", path, f"line {place} is no number and name: {line.strip()[:40]!r}", _FORM)
+        if int(parts[0]) in names:
+            raise InputError("bad-names", path, f"line {place} names {parts[0]} again", "Name each number once")
+        names[int(parts[0])] = parts[1]
+    if not names:
+        raise InputError("bad-names", path, "this list names no label", _FORM)
+    return names

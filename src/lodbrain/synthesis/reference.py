@@ -24,7 +24,7 @@ def volumes_of_label_map(path: str | PathLike[str]) -> dict[str, float]:
     Lesions count as white matter and choroid plexus as ventricle, as in training.
     """
     image = read_labels(path)
-    classes = CLASS_OF_CODE.numpy()[encode(image.data, str(path))].astype(np.uint8)
+    classes = CLASS_OF_CODE.numpy()[encode(image.data, image.affine, str(path))].astype(np.uint8)
     found: dict[str, float] = {}
     for scheme in TABLES:
         rows = volumes(
@@ -60,7 +60,7 @@ def derive(paths: Iterable[str | PathLike[str]]) -> list[Reference]:
     if len(heads) < 2:
         raise ValueError(f"paths must name at least two label maps, got {len(heads)}")
     names = dict.fromkeys(label.name for scheme in _PARTS for label in TABLES[scheme] if label.index)
-    pairs = [*((name, BRAIN) for name in names), (TIV, "mm3"), (BRAIN, "mm3"), (TABLES["brain"][1].name, "mm3")]
+    pairs = [*((name, BRAIN) for name in names), (TIV, "mm3"), (BRAIN, "mm3")]
     return [_row(heads, name, to) for name, to in pairs]
 
 

@@ -13,7 +13,7 @@ from safetensors.torch import save_file
 from lodbrain.datasets.labelmaps import find_labelmaps
 from lodbrain.errors import InputError
 from lodbrain.images.atomic import atomic
-from lodbrain.synthesis.labelmaps import LabelMap, load
+from lodbrain.synthesis.labelmaps import CODES_VERSION, LabelMap, load
 from lodbrain.synthesis.upsample import upsample
 from lodbrain.training.config import TrainingConfig
 
@@ -129,4 +129,6 @@ def maps_bytes(config: TrainingConfig, maps: Mapping[str, LabelMap], voxel_mm: f
 
 
 def _fine_maps(config: TrainingConfig, maps: Mapping[str, LabelMap], voxel_mm: float) -> FineMaps:
-    return FineMaps(maps, (config.fine_labelmaps or config.out) / f"labelmaps_{voxel_mm:g}mm", voxel_mm)
+    # Maps that an older version kept on disk, with other codes, are not taken for these.
+    folder = f"labelmaps_{voxel_mm:g}mm_v{CODES_VERSION}"
+    return FineMaps(maps, (config.fine_labelmaps or config.out) / folder, voxel_mm)

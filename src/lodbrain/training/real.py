@@ -1,39 +1,90 @@
-"""Scenes from real scans with labels, pooled to every level as in inference."""
+"""Scenes from real scans with labels, hard or soft, pooled to every level as in inference."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from functools import lru_cache
+from pathlib import Path
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from lodbrain.datasets.labelled import Labelled, read_bids, read_manifest
 from lodbrain.errors import InputError
 from lodbrain.images.grid import to_ras
+from lodbrain.images.intensity import from_black
 from lodbrain.images.io import read_image, read_labels
-from lodbrain.inference.pyramid import LARGEST_RATIO, pool
+from lodbrain.inference.pyramid import WorkingGrid, pool, resample, working_grid
 from lodbrain.labels import CLASS_OF_INDEX, N_CLASSES, STRUCTURES
+from lodbrain.synthesis.degradations import DEGRADATIONS
+from lodbrain.synthesis.degradations import Pair as Degraded
 from lodbrain.synthesis.fields import Grid, SmoothField, random_control
 from lodbrain.synthesis.freesurfer import classes_of
 from lodbrain.synthesis.steps.tone import bend
 from lodbrain.training.scenes import BRAIN, Geometry, Scene, View, focus_of, log_voxel_of
 from lodbrain.training.settings import LabelledSet
 
+#: Ratio of voxel sides up to which a scan is resampled and trained on.
+LARGEST_RATIO = 1.4
 #: Scans that stay in memory: reading a compressed one takes a second.
 _KEPT = 8
-_MIRROR = torch.tensor([CLASS_OF_INDEX[label.mirror] for label in STRUCTURES])
+_MIRROR = torch.tensor([CLASS_OF_INDEX[label.mirror] for label in STRUCTURES], dtype=torch.uint8)
+_WHITE = torch.tensor([CLASS_OF_INDEX[index] for index in (2, 41)], dtype=torch.uint8)
+
+
+#: Faults that a real scan may get on top, each up to its second step.
+_FAULTS = ("bias field", "noise", "resolution", "thick slices", "motion")
 
 
 @dataclass(frozen=True)
 class Augmentation:
-    """What is done to a real scan besides mirroring: largest log bias field, noise over its bright voxels, gamma."""
+    """Changes of a real scan besides mirroring.
+
+    Attributes
+    ----------
+    bias : float
+        Largest log bias field.
+    noise : float
+        Largest standard deviation of noise, as a share of the bright voxels.
+    gamma_sd : float
+        Standard deviation of the logarithm of gamma.
+    clip_share : float
+        Share of scans that are clipped at 0.95 to 1.15 of white matter, as some programs normalise them.
+    fault_share : float
+        Share of scans that get one of the faults of `lodbrain.synthesis.degradations`.
+    """
 
     bias: float = 0.3
     noise: float = 0.04
     gamma_sd: float = 0.15
+    clip_share: float = 0.15
+    fault_share: float = 0.3
+
+
+@dataclass(frozen=True, eq=False)
+class _Scan:
+    """A scan with its target, on its working grid, in RAS order.
+
+    Attributes
+    ----------
+    image : (X, Y, Z) float32 tensor
+    best, second : (X, Y, Z) uint8 tensors
+        Likeliest class and next likeliest; the same where labels are hard.
+    probability : (X, Y, Z) uint8 tensor
+        Of the best, times 255.
+    """
+
+    image: torch.Tensor
+    best: torch.Tensor
+    second: torch.Tensor
+    probability: torch.Tensor
+
+    def map(self, function: Callable[[torch.Tensor], torch.Tensor]) -> _Scan:
+        """Apply a function to each of the volumes."""
+        return _Scan(*(function(t) for t in (self.image, self.best, self.second, self.probability)))
 
 
 def read_set(settings: LabelledSet) -> tuple[Labelled, ...]:
@@ -44,8 +95,8 @@ def read_set(settings: LabelledSet) -> tuple[Labelled, ...]:
 class RealScenes:
     """Scenes of real scans.
 
-    A scan enters the ladder at the level of its own voxel size and is pooled by 2 from there. A level finer than the
-    scan is not trained on it.
+    A scan enters the ladder at the level of its own voxel size and is pooled by 2 from there; one whose sides differ
+    by more than 20% is resampled first, as in inference. A level finer than the scan is not trained on it.
 
     Parameters
     ----------
@@ -89,13 +140,11 @@ class RealScenes:
             raise InputError("too-coarse", self.scans[0][0].volume, what, "Leave the level out, or add finer scans")
         pick = seed % len(numbers) if self.augmentation is None else _below(len(numbers), random)
         scan, grid, own = self.scans[numbers[pick]]
-        data, labels = self._read(scan)
-        image = torch.from_numpy(data).to(self.device).float()
-        classes = torch.from_numpy(labels).to(self.device).long()
+        case = self._read(scan, grid).map(lambda volume: volume.to(self.device))
         if self.augmentation is not None:
-            image, classes = _vary(image, classes, grid, self.augmentation, random)
+            case = _vary(case, grid, self.augmentation, random)
         levels = self.geometry.levels
-        images, steps = [image], levels[0].exponent - own
+        images, steps = [case.image], levels[0].exponent - own
         for _ in range(steps):
             images.append(pool(images[-1]))
         views: list[View] = []
@@ -107,7 +156,7 @@ class RealScenes:
             if at:
                 start, shape = self.geometry.box(at, trained=position, grid=here, focus_mm=focus)
             window = tuple(slice(s, s + n) for s, n in zip(start, shape, strict=True))
-            target = _shares(classes, window, halvings)
+            target = _shares(case, window, halvings)
             log_voxel = log_voxel_of(here, levels[at].exponent).to(self.device)
             views.append(View(images[halvings][window], target, log_voxel, start))
             if at == 0:
@@ -120,52 +169,98 @@ def _below(n: int, random: torch.Generator) -> int:
 
 
 def _grid_of(scan: Labelled) -> tuple[Grid, int]:
-    """The scan's grid in RAS order, centred on the origin, and the exponent of its voxel size."""
+    """The scan's working grid in RAS order, centred on the origin, and the exponent of its voxel size."""
     image, _ = to_ras(read_image(scan.volume))
     a, b, c = image.spacing_mm.tolist()
     if max(a, b, c) / min(a, b, c) > LARGEST_RATIO:
-        what = f"has voxels of {a:.2g} x {b:.2g} x {c:.2g} mm: training takes sides that differ by up to 20%"
-        raise InputError("thick-slices", scan.volume, what, "Leave it out, or resample it and its labels")
+        what = f"has voxels of {a:.2g} x {b:.2g} x {c:.2g} mm: training takes sides that differ by up to 40%"
+        raise InputError("thick-slices", scan.volume, what, "Leave it out: its slices show less than the voxels say")
     x, y, z = image.shape
-    corner = (-x * a / 2, -y * b / 2, -z * c / 2)
-    return Grid((x, y, z), (a, b, c), corner), round(math.log2((a * b * c) ** (1 / 3)))
+    grid = working_grid((x, y, z), (a, b, c), 0.0)
+    corner = tuple(-n * v / 2 for n, v in zip(grid.shape, grid.spacing_mm, strict=True))
+    return Grid(grid.shape, grid.spacing_mm, (corner[0], corner[1], corner[2])), round(math.log2(grid.voxel_mm))
 
 
-def _read(scan: Labelled) -> tuple[np.ndarray, np.ndarray]:
-    """Intensities (X, Y, Z) float32 and classes (X, Y, Z) uint8, in RAS order."""
+def _read(scan: Labelled, grid: Grid) -> _Scan:
+    """The scan, black at 0 as bias and gamma expect, and its target, on its working grid."""
     image = read_image(scan.volume)
     ras, reorientation = to_ras(image)
-    classes = reorientation.apply(classes_of(read_labels(scan.labels), image, scan.labels))
-    return np.ascontiguousarray(ras.data, np.float32), np.ascontiguousarray(classes)
+    data = from_black(np.ascontiguousarray(ras.data, np.float32))
+
+    def classes(path: Path) -> NDArray[np.uint8]:
+        return np.ascontiguousarray(reorientation.apply(classes_of(read_labels(path), image, path)))
+
+    best = classes(scan.labels)
+    second, probability = best, np.full(best.shape, 255, np.uint8)
+    if scan.soft is not None:
+        second = classes(scan.soft[0])
+        share = reorientation.apply(read_image(scan.soft[1]).data)
+        probability = np.ascontiguousarray(np.rint(255 * share).astype(np.uint8))
+    case = _Scan(*(torch.from_numpy(volume) for volume in (data, best, second, probability)))
+    a, b, c = ras.spacing_mm.tolist()
+    x, y, z = data.shape
+    return case if (x, y, z) == grid.shape else _resampled(case, working_grid((x, y, z), (a, b, c), 0.0), (a, b, c))
 
 
-def _vary(
-    image: torch.Tensor, classes: torch.Tensor, grid: Grid, how: Augmentation, random: torch.Generator
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """Mirrored in half of the cases, with a bias field, gamma and noise."""
-    flip, strength, lattice, noise = torch.rand(4, generator=random).tolist()
+def _resampled(case: _Scan, to: WorkingGrid, spacing_mm: tuple[float, float, float]) -> _Scan:
+    """The scan on another grid: intensities and the shares of the classes are interpolated linearly."""
+    x, y, z = case.image.shape
+    own = WorkingGrid((x, y, z), spacing_mm, True)
+    best, second = (torch.zeros(to.shape, dtype=torch.uint8) for _ in range(2))
+    most, next_most = torch.full(to.shape, -1.0), torch.zeros(to.shape)
+    for each in np.union1d(case.best.numpy(), case.second.numpy()).tolist():
+        share = resample(_share(case, each).numpy(), own, to)
+        above = share > most
+        second = torch.where(above, best, torch.where(share > next_most, torch.tensor(each, dtype=torch.uint8), second))
+        next_most = torch.where(above, most.clamp(min=0), torch.maximum(share, next_most))
+        best[above], most = each, torch.maximum(share, most)
+    probability = (255 * most / (most + next_most).clamp(min=1e-6)).round().to(torch.uint8)
+    return _Scan(resample(case.image.numpy(), own, to), best, second, probability)
+
+
+def _share(case: _Scan, each: int) -> torch.Tensor:
+    """(X, Y, Z) float32: share of one class in each voxel."""
+    p = case.probability / 255
+    return torch.where(case.best == each, p, 0.0) + torch.where(case.second == each, 1 - p, 0.0)
+
+
+def _vary(case: _Scan, grid: Grid, how: Augmentation, random: torch.Generator) -> _Scan:
+    """Mirrored in half of the cases, perhaps with a fault, with a bias field, gamma, noise, and perhaps clipped."""
+    flip, strength, lattice, noise, faulty, severity, clipped, clip = torch.rand(8, generator=random).tolist()
     gamma = math.exp(how.gamma_sd * float(torch.randn((), generator=random)))
     lattice_mm = 40.0 + 70.0 * lattice
     control = random_control(1, lattice_mm, 300.0, random) * (strength * how.bias)
     if flip < 0.5:
-        image, classes = image.flip(0), _MIRROR.to(classes.device)[classes.flip(0)]
+        mirror = _MIRROR.to(case.best.device)
+        case = case.map(lambda volume: volume.flip(0))
+        case = replace(case, best=mirror[case.best.long()], second=mirror[case.second.long()])
+    image = case.image
+    if faulty < how.fault_share:
+        fault = DEGRADATIONS[_FAULTS[_below(len(_FAULTS), random)]]
+        pair = Degraded(image.cpu(), case.best.cpu(), grid.spacing_mm)
+        strongest = fault.steps[1]
+        image = fault.function(pair, severity * strongest, random).image.to(image.device)
+    white = image[torch.isin(case.best, _WHITE.to(case.best.device))]
     field = SmoothField(control.to(image.device), lattice_mm)
     bright = float(torch.quantile(image.flatten()[:: max(1, image.numel() // 100_000)], 0.95))
+    if clipped < how.clip_share and len(white):
+        image = image.clamp(max=float(white.median()) * (0.95 + 0.2 * clip))
     image = bend(image * field.on(grid)[0].exp(), gamma, bright if bright > 0 else 1.0)
     grain = torch.Generator(image.device).manual_seed(int(torch.randint(2**62, (), generator=random)))
     sd = how.noise * noise**1.5 * bright
-    return image + sd * torch.randn(image.shape, generator=grain, device=image.device), classes
+    return replace(case, image=image + sd * torch.randn(image.shape, generator=grain, device=image.device))
 
 
-def _shares(classes: torch.Tensor, window: tuple[slice, ...], halvings: int) -> torch.Tensor:
-    """(33, X, Y, Z): share of each class in the voxels of a window, pooled from (X', Y', Z') classes."""
+def _shares(case: _Scan, window: tuple[slice, ...], halvings: int) -> torch.Tensor:
+    """(33, X, Y, Z): share of each class in the voxels of a window, pooled from the scan's own voxels."""
     size = 2**halvings
-    part = classes[tuple(slice(w.start * size, w.stop * size) for w in window)]
+    fine = tuple(slice(w.start * size, w.stop * size) for w in window)
+    part = case.map(lambda volume: volume[fine])
     shape = tuple(w.stop - w.start for w in window)
-    target = torch.zeros((N_CLASSES, *shape), device=classes.device)
+    target = torch.zeros((N_CLASSES, *shape), device=part.best.device)
     for each in range(N_CLASSES):
         # one class at a time: all at once would take 33 times the scan
-        share = (part == each).float()
+        share = _share(part, each)
         for _ in range(halvings):
             share = pool(share)
         target[each] = share

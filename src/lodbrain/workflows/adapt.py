@@ -116,12 +116,13 @@ def adapt(
     UsageError
         If the output is no .safetensors, or the base model no ladder.
     InputError
-        If no scan could be analysed.
+        If the label maps are missing, or no scan could be analysed.
     """
     settings, out = settings or AdaptSettings(), Path(out)
     if out.suffix != ".safetensors":
         raise UsageError("output", out, "a model's name ends in .safetensors", "Choose such a name with -o")
     check_writable(out.parent)
+    _check_labelmaps(settings)
     device = device_named(settings.device)
     base = load_model(Settings(model=settings.base, device=device))
     if not isinstance(base.network, Ladder):
@@ -160,6 +161,17 @@ def adapt(
     write_report(out, result)
     shutil.rmtree(config.out)
     return result
+
+
+def _check_labelmaps(settings: AdaptSettings) -> None:
+    """Find the label maps before any work: the analysis of the scans takes a while."""
+    try:
+        find_labelmaps(settings.labelmaps)
+    except InputError as error:
+        if settings.labelmaps is not None:
+            raise
+        hint = f"{error.hint}, or name a folder of your own with --labelmaps"
+        raise InputError(error.code, error.path, error.what, hint) from error
 
 
 def _profile(

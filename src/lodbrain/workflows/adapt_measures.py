@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from lodbrain.errors import InputError
 from lodbrain.images.grid import to_ras
+from lodbrain.images.intensity import from_black
 from lodbrain.images.io import read_image
 from lodbrain.inference.predict import Options, predict
 from lodbrain.inference.settings import Model
@@ -177,7 +178,7 @@ class Probe:
 
     def _consistency(self, path: Path, model: Model) -> tuple[float, float, NDArray[np.uint8] | None, float]:
         ras, _ = to_ras(read_image(path, frame=self.frame))
-        data, (a, b, c) = np.ascontiguousarray(ras.data, np.float32), ras.spacing_mm.tolist()
+        data, (a, b, c) = from_black(np.ascontiguousarray(ras.data, np.float32)), ras.spacing_mm.tolist()
 
         def labels_of(scan: NDArray[np.float32]) -> NDArray[np.uint8] | None:
             try:

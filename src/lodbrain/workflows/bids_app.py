@@ -12,7 +12,7 @@ from lodbrain.errors import UsageError
 from lodbrain.images.atomic import write_text
 from lodbrain.inference.jobs import Job
 from lodbrain.inference.outputs import Outputs
-from lodbrain.inference.results import Result, find_results, same_labels
+from lodbrain.inference.results import GROUP_VOLUMES, Result, find_results, same_labels
 
 #: Columns of the group's tables that say which scan a row is about, besides the results' name.
 _KEYS = {"sub": "participant_id", "ses": "session_id"}
@@ -80,7 +80,7 @@ def write_group(out: Path) -> tuple[Path, ...]:
     names = same_labels(results)
     volumes = [{name: row.volume_mm3 for name, row in zip(names, result.volumes, strict=True)} for result in results]
     tables = {
-        "group_volumes": (volumes, {name: "Volume of counted voxels, in mm^3" for name in names}),
+        GROUP_VOLUMES.removesuffix(".tsv"): (volumes, {name: "Volume of counted voxels, in mm^3" for name in names}),
         "group_quality": ([_quality(result) for result in results], _QUALITY),
     }
     texts: dict[Path, str] = {}
@@ -90,7 +90,7 @@ def write_group(out: Path) -> tuple[Path, ...]:
         for result, row in zip(results, rows, strict=True):
             cells = [_cell(row.get(column)) for column in columns]
             lines.append("\t".join([*_keys(result), result.scan, *cells]))
-        about = {column: {"Description": meanings.get(column, "See the documentation")} for column in columns}
+        about = {column: {"Description": meanings[column]} for column in columns}
         texts[out / f"{table}.tsv"] = "\n".join(lines) + "\n"
         texts[out / f"{table}.json"] = json.dumps(about, indent=2) + "\n"
     for path, text in texts.items():
@@ -105,19 +105,29 @@ _QUALITY = {
     "confidence": "Mean posterior of the chosen label inside of the brain: low where the model hesitates",
     "brain_ml": "Volume of the brain in the label map, in ml",
     "coarse_brain_ml": "Volume of the brain as the coarsest level saw it, in ml: should be alike",
-    "moved_share": "Share of the brain's voxels that lost their label as pieces away from the largest",
+    "moved_share": "Voxels of stray pieces that went to the structure around them, per voxel of the brain",
+    "score": "Dice of the six tissues to be expected, from the measures of quality",
+    "least_confidence": "Mean posterior of the chosen label in the least certain of the six tissues",
+    "border_entropy": "Mean entropy, in bits, at voxels of the brain that touch another class",
+    "volume_misfit": "Mean over structures of the log ratio by which a volume lies outside of its range",
+    "asymmetry": "Mean relative difference of left and right over the paired structures",
+    "cut_mm2": "Area of brain at the edges of the scan, in mm^2: it is cut off",
+    "signs": "How many signs of trouble there are; see the reasons in the JSON of each result",
     "notes": "How many things were found in the scan and mended, or done differently; see the JSON of each result",
     "seconds": "Time that the segmentation took",
 }
 
 
 def _quality(result: Result) -> dict[str, float]:
+    """A row of the table: what was measured, and how many reasons and notes there are."""
     x, y, z = result.sidecar["grid"]["spacing_mm"]
+    quality = {name: value for name, value in result.sidecar["quality"].items() if name in _QUALITY}
     return {
         "spacing_x_mm": x,
         "spacing_y_mm": y,
         "spacing_z_mm": z,
-        **result.sidecar["quality"],
+        **quality,
+        "signs": len(result.sidecar["quality"].get("reasons", ())),
         "notes": len(result.sidecar["notes"]),
         "seconds": result.sidecar["run"]["seconds"]["total"],
     }
@@ -128,7 +138,10 @@ def _keys(result: Result) -> list[str]:
     return [f"{name}-{entities[name]}" if name in entities else "n/a" for name in _KEYS]
 
 
-def _cell(value: float | None) -> str:
-    return (
-        "n/a" if value is None else f"{value:.3f}".rstrip("0").rstrip(".") if isinstance(value, float) else str(value)
-    )
+def _cell(value: object) -> str:
+    """A number with six digits, so that small shares do not become 0; large volumes with what lies before the point."""
+    if value is None:
+        return "n/a"
+    if isinstance(value, float):
+        return f"{value:.6g}" if abs(value) < 1e6 else f"{value:.0f}"
+    return str(value)

@@ -79,9 +79,9 @@ class Results:
         check_writable(self.labels.parent)
         self.sidecar.unlink(missing_ok=True)
 
-    def finish(self, origin: Json, content: Json) -> None:
-        """Write the sidecar: the set is complete."""
-        files = [path for path in (self.labels, self.beside(".tsv"), self.beside(".png")) if path.exists()]
+    def finish(self, origin: Json, content: Json, *, more: Iterable[Path] = ()) -> None:
+        """Write the sidecar: the set is complete. `more` are files of the set beside map, table and picture."""
+        files = [path for path in (self.labels, self.beside(".tsv"), self.beside(".png"), *more) if path.exists()]
         head: Json = {"software": "lodbrain", "version": __version__}
         sizes = {path.name: path.stat().st_size for path in files}
         write_text(self.sidecar, to_text({**head, **origin, **content, "files": sizes}))

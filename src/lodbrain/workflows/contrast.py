@@ -149,7 +149,7 @@ def fit_scan(path: Path, *, labels: str | PathLike[str] | None, model: Model | N
         classes = classes_of(read_labels(given), image, given)
     elif model is not None:
         found = segment_image(image, model, settings=replace(settings, labels="structures", posteriors=True))
-        classes = to_classes(found.labels)
+        classes = to_classes(found.labels, image.affine)
         posteriors = None if found.posteriors is None else reorientation.apply(found.posteriors)
     else:
         raise ValueError("labels or model must be given, got neither")

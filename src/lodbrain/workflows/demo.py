@@ -9,7 +9,7 @@ from os import PathLike
 from pathlib import Path
 
 from lodbrain.datasets.openneuro import fetch_head
-from lodbrain.errors import UsageError
+from lodbrain.errors import UsageError, install_hint
 from lodbrain.images.atomic import atomic
 from lodbrain.images.io import read_image, read_labels
 from lodbrain.inference.outcome import Outcome
@@ -22,7 +22,7 @@ from lodbrain.labels import TABLES, Label
 #: not imported, and neither is what it depends on.
 TEMPLATE = Path("datasets", "data", "mni_icbm152_t1_tal_nlin_sym_09a_converted.nii.gz")
 
-INSTALL = 'Install it with: pip install "lodbrain[demo]"'
+INSTALL = install_hint("demo")
 
 
 @dataclass(frozen=True)

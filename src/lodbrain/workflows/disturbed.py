@@ -18,6 +18,7 @@ from lodbrain.evaluation.regions import N_ATOMS, regions_of
 from lodbrain.evaluation.robustness import MEAN, Step
 from lodbrain.evaluation.tables import LabelTable, detect_table, table_named
 from lodbrain.images.grid import to_ras
+from lodbrain.images.intensity import from_black
 from lodbrain.images.io import read_image, read_labels
 from lodbrain.inference.memory import free_bytes
 from lodbrain.inference.predict import Options, predict
@@ -40,7 +41,7 @@ class Subject:
 
     @classmethod
     def read(cls, path: Path, labels: str | PathLike[str] | None, table: LabelTable | None) -> Subject:
-        """A scan, and its labels if they are given, in RAS order."""
+        """A scan, black at 0 as the degradations expect it, and its labels if they are given, in RAS order."""
         scan, turned = to_ras(read_image(path))
         atoms, known = None, frozenset[int]()
         if labels is not None:
@@ -49,7 +50,7 @@ class Subject:
             data, _ = on_grid_of(read_image(path), given)
             atoms, known = np.ascontiguousarray(turned.apply(table.apply(data)[0])), table.known
         x, y, z = scan.spacing_mm.tolist()
-        return cls(np.ascontiguousarray(scan.data), (x, y, z), atoms, known, {})
+        return cls(from_black(np.ascontiguousarray(scan.data)), (x, y, z), atoms, known, {})
 
     def step(
         self, stem: str, name: str, model: Model, context: bool, degradation: str, strength: float, *, seed: int

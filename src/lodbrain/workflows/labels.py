@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
 from os import PathLike
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from lodbrain.datasets.labelled import read_sites
 from lodbrain.errors import InputError, UsageError
 from lodbrain.images.atomic import write_text
 from lodbrain.images.image import Image
@@ -22,9 +24,15 @@ from lodbrain.synthesis.headmap import HEAD_LABELS, make_head_map
 from lodbrain.synthesis.upsample import check_voxel_size, upsample_image
 from lodbrain.version import __version__
 from lodbrain.workflows.cases import Case, Outcome, Progress, Results, find_cases, run_cases
-
-#: End of the names of made maps, in the form of BIDS derivatives.
-MADE = "desc-head_dseg"
+from lodbrain.workflows.teacher import (
+    HEAD_MAP,
+    MANIFEST,
+    reason_to_reject,
+    soft_target,
+    target_paths,
+    write_manifest,
+    write_target,
+)
 
 _BIDS_VERSION = "1.10.0"
 
@@ -38,6 +46,7 @@ def make_maps(
     settings: Settings | None = None,
     *,
     given: Path | None = None,
+    teach: bool = False,
     progress: Progress | None = None,
     finished: Callable[[Outcome], None] | None = None,
 ) -> list[Outcome]:
@@ -53,6 +62,8 @@ def make_maps(
         Model, device ...; `resume` skips what is complete.
     given : Path, optional
         A segmentation, or a folder with one for each scan, in place of the model's.
+    teach : bool
+        Write the model's soft labels of each scan as well, and the manifest of those that it is sure enough of.
     progress, finished : callable, optional
         Called with the share done and a few words, and with each outcome as it comes.
 
@@ -64,6 +75,10 @@ def make_maps(
     from lodbrain.report.figures import three_planes  # matplotlib: an extra
 
     settings, out = settings or Settings(), Path(out_dir)
+    if teach and given is not None:
+        raise UsageError("labels", given, "labels were given beside a teacher", "Use --labels or --teacher")
+    if teach:
+        settings = replace(settings, posteriors=True)
     cases = find_cases(inputs, "_T1w")
     if given is not None and not given.exists():
         raise UsageError("labels", given, "there is no such segmentation or folder of them", "Check the spelling")
@@ -76,6 +91,8 @@ def make_maps(
     def work(case: Case, results: Results, report: Progress) -> tuple[str, ...] | None:
         source = find_segmentation(case, given) if given is not None else None
         origin: Json = {"input": _named(case.path), "frame": settings.frame}
+        if teach:
+            origin["soft_targets"] = True
         if model is not None:
             origin["model"] = {"name": model.card.name, "sha256": model.sha256}
         if source is not None:
@@ -83,7 +100,7 @@ def make_maps(
         if settings.resume and results.is_complete(origin):
             return None
         scan = read_image(case.path, frame=settings.frame, allow_odd_voxels=settings.allow_odd_voxels)
-        notes = scan.notes
+        notes, content, target = scan.notes, Json(), None
         if model is not None:
             report(0.05, "segmenting")
             segmentation = segment_image(
@@ -91,6 +108,10 @@ def make_maps(
             )
             structures: NDArray[np.integer] = segmentation.labels
             notes = segmentation.notes
+            if teach and segmentation.posteriors is not None:
+                target = soft_target(segmentation.posteriors, segmentation.table)
+                content["rejected"] = reason_to_reject(segmentation.quality)
+                content["quality"] = segmentation.quality
         elif source is not None:
             structures = _on_grid(source, scan)
         report(0.65, "classes outside of the brain")
@@ -101,13 +122,17 @@ def make_maps(
         write_text(results.beside(".tsv"), labels_tsv(HEAD_LABELS))
         three_planes(scan, head.labels, results.beside(".png"), table=HEAD_LABELS, title=case.path.name)
         notes = (*notes, *head.notes)
-        results.finish(origin, {"notes": list(notes), "volumes_mm3": _volumes(head.labels, scan.voxel_volume_mm3)})
+        if content.get("rejected"):
+            notes = (*notes, f"Not listed in {MANIFEST}: {content['rejected']}.")
+        more = [] if target is None else write_target(results.labels, target, scan)
+        content |= {"notes": list(notes), "volumes_mm3": _volumes(head.labels, scan.voxel_volume_mm3)}
+        results.finish(origin, content, more=more)
         return notes
 
     outcomes = run_cases(
         cases,
         out,
-        name=lambda case: f"{stem_of(case.path).removesuffix('_T1w')}_{MADE}",
+        name=lambda case: f"{stem_of(case.path).removesuffix('_T1w')}_{HEAD_MAP}",
         work=work,
         may_exist=settings.resume or settings.overwrite,
         progress=progress,
@@ -115,7 +140,21 @@ def make_maps(
     )
     if any(outcome.status == "done" for outcome in outcomes):
         _describe(out)
+    if teach:
+        write_manifest(out, _accepted(cases, outcomes))
     return outcomes
+
+
+def _accepted(cases: Sequence[Case], outcomes: Sequence[Outcome]) -> Iterator[tuple[Path, Path, str]]:
+    """Scan, target and site of each case whose teacher was sure enough, made now or before."""
+    for case, outcome in zip(cases, outcomes, strict=True):
+        sidecar = Results(outcome.labels).sidecar
+        if outcome.status == "failed" or json.loads(sidecar.read_text(encoding="utf-8")).get("rejected"):
+            continue
+        root = case.path.absolute().parents[len(case.folder.parts)]
+        subject = case.path.name.split("_")[0]
+        site = read_sites(root / "participants.tsv").get(subject, root.name)
+        yield case.path, target_paths(outcome.labels)[0], site
 
 
 def upsample_maps(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from importlib.util import find_spec
 
-from lodbrain.errors import UsageError
+from lodbrain.errors import UsageError, install_hint
 from lodbrain.images.atomic import write_text
 from lodbrain.inference.outcome import Outcome
 
@@ -19,8 +19,8 @@ def check_installed() -> None:
     """
     for package, name in (("jinja2", "jinja2"), ("PIL", "pillow")):
         if find_spec(package) is None:
-            hint = "Install it with: pip install 'lodbrain[report]'"
-            raise UsageError("extra", None, f"the report needs {name}, which is not installed", hint)
+            what = f"the report needs {name}, which is not installed"
+            raise UsageError("extra", None, what, install_hint("report"))
 
 
 def add_page(outcome: Outcome) -> None:

@@ -18,7 +18,7 @@ import torch
 from numpy.typing import NDArray
 
 from lodbrain.errors import InputError, UsageError
-from lodbrain.evaluation.calibration import FAILED_DICE, Agreement, agreement, fit_linear
+from lodbrain.evaluation.calibration import FAILED_DICE, Agreement, agreement, fit_logistic
 from lodbrain.evaluation.overlap import contingency, counts_of
 from lodbrain.evaluation.results import write_json, write_tsv
 from lodbrain.inference.outputs import check_writable
@@ -177,7 +177,7 @@ def conclude(rows: Sequence[dict[str, Any]], model: str) -> Validation:
         raise InputError("too-few", CASES, "fewer than three scans were segmented in a half", "Take more draws")
     features = {role: _numbers(half, FEATURES) for role, half in halves.items()}
     dice = {role: _numbers(half, ("dice",))[:, 0] for role, half in halves.items()}
-    fit = fit_linear(features["fit"], dice["fit"], signs=tuple(SIGNS.values()))
+    fit = fit_logistic(features["fit"], dice["fit"], signs=tuple(SIGNS.values()))
     good = features["fit"][dice["fit"] >= GOOD_DICE]
     limits = {}
     for place, name in enumerate(FEATURES):
@@ -189,7 +189,7 @@ def conclude(rows: Sequence[dict[str, Any]], model: str) -> Validation:
         "fitted_on": f"{len(dice['fit'])} synthetic scans of label maps that were not trained on",
         "intercept": round(fit.intercept, 5),
         "weights": {name: round(float(weight), 5) for name, weight in zip(FEATURES, fit.weights, strict=True)},
-        "range": [round(float(dice["fit"].min()), 3), round(float(dice["fit"].max()), 3)],
+        "link": "logit",
         "limits": limits,
     }
     scores = {role: fit.predict(features[role]) for role in halves}

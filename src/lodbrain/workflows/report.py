@@ -9,7 +9,7 @@ from os import PathLike
 from pathlib import Path
 
 from lodbrain.errors import InputError
-from lodbrain.inference.inputs import IMAGE_SUFFIXES
+from lodbrain.inference.inputs import IMAGE_SUFFIXES, PAIR_SUFFIXES
 from lodbrain.inference.outputs import check_writable, sha256
 from lodbrain.report.group_page import write_group_page
 from lodbrain.report.results import Results, find_sidecars, read_results
@@ -112,7 +112,7 @@ def index_scans(folders: Iterable[Path]) -> dict[str, list[Path]]:
         for root, below, files in os.walk(folder):
             below[:] = sorted(name for name in below if not name.startswith("."))
             for name in files:
-                if name.lower().endswith((*IMAGE_SUFFIXES, ".img", ".hdr")):
+                if name.lower().endswith((*IMAGE_SUFFIXES, *PAIR_SUFFIXES)):
                     found.setdefault(name, []).append(Path(root, name))
     return found
 

@@ -23,9 +23,19 @@ def test_blur_keeps_a_flat_image_to_its_edge() -> None:
     torch.testing.assert_close(gaussian_blur(torch.full((6, 5, 4), 7.0), (2.0, 2.0, 2.0)), torch.full((6, 5, 4), 7.0))
 
 
-def test_blur_is_in_voxels_of_the_scan_on_every_level(image: torch.Tensor, view: Callable[..., View]) -> None:
-    out = Blur(2 * FWHM_PER_SIGMA).apply(image, view(coarseness=2))
-    torch.testing.assert_close(out, gaussian_blur(image, (1.0, 1.0, 1.0)))
+@pytest.mark.parametrize("coarseness", [1, 2, 4])
+@pytest.mark.parametrize("sigma", [0.4, 2.0])
+def test_blur_of_coarse_voxels_is_the_mean_of_the_blurred_scan(
+    sigma: float, coarseness: int, image: torch.Tensor, view: Callable[..., View]
+) -> None:
+    scan = image
+    for axis in range(3):
+        scan = scan.repeat_interleave(coarseness, axis)
+    blurred = gaussian_blur(scan, (sigma, sigma, sigma))
+    expected = torch.nn.functional.avg_pool3d(blurred[None], coarseness)[0]
+    out = Blur(sigma * FWHM_PER_SIGMA).apply(image, view(coarseness=coarseness))
+    torch.testing.assert_close(out, expected, atol=1e-3, rtol=0)
+    assert not torch.equal(out, image)
 
 
 def test_blur_is_drawn_up_to_its_largest() -> None:

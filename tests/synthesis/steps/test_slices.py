@@ -1,5 +1,6 @@
 from collections.abc import Callable
 
+import pytest
 import torch
 
 from lodbrain.synthesis.steps.slices import RandomSlices, Slices
@@ -18,6 +19,19 @@ def test_thick_slices_average_along_their_axis_only(view: Callable[..., View]) -
 
 def test_slices_about_as_thick_as_voxels_change_nothing(image: torch.Tensor, view: Callable[..., View]) -> None:
     assert torch.equal(Slices(0, 1.1).apply(image, view()), image)
+
+
+@pytest.mark.parametrize("axis", [0, 1, 2])
+def test_slices_of_coarse_voxels_are_the_mean_of_those_of_the_scan(
+    axis: int, image: torch.Tensor, view: Callable[..., View]
+) -> None:
+    coarse = view().grid
+    scan = image.repeat_interleave(2, 0).repeat_interleave(2, 1).repeat_interleave(2, 2)
+    thick = Slices(axis, 1.5)  # of a scan of 0.5 mm: three voxels
+    sliced = thick.apply(scan, view(coarse.finer(2)))
+    out = thick.apply(image, view(coarse, coarseness=2))
+    torch.testing.assert_close(out, torch.nn.functional.avg_pool3d(sliced[None], 2)[0], atol=1e-3, rtol=0)
+    assert not torch.equal(out, image)
 
 
 def test_share_of_thick_scans() -> None:

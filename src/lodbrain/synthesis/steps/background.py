@@ -43,8 +43,7 @@ class Background:
         uniform = view.uniform("background", image)
         if self.kind == "rician":
             rayleigh = torch.sqrt(-2 * torch.log1p(-uniform))
-            level = self.level * view.white_matter * (0.5 + 0.5 / view.coarseness**1.5)
-            return torch.addcmul(image, air, rayleigh, value=level)
+            return torch.addcmul(image, air, rayleigh, value=self.level * view.white_matter)
         return torch.lerp(image, uniform.mul_(self.level * view.white_matter), air)
 
 

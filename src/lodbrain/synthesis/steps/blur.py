@@ -24,8 +24,8 @@ class Blur:
 
     def apply(self, image: torch.Tensor, view: View) -> torch.Tensor:
         """The image convolved with it."""
-        sigma = self.fwhm_vox / FWHM_PER_SIGMA / view.coarseness
-        return gaussian_blur(image, (sigma, sigma, sigma))
+        sigma = self.fwhm_vox / FWHM_PER_SIGMA
+        return gaussian_blur(image, (sigma, sigma, sigma), coarseness=view.coarseness)
 
 
 @dataclass(frozen=True)
@@ -39,15 +39,23 @@ class RandomBlur:
         return Blur(stream.uniform(0.0, self.fwhm_vox))
 
 
-def gaussian_blur(image: torch.Tensor, sigma_vox: tuple[float, float, float]) -> torch.Tensor:
-    """The (..., X, Y, Z) image convolved with a Gaussian; axes with a sigma under 0.15 voxel are left alone."""
+def gaussian_blur(image: torch.Tensor, sigma_vox: tuple[float, float, float], *, coarseness: int = 1) -> torch.Tensor:
+    """Image convolved with a Gaussian; axes with a sigma under 0.15 voxel are left alone.
+
+    Parameters
+    ----------
+    image : (..., X, Y, Z) float32 tensor
+    sigma_vox : tuple of 3 float
+        Standard deviations, in voxels of the scan.
+    coarseness : int
+        Voxel side of the image in voxels of the scan. If these are all alike within each voxel of the image, the result
+        is the mean of the blurred scan over it.
+    """
     for axis, sigma in enumerate(sigma_vox, -3):
         if sigma < _LEAST_SIGMA:
             continue
-        radius = max(1, math.ceil(2.5 * sigma))
-        at = torch.arange(-radius, radius + 1, dtype=torch.float32)
-        kernel = torch.exp(-(at**2) / (2 * sigma**2))
-        kernel = kernel / kernel.sum()
+        kernel = _pooled(_gaussian_kernel(sigma), coarseness)
+        radius = len(kernel) // 2
         # Weighted sum of shifted views: three to seven passes, several times faster than a 3D convolution of one
         # channel.
         n = image.shape[axis]
@@ -59,3 +67,26 @@ def gaussian_blur(image: torch.Tensor, sigma_vox: tuple[float, float, float]) ->
             out.add_(padded.narrow(axis, shift, n), alpha=weight)
         image = out
     return image
+
+
+def _gaussian_kernel(sigma_vox: float) -> torch.Tensor:
+    """(2 R + 1,) float32: weights of the voxels up to R = 2.5 sigma away, which sum to 1."""
+    radius = max(1, math.ceil(2.5 * sigma_vox))
+    at = torch.arange(-radius, radius + 1, dtype=torch.float32)
+    kernel = torch.exp(-(at**2) / (2 * sigma_vox**2))
+    return kernel / kernel.sum()
+
+
+def _pooled(kernel: torch.Tensor, coarseness: int) -> torch.Tensor:
+    """(2 S + 1,) float32: the kernel between voxels that are `coarseness` times as long.
+
+    A weight at offset k moves a block of c voxels by k: the share 1 - |k - c j| / c of it comes to lie in the block j
+    blocks away, as long as that is positive.
+    """
+    radius = len(kernel) // 2
+    blocks = -(-radius // coarseness)
+    at = torch.arange(-radius, radius + 1, dtype=torch.float32)
+    centres = torch.arange(-blocks, blocks + 1, dtype=torch.float32) * coarseness
+    overlap = (1 - (at - centres[:, None]).abs() / coarseness).clamp_(min=0)
+    pooled: torch.Tensor = (overlap * kernel).sum(1)
+    return pooled

@@ -21,8 +21,8 @@ class Noise:
     rician: bool = False
 
     def apply(self, image: torch.Tensor, view: View) -> torch.Tensor:
-        """The image with noise; averaging n voxels divides it by sqrt(n)."""
-        sigma = self.level * view.white_matter / view.coarseness**1.5
+        """The image with noise."""
+        sigma = self.level * view.white_matter
         if sigma == 0:
             return image
         noisy = torch.add(image, view.normal("noise", image), alpha=sigma)

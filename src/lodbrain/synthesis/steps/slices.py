@@ -23,13 +23,23 @@ class Slices:
 
     def apply(self, image: torch.Tensor, view: View) -> torch.Tensor:
         """The image as such slices show it."""
-        ratio = self.thickness_mm / view.grid.spacing_mm[self.axis]
+        ratio = self.thickness_mm / view.grid.spacing_mm[self.axis] * view.coarseness
         if ratio <= _THIN:
             return image
-        size = list(image.shape[-3:])
-        thick = [max(2, round(n / ratio)) if axis == self.axis else n for axis, n in enumerate(size)]
-        slabs = F.adaptive_avg_pool3d(image.reshape(1, -1, *size), (thick[0], thick[1], thick[2]))
-        return F.interpolate(slabs, size=size, mode="trilinear", align_corners=False).view(image.shape)
+        weights = _slab_weights(image.shape[self.axis - 3], ratio, view.coarseness).to(image.device)
+        return (image.movedim(self.axis - 3, -1) @ weights).movedim(-1, self.axis - 3).contiguous()
+
+
+def _slab_weights(n: int, ratio: float, coarseness: int) -> torch.Tensor:
+    """(n, n) float32: share of each voxel of an axis (rows) in each voxel after slicing (columns).
+
+    Computed in voxels of the scan, of which `ratio` are as thick as a slice: `coarseness` of them are a voxel of the
+    image, and have its value before and its mean after.
+    """
+    scan = torch.eye(n).repeat_interleave(coarseness, 1)[None]
+    slabs = F.adaptive_avg_pool1d(scan, max(2, round(n * coarseness / ratio)))
+    back = F.interpolate(slabs, size=n * coarseness, mode="linear", align_corners=False)
+    return F.avg_pool1d(back, coarseness)[0]
 
 
 @dataclass(frozen=True)

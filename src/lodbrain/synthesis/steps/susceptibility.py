@@ -62,7 +62,8 @@ class Susceptibility:
         places = view.pose.to_scanner([drop_out.at_mm for drop_out in drop_outs])
         for drop_out, (a, b, c) in zip(drop_outs, places, strict=True):
             square = (x - a)[:, None, None] ** 2 + (y - b)[None, :, None] ** 2 + (z - c)[None, None, :] ** 2
-            ratio = square.mul_(uneven).div_(drop_out.radius_mm**2)
+            # exp(-81) is 0 for the loss; far smaller numbers are denormal, which processors compute slowly
+            ratio = square.mul_(uneven).div_(drop_out.radius_mm**2).clamp_(max=9.0)
             loss.add_(ratio.square_().neg_().exp_(), alpha=drop_out.depth)
         return image * loss.neg_().exp_()
 

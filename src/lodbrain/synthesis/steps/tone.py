@@ -43,12 +43,13 @@ def bend(image: torch.Tensor, gamma: float, white: float) -> torch.Tensor:
 
 @dataclass(frozen=True)
 class RandomTone:
-    """Gamma of exp(normal of `gamma_sd`); a share is clipped at 0.95 to 1.2 of white matter."""
+    """Gamma of exp(normal of `gamma_sd`); a share is clipped at `clip` (lowest, highest) of white matter."""
 
     gamma_sd: float = 0.25
     clip_share: float = 0.1
+    clip: tuple[float, float] = (0.95, 1.2)
 
     def draw(self, stream: Stream) -> Tone:
         """Draw the tone of one scan."""
         gamma = math.exp(stream.normal(self.gamma_sd))
-        return Tone(gamma, stream.uniform(0.95, 1.2) if stream.chance(self.clip_share) else 0.0)
+        return Tone(gamma, stream.uniform(*self.clip) if stream.chance(self.clip_share) else 0.0)

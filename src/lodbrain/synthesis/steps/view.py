@@ -45,6 +45,13 @@ class View:
     signal: torch.Tensor | None = None
     distance_mm: torch.Tensor | None = None
 
+    def rows(self, start: int, stop: int) -> View:
+        """The part of the view from one voxel of its first axis up to another; its anatomy goes along."""
+        _, ny, nz = self.grid.shape
+        signal, distance = (None if a is None else a[start:stop] for a in (self.signal, self.distance_mm))
+        grid = self.grid.crop((start, 0, 0), (stop - start, ny, nz))
+        return replace(self, grid=grid, signal=signal, distance_mm=distance)
+
     def moved(self, axis: int, by_mm: float) -> View:
         """The same scan seen further along an axis; its anatomy is not known yet."""
         return replace(self, grid=self.grid.moved(axis, by_mm), signal=None, distance_mm=None)

@@ -103,7 +103,7 @@ TISSUES: tuple[Label, ...] = (
     Label(BRAINSTEM, "Brain-Stem", (119, 159, 176), mirror=BRAINSTEM, tissue=BRAINSTEM),
 )
 
-BRAIN: tuple[Label, ...] = (BACKGROUND, Label(1, "Brain", (205, 62, 78), mirror=1))
+BRAIN: tuple[Label, ...] = (BACKGROUND, Label(1, "brain", (205, 62, 78), mirror=1))
 
 TABLES: dict[Scheme, tuple[Label, ...]] = {"structures": STRUCTURES, "tissue": TISSUES, "brain": BRAIN}
 

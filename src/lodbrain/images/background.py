@@ -1,0 +1,86 @@
+"""Background of one exact value, as masks, resampling and padding leave it, brought to black where it is none.
+
+The networks are trained on backgrounds of 0 in images that begin at 0. A z-scored brain has its 0 in the middle of its
+range; converters write air at -1000 or pad with white. Such a value says nothing of the head, so it is replaced.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+#: A background is one value in this share of the voxels on the volume's faces, or more.
+_FACE_SHARE = 0.2
+#: The darkest and the brightest of the other voxels, without outliers: percentiles.
+_DARK, _BRIGHT = 0.1, 95.0
+#: How far below and above the darkest of the other voxels a background is left, as shares of their range: where nine
+#: in ten of the stripped scans have it that the generator draws, which is what the networks know. In 28 real scans
+#: masked with 0 it lies 0.001 to 0.037 below. A tight mask and a background slightly too dark look the same.
+_BELOW, _ABOVE = 0.4, 0.1
+#: Voxels that the percentiles are taken of.
+_SAMPLE = 1 << 20
+
+
+def blacken_background(data: NDArray[np.float32]) -> tuple[NDArray[np.float32], str]:
+    """The scan with a background that is black, and what was done.
+
+    Parameters
+    ----------
+    data : (X, Y, Z) float32
+        Finite.
+
+    Returns
+    -------
+    data : (X, Y, Z) float32
+        A copy if it was changed. Doing it again changes nothing more.
+    note : str
+        One sentence; empty if nothing was changed.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> scan = np.full((8, 8, 8), -1000, np.float32)
+    >>> scan[2:6, 2:6, 2:6] = np.arange(64).reshape(4, 4, 4)
+    >>> black, note = blacken_background(scan)
+    >>> round(float(black[0, 0, 0]), 2), note
+    (0.06, 'The background (-1000) lies outside of the intensities of the head: it was set to their darkest, 0.063.')
+    """
+    faces = np.concatenate([data.take(at, axis).ravel() for axis in range(3) for at in (0, -1)])
+    values, counts = np.unique(faces, return_counts=True)
+    background = values[counts.argmax()]
+    if counts.max() < _FACE_SHARE * faces.size:
+        return data, ""
+    step = max(1, int((data.size / _SAMPLE) ** (1 / 3)))
+    rest = data[::step, ::step, ::step]
+    rest = rest[rest != background]
+    if rest.size == 0:
+        return data, ""
+    dark, bright = np.percentile(rest, [_DARK, _BRIGHT]).astype(np.float32)
+    unit = bright - dark
+    if unit == 0:  # a mask: black and white, in whichever order
+        return data, ""
+    if dark - _BELOW * unit <= background <= dark + _ABOVE * unit:
+        return data, ""
+    empty = data == background
+    where = "outside of"
+    if rest.min() < background < rest.max():
+        where = "within"
+        empty = from_outside(empty)  # tissue may have the same value
+    note = (
+        f"The background ({background:.4g}) lies {where} the intensities of the head: "
+        f"it was set to their darkest, {dark:.4g}."
+    )
+    return np.where(empty, dark, data), note
+
+
+def from_outside(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """The components of a mask (X, Y, Z) that touch a face of the volume."""
+    components, count = ndimage.label(mask)
+    touching = np.zeros(count + 1, bool)
+    for axis in range(3):
+        for at in (0, -1):
+            touching[components.take(at, axis)] = True
+    touching[0] = False
+    found: NDArray[np.bool_] = touching[components]
+    return found

@@ -1,0 +1,221 @@
+"""The numbers of FreeSurfer's segmentations and of SynthSeg's label maps: the structure and the side of each.
+
+==============================  ===================================================  =======================
+segmentation                    numbers                                              structure
+==============================  ===================================================  =======================
+aseg                            those of `lodbrain.labels`                           the same
+..                              9, 48 (older)                                        thalamus
+..                              31, 63 (choroid plexus)                              lateral ventricle
+..                              25, 57 (lesions), 77-79, 80-82 (hypointensities)     cerebral white matter
+..                              192, 250-255 (corpus callosum, fornix)               cerebral white matter
+..                              29, 61 (undetermined), 30, 62 (vessels), 72 (fifth   none
+                                ventricle), 85 (optic chiasm), 165, 257-259 (skull,
+                                CSF outside of the brain, head, eyes)
+aparc+aseg, DKT                 1000-1035, 2000-2035                                 cerebral cortex
+aparc.a2005s+aseg (older)       1100-1181, 2100-2181                                 cerebral cortex
+aparc.a2009s+aseg               11100-11175, 12100-12175                             cerebral cortex
+wmparc                          3000-3035, 4000-4035, 5001, 5002                     cerebral white matter
+wmparc of a2005s and a2009s     3100-3181, 4100-4181, 13100-13175, 14100-14175       cerebral white matter
+SynthSeg's label maps           136, 137, 163, 164                                   lateral and inferior
+                                                                                     lateral ventricles
+..                              500-530 (tissue outside of the brain)                none
+==============================  ===================================================  =======================
+
+77, 80, 192 and 250-255 have no side: each voxel takes that of the nearest white matter with one. 80 to 82, dark spots
+in grey matter, count as white matter, as in FreeSurfer's wmparc (mri_aparc2aseg --hypo-as-wm). Every number that is not
+listed is an error.
+
+A map without sides has the left numbers in both hemispheres. It is recognised by cerebral white matter and cortex, no
+number of a right side, symmetry, and structures of the midline on both sides of its plane of symmetry. It is split
+there.
+
+24 is a small part of the CSF for FreeSurfer, all CSF inside of the skull in SynthSeg's maps and in ours.
+
+References
+----------
+FreeSurfer's FreeSurferColorLUT.txt; SynthSeg (github.com/BBillot/SynthSeg).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from os import PathLike
+from types import MappingProxyType
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lodbrain.errors import InputError
+from lodbrain.labels.numbers import count_numbers, replace_numbers
+from lodbrain.labels.sides import fit_midplane, nearer_to_right
+from lodbrain.labels.structures import STRUCTURES
+
+#: A map with left numbers only is a whole brain where it has at least this symmetry. Of SynthSeg's maps and five of
+#: young adults, whole brains have 0.58 to 0.68, left hemispheres 0.24 to 0.40.
+_LEAST_SYMMETRY = 0.5
+
+# left number, right number, structure of the left one, structure of the right one
+_PAIRED = [
+    *((label.index, label.mirror, label.index, label.mirror) for label in STRUCTURES if label.side == "left"),
+    (9, 48, 10, 49),
+    (31, 63, 4, 43),
+    *((left, right, 2, 41) for left, right in ((25, 57), (78, 79), (81, 82), (5001, 5002))),
+    *((left, right, 0, 0) for left, right in ((29, 61), (30, 62))),
+    # parcels of the cortex, and of the white matter under them
+    *((1000 + n, 2000 + n, 3, 42) for n in (*range(36), *range(100, 182), *range(10100, 10176))),
+    *((3000 + n, 4000 + n, 2, 41) for n in (*range(36), *range(100, 182), *range(10100, 10176))),
+]
+_PAIRED_SYNTHSEG = [(136, 163, 4, 43), (137, 164, 5, 44)]
+_WITHOUT_SIDE = (77, 80, 192, *range(250, 256))
+_NONE = (0, 72, 85, 165, 257, 258, 259)
+
+
+def _table(paired: Iterable[tuple[int, int, int, int]]) -> dict[int, tuple[int, int]]:
+    left = {number: (structure, structure) for number, _, structure, _ in paired}
+    right = {number: (structure, structure) for _, number, _, structure in paired}
+    return left | right
+
+
+#: What each number of FreeSurfer's segmentations means: the structure's number (`lodbrain.labels`, 0 for none) where
+#: the voxel lies on the left, and where it lies on the right. The two are the same where the number says the side.
+FREESURFER: Mapping[int, tuple[int, int]] = MappingProxyType(
+    dict.fromkeys(_NONE, (0, 0))
+    | {label.index: (label.index, label.index) for label in STRUCTURES if label.side is None}
+    | dict.fromkeys(_WITHOUT_SIDE, (2, 41))
+    | _table(_PAIRED)
+)
+
+#: The same with the numbers that only SynthSeg's label maps have, of which FreeSurfer uses some for other things.
+SYNTHSEG: Mapping[int, tuple[int, int]] = MappingProxyType(
+    {**FREESURFER, **_table(_PAIRED_SYNTHSEG), **dict.fromkeys(range(500, 531), (0, 0))}
+)
+
+#: Right number of each left one.
+_RIGHT_OF = {left: right for left, right, _, _ in [*_PAIRED, *_PAIRED_SYNTHSEG]}
+_RIGHT_NUMBERS = frozenset(_RIGHT_OF.values())
+
+#: Structures, left and right, beside which a voxel without side lies: white matter or, where there is none, any.
+_WHITE_MATTER = ((2,), (41,))
+_SIDED = tuple(tuple(label.index for label in STRUCTURES if label.side == side) for side in ("left", "right"))
+
+_MIDLINE = tuple(label.index for label in STRUCTURES if label.side is None and label.tissue)
+
+#: Tissue outside of the brain.
+_OUTSIDE = tuple(range(500, 531))
+
+#: Numbers that an error lists before it says how many more there are.
+_LISTED = 8
+
+#: Names in FreeSurfer's colour table of numbers that are no structure of `lodbrain.labels`.
+NUMBER_OF_NAME: Mapping[str, int] = MappingProxyType(
+    {label.name: label.index for label in STRUCTURES[1:]}
+    | {"Left-Thalamus-Proper": 10, "Right-Thalamus-Proper": 49}
+    | {"Left-Lesion": 25, "Right-Lesion": 57, "Left-undetermined": 29, "Right-undetermined": 61}
+    | {"Left-vessel": 30, "Right-vessel": 62, "Left-choroid-plexus": 31, "Right-choroid-plexus": 63}
+    | {"5th-Ventricle": 72, "Optic-Chiasm": 85, "Corpus_Callosum": 192, "Fornix": 250}
+    | {"WM-hypointensities": 77, "Left-WM-hypointensities": 78, "Right-WM-hypointensities": 79}
+    | {"non-WM-hypointensities": 80, "Left-non-WM-hypointensities": 81, "Right-non-WM-hypointensities": 82}
+    | {"CC_Posterior": 251, "CC_Mid_Posterior": 252, "CC_Central": 253, "CC_Mid_Anterior": 254, "CC_Anterior": 255}
+)
+
+
+def structures_of(
+    labels: NDArray[np.integer],
+    affine: NDArray[np.floating],
+    *,
+    path: str | PathLike[str] | None = None,
+) -> NDArray[np.int16]:
+    """The structure of each voxel of a segmentation in FreeSurfer's or SynthSeg's numbers.
+
+    Parameters
+    ----------
+    labels : (X, Y, Z) int
+    affine : (4, 4) float
+        Voxel to world (RAS+), mm.
+    path : path, optional
+        Of the map, for errors.
+
+    Returns
+    -------
+    (X, Y, Z) int16
+        Numbers of `lodbrain.labels.STRUCTURES`.
+
+    Raises
+    ------
+    InputError
+        If a number is in no table, or no voxel has a side that those without one could take.
+
+    Examples
+    --------
+    >>> row = np.array([1012, 2, 251, 251, 41, 4003]).reshape(6, 1, 1)
+    >>> structures_of(row, np.eye(4)).ravel().tolist()
+    [3, 2, 2, 41, 41, 41]
+    """
+    return translate(labels, affine, SYNTHSEG, path=path)
+
+
+def translate(
+    labels: NDArray[np.integer],
+    affine: NDArray[np.floating],
+    numbers: Mapping[int, tuple[int, int]],
+    *,
+    path: str | PathLike[str] | None = None,
+) -> NDArray[np.int16]:
+    """A label map in other numbers, with sides: see `structures_of`.
+
+    Parameters
+    ----------
+    labels : (X, Y, Z) int
+    affine : (4, 4) float
+    numbers : mapping of int to (int, int)
+        For each number of `SYNTHSEG`, the new number on the left and on the right.
+    path : path, optional
+    """
+    labels = _with_sides(labels, affine, path)
+    present = list(count_numbers(labels))
+    result: NDArray[Any] = replace_numbers(labels, {number: numbers[number][0] for number in present}, np.int16)
+    unsided = [number for number in present if SYNTHSEG[number][0] != SYNTHSEG[number][1]]
+    if not unsided:
+        return result
+    for structures in (_WHITE_MATTER, _SIDED):
+        left, right = (
+            np.isin(labels, [number for number in present if SYNTHSEG[number] in {(one, one) for one in side}])
+            for side in structures
+        )
+        if left.any() or right.any():
+            break
+    else:
+        what = f"label {unsided[0]} has no side, nor has any other label"
+        raise InputError("no-sides", path, what, "Give a map with both hemispheres")
+    on_right = np.isin(labels, unsided)
+    on_right[on_right] = nearer_to_right(on_right, left, right, affine)
+    here = labels[on_right]
+    result[on_right] = replace_numbers(here, {number: numbers[number][1] for number in unsided}, np.int16)
+    return result
+
+
+def _with_sides(
+    labels: NDArray[np.integer], affine: NDArray[np.floating], path: str | PathLike[str] | None
+) -> NDArray[np.integer]:
+    """The label map itself or, if it is a whole brain without sides, with right numbers right of its mid-plane."""
+    present = list(count_numbers(labels))
+    unknown = [number for number in present if number not in SYNTHSEG]
+    if unknown:
+        more = f" and {len(unknown) - _LISTED} more" * (len(unknown) > _LISTED)
+        what = f"labels that are not in the table: {unknown[:_LISTED]}{more}"
+        raise InputError("labels", path, what, "Map them to FreeSurfer's numbers first")
+    halves = [number for number in present if number in _RIGHT_OF]
+    found = {SYNTHSEG[number] for number in present}
+    if not found >= {(2, 2), (3, 3)} or any(number in _RIGHT_NUMBERS for number in present):
+        return labels
+    midplane = fit_midplane(np.where(np.isin(labels, _OUTSIDE), 0, labels), affine)
+    on_right = midplane.is_right(labels.shape, affine)
+    # The brainstem and the third and fourth ventricle of a hemisphere alone lie beside its plane of symmetry.
+    middle = on_right[np.isin(labels, _MIDLINE)]
+    if midplane.symmetry < _LEAST_SYMMETRY or (middle.size and not 0.1 < middle.mean() < 0.9):
+        return labels
+    right = on_right & np.isin(labels, halves)
+    sided = labels.astype(np.int32)
+    sided[right] = replace_numbers(labels[right], {number: _RIGHT_OF[number] for number in halves}, np.int32)
+    return sided
