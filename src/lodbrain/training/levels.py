@@ -15,7 +15,7 @@ from lodbrain.models.lod import Detail, Ladder, Level, LevelConfig
 from lodbrain.models.registry import Plain
 from lodbrain.training.checkpoint import load_checkpoint
 from lodbrain.training.config import TrainingConfig
-from lodbrain.training.losses import merge_target_sides, segmentation_loss
+from lodbrain.training.losses import segmentation_loss
 from lodbrain.training.pairs import Pair, first_pair, next_pair, scaling_below
 from lodbrain.training.scenes import Scene
 from lodbrain.training.settings import Losses
@@ -132,7 +132,7 @@ class LevelLoss(nn.Module):
         """() tensor."""
         with torch.autocast(pair.image.device.type, torch.bfloat16, enabled=self.autocast):
             detail = self.level(pair.image, pair.log_voxel, pair.coarse)
-        return loss_of(detail, pair.target, self.weights)
+        return segmentation_loss(detail.logits, pair.target, weights=self.weights)
 
 
 class JointLoss(nn.Module):
@@ -160,7 +160,7 @@ class JointLoss(nn.Module):
         for position in range(len(scene.views)):
             with torch.autocast(pair.image.device.type, torch.bfloat16, enabled=self.autocast):
                 detail = self.ladder.level(position)(pair.image, pair.log_voxel, pair.coarse)
-            losses.append(loss_of(detail, pair.target, self.weights))
+            losses.append(segmentation_loss(detail.logits, pair.target, weights=self.weights))
             if position == 0:
                 scaling = scaling_below(scene.views[0], detail)
             if position + 1 < len(scene.views):
@@ -186,12 +186,6 @@ def climb(network: Ladder | Plain, scene: Scene, *, bfloat16: bool) -> Detail:
         if position + 1 < len(scene.views):
             pair = next_pair(scene, position + 1, scaling, detail, network.level(position + 1).stride)
     return detail
-
-
-def loss_of(detail: Detail, target: torch.Tensor, weights: Losses) -> torch.Tensor:
-    """The loss of a level's logits; of a level without sides against a target without sides."""
-    goal = target if detail.side is None else merge_target_sides(target)
-    return segmentation_loss(detail.logits, goal, weights=weights)
 
 
 def channels_last(module: nn.Module) -> None:
