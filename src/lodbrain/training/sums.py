@@ -47,7 +47,7 @@ def class_sums(logits: torch.Tensor, target: torch.Tensor, into: torch.Tensor, g
     """
     merging = F.one_hot(into, logits.shape[1]).T.to(target)
     grouping = F.one_hot(group).T.to(target)
-    return Sums(*_ClassSums.apply(logits, target, merging, grouping))
+    return Sums(*_ClassSums.apply(logits, target, merging, grouping))  # type: ignore[no-untyped-call]
 
 
 def _parts(voxels: int, device: torch.device) -> list[slice]:
@@ -105,7 +105,8 @@ class _ClassSums(torch.autograd.Function):
 
 def _dots(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
     """(R,): dot product of each row of two (R, N) tensors. Of a batched product of vectors the CPU makes poor work."""
-    return torch.linalg.vecdot(a, b)
+    products: torch.Tensor = torch.linalg.vecdot(a, b)
+    return products
 
 
 def _merged(merging: torch.Tensor, shares: torch.Tensor) -> torch.Tensor:
