@@ -90,7 +90,7 @@ def main() -> int:
                         where = f"{2.0 ** fields['levels'][position]['exponent']:g} mm, {arithmetic}, {source}"
                         taken = f"{found['seconds']:.3f} s, {found['gib']:.2f} GiB"
                         print(f"round {number + 1}: {where}: {taken}", flush=True)
-    for (position, arithmetic, source), values in seconds.items():
+    for position, arithmetic, source in seconds:
         median, first = (statistics.median(seconds[position, arithmetic, s]) for s in (source, asked.source[0]))
         where = f"{2.0 ** fields['levels'][position]['exponent']:g} mm, {arithmetic}, {source}"
         print(f"{where}: {median:.3f} s a step, {3600 / median:.0f} steps an hour, x{first / median:.2f}")

@@ -41,7 +41,7 @@ def test_fine_maps_are_opened_anew_and_their_memory_let_go(make_config: MakeConf
     config = make_config(labelmaps=folder)
     fine = fine_maps(config, load_maps(config, lambda line: None), 2.5, lambda line: None)
     assert list(fine) == ["head", "other"] == [name for name, _ in fine.items()]
-    file = str(config.out / f"labelmaps_2.5mm_v{CODES_VERSION}" / "head.safetensors")
+    file = str(config.out / "labelmaps_2.5mm" / "head.safetensors")
     opened = fine["head"]
     assert opened is not fine["head"]
     if sys.platform.startswith("linux"):

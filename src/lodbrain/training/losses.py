@@ -128,7 +128,7 @@ def segmentation_loss(logits: torch.Tensor, target: torch.Tensor, *, weights: Lo
     classes = logits.shape[1]
     into = torch.arange(classes) if target.shape[1] == classes else _SIDELESS
     tissue = _TISSUE if classes == len(_TISSUE) else _TISSUE_OF_SIDELESS
-    sums = class_sums(logits, target, into, tissue[:classes])
+    sums = class_sums(logits, target, into=into, group=tissue[:classes], groups=N_TISSUES)
     structures, tissues = (
         [each[:, part] for each in (sums.overlap, sums.size, sums.volume)]
         for part in (slice(classes), slice(classes, None))

@@ -121,7 +121,8 @@ class FineMaps(Mapping[str, LabelMap]):
 
 def _origin(labels: LabelMap, factor: int) -> str:
     """What a finer map is made of, and how: another digest means another result."""
-    digest = sha256(f"{_FORMAT} {CODES_VERSION} {factor} {labels.spacing_mm.tolist()} {tuple(labels.codes.shape)}".encode())
+    versions, shape = f"{_FORMAT} {CODES_VERSION}", tuple(labels.codes.shape)
+    digest = sha256(f"{versions} {factor} {labels.spacing_mm.tolist()} {shape}".encode())
     for volume in (labels.codes, labels.distance):
         digest.update(volume.cpu().numpy().tobytes())
     return digest.hexdigest()

@@ -9,7 +9,6 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 import torch
-import torch.nn.functional as F
 
 #: Voxels of a chunk. On the CPU 33 classes of as many take 0.5 MB.
 _CHUNK_VOXELS = {"cpu": 1 << 12, "cuda": 1 << 20}
@@ -32,7 +31,9 @@ class Sums(NamedTuple):
     volume: torch.Tensor
 
 
-def class_sums(logits: torch.Tensor, target: torch.Tensor, into: torch.Tensor, group: torch.Tensor) -> Sums:
+def class_sums(
+    logits: torch.Tensor, target: torch.Tensor, *, into: torch.Tensor, group: torch.Tensor, groups: int
+) -> Sums:
     """Sums of the softmax of logits against target shares, differentiable in the logits.
 
     Parameters
@@ -44,9 +45,12 @@ def class_sums(logits: torch.Tensor, target: torch.Tensor, into: torch.Tensor, g
         The class, 0 to C - 1, that each class of the target belongs to.
     group : (C,) int64 tensor
         The group, 0 to G - 1, that each class belongs to.
+    groups : int
+        G.
     """
-    merging = F.one_hot(into, logits.shape[1]).T.to(target)
-    grouping = F.one_hot(group).T.to(target)
+    merging, grouping = (
+        (table == torch.arange(n)[:, None]).to(target) for table, n in ((into, logits.shape[1]), (group, groups))
+    )
     return Sums(*_ClassSums.apply(logits, target, merging, grouping))  # type: ignore[no-untyped-call]
 
 
