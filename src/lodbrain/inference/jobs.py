@@ -13,6 +13,7 @@ from lodbrain.errors import InputError
 from lodbrain.inference.inputs import find_scans
 from lodbrain.inference.outcome import Outcome, failure
 from lodbrain.inference.outputs import Outputs, check_writable, identities
+from lodbrain.inference.readahead import ReadAhead
 from lodbrain.inference.segment import check_existing, segment_file
 from lodbrain.inference.segmentation import Progress
 from lodbrain.inference.settings import Model, Settings, check_model, load_model
@@ -77,6 +78,7 @@ def attempt(
     model: Model | None,
     progress: Progress | None = None,
     make_page: MakePage | None = None,
+    ahead: ReadAhead | None = None,
 ) -> Outcome:
     """Return the outcome of one job, a failure included.
 
@@ -90,6 +92,8 @@ def attempt(
         Called with the share done and a few words.
     make_page : callable, optional
         Called with the outcome if the segmentation is complete.
+    ahead : ReadAhead, optional
+        That has begun to read the scan.
 
     Raises
     ------
@@ -109,6 +113,7 @@ def attempt(
             about=job.about,
             model=model,
             progress=progress,
+            ahead=ahead,
         )
         if make_page is None:
             return complete
@@ -156,10 +161,12 @@ def segment_jobs(
     """
     settings = settings or Settings()
     jobs = check_jobs(jobs, settings)
-    model = None
+    model, ahead = None, None
     if feasible := [job for job in jobs if job.problem is None]:
         check_model(settings)
         check_writable(feasible[0].outputs.folder)
+        if not settings.resume:  # or the scan may be skipped
+            ahead = ReadAhead(feasible[0].path, settings)
         model = load_model(settings)
     outcomes = []
     for number, job in enumerate(jobs):
@@ -168,7 +175,8 @@ def segment_jobs(
             if progress is not None:
                 progress((number + share) / len(jobs), f"{name}: {text}")
 
-        outcomes.append(attempt(job, settings, model=model, progress=report, make_page=make_page))
+        ready, ahead = (ahead, None) if job.problem is None else (None, ahead)
+        outcomes.append(attempt(job, settings, model=model, progress=report, make_page=make_page, ahead=ready))
         if finished is not None:
             finished(outcomes[-1])
     return outcomes
