@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Self
+from typing import Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -37,12 +37,16 @@ class LevelSettings(Budget):
     `crop` is the largest shape in voxels of the level (whole head if absent); `halo` the margin of the level above
     around a crop; `crops_per_head` the number of crops, spread over the brain, that are taken from each head below the
     coarsest level. `steps: 0` keeps the level of the model that the run starts from, or leaves it to the joint
-    stage.
+    stage. `fresh` begins with random weights even where the starting model has this level. `block` and `residuals` are
+    those of `models.lod.LevelConfig`.
     """
 
     exponent: int
     channels: tuple[int, ...] = Field(default=(), max_length=6)
     sided: bool = True
+    block: Literal[1, 2] = 1
+    residuals: int = Field(default=1, ge=1, le=8)
+    fresh: bool = False
     learning_rate: float = Field(default=2e-3, gt=0)
     crop: tuple[int, int, int] | None = None
     halo: int = Field(default=12, ge=0)

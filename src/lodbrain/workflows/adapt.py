@@ -235,6 +235,8 @@ def tuning_config(
                 exponent=own.exponent,
                 channels=own.channels,
                 sided=own.sided,
+                block=own.block,
+                residuals=own.residuals,
                 learning_rate=RATE,
                 crop=CROPS.get(own.exponent),
                 labelmap_mm=FINE_MM.get(own.exponent) if settings.labelmaps is None else None,
