@@ -15,6 +15,7 @@ from lodbrain.errors import InputError, LodbrainError, OutputError, UsageError, 
 from lodbrain.images.io import read_image, read_labels
 from lodbrain.inference.jobs import segment_files
 from lodbrain.inference.outcome import Outcome, exit_code
+from lodbrain.inference.results import find_results
 from lodbrain.inference.segment import segment_file
 from lodbrain.inference.settings import Settings
 from lodbrain.labels import STRUCTURES, relabel
@@ -333,11 +334,26 @@ def test_too_little_memory_fails_one_scan(fake_model: Any, write_scan: WriteScan
     assert exit_code([outcome]) == 4
 
 
-def test_same_stems_are_refused_before_any_work(fake_model: Any, write_scan: WriteScan, tmp_path: Path) -> None:
+def test_a_true_clash_is_refused_before_any_work(fake_model: Any, write_scan: WriteScan, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="same names"):
-        segment_files([write_scan("x/a.nii"), write_scan("y/a.nii.gz")], tmp_path / "out")
+        segment_files([write_scan("x/a.nii"), write_scan("x/a.nii.gz")], tmp_path / "out")
     assert fake_model.calls == []
     assert not (tmp_path / "out").exists()
+
+
+def test_same_stems_mirror_their_folders_and_resume_finds_them(
+    fake_model: Any, write_scan: WriteScan, tmp_path: Path
+) -> None:
+    scans = [write_scan(f"fs/{name}/mri/orig.nii.gz") for name in ("s1", "s2")]
+    outcomes = segment_files([f"{tmp_path}/fs/*/mri/orig.nii.gz"], tmp_path / "out")
+    assert [outcome.status for outcome in outcomes] == ["done", "done"]
+    assert sorted(path.relative_to(tmp_path / "out").as_posix() for path in (tmp_path / "out").rglob("*.nii.gz")) == [
+        "s1/mri/orig_dseg.nii.gz",
+        "s2/mri/orig_dseg.nii.gz",
+    ]
+    again = segment_files(scans, tmp_path / "out", Settings(resume=True))
+    assert [outcome.status for outcome in again] == ["skipped", "skipped"]
+    assert [result.scan for result in find_results([tmp_path / "out"])] == ["s1/mri/orig", "s2/mri/orig"]
 
 
 def test_structures_of_a_tissue_model_are_refused_before_any_work(

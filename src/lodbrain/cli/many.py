@@ -61,6 +61,9 @@ def do_jobs(
         if outcome.page_error is not None:
             print(f"lodbrain: {outcome.page_error}", file=sys.stderr, flush=True)
 
+    for job in jobs:
+        for other in job.also:
+            say(f"{other}: the same file as {job.path}, which is segmented once")
     with progress_bar(show=not options.quiet) as progress:
         if options.jobs == 1 and options.scheduler is None:
             keep_freed_memory()

@@ -33,24 +33,32 @@ class Job:
         More fields for the JSON files.
     problem : InputError or None
         Why it fails before any work.
+    also : tuple of Path
+        Other names of the same file, which get no results of their own.
     """
 
     path: Path
     outputs: Outputs
     about: Mapping[str, object] | None = None
     problem: InputError | None = None
+    also: tuple[Path, ...] = ()
 
 
 def find_jobs(inputs: Iterable[str | PathLike[str]], out_dir: str | PathLike[str]) -> list[Job]:
     """Return a job for each scan of files, folders and globs, as `find_scans` finds them, into one folder.
 
+    If two scans share a stem, the folders below the common parent of all scans are mirrored in the output.
+
     Raises
     ------
     UsageError
-        If no input is given, or two scans have the same stem.
+        If no input is given, or two scans of one folder have the same stem.
     """
     folder = Path(out_dir)
-    return [Job(scan.path, Outputs(folder, scan.stem), problem=scan.problem) for scan in find_scans(inputs)]
+    return [
+        Job(scan.path, Outputs(folder / scan.folder, scan.stem), problem=scan.problem, also=scan.also)
+        for scan in find_scans(inputs)
+    ]
 
 
 def check_jobs(jobs: Sequence[Job], settings: Settings) -> list[Job]:
