@@ -251,3 +251,27 @@ def test_a_reader_that_has_gone_is_no_error(command: list[str]) -> None:
     done = subprocess.run([sys.executable, *command], stdout=writer, stderr=subprocess.PIPE)
     os.close(writer)
     assert (done.returncode, done.stderr) == (141, b"")
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="this system has no /dev/full")
+@pytest.mark.parametrize("words", [["--version"], ["--help"], ["models", "list"]])
+def test_standard_output_on_a_full_disk_is_6_and_no_bug(words: list[str]) -> None:
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "lodbrain", *words], stdout=full, stderr=subprocess.PIPE, text=True
+        )
+    assert done.returncode == 6
+    assert done.stderr == ("lodbrain: standard output cannot be written (No space left on device). Free some space\n")
+
+
+def test_a_closed_standard_output_is_no_error() -> None:
+    done = subprocess.run(f"{sys.executable} -m lodbrain --version >&-", shell=True, stderr=subprocess.PIPE, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+@pytest.mark.parametrize("locale", [{"LC_ALL": "C", "PYTHONUTF8": "0"}, {"LC_ALL": "C"}, {"LC_ALL": "C.UTF-8"}])
+def test_names_that_are_not_utf_8_are_printed_in_any_locale(locale: dict[str, str]) -> None:
+    command = [sys.executable.encode(), b"-m", b"lodbrain", b"segment", b"M\xfc.nii", b"-o", b"out"]
+    done = subprocess.run(command, capture_output=True, env={**os.environ, **locale})
+    assert (done.returncode, done.stdout) == (4, b"")
+    assert done.stderr == b"lodbrain: M\\xfc.nii: there is no such file or folder. Check the spelling\n"

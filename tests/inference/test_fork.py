@@ -17,7 +17,8 @@ ball = 100.0 * (x**2 + y**2 + z**2 < 60**2)
 
 def count(threads):
     try:
-        return int(np.count_nonzero(lodbrain.segment(ball, spacing_mm=(4, 4, 4), labels="brain", threads=threads).labels))
+        result = lodbrain.segment(ball, spacing_mm=(4, 4, 4), labels="brain", threads=threads)
+        return int(np.count_nonzero(result.labels))
     except UsageError as error:
         return str(error)
 

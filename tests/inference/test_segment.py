@@ -195,8 +195,8 @@ def lose_the_sidecar(fake: Any, path: Path, out: Path) -> None:
     (out / "scan_dseg.json").unlink()
 
 
-@pytest.mark.parametrize("change", [change_model, change_input, lose_a_file, cut_a_file, lose_the_sidecar])
-def test_resume_redoes_what_is_not_the_same_or_not_whole(
+@pytest.mark.parametrize("change", [lose_a_file, cut_a_file, lose_the_sidecar])
+def test_resume_redoes_what_is_not_whole(
     change: Callable[..., None], fake_model: Any, write_scan: WriteScan, tmp_path: Path
 ) -> None:
     path, out = write_scan(), tmp_path / "out"
@@ -210,12 +210,43 @@ def test_resume_redoes_what_is_not_the_same_or_not_whole(
 @pytest.mark.parametrize(
     "setting", [{"labels": "tissue"}, {"posteriors": True}, {"allow_odd_voxels": True}, {"postprocess": False}]
 )
-def test_resume_redoes_what_was_made_with_other_settings(
+def test_resume_does_not_replace_what_was_made_with_other_settings(
     setting: dict[str, Any], fake_model: Any, write_scan: WriteScan, tmp_path: Path
 ) -> None:
-    path = write_scan()
-    segment_file(path, tmp_path)
-    assert segment_file(path, tmp_path, Settings(resume=True, **setting)).status == "done"
+    path, out = write_scan(), tmp_path / "out"
+    segment_file(path, out)
+    before = {name: (out / name).read_bytes() for name in FILES}
+    ((name, value),) = setting.items()
+    with pytest.raises(InputError, match=rf"made otherwise \({name}: .*, now {value}\)\. Use --overwrite") as caught:
+        segment_file(path, out, Settings(resume=True, **setting))
+    assert caught.value.code == "made-otherwise"
+    assert {name: (out / name).read_bytes() for name in names(out)} == before
+    assert segment_file(path, out, Settings(overwrite=True, **setting)).status == "done"
+
+
+@pytest.mark.parametrize(("change", "what"), [(change_model, "model"), (change_input, "input")])
+def test_resume_does_not_replace_what_was_made_from_another_model_or_scan(
+    change: Callable[..., None], what: str, fake_model: Any, write_scan: WriteScan, tmp_path: Path
+) -> None:
+    path, out = write_scan(), tmp_path / "out"
+    segment_file(path, out)
+    change(fake_model, path, out)
+    with pytest.raises(InputError, match=f"the {what} has changed"):
+        segment_file(path, out, Settings(resume=True))
+
+
+def test_a_name_that_is_not_utf_8_is_kept_in_the_results_and_resumed(
+    fake_model: Any, write_scan: WriteScan, tmp_path: Path
+) -> None:
+    path = tmp_path / os.fsdecode(b"M\xfcller.nii.gz")
+    write_scan().rename(path)
+    outcome = segment_file(path, tmp_path / "out")
+    assert os.fsencode(outcome.outputs.labels.name) == b"M\xfcller_dseg.nii.gz"
+    content = json.loads(outcome.outputs.sidecar.read_bytes().decode("utf-8"))
+    assert content["input"]["name"] == "M\\xfcller.nii.gz"
+    assert "M\\xfcller_dseg.nii.gz" in content["files"]
+    assert segment_file(path, tmp_path / "out", Settings(resume=True)).status == "skipped"
+    assert len(find_results([tmp_path / "out"])) == 1
 
 
 class Killed(BaseException):
@@ -272,7 +303,8 @@ def test_a_kill_at_any_moment_leaves_nothing_half_and_resume_finishes(
             assert segment_file(path, out, Settings(resume=True)).status == "skipped"
         for file in out.glob("*.nii.gz"):
             read_labels(file)
-        finish = Settings(labels=settings.labels, resume=True)
+        whole = (out / "scan_dseg.json").exists()
+        finish = Settings(labels=settings.labels, resume=not whole, overwrite=whole)
         assert segment_file(path, out, finish).status == "done"
         assert names(out) == FILES
         assert sidecar(out)["settings"]["labels"] == settings.labels

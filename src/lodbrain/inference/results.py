@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from os import PathLike
 from pathlib import Path
 
-from lodbrain.errors import InputError
+from lodbrain.errors import InputError, shown
 from lodbrain.inference.inputs import files_below
 from lodbrain.inference.outputs import Json, Outputs
 from lodbrain.inference.volumes import Volume
@@ -81,7 +81,10 @@ def _told_apart(results: list[Result]) -> list[Result]:
     folders = [os.path.abspath(result.outputs.folder) for result in results]
     top = os.path.commonpath(folders)
     places = (Path(os.path.relpath(folder, top)) for folder in folders)
-    return [replace(result, folder="" if place == Path() else place.as_posix()) for result, place in zip(results, places, strict=True)]
+    return [
+        replace(result, folder="" if place == Path() else place.as_posix())
+        for result, place in zip(results, places, strict=True)
+    ]
 
 
 def read_volumes(path: Path) -> tuple[Volume, ...]:
@@ -140,7 +143,7 @@ def _result(path: Path) -> Result | None:
     outputs = Outputs(path.parent, path.name.removesuffix("_dseg.json"))
     try:
         sidecar = json.loads(path.read_text(encoding="utf-8"))
-        if sidecar["software"] != "lodbrain" or outputs.volumes.name not in sidecar["files"]:
+        if sidecar["software"] != "lodbrain" or shown(outputs.volumes.name) not in sidecar["files"]:
             return None
     except (OSError, ValueError, KeyError, TypeError):
         return None

@@ -8,7 +8,7 @@ from dataclasses import replace
 from os import PathLike
 from pathlib import Path
 
-from lodbrain.errors import InputError
+from lodbrain.errors import InputError, shown
 from lodbrain.images.atomic import write_text
 from lodbrain.images.image import Image
 from lodbrain.images.io import read_image, write_nifti
@@ -68,7 +68,8 @@ def segment_file(
     Raises
     ------
     InputError
-        If the scan is refused, its outputs exist already, or another process is writing them.
+        If the scan is refused, its outputs exist already (on resuming: made from another input, model or settings), or
+        another process is writing them.
     UsageError, WeightsError
         As `load_model`.
     OutputError
@@ -91,6 +92,8 @@ def segment_file(
         origin = made_from(path, model, settings)
         if settings.resume and outputs.is_complete(origin):
             return Outcome(path, "skipped", outputs, seconds=clock.total)
+        if settings.resume:
+            outputs.check_made_from(origin)
         restart_peak()
         image, allowance = _read(path, model, settings, None if ahead is None else ahead.take(before))
         clock.lap("read")
@@ -109,6 +112,7 @@ def segment_file(
         report(_END, "writing")
         if state_of(path) != before:
             result = replace(result, notes=(*result.notes, "The file changed while it was being segmented."))
+        result = replace(result, notes=(*result.notes, *outputs.weaker(work)))
         files = _write(result, image, outputs=outputs, work=work, model=model, about=about or {})
         clock.lap("write")
         run = {
@@ -174,7 +178,7 @@ def _write(
         write_text(outputs.staged(work, outputs.posteriors_sidecar), to_text(posteriors_sidecar(result.table, about)))
     write_text(outputs.staged(work, outputs.table), labels_tsv(result.table))
     write_text(outputs.staged(work, outputs.volumes), volumes_tsv(result.volumes))
-    staged = ((path.name, outputs.staged(work, path)) for path in outputs.all)
+    staged = ((shown(path.name), outputs.staged(work, path)) for path in outputs.all)
     return {name: path.stat().st_size for name, path in staged if path.exists()}
 
 

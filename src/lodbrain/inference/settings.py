@@ -44,7 +44,7 @@ class Settings:
     postprocess : bool
         Leave one connected component of each structure, see `lodbrain.inference.postprocess`.
     resume : bool
-        Skip scans whose outputs are complete, and redo the others.
+        Skip scans whose outputs are complete, and redo unfinished ones; complete ones made otherwise are an error.
     overwrite : bool
         Write over outputs that exist.
     """

@@ -132,9 +132,7 @@ def stress(
                         continue
                     progress(count / total, f"{scan.path.name}: {name}, {degradation or 'undisturbed'} {strength:g}")
                     subject = subject or Subject.read(scan.path, labels[number] if labels else None, labels_table)
-                    for step in subject.step(
-                        case, name, loaded, context, degradation, strength, seed=settings.seed
-                    ):
+                    for step in subject.step(case, name, loaded, context, degradation, strength, seed=settings.seed):
                         done[key_of(step)] = step
                     write_tsv(folder / TSV, COLUMNS, ([getattr(s, c) for c in COLUMNS] for s in done.values()))
         except InputError as error:
