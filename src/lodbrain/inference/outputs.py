@@ -16,7 +16,6 @@ import json
 import os
 import secrets
 import shutil
-import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -25,17 +24,11 @@ from typing import Any, TypeAlias
 
 from lodbrain.errors import InputError, OutputError, shown
 from lodbrain.images.atomic import replace, sync
+from lodbrain.inference.locks import take_lock
 from lodbrain.inference.uninterrupted import uninterrupted
 from lodbrain.labels import Label
 
-if sys.platform != "win32":
-    import fcntl
-
 Json: TypeAlias = dict[str, Any]
-
-#: How often a lock is tried whose file another process has just removed. A file system that gives a file another number
-#: each time it is opened looks the same: it is used without locks.
-_LOCK_TRIES = 100
 
 #: Bytes of a file's name, on all file systems in common use.
 LONGEST_NAME = 255
@@ -155,7 +148,7 @@ class Outputs:
         lock = None
         try:
             with uninterrupted():
-                lock = _lock(work)
+                lock = take_lock(work)
                 if lock is None:
                     work = self.folder / f".{self.stem}.{secrets.token_hex(2)}.lodbrain"
                     work.mkdir()
@@ -327,42 +320,6 @@ def sha256(path: Path) -> str:
         what = f"it cannot be read ({error.strerror})"
         raise InputError("unreadable", path, what, "Check the file and its permissions") from error
     return digest.hexdigest()
-
-
-def _lock(work: Path) -> int | None:
-    """Open file descriptor that holds the lock on an emptied `work`; None, and no `work`, where there are no locks.
-
-    BlockingIOError if another process has it.
-    """
-    path = work / "lock"
-    for _ in range(_LOCK_TRIES):
-        work.mkdir(exist_ok=True)
-        try:
-            descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
-        except FileNotFoundError:  # the holder has just finished and removed the folder
-            continue
-        try:
-            if sys.platform != "win32":
-                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            if path.stat().st_ino != os.fstat(descriptor).st_ino:
-                raise FileNotFoundError
-        except FileNotFoundError:  # as above, between opening and locking
-            os.close(descriptor)
-            continue
-        except BlockingIOError:
-            os.close(descriptor)
-            raise
-        except OSError:  # ENOLCK, ENOSYS, EOPNOTSUPP: NFS, Lustre, some containers
-            os.close(descriptor)
-            break
-        for left in work.iterdir():  # of a run that was killed
-            if left != path:
-                left.unlink()
-        return descriptor
-    with suppress(OSError):
-        path.unlink()
-        work.rmdir()
-    return None
 
 
 def _output_error(path: Path, error: OSError) -> OutputError:
