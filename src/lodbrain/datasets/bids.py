@@ -218,8 +218,8 @@ def find_bids_scans(root: Path, choice: Choice | None = None) -> Found:
         return Found(tuple(scans), tuple(without))
     groups: dict[object, list[BidsScan]] = {}
     for scan in scans:
-        own = tuple(pair for pair in scan.entities.items() if pair[0] not in _SPACE)
-        groups.setdefault((scan.folder, own, scan.suffix), []).append(scan)
+        same = tuple(pair for pair in scan.entities.items() if pair[0] not in _SPACE)
+        groups.setdefault((scan.folder, same, scan.suffix), []).append(scan)
     copy_of: dict[str, BidsScan] = {}
     for group in groups.values():
         # a name without these entities is native; two files of one name but for the ending are no copies

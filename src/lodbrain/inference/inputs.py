@@ -204,7 +204,8 @@ def files_below(folder: Path) -> Iterator[Path]:
 
 def _folder(folder: Path) -> list[Scan]:
     """Every scan below a folder."""
-    found, others = [], []
+    found: list[Path] = []
+    others: list[Path] = []
     for path in files_below(folder):
         (found if _is_scan(path.name) else others).append(path)
     if not found:
