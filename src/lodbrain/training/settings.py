@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal, Self
+from typing import Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -44,7 +44,7 @@ class LevelSettings(Budget):
     exponent: int
     channels: tuple[int, ...] = Field(default=(), max_length=6)
     sided: bool = True
-    block: Literal[1, 2] = 1
+    block: int = Field(default=1, ge=1, le=2)
     residuals: int = Field(default=1, ge=1, le=8)
     fresh: bool = False
     learning_rate: float = Field(default=2e-3, gt=0)
