@@ -80,6 +80,14 @@ def test_bfloat16_takes_half_of_the_activations() -> None:
     assert small.stages["level 2"] < make_plan(WORK, room=0).stages["level 2"]
 
 
+def test_a_level_of_blocks_holds_an_eighth_of_its_channels_a_voxel() -> None:
+    ladder = Ladder((LevelConfig(1, (4,)), LevelConfig(0, (32,), sided=False, block=2)))
+    size = Work.of(ladder, GRID, GRID, dtype=torch.bfloat16, posteriors=False).levels[1]
+    assert size == LevelSize(32, 20, ladder.level(1).radius, 2, 2, block=2)
+    assert size.hole_bytes == 32 * 2 / 8
+    assert size.tile_bytes == 3 * 32 * 2 / 8 + 16
+
+
 def test_a_smaller_brain_needs_less() -> None:
     brain = ((20, 40), (20, 45), (20, 40))
     small, large = make_plan(WORK, room=0, brain=brain), make_plan(WORK, room=0)

@@ -24,10 +24,10 @@ from lodbrain.inference.memory import (
         ("2GiB", 2 * 1024**3),
         (" 1.5 gib ", 3 * 2**29),
         ("512m", 512 * 10**6),
-        ("64KiB", 65536),
+        ("2048KiB", 2**21),
         ("1T", 10**12),
-        ("1000", 1000),
-        ("1000B", 1000),
+        ("5000000", 5_000_000),
+        ("5000000B", 5_000_000),
     ],
 )
 def test_amounts_with_units_are_read(text: str, amount: int) -> None:
@@ -39,6 +39,13 @@ def test_what_is_no_amount_is_refused_by_its_text(text: str) -> None:
     with pytest.raises(ValueError, match="memory must be an amount like 4GB") as caught:
         parse_memory(text)
     assert repr(text) in str(caught.value)
+
+
+@pytest.mark.parametrize("text", ["8", "8B", "64KB", "1.5", "4000"])
+def test_an_amount_below_a_mebibyte_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match="memory must be at least 1 MiB") as caught:
+        parse_memory(text)
+    assert (f"for gigabytes write {text}GB" in str(caught.value)) == text.replace(".", "").isdigit()
 
 
 def free(monkeypatch: pytest.MonkeyPatch, available: int, groups: list[int]) -> int:

@@ -15,6 +15,7 @@ from lodbrain.errors import InputError, LodbrainError, OutputError, UsageError, 
 from lodbrain.images.io import read_image, read_labels
 from lodbrain.inference.jobs import segment_files
 from lodbrain.inference.outcome import Outcome, exit_code
+from lodbrain.inference.results import find_results
 from lodbrain.inference.segment import segment_file
 from lodbrain.inference.settings import Settings
 from lodbrain.labels import STRUCTURES, relabel
@@ -194,8 +195,8 @@ def lose_the_sidecar(fake: Any, path: Path, out: Path) -> None:
     (out / "scan_dseg.json").unlink()
 
 
-@pytest.mark.parametrize("change", [change_model, change_input, lose_a_file, cut_a_file, lose_the_sidecar])
-def test_resume_redoes_what_is_not_the_same_or_not_whole(
+@pytest.mark.parametrize("change", [lose_a_file, cut_a_file, lose_the_sidecar])
+def test_resume_redoes_what_is_not_whole(
     change: Callable[..., None], fake_model: Any, write_scan: WriteScan, tmp_path: Path
 ) -> None:
     path, out = write_scan(), tmp_path / "out"
@@ -209,12 +210,43 @@ def test_resume_redoes_what_is_not_the_same_or_not_whole(
 @pytest.mark.parametrize(
     "setting", [{"labels": "tissue"}, {"posteriors": True}, {"allow_odd_voxels": True}, {"postprocess": False}]
 )
-def test_resume_redoes_what_was_made_with_other_settings(
+def test_resume_does_not_replace_what_was_made_with_other_settings(
     setting: dict[str, Any], fake_model: Any, write_scan: WriteScan, tmp_path: Path
 ) -> None:
-    path = write_scan()
-    segment_file(path, tmp_path)
-    assert segment_file(path, tmp_path, Settings(resume=True, **setting)).status == "done"
+    path, out = write_scan(), tmp_path / "out"
+    segment_file(path, out)
+    before = {name: (out / name).read_bytes() for name in FILES}
+    ((name, value),) = setting.items()
+    with pytest.raises(InputError, match=rf"made otherwise \({name}: .*, now {value}\)\. Use --overwrite") as caught:
+        segment_file(path, out, Settings(resume=True, **setting))
+    assert caught.value.code == "made-otherwise"
+    assert {name: (out / name).read_bytes() for name in names(out)} == before
+    assert segment_file(path, out, Settings(overwrite=True, **setting)).status == "done"
+
+
+@pytest.mark.parametrize(("change", "what"), [(change_model, "model"), (change_input, "input")])
+def test_resume_does_not_replace_what_was_made_from_another_model_or_scan(
+    change: Callable[..., None], what: str, fake_model: Any, write_scan: WriteScan, tmp_path: Path
+) -> None:
+    path, out = write_scan(), tmp_path / "out"
+    segment_file(path, out)
+    change(fake_model, path, out)
+    with pytest.raises(InputError, match=f"the {what} has changed"):
+        segment_file(path, out, Settings(resume=True))
+
+
+def test_a_name_that_is_not_utf_8_is_kept_in_the_results_and_resumed(
+    fake_model: Any, write_scan: WriteScan, tmp_path: Path
+) -> None:
+    path = tmp_path / os.fsdecode(b"M\xfcller.nii.gz")
+    write_scan().rename(path)
+    outcome = segment_file(path, tmp_path / "out")
+    assert os.fsencode(outcome.outputs.labels.name) == b"M\xfcller_dseg.nii.gz"
+    content = json.loads(outcome.outputs.sidecar.read_bytes().decode("utf-8"))
+    assert content["input"]["name"] == "M\\xfcller.nii.gz"
+    assert "M\\xfcller_dseg.nii.gz" in content["files"]
+    assert segment_file(path, tmp_path / "out", Settings(resume=True)).status == "skipped"
+    assert len(find_results([tmp_path / "out"])) == 1
 
 
 class Killed(BaseException):
@@ -271,7 +303,8 @@ def test_a_kill_at_any_moment_leaves_nothing_half_and_resume_finishes(
             assert segment_file(path, out, Settings(resume=True)).status == "skipped"
         for file in out.glob("*.nii.gz"):
             read_labels(file)
-        finish = Settings(labels=settings.labels, resume=True)
+        whole = (out / "scan_dseg.json").exists()
+        finish = Settings(labels=settings.labels, resume=not whole, overwrite=whole)
         assert segment_file(path, out, finish).status == "done"
         assert names(out) == FILES
         assert sidecar(out)["settings"]["labels"] == settings.labels
@@ -333,11 +366,26 @@ def test_too_little_memory_fails_one_scan(fake_model: Any, write_scan: WriteScan
     assert exit_code([outcome]) == 4
 
 
-def test_same_stems_are_refused_before_any_work(fake_model: Any, write_scan: WriteScan, tmp_path: Path) -> None:
+def test_a_true_clash_is_refused_before_any_work(fake_model: Any, write_scan: WriteScan, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="same names"):
-        segment_files([write_scan("x/a.nii"), write_scan("y/a.nii.gz")], tmp_path / "out")
+        segment_files([write_scan("x/a.nii"), write_scan("x/a.nii.gz")], tmp_path / "out")
     assert fake_model.calls == []
     assert not (tmp_path / "out").exists()
+
+
+def test_same_stems_mirror_their_folders_and_resume_finds_them(
+    fake_model: Any, write_scan: WriteScan, tmp_path: Path
+) -> None:
+    scans = [write_scan(f"fs/{name}/mri/orig.nii.gz") for name in ("s1", "s2")]
+    outcomes = segment_files([f"{tmp_path}/fs/*/mri/orig.nii.gz"], tmp_path / "out")
+    assert [outcome.status for outcome in outcomes] == ["done", "done"]
+    assert sorted(path.relative_to(tmp_path / "out").as_posix() for path in (tmp_path / "out").rglob("*.nii.gz")) == [
+        "s1/mri/orig_dseg.nii.gz",
+        "s2/mri/orig_dseg.nii.gz",
+    ]
+    again = segment_files(scans, tmp_path / "out", Settings(resume=True))
+    assert [outcome.status for outcome in again] == ["skipped", "skipped"]
+    assert [result.scan for result in find_results([tmp_path / "out"])] == ["s1/mri/orig", "s2/mri/orig"]
 
 
 def test_structures_of_a_tissue_model_are_refused_before_any_work(

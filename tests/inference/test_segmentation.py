@@ -95,10 +95,10 @@ def test_memory_may_be_text_or_bytes_and_defaults_to_what_is_free(
     fake_model: Any, classes: np.ndarray, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("lodbrain.inference.allowance.free_bytes", lambda device: 123)
-    for memory in ("2GB", 5, None):
+    for memory in ("2GB", 5_000_000, None):
         lodbrain.segment(classes, affine=OBLIQUE, memory=memory, device="cpu")
     asked, given, free = (call.options for call in fake_model.calls)
-    assert (asked.memory_bytes, given.memory_bytes) == (2 * 10**9, 5)
+    assert (asked.memory_bytes, given.memory_bytes) == (2 * 10**9, 5_000_000)
     assert free.memory_bytes == free.base_bytes + classes.nbytes + 123  # what it takes already, and what is free
     assert 10**7 < free.base_bytes < 10**10
     assert fake_model.calls[0].options.device == "cpu"
@@ -157,6 +157,22 @@ def test_a_spacing_stands_for_an_affine_in_ras_order(fake_model: Any, classes: n
     result = lodbrain.segment(classes, spacing_mm=(0.5, 0.8, 1.2))
     np.testing.assert_array_equal(result.affine, np.diag([0.5, 0.8, 1.2, 1.0]))
     np.testing.assert_array_equal(fake_model.calls[0].data, classes)
+
+
+@pytest.mark.parametrize("scan", [None, b"scan.nii"])
+def test_what_is_no_scan_is_refused_by_its_own_name(scan: object) -> None:
+    with pytest.raises(ValueError, match="scan must be a path, an image of nibabel or an array, got"):
+        lodbrain.segment(scan)
+
+
+def test_affine_and_spacing_exclude_each_other(classes: np.ndarray) -> None:
+    with pytest.raises(ValueError, match="affine and spacing_mm exclude each other"):
+        lodbrain.segment(classes, affine=OBLIQUE, spacing_mm=(1, 1, 1))
+
+
+def test_a_budget_of_bytes_below_a_mebibyte_is_refused(classes: np.ndarray) -> None:
+    with pytest.raises(ValueError, match="memory must be at least 1 MiB, got '8'"):
+        lodbrain.segment(classes, affine=OBLIQUE, memory=8)
 
 
 @pytest.mark.parametrize("options", [{}, {"affine": OBLIQUE, "spacing_mm": (1, 1, 1)}, {"spacing_mm": (1, 1)}])

@@ -8,6 +8,7 @@ import torch
 
 from lodbrain.errors import InputError
 from lodbrain.images.image import Image
+from lodbrain.synthesis import scores
 from lodbrain.synthesis.labelmaps import BRAIN_CODES, DISTANCE_STEP_MM, LabelMap
 from lodbrain.synthesis.upsample import upsample, upsample_codes, upsample_image
 
@@ -226,3 +227,24 @@ def test_real_map_keeps_volumes_and_pieces(data_dir: Path) -> None:
     for index in (2, 3, 41, 42):
         for connectivity in (6, 26):
             assert _pieces(fine.image.data == index, connectivity) <= _pieces(image.data == index, connectivity)
+
+
+def test_threads_and_what_is_kept_between_passes_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    random = np.random.default_rng(3)
+    codes = random.integers(0, 5, (9, 9, 9), np.uint8).repeat(4, 0).repeat(4, 1).repeat(4, 2)[:33, :35]
+    image = Image(codes.astype(np.int16), np.eye(4))
+    results = []
+    for threads, room in ((1, 1 << 29), (3, 1 << 29), (2, 0), (2, 1 << 20)):
+        monkeypatch.setattr(scores, "KEPT_BYTES", room)
+        monkeypatch.setattr(torch, "get_num_threads", lambda threads=threads: threads)
+        results.append(upsample_image(image, 0.5, block_voxels=20**3).image.data)
+    assert all(np.array_equal(results[0], other) for other in results[1:])
+
+
+def test_progress_of_an_upsampled_map_is_told() -> None:
+    codes = torch.zeros((8, 8, 8), dtype=torch.uint8)
+    codes[2:6, 2:6, 2:6] = 1
+    shares: list[float] = []
+    upsample_codes(codes, 2, progress=lambda share, text: shares.append(share))
+    assert shares == sorted(shares)
+    assert len(shares) > 0

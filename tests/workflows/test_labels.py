@@ -203,9 +203,10 @@ def test_segmentation_on_another_grid_is_refused(write: Callable[..., Path], tmp
 
 
 def test_wrong_use_is_refused_before_any_work(write: Callable[..., Path], tmp_path: Path, calls: list[str]) -> None:
-    scans = [write("a/s_T1w.nii.gz"), write("b/s_T1w.nii.gz")]
+    scans = [write("a/s_T1w.nii.gz"), write("a/s_T1w.nii")]
     with pytest.raises(UsageError, match="same names"):
         workflow.make_maps(scans, tmp_path / "out")
+    scans = [write("a/s_T1w.nii.gz"), write("b/s_T1w.nii.gz")]
     with pytest.raises(UsageError, match="one segmentation was given for several scans"):
         workflow.make_maps(scans, tmp_path / "out", given=write("seg.nii.gz", blob()))
     with pytest.raises(UsageError, match="no such segmentation"):

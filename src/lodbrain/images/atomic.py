@@ -6,10 +6,16 @@ import contextlib
 import errno
 import os
 import secrets
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
 from lodbrain.errors import OutputError
+
+#: What a file system answers that lacks an operation. Others, such as a full disk at fsync(2), are real failures.
+_LACKING = (errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOTSUP, errno.EINVAL, errno.EPERM)
+_NO_SYNC = (*_LACKING, errno.EBADF, errno.EACCES, errno.EROFS, errno.ENOTTY)
+_NO_RENAME = (*_LACKING, errno.EXDEV, errno.EEXIST)
 
 _HINTS = {
     errno.ENOSPC: ("disk-full", "the disk is full", "Free some space or choose another output folder."),
@@ -31,7 +37,8 @@ def atomic(path: str | os.PathLike[str]) -> Iterator[Path]:
     r"""A temporary path in the same folder, which becomes `path` when the block ends well.
 
     Whatever happens, `path` holds either what it held before or all of the new content. An exception, also one raised
-    by a signal's handler, removes the temporary file.
+    by a signal's handler, removes the temporary file. On file systems that cannot sync or rename, the file is written
+    without that guarantee.
 
     Parameters
     ----------
@@ -63,8 +70,8 @@ def atomic(path: str | os.PathLike[str]) -> Iterator[Path]:
         # Mode 0o666 less the umask, like any other file: tempfile's 0o600 would lock out the user's group.
         os.close(os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
         yield temporary
-        _sync(temporary, os.O_RDWR)  # Windows syncs only what it may write
-        os.replace(temporary, target)
+        sync(temporary, os.O_RDWR)  # Windows syncs only what it may write
+        replace(temporary, target)
     except BaseException as error:
         with contextlib.suppress(OSError):
             temporary.unlink()
@@ -73,13 +80,16 @@ def atomic(path: str | os.PathLike[str]) -> Iterator[Path]:
             raise OutputError(code, target, what, hint) from error
         raise
     with contextlib.suppress(OSError):  # some file systems cannot sync a folder; the file itself is complete
-        _sync(target.parent, os.O_RDONLY)
+        sync(target.parent, os.O_RDONLY)
 
 
 def write_text(path: str | os.PathLike[str], text: str) -> None:
-    """Write a text file, all of it or nothing, in UTF-8 with the line ends that it has; errors as in `atomic`."""
+    """Write a text file, all of it or nothing, in UTF-8 with the line ends that it has; errors as in `atomic`.
+
+    What UTF-8 cannot hold (a lone surrogate, from a file name of other bytes) is written as its escape.
+    """
     with atomic(path) as temporary:
-        temporary.write_bytes(text.encode("utf-8"))
+        temporary.write_bytes(text.encode("utf-8", "backslashreplace"))
 
 
 def _ending(target: Path) -> str:
@@ -93,9 +103,49 @@ def _concerns_output(error: OSError, temporary: Path) -> bool:
     return error.filename is None or Path(os.fsdecode(error.filename)) == temporary
 
 
-def _sync(path: Path, flags: int) -> None:
-    descriptor = os.open(path, flags)
+def sync(path: Path, flags: int = os.O_RDONLY) -> bool:
+    """Wait until a file or folder is on the disk; return False where the file system cannot say so.
+
+    Raises
+    ------
+    OSError
+        If it is lost: the disk is full, or reports an error.
+    """
+    try:
+        descriptor = os.open(path, flags)
+    except PermissionError:  # a folder that may be written to, but not listed
+        return False
     try:
         os.fsync(descriptor)
+    except OSError as error:
+        if error.errno not in _NO_SYNC:
+            raise
+        return False
     finally:
         os.close(descriptor)
+    return True
+
+
+def replace(source: Path, target: Path) -> None:
+    """Rename a file over another one, or copy it where the file system cannot.
+
+    Raises
+    ------
+    OSError
+        If neither is possible. What was copied in part is removed.
+    """
+    try:
+        os.replace(source, target)
+        return
+    except OSError as error:
+        if error.errno not in _NO_RENAME:
+            raise
+    target.unlink(missing_ok=True)  # not written through: a link's own target stays
+    try:
+        shutil.copyfile(source, target)
+        sync(target, os.O_RDWR)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            target.unlink()
+        raise
+    source.unlink()

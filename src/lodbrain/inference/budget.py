@@ -51,6 +51,8 @@ class LevelSize:
         As of `models.lod.Level`.
     itemsize : int
         Bytes of a number in its convolutions.
+    block : int
+        As of `models.lod.LevelConfig`.
     """
 
     channels: int
@@ -58,16 +60,17 @@ class LevelSize:
     radius: int
     stride: int
     itemsize: int
+    block: int = 1
 
     @property
     def tile_bytes(self) -> float:
         """A voxel of a tile at its peak: a residual block's input, inner and outer tensor; the image, and scaled."""
-        return 3 * self.channels * self.itemsize + 16
+        return 3 * self.hole_bytes + 16
 
     @property
     def hole_bytes(self) -> float:
         """A voxel's share of the heap's holes, where freed memory is kept: one tensor (measured: 0.5 to 0.9 of one)."""
-        return self.channels * self.itemsize
+        return self.channels * self.itemsize / self.block**3
 
     def result_bytes(self, logits: int) -> int:
         """A voxel of a result: features, and float32 logits."""
@@ -115,7 +118,8 @@ class Work:
             level = ladder.level(p)
             logits = N_CLASSES if level.config.sided else len(SIDELESS) + 1
             itemsize = dtype.itemsize if p else torch.float32.itemsize
-            levels.append(LevelSize(level.config.channels[0], logits, level.radius, level.stride, itemsize))
+            config = level.config
+            levels.append(LevelSize(config.channels[0], logits, level.radius, level.stride, itemsize, config.block))
         return cls(scan, grid, tuple(levels), posteriors=posteriors, second=second and len(levels) > 1)
 
     @property

@@ -38,7 +38,8 @@ def cut_structures(
     area_mm2 = np.zeros(256)
     for axis in range(3):
         for face in (0, -1):
-            counts = np.bincount(labels.take(face, axis).ravel(), minlength=256)
+            plane = labels[(slice(None),) * axis + (face,)]
+            counts = np.bincount(plane.ravel(), minlength=256)
             area_mm2 += counts * np.prod(np.delete(spacing_mm, axis))
     return tuple(
         row.name for row in volumes if row.index and area_mm2[row.index] > LEAST_SHARE * row.volume_mm3 ** (2 / 3) > 0

@@ -13,6 +13,7 @@ from lodbrain.errors import InputError
 from lodbrain.inference.inputs import find_scans
 from lodbrain.inference.outcome import Outcome, failure
 from lodbrain.inference.outputs import Outputs, check_writable, identities
+from lodbrain.inference.readahead import ReadAhead
 from lodbrain.inference.segment import check_existing, segment_file
 from lodbrain.inference.segmentation import Progress
 from lodbrain.inference.settings import Model, Settings, check_model, load_model
@@ -32,24 +33,32 @@ class Job:
         More fields for the JSON files.
     problem : InputError or None
         Why it fails before any work.
+    also : tuple of Path
+        Other names of the same file, which get no results of their own.
     """
 
     path: Path
     outputs: Outputs
     about: Mapping[str, object] | None = None
     problem: InputError | None = None
+    also: tuple[Path, ...] = ()
 
 
 def find_jobs(inputs: Iterable[str | PathLike[str]], out_dir: str | PathLike[str]) -> list[Job]:
     """Return a job for each scan of files, folders and globs, as `find_scans` finds them, into one folder.
 
+    If two scans share a stem, the folders below the common parent of all scans are mirrored in the output.
+
     Raises
     ------
     UsageError
-        If no input is given, or two scans have the same stem.
+        If no input is given, or two scans of one folder have the same stem.
     """
     folder = Path(out_dir)
-    return [Job(scan.path, Outputs(folder, scan.stem), problem=scan.problem) for scan in find_scans(inputs)]
+    return [
+        Job(scan.path, Outputs(folder / scan.folder, scan.stem), problem=scan.problem, also=scan.also)
+        for scan in find_scans(inputs)
+    ]
 
 
 def check_jobs(jobs: Sequence[Job], settings: Settings) -> list[Job]:
@@ -77,6 +86,7 @@ def attempt(
     model: Model | None,
     progress: Progress | None = None,
     make_page: MakePage | None = None,
+    ahead: ReadAhead | None = None,
 ) -> Outcome:
     """Return the outcome of one job, a failure included.
 
@@ -90,6 +100,8 @@ def attempt(
         Called with the share done and a few words.
     make_page : callable, optional
         Called with the outcome if the segmentation is complete.
+    ahead : ReadAhead, optional
+        That has begun to read the scan.
 
     Raises
     ------
@@ -109,6 +121,7 @@ def attempt(
             about=job.about,
             model=model,
             progress=progress,
+            ahead=ahead,
         )
         if make_page is None:
             return complete
@@ -156,10 +169,12 @@ def segment_jobs(
     """
     settings = settings or Settings()
     jobs = check_jobs(jobs, settings)
-    model = None
+    model, ahead = None, None
     if feasible := [job for job in jobs if job.problem is None]:
         check_model(settings)
         check_writable(feasible[0].outputs.folder)
+        if not settings.resume:  # or the scan may be skipped
+            ahead = ReadAhead(feasible[0].path, settings)
         model = load_model(settings)
     outcomes = []
     for number, job in enumerate(jobs):
@@ -168,7 +183,8 @@ def segment_jobs(
             if progress is not None:
                 progress((number + share) / len(jobs), f"{name}: {text}")
 
-        outcomes.append(attempt(job, settings, model=model, progress=report, make_page=make_page))
+        ready, ahead = (ahead, None) if job.problem is None else (None, ahead)
+        outcomes.append(attempt(job, settings, model=model, progress=report, make_page=make_page, ahead=ready))
         if finished is not None:
             finished(outcomes[-1])
     return outcomes

@@ -29,12 +29,12 @@ def parse_memory(text: str) -> int:
     ----------
     text : str
         A number and a unit: B, KB, MB, GB, TB (powers of 1000), KiB, MiB, GiB, TiB (powers of 1024); the B may be left
-        out, case does not matter.
+        out, case does not matter. A number without a unit is bytes.
 
     Raises
     ------
     ValueError
-        If the text is no such amount, or is not above zero.
+        If the text is no such amount, or is below 1 MiB: ``"8"`` is a missing unit.
 
     Examples
     --------
@@ -45,6 +45,9 @@ def parse_memory(text: str) -> int:
     amount = int(float(match[1]) * _UNITS[match[2]]) if match and match[2] in _UNITS else 0
     if amount <= 0:
         raise ValueError(f"memory must be an amount like 4GB, 800MB or 2GiB, got {text!r}")
+    if amount < MEBIBYTE:
+        meant = f": for gigabytes write {text.strip()}GB" if text.strip()[-1].isdigit() else ""
+        raise ValueError(f"memory must be at least 1 MiB, got {text!r}, which is {amount} bytes{meant}")
     return amount
 
 

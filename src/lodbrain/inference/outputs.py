@@ -4,6 +4,9 @@ Everything is first written into a hidden folder beside the outputs, ``.<stem>.l
 are the files renamed into place, the sidecar last: a set without its sidecar is unfinished. Whatever moment the process
 is killed at, a later run with ``--resume`` finds either a complete set or redoes it; the hidden folder that a kill
 leaves is emptied by the next run of the same scan, and removed at its end.
+
+Where the file system has no locks, each process takes a hidden folder of its own, ``.<stem>.<random>.lodbrain``: two
+processes at one scan waste time but damage nothing, and what a kill leaves stays until somebody removes it.
 """
 
 from __future__ import annotations
@@ -11,21 +14,19 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import secrets
 import shutil
-import sys
-import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from lodbrain.errors import InputError, OutputError
+from lodbrain.errors import InputError, OutputError, shown
+from lodbrain.images.atomic import replace, sync
+from lodbrain.inference.locks import take_lock
 from lodbrain.inference.uninterrupted import uninterrupted
 from lodbrain.labels import Label
-
-if sys.platform != "win32":
-    import fcntl
 
 Json: TypeAlias = dict[str, Any]
 
@@ -101,18 +102,38 @@ class Outputs:
         made_from : dict
             What the sidecar must say, as `segment` writes it.
         """
+        sidecar = self._finished()
+        return sidecar is not None and not _differences(sidecar, made_from)
+
+    def check_made_from(self, made_from: Json) -> None:
+        """Refuse to replace a finished set of another input, model or settings.
+
+        Raises
+        ------
+        InputError
+            That says what differs.
+        """
+        sidecar = self._finished()
+        if sidecar is not None and (found := _differences(sidecar, made_from)):
+            what = f"this result was made otherwise ({'; '.join(found)})"
+            hint = "Use --overwrite to replace it, or choose another output folder"
+            raise InputError("made-otherwise", self.labels, what, hint)
+
+    def _finished(self) -> Json | None:
+        """The sidecar of a set whose files are all there and whole, else None."""
         try:
-            sidecar = json.loads(self.sidecar.read_text(encoding="utf-8"))
-            files = dict(sidecar["files"])
-            return {key: sidecar.get(key) for key in made_from} == made_from and all(
-                (self.folder / name).stat().st_size == size for name, size in files.items()
-            )
+            sidecar: Json = json.loads(self.sidecar.read_text(encoding="utf-8"))
+            names = {shown(path.name): path for path in self.all}
+            whole = all(names[name].stat().st_size == size for name, size in dict(sidecar["files"]).items())
         except (OSError, ValueError, KeyError, TypeError):
-            return False
+            return None
+        return sidecar if whole else None
 
     @contextmanager
     def claimed(self) -> Iterator[Path]:
         """Give a hidden folder to write into, and keep other processes from writing the same set.
+
+        Without locks of the file system nobody is kept from it, and the folder is this process's own.
 
         Raises
         ------
@@ -127,22 +148,35 @@ class Outputs:
         lock = None
         try:
             with uninterrupted():
-                lock = _lock(work)
+                lock = take_lock(work)
+                if lock is None:
+                    work = self.folder / f".{self.stem}.{secrets.token_hex(2)}.lodbrain"
+                    work.mkdir()
             yield work
         except OutputError as error:  # names a file in the hidden folder, which is nothing to look for
             raise OutputError(error.code, self.labels, error.what, error.hint) from error
         except OSError as error:
-            if lock is not None:
+            if lock is not None or work != self._hidden:
                 raise
             if isinstance(error, BlockingIOError):
                 hint = "Wait for it to end, or choose another output folder"
                 raise InputError("busy", self.labels, "another process is writing this output", hint) from None
             raise _output_error(work, error) from error
         finally:
-            if lock is not None:
+            if lock is not None or work != self._hidden:
                 with uninterrupted():
                     shutil.rmtree(work, ignore_errors=True)
-                    os.close(lock)
+                    if lock is not None:
+                        os.close(lock)
+
+    def weaker(self, work: Path) -> tuple[str, ...]:
+        """Return notes on what the file system of a claimed folder lacks, and so what cannot be promised."""
+        notes = []
+        if work != self._hidden:
+            notes.append("The output's file system has no locks: another process may have written the same results.")
+        if not sync(work):
+            notes.append("The output's file system cannot sync: a power failure may have cost a part of the results.")
+        return tuple(notes)
 
     def remove_unfinished(self) -> None:
         """Remove the hidden folder that a killed process left, unless another process is at work in it."""
@@ -166,25 +200,40 @@ class Outputs:
         try:
             with uninterrupted():
                 self.sidecar.unlink(missing_ok=True)
-                _sync(self.folder)
+                sync(self.folder)
                 for path in self.all:
                     if path == self.sidecar:
-                        _sync(self.folder)  # the others are on the disk before the set counts as complete
+                        sync(self.folder)  # the others are on the disk before the set counts as complete
                     if self.staged(work, path).exists():
-                        os.replace(self.staged(work, path), path)
+                        replace(self.staged(work, path), path)
                     else:
                         path.unlink(missing_ok=True)
-                _sync(self.folder)
+                sync(self.folder)
         except OSError as error:
             raise _output_error(self.folder, error) from error
 
     def publish_report(self, work: Path) -> None:
         """Move the finished page, named as in `staged`, from `work` into place."""
         try:
-            os.replace(self.staged(work, self.report), self.report)
-            _sync(self.folder)
+            replace(self.staged(work, self.report), self.report)
+            sync(self.folder)
         except OSError as error:
             raise _output_error(self.folder, error) from error
+
+
+def _differences(sidecar: Json, made_from: Json) -> list[str]:
+    """What a sidecar says otherwise, such as ``"labels: structures, now tissue"``."""
+    found = []
+    for key, wanted in made_from.items():
+        there = sidecar.get(key)
+        if isinstance(there, dict) and isinstance(wanted, dict):
+            names = [name for name in wanted if there.get(name) != wanted[name]]
+            hashes = [name for name in names if name == "sha256"]
+            found += [f"{name}: {there.get(name)}, now {wanted[name]}" for name in names if name != "sha256"]
+            found += [f"the {key} has changed" for _ in hashes]
+        elif there != wanted:
+            found.append(f"{key}: {there}, now {wanted}")
+    return found
 
 
 def check_writable(folder: Path) -> None:
@@ -197,8 +246,12 @@ def check_writable(folder: Path) -> None:
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=folder) as file:
-            file.write(b"lodbrain")
+        trial = folder / f".lodbrain-{secrets.token_hex(6)}"  # named: some file systems have no unnamed files
+        try:
+            trial.write_bytes(b"lodbrain")
+        finally:
+            with suppress(OSError):
+                trial.unlink()
     except (FileExistsError, NotADirectoryError) as error:
         raise OutputError("not-a-folder", folder, "the output folder is a file", "Name a folder") from error
     except OSError as error:
@@ -267,42 +320,6 @@ def sha256(path: Path) -> str:
         what = f"it cannot be read ({error.strerror})"
         raise InputError("unreadable", path, what, "Check the file and its permissions") from error
     return digest.hexdigest()
-
-
-def _lock(work: Path) -> int:
-    """Open file descriptor that holds the lock on an emptied `work`; BlockingIOError if another process has it."""
-    while True:
-        work.mkdir(exist_ok=True)
-        path = work / "lock"
-        try:
-            descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
-        except FileNotFoundError:  # the holder has just finished and removed the folder
-            continue
-        try:
-            if sys.platform != "win32":
-                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            if path.stat().st_ino != os.fstat(descriptor).st_ino:
-                raise FileNotFoundError
-        except FileNotFoundError:  # as above, between opening and locking
-            os.close(descriptor)
-            continue
-        except OSError:
-            os.close(descriptor)
-            raise
-        for left in work.iterdir():  # of a run that was killed
-            if left != path:
-                left.unlink()
-        return descriptor
-
-
-def _sync(folder: Path) -> None:
-    """Wait until renames in a folder are on the disk."""
-    if sys.platform != "win32":
-        descriptor = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
 
 
 def _output_error(path: Path, error: OSError) -> OutputError:

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lodbrain.inference.score import Fit, read_fit
-from lodbrain.inference.volumes import voxels_of_class
+from lodbrain.inference.volumes import occupied, voxels_of_class
 from lodbrain.labels import TABLES, TISSUE_OF_CLASS
 
 if TYPE_CHECKING:
@@ -148,6 +148,8 @@ def _certainty(
     count = len(tissue)
     histogram = np.zeros((count, 256))
     at_borders = np.zeros(256)
+    where = occupied(classes, margin=1)  # with the background's voxels that a border needs
+    classes, certainty = classes[where], certainty[where]
     for x, part in enumerate(classes):
         if not part.any():
             continue

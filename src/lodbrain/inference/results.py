@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import csv
 import json
+import os
+from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from os import PathLike
 from pathlib import Path
 
-from lodbrain.errors import InputError
+from lodbrain.errors import InputError, shown
 from lodbrain.inference.inputs import files_below
 from lodbrain.inference.outputs import Json, Outputs
 from lodbrain.inference.volumes import Volume
@@ -30,16 +32,19 @@ class Result:
         Content of ``_dseg.json``.
     volumes : tuple of Volume
         Content of ``_volumes.tsv``.
+    folder : str
+        Folder below the common parent of results that share a stem, with forward slashes; empty where stems differ.
     """
 
     outputs: Outputs
     sidecar: Json
     volumes: tuple[Volume, ...]
+    folder: str = ""
 
     @property
     def scan(self) -> str:
-        """Name of the results without their endings."""
-        return self.outputs.stem
+        """Name of the results without their endings, after the folder where that alone tells them apart."""
+        return f"{self.folder}/{self.outputs.stem}" if self.folder else self.outputs.stem
 
 
 def find_results(folders: Iterable[str | PathLike[str]]) -> list[Result]:
@@ -66,7 +71,20 @@ def find_results(folders: Iterable[str | PathLike[str]]) -> list[Result]:
             hint = "Name a folder that `lodbrain segment` or `lodbrain bids` wrote to"
             raise InputError("no-results", folder, "there are no finished segmentations", hint)
         found |= own
-    return list(found.values())
+    return _told_apart(list(found.values()))
+
+
+def _told_apart(results: list[Result]) -> list[Result]:
+    """The results, all with their folders if two share a stem: ``s1/mri/orig`` and ``s2/mri/orig``."""
+    if max(Counter(result.outputs.stem for result in results).values()) == 1:
+        return results
+    folders = [os.path.abspath(result.outputs.folder) for result in results]
+    top = os.path.commonpath(folders)
+    places = (Path(os.path.relpath(folder, top)) for folder in folders)
+    return [
+        replace(result, folder="" if place == Path() else place.as_posix())
+        for result, place in zip(results, places, strict=True)
+    ]
 
 
 def read_volumes(path: Path) -> tuple[Volume, ...]:
@@ -125,7 +143,7 @@ def _result(path: Path) -> Result | None:
     outputs = Outputs(path.parent, path.name.removesuffix("_dseg.json"))
     try:
         sidecar = json.loads(path.read_text(encoding="utf-8"))
-        if sidecar["software"] != "lodbrain" or outputs.volumes.name not in sidecar["files"]:
+        if sidecar["software"] != "lodbrain" or shown(outputs.volumes.name) not in sidecar["files"]:
             return None
     except (OSError, ValueError, KeyError, TypeError):
         return None

@@ -8,7 +8,7 @@ from dataclasses import replace
 from os import PathLike
 from pathlib import Path
 
-from lodbrain.errors import InputError
+from lodbrain.errors import InputError, shown
 from lodbrain.images.atomic import write_text
 from lodbrain.images.image import Image
 from lodbrain.images.io import read_image, write_nifti
@@ -17,6 +17,7 @@ from lodbrain.inference.inputs import scan_of, stem_of
 from lodbrain.inference.memory import give_back, restart_peak
 from lodbrain.inference.outcome import Outcome
 from lodbrain.inference.outputs import Outputs, check_not_an_input, check_writable, identities, labels_tsv
+from lodbrain.inference.readahead import ReadAhead, ReadScan, state_of
 from lodbrain.inference.segmentation import Progress, Segmentation, segment_image
 from lodbrain.inference.settings import Model, Settings, load_model
 from lodbrain.inference.sidecar import made_from, posteriors_sidecar, sidecar, to_text
@@ -36,6 +37,7 @@ def segment_file(
     about: Mapping[str, object] | None = None,
     model: Model | None = None,
     progress: Progress | None = None,
+    ahead: ReadAhead | None = None,
 ) -> Outcome:
     """Segment one file into a folder.
 
@@ -55,6 +57,8 @@ def segment_file(
         What `load_model` gave, so that many scans load it once.
     progress : callable, optional
         Called with the share done and a few words.
+    ahead : ReadAhead, optional
+        That has begun to read this scan.
 
     Returns
     -------
@@ -64,7 +68,8 @@ def segment_file(
     Raises
     ------
     InputError
-        If the scan is refused, its outputs exist already, or another process is writing them.
+        If the scan is refused, its outputs exist already (on resuming: made from another input, model or settings), or
+        another process is writing them.
     UsageError, WeightsError
         As `load_model`.
     OutputError
@@ -83,18 +88,14 @@ def segment_file(
     with outputs.claimed() as work:
         check_existing(outputs, identities([path]), settings)  # again: another process may just have finished
         report(0.0, "reading")
-        before = _state(path)
+        before = state_of(path)
         origin = made_from(path, model, settings)
         if settings.resume and outputs.is_complete(origin):
             return Outcome(path, "skipped", outputs, seconds=clock.total)
+        if settings.resume:
+            outputs.check_made_from(origin)
         restart_peak()
-        allowance = Allowance.now(settings, model.device)
-        image = read_image(
-            path,
-            frame=settings.frame,
-            allow_odd_voxels=settings.allow_odd_voxels,
-            check=lambda layout: check_header(path, layout, model=model, settings=settings, allowance=allowance),
-        )
+        image, allowance = _read(path, model, settings, None if ahead is None else ahead.take(before))
         clock.lap("read")
         try:
             result = segment_image(
@@ -109,8 +110,9 @@ def segment_file(
             raise InputError(error.code, error.path or path, error.what, error.hint) from error
         clock.lap("segment")
         report(_END, "writing")
-        if _state(path) != before:
+        if state_of(path) != before:
             result = replace(result, notes=(*result.notes, "The file changed while it was being segmented."))
+        result = replace(result, notes=(*result.notes, *outputs.weaker(work)))
         files = _write(result, image, outputs=outputs, work=work, model=model, about=about or {})
         clock.lap("write")
         run = {
@@ -149,6 +151,22 @@ def check_existing(outputs: Outputs, inputs: Mapping[tuple[int, int], Path], set
         raise InputError("exists", existing[0], "this output exists already", hint)
 
 
+def _read(path: Path, model: Model, settings: Settings, ready: ReadScan | None) -> tuple[Image, Allowance]:
+    """The scan, unless the memory that it needs is not there, and the memory that there is."""
+    if ready is not None:
+        allowance = Allowance.now(settings, model.device, held_bytes=ready.image.data.nbytes)
+        check_header(path, ready.layout, model=model, settings=settings, allowance=allowance)
+        return ready.image, allowance
+    allowance = Allowance.now(settings, model.device)
+    image = read_image(
+        path,
+        frame=settings.frame,
+        allow_odd_voxels=settings.allow_odd_voxels,
+        check=lambda layout: check_header(path, layout, model=model, settings=settings, allowance=allowance),
+    )
+    return image, allowance
+
+
 def _write(
     result: Segmentation, image: Image, *, outputs: Outputs, work: Path, model: Model, about: Mapping[str, object]
 ) -> dict[str, int]:
@@ -160,17 +178,8 @@ def _write(
         write_text(outputs.staged(work, outputs.posteriors_sidecar), to_text(posteriors_sidecar(result.table, about)))
     write_text(outputs.staged(work, outputs.table), labels_tsv(result.table))
     write_text(outputs.staged(work, outputs.volumes), volumes_tsv(result.volumes))
-    staged = ((path.name, outputs.staged(work, path)) for path in outputs.all)
+    staged = ((shown(path.name), outputs.staged(work, path)) for path in outputs.all)
     return {name: path.stat().st_size for name, path in staged if path.exists()}
-
-
-def _state(path: Path) -> tuple[int, int, int] | None:
-    """What changes with a file, None where it is gone."""
-    try:
-        info = path.stat()
-    except OSError:
-        return None
-    return info.st_ino, info.st_size, info.st_mtime_ns
 
 
 class _Clock:

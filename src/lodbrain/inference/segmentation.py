@@ -20,6 +20,7 @@ from lodbrain.images.nibabel_image import is_nibabel, read_nibabel, to_nibabel
 from lodbrain.images.shear import Straightening, is_sheared, straighten
 from lodbrain.inference.allowance import Allowance
 from lodbrain.inference.edges import cut_structures
+from lodbrain.inference.fork import check_threads
 from lodbrain.inference.handover import Handover
 from lodbrain.inference.memory import parse_memory
 from lodbrain.inference.postprocess import SEVERAL_PIECES, keep_largest
@@ -135,7 +136,8 @@ def segment(
     spacing_mm : (3,) array_like, optional
         Voxel sides of an array whose axes go to the right, the front and up (RAS), in place of its affine.
     labels, model, device, threads, posteriors, frame, allow_odd_voxels, postprocess
-        As in `Settings`.
+        As in `Settings`. A process that was forked after torch was loaded, such as a worker of `multiprocessing.Pool`
+        on Linux, computes with one thread.
     memory : str or int, optional
         Budget, ``"4GB"`` or bytes; default: what is free, less a margin.
     progress : callable, optional
@@ -144,7 +146,8 @@ def segment(
     Raises
     ------
     ValueError
-        If an array comes without its affine or spacing, or a file or image with one; if a setting is out of range.
+        If an array comes without its affine or spacing or with both, or a file or image with one; if a setting is out
+        of range.
     InputError
         If the scan is refused, or no brain is found in it.
     UsageError
@@ -172,7 +175,7 @@ def segment(
         labels=labels,
         model=model,
         device=device,
-        memory_bytes=parse_memory(memory) if isinstance(memory, str) else memory,
+        memory_bytes=None if memory is None else parse_memory(str(memory)),
         threads=threads,
         posteriors=posteriors,
         frame=frame,
@@ -186,14 +189,19 @@ def segment(
 def _as_image(scan: Any, affine: ArrayLike | None, spacing_mm: ArrayLike | None, settings: Settings) -> Image:
     """Whatever a caller has, as a checked image."""
     frame, odd = settings.frame, settings.allow_odd_voxels
+    given = {"affine": affine, "spacing_mm": spacing_mm}
+    if scan is None or isinstance(scan, (bytes, dict, set)):
+        raise ValueError(f"scan must be a path, an image of nibabel or an array, got {scan!r}")
     if isinstance(scan, (str, PathLike)) or is_nibabel(scan):
-        for name, value in (("affine", affine), ("spacing_mm", spacing_mm)):
+        for name, value in given.items():
             if value is not None:
                 raise ValueError(f"{name} must not be given for a file or an image, which has its own")
         if isinstance(scan, (str, PathLike)):
             return read_image(scan, frame=frame, allow_odd_voxels=odd)
         return read_nibabel(scan, frame=frame, allow_odd_voxels=odd)
-    if (affine is None) == (spacing_mm is None):
+    if affine is not None and spacing_mm is not None:
+        raise ValueError("affine and spacing_mm exclude each other: the affine says how large voxels are")
+    if affine is None and spacing_mm is None:
         raise ValueError(
             "affine must be given with an array: it says which side is left and how large voxels are "
             "(or else spacing_mm, for an array in RAS order)"
@@ -330,6 +338,7 @@ def _sheared_again(prediction: Prediction, shear: Straightening, share: float) -
 @contextmanager
 def _threads(count: int | None) -> Iterator[None]:
     """Compute with so many threads of the CPU, then with as many as before."""
+    check_threads(count)
     if count is None:
         yield
         return

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from dataclasses import dataclass
+from numbers import Integral
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lodbrain.errors import UsageError
+from lodbrain.inference.fork import check_threads
 from lodbrain.labels import TABLES, Scheme
 
 if TYPE_CHECKING:
@@ -41,7 +44,7 @@ class Settings:
     postprocess : bool
         Leave one connected component of each structure, see `lodbrain.inference.postprocess`.
     resume : bool
-        Skip scans whose outputs are complete, and redo the others.
+        Skip scans whose outputs are complete, and redo unfinished ones; complete ones made otherwise are an error.
     overwrite : bool
         Write over outputs that exist.
     """
@@ -59,12 +62,15 @@ class Settings:
     overwrite: bool = False
 
     def __post_init__(self) -> None:
-        if self.labels not in TABLES:
+        object.__setattr__(self, "model", os.fspath(self.model))
+        if not isinstance(self.labels, str) or self.labels not in TABLES:
             raise ValueError(f"labels must be one of {', '.join(TABLES)}, got {self.labels!r}")
         if self.resume and self.overwrite:
             raise ValueError("resume and overwrite exclude each other: one keeps what is complete, one replaces it")
         for name, least in (("memory_bytes", 1), ("threads", 1), ("frame", 0)):
             value = getattr(self, name)
+            if value is not None and (isinstance(value, bool) or not isinstance(value, Integral)):
+                raise ValueError(f"{name} must be a whole number, got {value!r}")
             if value is not None and value < least:
                 raise ValueError(f"{name} must be at least {least}, got {value}")
 
@@ -112,13 +118,15 @@ def load_model(settings: Settings) -> Model:
     Raises
     ------
     UsageError
-        If it is unknown, gives no such labels, or the device is not there.
+        If it is unknown, gives no such labels, or the device is not there; in a forked process, if several threads are
+        asked for.
     WeightsError
         If the weights are missing or not what the card says.
     """
     from lodbrain.models import zoo
     from lodbrain.models.registry import REGISTRY
 
+    check_threads(settings.threads)
     check_model(settings)
     device = choose_device(settings.device)
     card, network = zoo.load(settings.model)

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from lodbrain.errors import shown
 from lodbrain.images.image import Image
 from lodbrain.inference.memory import MEBIBYTE, peak_mib
 from lodbrain.inference.outputs import Json, sha256
@@ -32,7 +33,7 @@ def made_from(path: Path, model: Model, settings: Settings) -> Json:
     return {
         "model": {"name": model.card.name, "sha256": model.sha256},
         "settings": {key: getattr(settings, key) for key in _SETTINGS},
-        "input": {"name": path.name, "sha256": sha256(path)},
+        "input": {"name": shown(path.name), "sha256": sha256(path)},
     }
 
 

@@ -204,8 +204,8 @@ def _around(box: Box, whole: tuple[slice, ...]) -> Iterator[Box]:
     for axis in range(3):
         for start, stop in ((whole[axis].start, box[axis].start), (box[axis].stop, whole[axis].stop)):
             if start < stop:
-                x, y, z = (*inner, slice(start, stop), *whole[axis + 1 :])
-                yield (x, y, z)
+                sides: list[slice] = [*inner, slice(start, stop), *whole[axis + 1 :]]
+                yield sides[0], sides[1], sides[2]
         inner.append(box[axis])
 
 
@@ -242,7 +242,7 @@ class _Statistics:
 
     def add(self, part: Tensor, weight: float) -> None:
         """Add a part (1, C, X, Y, Z)."""
-        for planes in part[0].movedim(0, -1).split(2):  # small enough for the cache
+        for planes in torch.split(part[0].movedim(0, -1), 2):  # small enough for the cache
             values = planes.reshape(-1, part.shape[1]).float()
             mean = values.mean(0)
             self.means.append(mean.cpu().double())

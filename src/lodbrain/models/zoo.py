@@ -6,7 +6,9 @@ their SHA-256 is verified before they are parsed. A model can also be a file: a 
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import errno
 import os
 import tempfile
 from collections.abc import Mapping
@@ -302,8 +304,13 @@ def _replace(target: Path, data: bytes) -> None:
             temporary = Path(file.name)
             file.write(data)
             file.flush()
-            os.fsync(file.fileno())
-        temporary.chmod(0o644)
+            try:
+                os.fsync(file.fileno())
+            except OSError as error:  # not every file system can sync
+                if error.errno in (errno.EIO, errno.ENOSPC, errno.EDQUOT):
+                    raise
+        with contextlib.suppress(OSError):
+            temporary.chmod(0o644)
         os.replace(temporary, target)
     except BaseException as error:
         if temporary is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -210,4 +211,4 @@ def _name(folder: Path, member: Member) -> str:
 
 def _link(folder: Path, results: Results) -> str:
     """Link to a scan's page, or nothing if there is none."""
-    return f"./{quote(results.page.relative_to(folder).as_posix())}" if results.page.is_file() else ""
+    return f"./{quote(os.fsencode(results.page.relative_to(folder).as_posix()))}" if results.page.is_file() else ""

@@ -23,20 +23,20 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 
 import numpy as np
+import torch
 from numpy.typing import ArrayLike, NDArray
 
 from lodbrain.synthesis.pieces import attach, tangled
+from lodbrain.synthesis.scores import WHOLE, Kept, Scores, product_along_axes
 
 #: Standard deviation of the smoothing in voxels of the coarser grid: enough to round the steps of a voxel, too little
 #: to move a boundary.
 SMOOTHING_VOX = 0.6
-
-#: Weights of one axis add up to this; of three axes to 2^24, the largest range of integers exact in float32.
-WHOLE = 256
 
 #: Upper edges of the bins of the margin between best and second best label, as shares of the whole: fine near 0.
 MARGIN_EDGES = 0.5 * (np.arange(1, 65) / 64) ** 2
@@ -45,11 +45,8 @@ MARGIN_EDGES = 0.5 * (np.arange(1, 65) / 64) ** 2
 #: it a flat face, all of whose voxels have one score, could only move as a whole, and no bias would keep its volume.
 WAVE, WAVELENGTHS_VOX = 1 / 128, (9.0, 10.0, 11.0)
 
-#: Fine voxels of a block, halo excluded: some 0.5 GiB at work.
-BLOCK_VOXELS = 1 << 24
-
-_GOLDEN = (5**0.5 - 1) / 2
-_NEVER = np.float32(-(2.0**30))
+#: Fine voxels of a block, halo excluded: some 0.25 GiB at work, for each thread.
+BLOCK_VOXELS = 1 << 23
 
 
 @dataclass(frozen=True)
@@ -158,6 +155,8 @@ def resample_pass(
     bias: NDArray[np.float32],
     out: NDArray[np.uint8],
     block_voxels: int = BLOCK_VOXELS,
+    kept: Kept | None = None,
+    threads: int = 1,
     progress: Callable[[float], None] = lambda share: None,
 ) -> Tally:
     """Fill `out` once, and count.
@@ -173,15 +172,21 @@ def resample_pass(
         Codes on the new grid.
     block_voxels : int
         Size of a block; the result does not depend on it.
+    kept : Kept, optional
+        Of passes before this one over the same map, in the same blocks.
+    threads : int
+        Blocks at a time. NumPy and PyTorch let other threads work meanwhile.
     progress : callable(float)
         Called with the share done.
     """
     finer = all(axis.ratio >= 1 for axis in axes)
     own, fill = _steps(axes) if finer else (0, 0)
-    n_labels = len(bias)
+    n_labels, kept = len(bias), kept or Kept()
     tally = Tally(np.zeros(n_labels, np.int64), np.zeros((n_labels, n_labels, len(MARGIN_EDGES)), np.int64))
     boxes = blocks(axes, block_voxels)
-    for number, block in enumerate(boxes):
+
+    def fill_block(number: int) -> Tally | None:
+        block = boxes[number]
         wide = tuple(
             slice(max(0, s.start - own - fill), min(axis.n_out, s.stop + own + fill))
             for s, axis in zip(block, axes, strict=True)
@@ -190,24 +195,32 @@ def resample_pass(
         part = codes[reach]
         if part.min() == part.max():
             out[block] = part.flat[0]
-        else:
-            inner = tuple(slice(s.start - w.start, s.stop - w.start) for s, w in zip(block, wide, strict=True))
-            local = _Local.of(axes, wide, reach)
-            labels, settled = local.settle(part, finer=finer)
-            open_at = np.flatnonzero(~settled)
-            best, second, margin = local.compete(part, open_at, bias)
-            labels.reshape(-1)[open_at] = best
-            if finer:
-                attach(labels, settled, own_steps=own)
-            out[block] = labels[inner]
-            inside = np.zeros(settled.shape, bool)
-            inside[inner] = True
-            keep = inside.reshape(-1)[open_at] & (second >= 0)
-            bins = np.minimum(np.sqrt(margin[keep] * (2 / WHOLE**3)) * len(MARGIN_EDGES), len(MARGIN_EDGES) - 1)
-            keys = (best[keep] * n_labels + second[keep]) * len(MARGIN_EDGES) + bins.astype(np.int64)
-            tally.margins.reshape(-1)[:] += np.bincount(keys, minlength=tally.margins.size)
-        tally.voxels[:] += np.bincount(out[block].reshape(-1), minlength=n_labels)
-        progress((number + 1) / len(boxes))
+            return None
+        local = _Local.of(axes, wide, reach)
+        labels = part[np.ix_(*local.nearest)]
+        scores = kept.get(number, partial(local.scores, part, finer=finer))
+        best, second, margin = scores.compete(bias)
+        labels.reshape(-1)[scores.open_at] = best
+        if finer:
+            attach(labels, scores.settled(labels.shape), own_steps=own)
+        inner = tuple(slice(s.start - w.start, s.stop - w.start) for s, w in zip(block, wide, strict=True))
+        out[block] = labels[inner]
+        inside = np.zeros(labels.shape, bool)
+        inside[inner] = True
+        keep = inside.reshape(-1)[scores.open_at] & (second >= 0)
+        bins = np.minimum(np.sqrt(margin[keep] * (2 / WHOLE**3)) * len(MARGIN_EDGES), len(MARGIN_EDGES) - 1)
+        keys = (best[keep] * n_labels + second[keep]) * len(MARGIN_EDGES) + bins.astype(np.int64)
+        margins = np.bincount(keys, minlength=tally.margins.size).reshape(tally.margins.shape)
+        return Tally(np.bincount(labels[inner].reshape(-1), minlength=n_labels), margins)
+
+    with ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,)) as pool:
+        for number, found in enumerate(pool.map(fill_block, range(len(boxes)))):
+            if found is None:
+                tally.voxels[out[boxes[number]].flat[0]] += out[boxes[number]].size
+            else:
+                tally.voxels[:] += found.voxels
+                tally.margins[:] += found.margins
+            progress((number + 1) / len(boxes))
     return tally
 
 
@@ -238,11 +251,30 @@ class _Local:
             waves=tuple(a.wave(v)[n] for (a, n, _), v in zip(triples, WAVELENGTHS_VOX, strict=True)),
         )
 
-    def settle(self, part: NDArray[np.uint8], *, finer: bool) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
-        """Nearest labels, and where they are final."""
-        labels = part[np.ix_(*self.nearest)]
-        if not finer:
-            return labels, np.zeros(labels.shape, bool)
+    def scores(self, part: NDArray[np.uint8], *, finer: bool) -> Scores:
+        """Which voxels are open, and the score of each label there."""
+        shape = tuple(len(n) for n in self.nearest)
+        open_at = np.flatnonzero(~self.settled(part)) if finer else np.arange(np.prod(shape))
+        x, y, z = self.waves
+        wave = ((x[:, None, None] + y[:, None]) + z).reshape(-1)[open_at] * np.float32(WAVE * WHOLE**3 / 3)
+        whole, plane, labels = np.zeros(shape, np.float32), shape[1] * shape[2], []
+        for code in np.unique(part).tolist():
+            is_code = part == code
+            box = tuple(_extent(is_code.any(others)) for others in ((1, 2), (0, 2), (0, 1)))
+            x, y, z = (w[:, b] for w, b in zip(self.weights, box, strict=True))
+            touched = tuple(_extent(w.any(1)) for w in (x, y, z))
+            x, y, z = (w[t] for w, t in zip((x, y, z), touched, strict=True))
+            whole[touched] = product_along_axes(is_code[box].astype(np.float32), x, y, z)
+            # Open voxels are in order: those within the label's extent along the first axis are side by side.
+            first, last = np.searchsorted(open_at, [touched[0].start * plane, touched[0].stop * plane])
+            score = whole.reshape(-1).take(open_at[first:last])
+            whole[touched] = 0
+            at = np.flatnonzero(score)
+            labels.append((code, (at + first).astype(np.int32), score.take(at)))
+        return Scores(open_at.astype(np.int32), wave, labels)
+
+    def settled(self, part: NDArray[np.uint8]) -> NDArray[np.bool_]:
+        """Where the labels of the nearest old voxels are final."""
         least = most = part
         # Cell c lies between the old voxels c - 1 and c; a core belongs to the cells on both of its sides.
         torn = np.pad(tangled(part), 1)
@@ -251,40 +283,8 @@ class _Local:
             most = np.maximum(most.take(low, axis), most.take(high, axis))
             first = np.where(low == high, low, low + 1)
             torn = torn.take(first, axis) | torn.take(low + 1, axis)
-        return labels, (least == most) | torn
-
-    def compete(
-        self, part: NDArray[np.uint8], open_at: NDArray[np.int64], bias: NDArray[np.float32]
-    ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float32]]:
-        """Best and second best label (-1 for none) of the open voxels, and the margin between them, in 2^-24."""
-        count = len(open_at)
-        best, second = np.full(count, _NEVER), np.full(count, _NEVER)
-        winner, other = np.full(count, -1, np.int64), np.full(count, -1, np.int64)
-        shape = tuple(len(w) for w in self.weights)
-        whole = np.zeros(shape, np.float32)
-        x, y, z = self.waves
-        wave = ((x[:, None, None] + y[:, None]) + z).reshape(-1)[open_at] * np.float32(WAVE * WHOLE**3 / 3)
-        for code in np.unique(part).tolist():
-            is_code = part == code
-            box = tuple(_extent(is_code.any(others)) for others in ((1, 2), (0, 2), (0, 1)))
-            x, y, z = (w[:, b] for w, b in zip(self.weights, box, strict=True))
-            touched = tuple(_extent(w.any(1)) for w in (x, y, z))
-            x, y, z = (w[t] for w, t in zip((x, y, z), touched, strict=True))
-            share = y @ (is_code[box].astype(np.float32) @ z.T)
-            share = (x @ share.reshape(len(share), -1)).reshape(len(x), len(y), len(z))
-            whole[touched] = share
-            score = whole.reshape(-1)[open_at]
-            whole[touched] = 0
-            at = np.flatnonzero(score)
-            # Each label rides the wave up or down to its own extent: what is added to all would change nothing.
-            score = score[at] + np.float32(bias[code] * WHOLE**3) + wave[at] * np.float32(2 * (code * _GOLDEN % 1) - 1)
-            wins = score > best[at]
-            runs_up = ~wins & (score > second[at])
-            up, down = at[wins], at[runs_up]
-            second[up], other[up] = best[up], winner[up]
-            best[up], winner[up] = score[wins], code
-            second[down], other[down] = score[runs_up], code
-        return winner, other, best - second
+        settled: NDArray[np.bool_] = (least == most) | torn
+        return settled
 
 
 def _extent(inside: ArrayLike) -> slice:

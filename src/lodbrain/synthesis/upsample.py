@@ -17,6 +17,7 @@ from lodbrain.images.layout import MAX_VOXELS
 from lodbrain.synthesis.balance import rebalance
 from lodbrain.synthesis.boundaries import BLOCK_VOXELS, SMOOTHING_VOX, Axis, resample_pass
 from lodbrain.synthesis.labelmaps import LabelMap
+from lodbrain.synthesis.scores import Kept
 
 #: Structures above this volume are to keep it within `VOLUME_TOLERANCE`.
 LEAST_VOLUME_MM3 = 500.0
@@ -193,14 +194,16 @@ def resample_codes(
     """
     out = np.empty([axis.n_out for axis in axes], np.uint8)
     target = target_voxels(codes, axes)
-    bias = np.zeros(len(target), np.float32)
+    bias, kept, threads = np.zeros(len(target), np.float32), Kept(), torch.get_num_threads()
     for number in range(MAX_PASSES):
 
         def report(share: float, number: int = number) -> None:
             if progress is not None:
                 progress((number + share) / MAX_PASSES, f"pass {number + 1}")
 
-        tally = resample_pass(codes, axes, bias=bias, out=out, block_voxels=block_voxels, progress=report)
+        tally = resample_pass(
+            codes, axes, bias=bias, out=out, block_voxels=block_voxels, kept=kept, threads=threads, progress=report
+        )
         off = np.abs(tally.voxels - target) > VOLUME_TOLERANCE * target
         if number == MAX_PASSES - 1 or not (off & (target >= least_voxels)).any():
             break
@@ -220,7 +223,13 @@ def target_voxels(codes: NDArray[np.uint8], axes: tuple[Axis, Axis, Axis]) -> ND
     return target * math.prod(axis.ratio for axis in axes)
 
 
-def upsample_codes(codes: torch.Tensor, factor: int, *, sigma_vox: float = SMOOTHING_VOX) -> torch.Tensor:
+def upsample_codes(
+    codes: torch.Tensor,
+    factor: int,
+    *,
+    sigma_vox: float = SMOOTHING_VOX,
+    progress: Callable[[float, str], None] | None = None,
+) -> torch.Tensor:
     """Codes on a grid `factor` times as fine.
 
     Parameters
@@ -230,6 +239,8 @@ def upsample_codes(codes: torch.Tensor, factor: int, *, sigma_vox: float = SMOOT
         1 gives the map itself.
     sigma_vox : float
         Standard deviation of the smoothing in coarse voxels.
+    progress : callable, optional
+        Called with the share done and a few words.
 
     Returns
     -------
@@ -242,13 +253,21 @@ def upsample_codes(codes: torch.Tensor, factor: int, *, sigma_vox: float = SMOOT
     present, compact = np.unique(array, return_inverse=True)
     x, y, z = (Axis(n, n * factor, float(factor), sigma_vox) for n in array.shape)
     dense: NDArray[np.uint8] = compact.reshape(array.shape).astype(np.uint8)
-    fine, _ = resample_codes(dense, (x, y, z), least_voxels=LEAST_VOXELS * factor**3)
+    fine, _ = resample_codes(dense, (x, y, z), least_voxels=LEAST_VOXELS * factor**3, progress=progress)
     return torch.from_numpy(present[fine])
 
 
-def upsample(labels: LabelMap, factor: int) -> LabelMap:
-    """A `LabelMap` with voxels `factor` times as small; coordinates in mm stay the same."""
-    codes = upsample_codes(labels.codes, factor)
+def upsample(labels: LabelMap, factor: int, *, progress: Callable[[float, str], None] | None = None) -> LabelMap:
+    """A `LabelMap` with voxels `factor` times as small; coordinates in mm stay the same.
+
+    Parameters
+    ----------
+    labels : LabelMap
+    factor : int
+    progress : callable, optional
+        Called with the share done and a few words.
+    """
+    codes = upsample_codes(labels.codes, factor, progress=progress)
     spacing = labels.spacing_mm / factor
     # Skull-stripping works on whole voxels: the distance need be no finer than the map it was measured on.
     distance = labels.distance

@@ -28,10 +28,13 @@ class Participants:
         One for each scan, those that cannot be done among them.
     without : tuple of str
         Participants that have no T1w-like scan.
+    copies : tuple of (str, str)
+        Scans that were left out as copies in another space, and the scan that is taken instead.
     """
 
     jobs: tuple[Job, ...]
     without: tuple[str, ...]
+    copies: tuple[tuple[str, str], ...] = ()
 
 
 def plan_participants(bids_dir: Path, out: Path, choice: Choice | None = None) -> Participants:
@@ -62,7 +65,8 @@ def plan_participants(bids_dir: Path, out: Path, choice: Choice | None = None) -
             hint = 'Choose one with --bids-filter-file, such as {"t1w": {"extension": ".nii.gz"}}'
             raise UsageError("same-stem", scan.path, what, hint)
         jobs[outputs.labels] = job
-    return Participants(tuple(jobs.values()), found.without)
+    copies = tuple((copy.relative, scan.relative) for copy, scan in found.copies)
+    return Participants(tuple(jobs.values()), found.without, copies)
 
 
 def write_group(out: Path) -> tuple[Path, ...]:

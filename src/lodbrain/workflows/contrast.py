@@ -69,7 +69,8 @@ def contrast(
     out : path
         The profile, a YAML file. It is replaced if it is there, and not written if no scan was fitted.
     labels : path, optional
-        FreeSurfer label map of the one scan, or a folder with one for each. Without it a model segments the scans.
+        FreeSurfer label map of the one scan, or a folder with one for each (in folders below it like those
+        of the scans, where these share a stem). Without it a model segments the scans.
     settings : Settings, optional
         Model, device, threads.
     figure : path, optional
@@ -91,10 +92,10 @@ def contrast(
     report = progress or (lambda share, text: None)
     done = []
     for number, scan in enumerate(scans):
-        report(number / len(scans), scan.path.name)
+        report(number / len(scans), scan.name)
         done.append(_analyse(scan, labels, model, settings))
         finished(done[-1])
-    fitted = [(scan.path.name, scan.fit) for scan in done if scan.fit is not None]
+    fitted = [(scan.name, each.fit) for scan, each in zip(scans, done, strict=True) if each.fit is not None]
     if not fitted:
         return Analysis(tuple(done), None)
     profile = pool([fit for _, fit in fitted], [name for name, _ in fitted])
@@ -124,6 +125,8 @@ def _analyse(scan: Scan, labels: str | PathLike[str] | None, model: Model | None
     try:
         if scan.problem is not None:
             raise scan.problem
+        if labels is not None and Path(labels).is_dir():
+            labels = Path(labels) / scan.folder
         return Analysed(scan.path, fit_scan(scan.path, labels=labels, model=model, settings=settings))
     except (OutputError, UsageError, WeightsError):
         raise

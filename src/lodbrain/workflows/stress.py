@@ -120,6 +120,7 @@ def stress(
     total = max(1, len(scans) * len(methods) * (1 + len(wanted)))
     count, problems = 0, []
     for number, scan in enumerate(scans):
+        case = (scan.folder / scan.stem).as_posix()
         try:
             if scan.problem is not None:
                 raise scan.problem
@@ -127,13 +128,11 @@ def stress(
             for name, (loaded, context) in methods.items():
                 for degradation, strength in [("", 0.0), *wanted]:
                     count += 1
-                    if any(key[:4] == (scan.stem, name, degradation, strength) for key in done):
+                    if any(key[:4] == (case, name, degradation, strength) for key in done):
                         continue
                     progress(count / total, f"{scan.path.name}: {name}, {degradation or 'undisturbed'} {strength:g}")
                     subject = subject or Subject.read(scan.path, labels[number] if labels else None, labels_table)
-                    for step in subject.step(
-                        scan.stem, name, loaded, context, degradation, strength, seed=settings.seed
-                    ):
+                    for step in subject.step(case, name, loaded, context, degradation, strength, seed=settings.seed):
                         done[key_of(step)] = step
                     write_tsv(folder / TSV, COLUMNS, ([getattr(s, c) for c in COLUMNS] for s in done.values()))
         except InputError as error:
