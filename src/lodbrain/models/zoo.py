@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 from platformdirs import user_cache_path
 
 from lodbrain.errors import OutputError, UsageError, WeightsError
-from lodbrain.models.card import Card
+from lodbrain.models.card import Card, members
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -32,6 +32,7 @@ __all__ = [
     "fetch",
     "load",
     "locate",
+    "members",
     "read_verified",
     "save",
     "save_with_card",
@@ -195,31 +196,6 @@ def load(name_or_file: str | os.PathLike[str]) -> tuple[Card, nn.Module]:
         tensors, _ = weights.read_safetensors(data, path)
     weights.fill(network, tensors, path)
     return its_card, network.eval()
-
-
-def members(card: Card) -> dict[str, float]:
-    """Return the members of a consensus and their weights, by name; none where a model is one network.
-
-    Raises
-    ------
-    WeightsError
-        ``"card"`` if its config names no two members.
-
-    Examples
-    --------
-    >>> list(members(card("accurate")))
-    ['default', 'lod-brain-2024']
-    >>> members(card("default"))
-    {}
-    """
-    from lodbrain.models.consensus import CONSENSUS, read_members
-
-    if card.architecture != CONSENSUS:
-        return {}
-    try:
-        return read_members(card.config)
-    except (KeyError, TypeError, ValueError) as error:
-        raise WeightsError("card", None, f"the card of {card.name} names no members: {error!r}") from None
 
 
 def _load_consensus(its_card: Card) -> tuple[Card, nn.Module]:
