@@ -109,7 +109,7 @@ def test_too_little_is_refused_with_what_is_needed_which_then_is_enough() -> Non
 
 
 @pytest.mark.parametrize(
-    ("n_bytes", "text"), [(1, "1MB"), (984_100_000, "985MB"), (999.1e6, "1.00GB"), (3.411e9, "3.42GB")]
+    ("n_bytes", "text"), [(1_200_000, "2MB"), (984_100_000, "985MB"), (999.1e6, "1.00GB"), (3.411e9, "3.42GB")]
 )
 def test_amounts_are_rounded_up(n_bytes: float, text: str) -> None:
     assert amount(n_bytes) == text

@@ -98,7 +98,7 @@ def test_a_missing_extra_is_wrong_usage_and_says_how_to_get_it(
 ) -> None:
     find_spec = workflow.find_spec
     monkeypatch.setattr(workflow, "find_spec", lambda name: None if name == package else find_spec(name))
-    with pytest.raises(UsageError, match=rf"{package}, which is not installed.*pip install \"lodbrain\[demo\]\""):
+    with pytest.raises(UsageError, match=rf"{package}, which is not installed.*pip install '\.\[demo\]'"):
         workflow.demo(tmp_path / "out")
     assert not (tmp_path / "out").exists()
 

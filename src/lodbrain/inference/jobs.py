@@ -173,7 +173,8 @@ def segment_jobs(
     if feasible := [job for job in jobs if job.problem is None]:
         check_model(settings)
         check_writable(feasible[0].outputs.folder)
-        if not settings.resume:  # or the scan may be skipped
+        # A scan may be skipped by --resume; a given budget is planned with before a voxel is read.
+        if not settings.resume and settings.memory_bytes is None:
             ahead = ReadAhead(feasible[0].path, settings)
         model = load_model(settings)
     outcomes = []

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, fields, replace
 from os import PathLike
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -20,7 +19,6 @@ from lodbrain.images.nibabel_image import is_nibabel, read_nibabel, to_nibabel
 from lodbrain.images.shear import Straightening, is_sheared, straighten
 from lodbrain.inference.allowance import Allowance
 from lodbrain.inference.edges import cut_structures
-from lodbrain.inference.fork import check_threads
 from lodbrain.inference.handover import Handover
 from lodbrain.inference.memory import parse_memory
 from lodbrain.inference.postprocess import SEVERAL_PIECES, keep_largest
@@ -29,6 +27,7 @@ from lodbrain.inference.quality import assess, has_fit
 from lodbrain.inference.score import read_fit
 from lodbrain.inference.settings import Model, Settings, load_model
 from lodbrain.inference.stripping import shown_mm3, with_caveat
+from lodbrain.inference.threads import use_threads
 from lodbrain.inference.volumes import Volume, index_of_class, indices_of, merge_posteriors, volumes
 from lodbrain.labels import TABLES, Label, Scheme
 
@@ -257,7 +256,7 @@ def segment_image(
     if release:
         image.forget()
     ras.forget()
-    with _threads(settings.threads):
+    with use_threads(settings.threads):
         prediction = predict(
             voxels,
             (x_mm, y_mm, z_mm),
@@ -333,20 +332,3 @@ def _sheared_again(prediction: Prediction, shear: Straightening, share: float) -
         doubt_vox=None if prediction.doubt_vox is None else prediction.doubt_vox * share,
         posteriors=None if posteriors is None else shear.undo_posteriors(posteriors),
     )
-
-
-@contextmanager
-def _threads(count: int | None) -> Iterator[None]:
-    """Compute with so many threads of the CPU, then with as many as before."""
-    check_threads(count)
-    if count is None:
-        yield
-        return
-    import torch
-
-    before = torch.get_num_threads()
-    torch.set_num_threads(count)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)

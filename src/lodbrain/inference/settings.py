@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lodbrain.errors import UsageError
-from lodbrain.inference.fork import check_threads
+from lodbrain.inference.threads import check_threads
 from lodbrain.labels import TABLES, Scheme
 
 if TYPE_CHECKING:

@@ -1,4 +1,4 @@
-"""Processes that were forked after torch had been loaded, whose threads of OpenMP do not work.
+"""Threads of the CPU: how many a segmentation computes with, and why a forked process has one.
 
 A forked process inherits the state of OpenMP's pool of threads but none of the threads: GNU's OpenMP then waits for
 them for ever. A single thread needs no pool, so such a process computes with one.
@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from lodbrain.errors import UsageError
 
@@ -37,6 +39,29 @@ def check_threads(threads: int | None) -> None:
     import torch
 
     torch.set_num_threads(1)
+
+
+@contextmanager
+def use_threads(count: int | None) -> Iterator[None]:
+    """Compute with so many threads of the CPU in the block, then with as many as before; None changes nothing.
+
+    Raises
+    ------
+    UsageError
+        As `check_threads`.
+    """
+    check_threads(count)
+    if count is None:
+        yield
+        return
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def _after_fork() -> None:
