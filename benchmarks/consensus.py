@@ -22,14 +22,14 @@ from submillimetre import read_map
 
 from lodbrain.inference import consensus
 from lodbrain.inference.predict import Options, predict
-from lodbrain.inference.settings import Model, Settings, load_model
 from lodbrain.labels import SIDELESS, SIDELESS_OF_CLASS, STRUCTURES, TISSUE_OF_CLASS
 from lodbrain.models.consensus import Consensus
+from lodbrain.segmentation.settings import Model, Settings, load_model
 from lodbrain.synthesis import generator
 from lodbrain.synthesis.contrast import Contrasts
 from lodbrain.synthesis.deform import Shapes
 from lodbrain.synthesis.degradations import DEGRADATIONS, Pair
-from lodbrain.synthesis.labelmaps import LabelMap
+from lodbrain.synthesis.label_map import LabelMap
 from lodbrain.synthesis.steps.fov import RandomFieldOfView
 from lodbrain.synthesis.steps.receive import RandomBias
 

@@ -21,7 +21,7 @@ from pathlib import Path
 CHILD = """
 import json, sys
 if sys.argv[2] == "keep":
-    from lodbrain.inference.memory import keep_freed_memory
+    from lodbrain.system.memory import keep_freed_memory
     keep_freed_memory()
 from lodbrain.training.config import TrainingConfig
 from lodbrain.training.run import Run

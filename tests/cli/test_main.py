@@ -124,7 +124,7 @@ def test_an_unknown_command_names_the_nearest_and_imports_none() -> None:
 
 def test_segmenting_imports_neither_scipy_nor_the_progress_bar_before_it_needs_them() -> None:
     code = (
-        "import sys\nimport lodbrain.cli.segment\nimport lodbrain.inference.segment\n"
+        "import sys\nimport lodbrain.cli.segment\nimport lodbrain.segmentation.segment\n"
         "print([name for name in ('torch', 'scipy.ndimage', 'rich.progress', 'matplotlib') if name in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

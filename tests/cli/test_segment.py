@@ -12,13 +12,13 @@ from lodbrain.cli import many
 from lodbrain.errors import LodbrainError, OutputError, WeightsError
 from lodbrain.images.image import Image
 from lodbrain.images.io import read_image, read_labels, write_nifti
-from lodbrain.inference.jobs import Job, segment_jobs
-from lodbrain.inference.outcome import Outcome
-from lodbrain.inference.outputs import Outputs
-from lodbrain.inference.segmentation import Segmentation
-from lodbrain.inference.settings import Settings
-from lodbrain.inference.volumes import Volume
 from lodbrain.labels import BRAIN
+from lodbrain.segmentation.jobs import Job, segment_jobs
+from lodbrain.segmentation.outcome import Outcome
+from lodbrain.segmentation.outputs import Outputs
+from lodbrain.segmentation.scan import Segmentation
+from lodbrain.segmentation.settings import Settings
+from lodbrain.segmentation.volumes import Volume
 
 Write = Callable[..., Path]
 
@@ -45,8 +45,8 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[Settings]:
         volumes = (Volume(None, "brain", 1_234_567.0, 1_234_000.0),)
         return Segmentation(labels, image.affine, BRAIN, volumes, notes=image.notes)
 
-    monkeypatch.setattr("lodbrain.inference.jobs.load_model", load_model)
-    monkeypatch.setattr("lodbrain.inference.segment.segment_image", segment_image)
+    monkeypatch.setattr("lodbrain.segmentation.jobs.load_model", load_model)
+    monkeypatch.setattr("lodbrain.segmentation.segment.segment_image", segment_image)
     return settings
 
 
@@ -229,7 +229,7 @@ def test_weights_and_output_have_their_own_status(
     def fail(settings: Settings) -> None:
         raise error
 
-    monkeypatch.setattr("lodbrain.inference.jobs.load_model", fail)
+    monkeypatch.setattr("lodbrain.segmentation.jobs.load_model", fail)
     assert run(write("a.nii"), "-o", tmp_path / "out") == status
 
 

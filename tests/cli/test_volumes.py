@@ -4,9 +4,9 @@ from pathlib import Path
 import pytest
 
 from lodbrain.cli import main
-from lodbrain.inference.outputs import Outputs
-from lodbrain.inference.volumes import Volume, volumes_tsv
 from lodbrain.labels import STRUCTURES
+from lodbrain.segmentation.outputs import Outputs
+from lodbrain.segmentation.volumes import Volume, volumes_tsv
 
 
 @pytest.fixture

@@ -7,9 +7,9 @@ import torch
 
 from lodbrain.errors import InputError
 from lodbrain.inference.budget import LIBRARIES, MOST_TILE_BYTES, LevelSize, Work, amount, check, make_plan
-from lodbrain.inference.memory import parse_memory
 from lodbrain.inference.pyramid import WorkingGrid
 from lodbrain.models.lod import Ladder, LevelConfig
+from lodbrain.system.memory import parse_memory
 
 COARSE, FINE = LevelSize(16, 33, 8, 4, 4), LevelSize(16, 20, 10, 2, 4)
 GRID = WorkingGrid((160, 200, 160), (1.0, 1.0, 1.0), True)

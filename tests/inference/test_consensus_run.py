@@ -8,9 +8,9 @@ import torch
 from scipy.ndimage import gaussian_filter
 
 from lodbrain.inference import consensus, ladder
+from lodbrain.inference import lod_brain_2024 as lod_brain
 from lodbrain.inference.ladder import run_ladder
 from lodbrain.inference.prediction import Options, Prediction
-from lodbrain.models import lod_brain_2024_inference as lod_brain
 from lodbrain.models.consensus import Consensus
 from lodbrain.models.lod import Ladder, LevelConfig
 from lodbrain.models.lod_brain_2024 import LodBrain2024

@@ -13,9 +13,9 @@ from typing import Any
 import pytest
 
 from lodbrain.datasets import transfer
-from lodbrain.images.atomic import write_text
-from lodbrain.inference.outputs import Outputs
-from lodbrain.inference.segment import segment_file
+from lodbrain.segmentation.outputs import Outputs
+from lodbrain.segmentation.segment import segment_file
+from lodbrain.system.atomic import write_text
 
 fcntl = pytest.importorskip("fcntl")
 

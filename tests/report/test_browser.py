@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from PIL import Image as Picture
 
-from lodbrain.report.results import read_results
 from lodbrain.report.scan_page import write_scan_page
+from lodbrain.report.sidecars import read_results
 from lodbrain.workflows.report import report
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]

@@ -11,7 +11,7 @@ from lodbrain.synthesis.contrast import N_SUBCLASSES, T1W_PRIOR, Contrast
 from lodbrain.synthesis.deform import Deformation
 from lodbrain.synthesis.fields import Grid, RandomField
 from lodbrain.synthesis.generator import Plan
-from lodbrain.synthesis.labelmaps import LabelMap, prepare
+from lodbrain.synthesis.label_map import LabelMap, prepare
 
 #: Inside of each radius: label on the left, on the right.
 SHELLS = ((0.95, 516, 516), (0.8, 24, 24), (0.74, 3, 42), (0.6, 2, 41), (0.3, 10, 49), (0.2, 4, 43))

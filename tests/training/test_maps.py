@@ -12,7 +12,7 @@ from safetensors.torch import save_file
 from lodbrain.errors import InputError
 from lodbrain.images.image import Image
 from lodbrain.images.io import write_nifti
-from lodbrain.synthesis.labelmaps import LabelMap
+from lodbrain.synthesis.label_map import LabelMap
 from lodbrain.synthesis.steps.ventricles import Ventricles
 from lodbrain.training.config import TrainingConfig
 from lodbrain.training.maps import fine_maps, load_maps

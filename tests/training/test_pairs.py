@@ -10,7 +10,7 @@ from lodbrain.labels import N_CLASSES
 from lodbrain.models.lod import Detail, Ladder
 from lodbrain.synthesis.fields import Grid
 from lodbrain.synthesis.generator import render
-from lodbrain.synthesis.labelmaps import LabelMap
+from lodbrain.synthesis.label_map import LabelMap
 from lodbrain.training.config import TrainingConfig
 from lodbrain.training.levels import build_ladder
 from lodbrain.training.pairs import Pair, PairSource, brain_of, collate, crop_below, first_pair, prefetch, run_folded

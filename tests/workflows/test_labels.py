@@ -11,10 +11,10 @@ from lodbrain.datasets.labelled import read_manifest
 from lodbrain.errors import InputError, LodbrainError, OutputError, UsageError
 from lodbrain.images.image import Image
 from lodbrain.images.io import read_image, read_labels, write_nifti
-from lodbrain.inference.segmentation import Segmentation
-from lodbrain.inference.settings import Settings
+from lodbrain.labelmaps.headmap import HEAD_LABELS, HeadMap
 from lodbrain.labels import STRUCTURES
-from lodbrain.synthesis.headmap import HEAD_LABELS, HeadMap
+from lodbrain.segmentation.scan import Segmentation
+from lodbrain.segmentation.settings import Settings
 from lodbrain.workflows import labels as workflow
 from lodbrain.workflows.cases import Case, exit_code, find_cases
 

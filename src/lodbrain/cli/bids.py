@@ -15,10 +15,10 @@ from lodbrain.datasets import derivatives
 from lodbrain.datasets.bids import Choice, read_filter
 from lodbrain.datasets.bids import labels as bare_labels
 from lodbrain.errors import InputError, shown
-from lodbrain.inference.jobs import check_jobs
-from lodbrain.inference.outcome import exit_code
-from lodbrain.inference.outputs import check_writable
-from lodbrain.inference.settings import Settings
+from lodbrain.segmentation.jobs import check_jobs
+from lodbrain.segmentation.outcome import exit_code
+from lodbrain.segmentation.outputs import check_writable
+from lodbrain.segmentation.settings import Settings
 from lodbrain.workflows.bids_app import Participants, plan_participants, write_group
 from lodbrain.workflows.pages import check_installed
 

@@ -10,11 +10,11 @@ from lodbrain.cli.options import SegmentOptions
 from lodbrain.cli.progress import progress_bar
 from lodbrain.cli.usage import trace
 from lodbrain.errors import UsageError, shown
-from lodbrain.inference.jobs import Job, segment_jobs
-from lodbrain.inference.memory import keep_freed_memory
-from lodbrain.inference.outcome import Outcome, outlook
-from lodbrain.inference.settings import Settings
-from lodbrain.inference.volumes import BRAIN
+from lodbrain.segmentation.jobs import Job, segment_jobs
+from lodbrain.segmentation.outcome import Outcome, outlook
+from lodbrain.segmentation.settings import Settings
+from lodbrain.segmentation.volumes import BRAIN
+from lodbrain.system.memory import keep_freed_memory
 from lodbrain.workflows.pages import add_page, check_installed
 
 

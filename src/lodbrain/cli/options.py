@@ -9,9 +9,9 @@ from cyclopts import Parameter
 
 from lodbrain.cli.switches import Flag, Quiet
 from lodbrain.cli.usage import wrong_usage
-from lodbrain.inference.memory import parse_memory
-from lodbrain.inference.settings import Settings
 from lodbrain.labels import Scheme
+from lodbrain.segmentation.settings import Settings
+from lodbrain.system.memory import parse_memory
 
 
 @Parameter(name="*")

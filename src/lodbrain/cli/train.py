@@ -7,7 +7,7 @@ from pathlib import Path
 from rich.console import Console
 
 from lodbrain.cli.switches import Flag
-from lodbrain.inference.memory import keep_freed_memory
+from lodbrain.system.memory import keep_freed_memory
 
 
 def train(config: Path, *, levels: int | None = None, accept_changes: Flag = False) -> int:

@@ -14,7 +14,7 @@ from typing import IO, TYPE_CHECKING
 
 from lodbrain.datasets.web import Client, Passing
 from lodbrain.errors import InputError, OutputError
-from lodbrain.images.atomic import replace, sync
+from lodbrain.system.atomic import replace, sync
 
 if TYPE_CHECKING:
     import requests

@@ -206,7 +206,7 @@ def second_opinion(
         The part of the grid that holds the brain, with a margin.
     options : Options
     """
-    from lodbrain.models.lod_brain_2024_inference import tissue_posteriors
+    from lodbrain.inference.lod_brain_2024 import tissue_posteriors
 
     fine, box = grid_for(grid), box_for(grid, brain)
     data: NDArray[np.float32] = from_black(image.cpu().numpy())  # LOD-Brain pads with 0
@@ -238,7 +238,7 @@ def box_for(grid: WorkingGrid, brain: Box) -> Box:
 
 def second_bytes(grid: WorkingGrid, brain: Box, *, dtype: torch.dtype) -> tuple[int, int]:
     """What a second opinion takes while it is made, and afterwards; arguments as in `second_opinion`."""
-    from lodbrain.models.lod_brain_2024_inference import peak_memory_bytes
+    from lodbrain.inference.lod_brain_2024 import peak_memory_bytes
 
     fine, box = grid_for(grid), box_for(grid, brain)
     voxels = math.prod(fine.shape)

@@ -21,22 +21,21 @@ from lodbrain.inference.boxes import aligned, boxes_around
 from lodbrain.inference.budget import MOST_TILE_BYTES, Plan, Work, check, make_plan
 from lodbrain.inference.calibration import Calibration
 from lodbrain.inference.consensus import SecondOpinion, is_asked, second_opinion, weight_at
+from lodbrain.inference.counts import voxels_of_class
 from lodbrain.inference.decide import Decision
 from lodbrain.inference.handover import Handover
 from lodbrain.inference.levels import Run, Stage, each_part, refine
-from lodbrain.inference.memory import give_back, sparing
-from lodbrain.inference.orientation import CoarseView
 from lodbrain.inference.postprocess import SEVERAL_PIECES, keep_largest
 from lodbrain.inference.precision import working_dtype
-from lodbrain.inference.prediction import Options, Prediction, Progress
+from lodbrain.inference.prediction import CoarseView, Options, Prediction, Progress
 from lodbrain.inference.pyramid import WorkingGrid, pool, resample, working_grid
 from lodbrain.inference.sink import Sink
 from lodbrain.inference.tiling import Box
-from lodbrain.inference.volumes import voxels_of_class
 from lodbrain.labels import N_CLASSES, SIDELESS, STRUCTURES, TISSUE_OF_CLASS
 from lodbrain.models.consensus import Consensus
 from lodbrain.models.folded import FoldedLevel, fold
 from lodbrain.models.lod import Detail, Ladder
+from lodbrain.system.memory import give_back, sparing
 
 #: The finest level may see voxels down to this share of its nominal size: it is trained from 0.6 on.
 FINEST_SHARE = 0.55

@@ -88,9 +88,9 @@ def predict(
 
     from lodbrain.images.background import blacken_background
     from lodbrain.images.intensity import from_black
+    from lodbrain.inference.lod_brain_2024 import predict_lod_brain_2024
     from lodbrain.inference.postprocess import SEVERAL_PIECES, keep_largest
     from lodbrain.inference.precision import working_dtype
-    from lodbrain.models.lod_brain_2024_inference import predict_lod_brain_2024
 
     data, note = blacken_background(data.take() if isinstance(data, Handover) else data)
     result = predict_lod_brain_2024(

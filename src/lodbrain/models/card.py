@@ -39,8 +39,8 @@ class Card:
     parameters : int
         Number of learned values.
     training, dice, calibration, quality : dict
-        How the model was trained; measured Dice by data set and structure; what makes its certainty honest, see
-        `lodbrain.inference.calibration`; what its results' measures say of Dice, see `lodbrain.inference.score`.
+        How the model was trained; measured Dice by data set and structure; temperatures and volume intervals, see
+        `lodbrain.inference.calibration`; the fit of predicted Dice, see `lodbrain.segmentation.predicted_dice`.
     """
 
     name: str

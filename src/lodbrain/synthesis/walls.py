@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from lodbrain.synthesis.labelmaps import CODE_OF_RAW, LabelMap
+from lodbrain.synthesis.label_map import CODE_OF_RAW, LabelMap
 
 #: Cavities that narrow by themselves: lateral ventricles with their choroid plexus, inferior horns, third ventricle.
 #: With each the power of the share that it keeps: inferior horns and third ventricle differ less between the young

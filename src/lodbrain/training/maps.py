@@ -16,10 +16,10 @@ from safetensors.torch import save_file
 
 from lodbrain.datasets.labelmaps import find_labelmaps
 from lodbrain.errors import InputError
-from lodbrain.images.atomic import atomic
-from lodbrain.synthesis.labelmaps import CODES_VERSION, LabelMap, load
-from lodbrain.synthesis.upsample import upsample
+from lodbrain.labelmaps.upsample import upsample
+from lodbrain.synthesis.label_map import CODES_VERSION, LabelMap, load
 from lodbrain.synthesis.walls import Walls, know, measure
+from lodbrain.system.atomic import atomic
 from lodbrain.training.config import TrainingConfig
 
 #: Of the files of finer maps. A larger one for whatever changes what is made of a map: the walls, the smoothing.

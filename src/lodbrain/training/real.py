@@ -17,12 +17,12 @@ from lodbrain.errors import InputError
 from lodbrain.images.grid import to_ras
 from lodbrain.images.intensity import from_black
 from lodbrain.images.io import read_image, read_labels
+from lodbrain.images.scan_labels import classes_of
 from lodbrain.inference.pyramid import WorkingGrid, pool, resample, working_grid
 from lodbrain.labels import CLASS_OF_INDEX, N_CLASSES, STRUCTURES
 from lodbrain.synthesis.degradations import DEGRADATIONS
 from lodbrain.synthesis.degradations import Pair as Degraded
 from lodbrain.synthesis.fields import Grid, SmoothField, random_control
-from lodbrain.synthesis.freesurfer import classes_of
 from lodbrain.synthesis.steps.tone import bend
 from lodbrain.training.scenes import BRAIN, Geometry, Head, Scenes, View, foci_of, log_voxel_of, random_seeds
 from lodbrain.training.settings import LabelledSet

@@ -12,7 +12,7 @@ import torch
 from lodbrain.labels import TISSUE_OF_CLASS
 from lodbrain.synthesis.fields import Grid
 from lodbrain.synthesis.generator import Plan, Settings, draw_plan, render
-from lodbrain.synthesis.labelmaps import LabelMap
+from lodbrain.synthesis.label_map import LabelMap
 from lodbrain.training.settings import LevelSettings
 
 BRAIN = torch.as_tensor(TISSUE_OF_CLASS) > 0

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from lodbrain.inference.memory import give_back
+from lodbrain.system.memory import give_back
 from lodbrain.training.checkpoint import load_checkpoint
 from lodbrain.training.config import TrainingConfig
 from lodbrain.training.pairs import prefetch

@@ -17,12 +17,12 @@ import torch
 from lodbrain.datasets.download import cache_folder
 from lodbrain.datasets.labelmaps import find_labelmaps
 from lodbrain.errors import InputError, LodbrainError, UsageError
-from lodbrain.inference.inputs import find_scans
-from lodbrain.inference.outputs import check_writable
-from lodbrain.inference.settings import Model, Settings, load_model
 from lodbrain.models import zoo
 from lodbrain.models.card import Card
 from lodbrain.models.lod import Ladder
+from lodbrain.segmentation.inputs import find_scans
+from lodbrain.segmentation.outputs import check_writable
+from lodbrain.segmentation.settings import Model, Settings, load_model
 from lodbrain.synthesis.profile import ContrastProfile
 from lodbrain.training.config import TrainingConfig
 from lodbrain.training.run import train

@@ -9,10 +9,10 @@ from pathlib import Path
 from lodbrain.datasets import derivatives
 from lodbrain.datasets.bids import Choice, find_bids_scans, scan_at
 from lodbrain.errors import UsageError
-from lodbrain.images.atomic import write_text
-from lodbrain.inference.jobs import Job
-from lodbrain.inference.outputs import Outputs
-from lodbrain.inference.results import GROUP_VOLUMES, Result, find_results, same_labels
+from lodbrain.segmentation.jobs import Job
+from lodbrain.segmentation.outputs import Outputs
+from lodbrain.segmentation.results import GROUP_VOLUMES, Result, find_results, same_labels
+from lodbrain.system.atomic import write_text
 
 #: Columns of the group's tables that say which scan a row is about, besides the results' name.
 _KEYS = {"sub": "participant_id", "ses": "session_id"}

@@ -11,11 +11,11 @@ from pathlib import Path
 from typing import Literal, TypeAlias
 
 from lodbrain.errors import InputError, LodbrainError, UsageError, exit_status
-from lodbrain.images.atomic import write_text
-from lodbrain.inference.inputs import IMAGE_SUFFIXES, find_scans, scan_of, stem_of
-from lodbrain.inference.outcome import failure
-from lodbrain.inference.outputs import Json, check_writable
-from lodbrain.inference.sidecar import to_text
+from lodbrain.segmentation.inputs import IMAGE_SUFFIXES, find_scans, scan_of, stem_of
+from lodbrain.segmentation.outcome import failure
+from lodbrain.segmentation.outputs import Json, check_writable
+from lodbrain.segmentation.sidecar import to_text
+from lodbrain.system.atomic import write_text
 from lodbrain.version import __version__
 
 Progress: TypeAlias = Callable[[float, str], None]

@@ -8,20 +8,20 @@ from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from lodbrain.contrast_analysis.analysis import ScanFit, analyse
+from lodbrain.contrast_analysis.pooling import pool
 from lodbrain.errors import InputError, LodbrainError, OutputError, UsageError, WeightsError
 from lodbrain.images.grid import to_ras
 from lodbrain.images.io import read_image, read_labels
-from lodbrain.inference.inputs import IMAGE_SUFFIXES, Scan, find_scans, stem_of
-from lodbrain.inference.outputs import check_writable
-from lodbrain.inference.segmentation import segment_image
-from lodbrain.inference.settings import Model, Settings, check_model, load_model
-from lodbrain.synthesis.analysis import ScanFit, analyse
-from lodbrain.synthesis.freesurfer import classes_of, to_classes
-from lodbrain.synthesis.pooling import pool
+from lodbrain.images.scan_labels import classes_of, to_classes
+from lodbrain.segmentation.inputs import IMAGE_SUFFIXES, Scan, find_scans, stem_of
+from lodbrain.segmentation.outputs import check_writable
+from lodbrain.segmentation.scan import segment_image
+from lodbrain.segmentation.settings import Model, Settings, check_model, load_model
 from lodbrain.synthesis.profile import ContrastProfile, write_profile
 
 if TYPE_CHECKING:
-    from lodbrain.inference.segmentation import Progress
+    from lodbrain.segmentation.scan import Progress
 
 #: What the name of a scan's label map may end in, behind the scan's name with or without its last part (``_T1w``).
 LABEL_ENDINGS = ("_dseg", "_seg", "_aseg", "_aparc+aseg", "_labels", "")

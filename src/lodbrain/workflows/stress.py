@@ -12,15 +12,15 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from lodbrain.errors import InputError, UsageError
-from lodbrain.evaluation.calibration import FAILED_DICE
-from lodbrain.evaluation.results import write_json, write_tsv
+from lodbrain.evaluation.metric_files import write_json, write_tsv
+from lodbrain.evaluation.quality_fit import FAILED_DICE
 from lodbrain.evaluation.robustness import COLUMNS, MEAN, Stress, break_down, key_of, read_steps
 from lodbrain.evaluation.tables import LabelTable
-from lodbrain.inference.inputs import find_scans
-from lodbrain.inference.outputs import check_writable
-from lodbrain.inference.settings import Model, load_model
-from lodbrain.inference.settings import Settings as ModelSettings
 from lodbrain.report.stress_figure import Panel, stress_figure
+from lodbrain.segmentation.inputs import find_scans
+from lodbrain.segmentation.outputs import check_writable
+from lodbrain.segmentation.settings import Model, load_model
+from lodbrain.segmentation.settings import Settings as ModelSettings
 from lodbrain.synthesis.degradations import DEGRADATIONS
 from lodbrain.version import __version__
 from lodbrain.workflows.disturbed import Subject

@@ -15,16 +15,16 @@ import numpy as np
 import torch
 
 from lodbrain.errors import InputError, UsageError
-from lodbrain.inference.outcome import failure
-from lodbrain.inference.outputs import Json, check_writable, sha256
-from lodbrain.inference.settings import choose_device
+from lodbrain.labelmaps.upsample import check_voxel_size, upsample
 from lodbrain.labels import STRUCTURES
+from lodbrain.segmentation.outcome import failure
+from lodbrain.segmentation.outputs import Json, check_writable, sha256
+from lodbrain.segmentation.settings import choose_device
 from lodbrain.synthesis.generator import Settings, draw_plan
-from lodbrain.synthesis.labelmaps import LabelMap, load
+from lodbrain.synthesis.label_map import LabelMap, load
 from lodbrain.synthesis.profile import read_profile
 from lodbrain.synthesis.recipe import from_json
 from lodbrain.synthesis.streams import Stream
-from lodbrain.synthesis.upsample import check_voxel_size, upsample
 from lodbrain.workflows.cases import Outcome, Progress, find_cases
 from lodbrain.workflows.pairs import Pair, describe, draw_sheet
 

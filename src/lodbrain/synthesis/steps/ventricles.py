@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 
 import torch
 
-from lodbrain.synthesis.labelmaps import LabelMap
+from lodbrain.synthesis.label_map import LabelMap
 from lodbrain.synthesis.streams import Stream
 from lodbrain.synthesis.walls import RANK_STEPS, walls_of
 
