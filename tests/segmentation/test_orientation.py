@@ -10,8 +10,8 @@ import pytest
 from lodbrain.errors import InputError
 from lodbrain.images import read_image, to_ras
 from lodbrain.images.grid import Reorientation
-from lodbrain.segmentation import orientation
 from lodbrain.inference.prediction import CoarseView
+from lodbrain.segmentation import orientation
 from lodbrain.segmentation.orientation import axis_codes, find_orientation, rotations, second_look
 from lodbrain.segmentation.quality import Quality
 from lodbrain.segmentation.scan import segment
