@@ -18,10 +18,10 @@ from numpy.typing import NDArray
 
 from lodbrain.evaluation.overlap import count
 from lodbrain.inference.predict import Options, predict
-from lodbrain.inference.settings import Settings, load_model
 from lodbrain.labels import TISSUE_OF_CLASS
+from lodbrain.segmentation.settings import Settings, load_model
 from lodbrain.synthesis.contrast import Contrasts
-from lodbrain.synthesis.labelmaps import load
+from lodbrain.synthesis.label_map import load
 from lodbrain.workflows.validation_scans import draw_scan, validation_maps
 
 KINDS = {

@@ -21,18 +21,18 @@ import numpy as np
 import torch
 from likeness import inner
 
+from lodbrain.contrast_analysis.analysis import WHITE_LEVEL, analyse
+from lodbrain.contrast_analysis.mixture import FLUID, GREY, GROUPS
 from lodbrain.images.image import Image
-from lodbrain.inference.segmentation import segment_image
-from lodbrain.inference.settings import Model, load_model
-from lodbrain.inference.settings import Settings as Inference
+from lodbrain.images.scan_labels import to_classes
 from lodbrain.labels import SIDELESS, SIDELESS_OF_CLASS
-from lodbrain.synthesis.analysis import WHITE_LEVEL, analyse
+from lodbrain.segmentation.scan import segment_image
+from lodbrain.segmentation.settings import Model, load_model
+from lodbrain.segmentation.settings import Settings as Inference
 from lodbrain.synthesis.contrast import Contrasts
 from lodbrain.synthesis.fields import Grid
-from lodbrain.synthesis.freesurfer import to_classes
 from lodbrain.synthesis.generator import Settings, draw_plan, render
-from lodbrain.synthesis.labelmaps import CLASS_OF_CODE, LabelMap, load
-from lodbrain.synthesis.mixture import FLUID, GREY, GROUPS
+from lodbrain.synthesis.label_map import CLASS_OF_CODE, LabelMap, load
 from lodbrain.synthesis.steps.background import RandomBackground
 from lodbrain.synthesis.steps.defacing import RandomDefacing
 from lodbrain.synthesis.steps.fov import RandomFieldOfView

@@ -37,23 +37,23 @@ from numpy.typing import NDArray
 from scipy import ndimage
 from scipy.stats import wasserstein_distance
 
+from lodbrain.contrast_analysis.analysis import WHITE_LEVEL, analyse
+from lodbrain.contrast_analysis.bias_fit import BiasFit
+from lodbrain.contrast_analysis.mixture import WHITE_MATTER
+from lodbrain.contrast_analysis.pooling import pool
 from lodbrain.images.grid import to_ras
 from lodbrain.images.io import read_image, read_labels, write_nifti
-from lodbrain.inference.inputs import stem_of
-from lodbrain.inference.segmentation import segment_image
-from lodbrain.inference.settings import Model, load_model
-from lodbrain.inference.settings import Settings as Inference
+from lodbrain.images.scan_labels import to_classes
+from lodbrain.labelmaps.upsample import upsample
 from lodbrain.labels import SIDELESS, SIDELESS_OF_CLASS, TISSUE_OF_CLASS, TISSUES
-from lodbrain.synthesis.analysis import WHITE_LEVEL, analyse
-from lodbrain.synthesis.biasfit import BiasFit
+from lodbrain.segmentation.inputs import stem_of
+from lodbrain.segmentation.scan import segment_image
+from lodbrain.segmentation.settings import Model, load_model
+from lodbrain.segmentation.settings import Settings as Inference
 from lodbrain.synthesis.fields import Grid
-from lodbrain.synthesis.freesurfer import to_classes
 from lodbrain.synthesis.generator import Plan, Settings, draw_plan, render
-from lodbrain.synthesis.labelmaps import LabelMap, load
-from lodbrain.synthesis.mixture import WHITE_MATTER
-from lodbrain.synthesis.pooling import pool
+from lodbrain.synthesis.label_map import LabelMap, load
 from lodbrain.synthesis.profile import ContrastProfile, read_profile, write_profile
-from lodbrain.synthesis.upsample import upsample
 from lodbrain.workflows.synth import MAP_MM
 
 #: Voxels of a tissue that are compared: quantiles are known to a few tenths of a percent.

@@ -21,7 +21,7 @@ from pathlib import Path
 import numpy as np
 
 from lodbrain.images import Image, read_image, read_labels, to_ras, write_nifti
-from lodbrain.inference.memory import parse_memory
+from lodbrain.system.memory import parse_memory
 
 FIELD_MM = np.array([175.0, 225.0, 175.0])
 BUDGETS = (1.0, 1.2, 1.5, 2.0, 3.0)

@@ -19,7 +19,7 @@ from lodbrain.evaluation.overlap import count
 from lodbrain.images import read_image, to_ras
 from lodbrain.inference.precision import working_dtype
 from lodbrain.inference.predict import Options, predict
-from lodbrain.inference.settings import Settings, load_model
+from lodbrain.segmentation.settings import Settings, load_model
 
 
 def rounded_conv3d(x: torch.Tensor, kernel: torch.Tensor, bias: torch.Tensor | None, *rest: object) -> torch.Tensor:

@@ -24,13 +24,13 @@ from numpy.typing import NDArray
 from lodbrain.images.io import read_labels
 from lodbrain.inference.predict import Options, predict
 from lodbrain.inference.pyramid import WorkingGrid, resample
-from lodbrain.inference.settings import Model, Settings, load_model
+from lodbrain.labelmaps.named import read_named
 from lodbrain.labels import STRUCTURES
+from lodbrain.segmentation.settings import Model, Settings, load_model
 from lodbrain.synthesis import generator
 from lodbrain.synthesis.contrast import Contrasts
 from lodbrain.synthesis.deform import Shapes
-from lodbrain.synthesis.labelmaps import LabelMap, prepare
-from lodbrain.synthesis.named import read_named
+from lodbrain.synthesis.label_map import LabelMap, prepare
 from lodbrain.synthesis.steps.fov import RandomFieldOfView
 from lodbrain.synthesis.steps.receive import RandomBias
 

@@ -21,7 +21,7 @@ from lodbrain.images.grid import to_ras
 from lodbrain.images.io import read_labels
 from lodbrain.synthesis.fields import Grid
 from lodbrain.synthesis.generator import Settings, draw_plan, render
-from lodbrain.synthesis.labelmaps import LabelMap, prepare
+from lodbrain.synthesis.label_map import LabelMap, prepare
 from lodbrain.synthesis.steps.background import RandomBackground
 from lodbrain.synthesis.steps.defacing import RandomDefacing
 from lodbrain.synthesis.steps.ghosts import RandomGhosts

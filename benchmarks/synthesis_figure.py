@@ -18,7 +18,7 @@ from lodbrain.synthesis.contrast import Contrasts
 from lodbrain.synthesis.deform import Deformation, Shapes
 from lodbrain.synthesis.fields import Grid, RandomField
 from lodbrain.synthesis.generator import Plan, render
-from lodbrain.synthesis.labelmaps import LabelMap, load
+from lodbrain.synthesis.label_map import LabelMap, load
 from lodbrain.synthesis.steps.background import Background
 from lodbrain.synthesis.steps.blur import Blur
 from lodbrain.synthesis.steps.defacing import Defacing

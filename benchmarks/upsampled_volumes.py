@@ -14,8 +14,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from lodbrain.labelmaps.upsample import LEAST_VOLUME_MM3
 from lodbrain.labels import CLASS_OF_INDEX
-from lodbrain.synthesis.upsample import LEAST_VOLUME_MM3
 
 
 def line(volumes: list[dict[str, Any]]) -> str:

@@ -20,10 +20,10 @@ from scipy import ndimage
 from lodbrain.datasets.labelmaps import find_labelmaps
 from lodbrain.images.image import Image
 from lodbrain.images.io import read_labels, write_nifti
-from lodbrain.inference.inputs import stem_of
-from lodbrain.synthesis.headmask import closed
-from lodbrain.synthesis.named import read_named
-from lodbrain.synthesis.surround import surround
+from lodbrain.labelmaps.headmask import closed
+from lodbrain.labelmaps.named import read_named
+from lodbrain.labelmaps.surround import surround
+from lodbrain.segmentation.inputs import stem_of
 
 CSF = 24
 #: The first heads of the published ones are for training, the others for validation.

@@ -1,5 +1,6 @@
 """What all tests share: the development data, no network, a cache of their own."""
 
+import dataclasses
 import os
 import socket
 from collections.abc import Iterator
@@ -10,6 +11,8 @@ import hypothesis
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+
+from lodbrain.models.card import Card
 
 ROOT = Path(__file__).parents[1]
 DATA = Path(os.environ.get("LODBRAIN_DATA") or ROOT.parent / "shared" / "data")
@@ -77,6 +80,25 @@ def own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Monk
     folder = tmp_path_factory.mktemp("cache")
     monkeypatch.setenv("LODBRAIN_CACHE", str(folder))
     return folder
+
+
+@pytest.fixture
+def elsewhere(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Card:
+    """A named model beside the others, whose weights are not in the package but have an address."""
+    from lodbrain.models import zoo
+
+    folder = tmp_path_factory.mktemp("models")
+    for path in zoo.MODELS.iterdir():
+        (folder / path.name).symlink_to(path)
+    card = dataclasses.replace(
+        zoo.card("lod-brain-2024"),
+        name="elsewhere",
+        file="elsewhere.safetensors",
+        url="https://example.org/v1/elsewhere.safetensors",
+    )
+    (folder / "elsewhere.json").write_text(card.to_json())
+    monkeypatch.setattr(zoo, "MODELS", folder)
+    return card
 
 
 @pytest.fixture(autouse=True)

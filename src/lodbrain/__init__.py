@@ -18,15 +18,15 @@ from typing import TYPE_CHECKING, Any
 from lodbrain.version import __version__
 
 if TYPE_CHECKING:
-    from lodbrain.inference.segmentation import Segmentation, segment
-    from lodbrain.inference.volumes import Volume
+    from lodbrain.segmentation.scan import Segmentation, segment
+    from lodbrain.segmentation.volumes import Volume
 
 __all__ = ["Segmentation", "Volume", "__version__", "segment"]
 
 _PLACES = {
-    "Segmentation": "lodbrain.inference.segmentation",
-    "Volume": "lodbrain.inference.volumes",
-    "segment": "lodbrain.inference.segmentation",
+    "Segmentation": "lodbrain.segmentation.scan",
+    "Volume": "lodbrain.segmentation.volumes",
+    "segment": "lodbrain.segmentation.scan",
 }
 
 

@@ -6,8 +6,22 @@ logs.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from os import PathLike
+
+
+def shown(name: str | PathLike[str]) -> str:
+    r"""Return a file's name or path as text that every file and console takes.
+
+    Bytes that are not UTF-8, which Python keeps as lone surrogates, become ``\xfc``.
+
+    Examples
+    --------
+    >>> shown("M\udcfcller_T1w.nii.gz"), shown("Größe.nii")
+    ('M\\xfcller_T1w.nii.gz', 'Größe.nii')
+    """
+    return os.fsencode(name).decode("utf-8", "backslashreplace")
 
 
 class LodbrainError(Exception):
@@ -29,8 +43,8 @@ class LodbrainError(Exception):
 
     def __init__(self, code: str, path: str | PathLike[str] | None, what: str, hint: str = "") -> None:
         self.code, self.path, self.what, self.hint = code, path, what, hint
-        where = f"{path}: " if path is not None else ""
-        super().__init__(" ".join(f"{where}{what}{'. ' + hint if hint else ''}".split()))
+        where = f"{shown(path)}: " if path is not None else ""
+        super().__init__(" ".join(f"{where}{shown(what)}{'. ' + shown(hint) if hint else ''}".split()))
 
     def __reduce__(self) -> tuple[object, ...]:
         """Cross process boundaries whole: the default would pass the finished line as `code`."""

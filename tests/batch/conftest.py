@@ -13,11 +13,11 @@ from lodbrain.batch import run as run_module
 from lodbrain.batch import tasks
 from lodbrain.batch.cluster import Cluster
 from lodbrain.errors import InputError
-from lodbrain.inference import jobs as jobs_module
-from lodbrain.inference.jobs import Job
-from lodbrain.inference.outcome import Outcome
-from lodbrain.inference.outputs import Outputs
-from lodbrain.inference.settings import Model, Settings
+from lodbrain.segmentation import jobs as jobs_module
+from lodbrain.segmentation.jobs import Job
+from lodbrain.segmentation.outcome import Outcome
+from lodbrain.segmentation.outputs import Outputs
+from lodbrain.segmentation.settings import Model, Settings
 
 
 @pytest.fixture(scope="module")

@@ -9,11 +9,11 @@ from distributed.scheduler import KilledWorker
 from lodbrain.batch import run as module
 from lodbrain.batch.run import Place, run_jobs
 from lodbrain.errors import InputError, OutputError, UsageError
-from lodbrain.inference import jobs as jobs_module
-from lodbrain.inference.jobs import Job
-from lodbrain.inference.outcome import Outcome
-from lodbrain.inference.outputs import Outputs
-from lodbrain.inference.settings import Settings
+from lodbrain.segmentation import jobs as jobs_module
+from lodbrain.segmentation.jobs import Job
+from lodbrain.segmentation.outcome import Outcome
+from lodbrain.segmentation.outputs import Outputs
+from lodbrain.segmentation.settings import Settings
 
 Calls = list[tuple[str, Settings]]
 Make = Callable[..., list[Job]]

@@ -9,8 +9,8 @@ from lodbrain.batch import run as run_module
 from lodbrain.batch import tasks
 from lodbrain.batch.cluster import Cluster
 from lodbrain.batch.run import Place, run_jobs
-from lodbrain.inference.jobs import Job
-from lodbrain.inference.settings import Settings
+from lodbrain.segmentation.jobs import Job
+from lodbrain.segmentation.settings import Settings
 
 REMOTE = Place(scheduler="tcp://a:1")
 

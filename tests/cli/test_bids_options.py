@@ -7,10 +7,10 @@ import pytest
 
 from lodbrain.cli import main
 from lodbrain.cli.options import SegmentOptions
-from lodbrain.inference.jobs import Job
-from lodbrain.inference.outcome import Outcome
-from lodbrain.inference.outputs import Outputs
-from lodbrain.inference.settings import Settings
+from lodbrain.segmentation.jobs import Job
+from lodbrain.segmentation.outcome import Outcome
+from lodbrain.segmentation.outputs import Outputs
+from lodbrain.segmentation.settings import Settings
 
 
 @pytest.fixture

@@ -9,8 +9,8 @@ import pytest
 from lodbrain.cli import main, validation
 from lodbrain.cli import quality as cli_quality
 from lodbrain.errors import InputError
-from lodbrain.evaluation.calibration import agreement
 from lodbrain.evaluation.groups import Interval
+from lodbrain.evaluation.quality_fit import agreement
 from lodbrain.evaluation.robustness import Step, Stress
 from lodbrain.workflows import stress as stress_workflow
 from lodbrain.workflows import ultracortex as ultracortex_workflow

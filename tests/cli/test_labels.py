@@ -8,7 +8,7 @@ from lodbrain import cli
 from lodbrain.errors import InputError
 from lodbrain.images.image import Image
 from lodbrain.images.io import read_labels, write_nifti
-from lodbrain.inference.settings import Settings
+from lodbrain.segmentation.settings import Settings
 from lodbrain.workflows import labels as workflow
 from lodbrain.workflows.cases import Outcome
 

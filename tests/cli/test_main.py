@@ -122,6 +122,15 @@ def test_an_unknown_command_names_the_nearest_and_imports_none() -> None:
     assert done.stderr == "lodbrain: there is no command 'segmnet'. Did you mean 'segment'? See: lodbrain --help\n"
 
 
+def test_segmenting_imports_neither_scipy_nor_the_progress_bar_before_it_needs_them() -> None:
+    code = (
+        "import sys\nimport lodbrain.cli.segment\nimport lodbrain.segmentation.segment\n"
+        "print([name for name in ('torch', 'scipy.ndimage', 'rich.progress', 'matplotlib') if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "[]\n"
+
+
 def test_a_missing_extra_says_how_to_install_it(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -242,3 +251,27 @@ def test_a_reader_that_has_gone_is_no_error(command: list[str]) -> None:
     done = subprocess.run([sys.executable, *command], stdout=writer, stderr=subprocess.PIPE)
     os.close(writer)
     assert (done.returncode, done.stderr) == (141, b"")
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="this system has no /dev/full")
+@pytest.mark.parametrize("words", [["--version"], ["--help"], ["models", "list"]])
+def test_standard_output_on_a_full_disk_is_6_and_no_bug(words: list[str]) -> None:
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "lodbrain", *words], stdout=full, stderr=subprocess.PIPE, text=True
+        )
+    assert done.returncode == 6
+    assert done.stderr == ("lodbrain: standard output cannot be written (No space left on device). Free some space\n")
+
+
+def test_a_closed_standard_output_is_no_error() -> None:
+    done = subprocess.run(f"{sys.executable} -m lodbrain --version >&-", shell=True, stderr=subprocess.PIPE, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+@pytest.mark.parametrize("locale", [{"LC_ALL": "C", "PYTHONUTF8": "0"}, {"LC_ALL": "C"}, {"LC_ALL": "C.UTF-8"}])
+def test_names_that_are_not_utf_8_are_printed_in_any_locale(locale: dict[str, str]) -> None:
+    command = [sys.executable.encode(), b"-m", b"lodbrain", b"segment", b"M\xfc.nii", b"-o", b"out"]
+    done = subprocess.run(command, capture_output=True, env={**os.environ, **locale})
+    assert (done.returncode, done.stdout) == (4, b"")
+    assert done.stderr == b"lodbrain: M\\xfc.nii: there is no such file or folder. Check the spelling\n"

@@ -1,5 +1,5 @@
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,12 +12,13 @@ from lodbrain.cli import many
 from lodbrain.errors import LodbrainError, OutputError, WeightsError
 from lodbrain.images.image import Image
 from lodbrain.images.io import read_image, read_labels, write_nifti
-from lodbrain.inference.outcome import Outcome
-from lodbrain.inference.outputs import Outputs
-from lodbrain.inference.segmentation import Segmentation
-from lodbrain.inference.settings import Settings
-from lodbrain.inference.volumes import Volume
 from lodbrain.labels import BRAIN
+from lodbrain.segmentation.jobs import Job, segment_jobs
+from lodbrain.segmentation.outcome import Outcome
+from lodbrain.segmentation.outputs import Outputs
+from lodbrain.segmentation.scan import Segmentation
+from lodbrain.segmentation.settings import Settings
+from lodbrain.segmentation.volumes import Volume
 
 Write = Callable[..., Path]
 
@@ -44,8 +45,8 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[Settings]:
         volumes = (Volume(None, "brain", 1_234_567.0, 1_234_000.0),)
         return Segmentation(labels, image.affine, BRAIN, volumes, notes=image.notes)
 
-    monkeypatch.setattr("lodbrain.inference.jobs.load_model", load_model)
-    monkeypatch.setattr("lodbrain.inference.segment.segment_image", segment_image)
+    monkeypatch.setattr("lodbrain.segmentation.jobs.load_model", load_model)
+    monkeypatch.setattr("lodbrain.segmentation.segment.segment_image", segment_image)
     return settings
 
 
@@ -111,6 +112,33 @@ def test_files_folders_and_globs_go_together(
     assert len(asked) == 1  # one model for all
 
 
+@pytest.mark.parametrize("more", [[], ["--jobs", "2"]], ids=["one process", "jobs"])
+def test_two_scans_of_one_name_are_both_done_and_a_link_is_told(
+    more: list[str],
+    asked: list[Settings],
+    write: Write,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    if more:
+        places: list[Path] = []
+
+        def run_jobs(jobs: Sequence[Job], settings: Settings, **options: Any) -> list[Outcome]:
+            places.extend(job.outputs.labels for job in jobs)
+            return segment_jobs(jobs, settings, finished=options["finished"])
+
+        monkeypatch.setattr("lodbrain.batch.run.run_jobs", run_jobs)
+    scans = write("in/s1/T1.nii.gz"), write("in/s2/T1.nii.gz")
+    (tmp_path / "in" / "link.nii.gz").symlink_to(scans[0])
+    assert run(tmp_path / "in", "-o", tmp_path / "out", *more) == 0
+    found = sorted(path.relative_to(tmp_path / "out").as_posix() for path in (tmp_path / "out").rglob("*.json"))
+    assert found == ["s1/T1_dseg.json", "s2/T1_dseg.json"]
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == f"{tmp_path}/in/link.nii.gz: the same file as {scans[0]}, which is segmented once"
+    assert lines[-1] == "2 done"
+
+
 def test_some_failed_is_3_and_the_others_are_complete(
     asked: list[Settings], write: Write, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -174,7 +202,7 @@ def test_wrong_usage_is_2_before_any_work(
 
 
 def test_two_inputs_of_one_stem_are_2(asked: list[Settings], write: Write, tmp_path: Path) -> None:
-    assert run(write("x/a.nii"), write("y/a.nii.gz"), "-o", tmp_path / "out") == 2
+    assert run(write("x/a.nii"), write("x/a.nii.gz"), "-o", tmp_path / "out") == 2
     assert asked == []
 
 
@@ -201,7 +229,7 @@ def test_weights_and_output_have_their_own_status(
     def fail(settings: Settings) -> None:
         raise error
 
-    monkeypatch.setattr("lodbrain.inference.jobs.load_model", fail)
+    monkeypatch.setattr("lodbrain.segmentation.jobs.load_model", fail)
     assert run(write("a.nii"), "-o", tmp_path / "out") == status
 
 

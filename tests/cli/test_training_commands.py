@@ -51,13 +51,13 @@ def config(tmp_path: Path, maps: Path, name: str, **changes: Any) -> Path:
 
 def test_plan_shows_every_level_and_what_fits(tmp_path: Path, maps: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = config(tmp_path, maps, "tiny")
-    assert cli.main(["plan", str(path), "--steps", "0", "--memory", "8GB", "1MB"]) == 0
+    assert cli.main(["plan", str(path), "--steps", "0", "--memory", "8GB", "2MB"]) == 0
     text = capsys.readouterr().out
     lines = [line.split() for line in text.splitlines()]
     for level in ("8", "4"):
         rows = [line for line in lines if line[1:3] == [level, "mm"]]
         assert len(rows) == 2  # of each table
-        assert rows[1][-2] == "│" or "nothing" in rows[1]  # 1 MB is too little
+        assert rows[1][-2] == "│" or "nothing" in rows[1]  # 2 MB is too little
     assert "8GB" in text and "12x16x12" in text
     assert not (tmp_path / "run").exists()
 

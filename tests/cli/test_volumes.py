@@ -4,9 +4,9 @@ from pathlib import Path
 import pytest
 
 from lodbrain.cli import main
-from lodbrain.inference.outputs import Outputs
-from lodbrain.inference.volumes import Volume, volumes_tsv
 from lodbrain.labels import STRUCTURES
+from lodbrain.segmentation.outputs import Outputs
+from lodbrain.segmentation.volumes import Volume, volumes_tsv
 
 
 @pytest.fixture
@@ -35,6 +35,28 @@ def test_a_subjects_folder_for_asegstats2table(results: Path, tmp_path: Path) ->
         path.relative_to(tmp_path / "subjects").as_posix() for path in (tmp_path / "subjects").rglob("*.stats")
     )
     assert found == ["a/stats/aseg.stats", "b/stats/aseg.stats"]
+
+
+@pytest.fixture
+def mirrored(results: Path) -> Path:
+    """Results of two scans of one name."""
+    for stem in ("a", "b"):
+        folder = results / f"s{stem}" / "mri"
+        folder.mkdir(parents=True)
+        for path in Outputs(results, stem).existing():
+            text = path.read_text().replace(f"{stem}_volumes", "orig_volumes")
+            (folder / path.name.replace(f"{stem}_", "orig_", 1)).write_text(text)
+            path.unlink()
+    return results
+
+
+def test_scans_of_one_name_are_told_apart_by_their_folders(mirrored: Path, tmp_path: Path) -> None:
+    assert main(["volumes", str(mirrored), "-o", str(tmp_path / "volumes.csv")]) == 0
+    lines = (tmp_path / "volumes.csv").read_text().splitlines()
+    assert [line.split(",")[0] for line in lines[1:]] == ["sa/mri/orig", "sb/mri/orig"]
+    assert main(["volumes", str(mirrored), "-o", str(tmp_path / "subjects"), "--format", "freesurfer"]) == 0
+    found = sorted(path.relative_to(tmp_path / "subjects") for path in (tmp_path / "subjects").rglob("*.stats"))
+    assert found == [Path(f"s{stem}/mri/orig/stats/aseg.stats") for stem in "ab"]
 
 
 def test_no_results_is_4_and_a_folder_as_csv_is_6(results: Path, tmp_path: Path) -> None:

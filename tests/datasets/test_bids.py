@@ -154,3 +154,18 @@ def test_a_wrong_filter_file_is_wrong_usage(text: str | None, said: str, tmp_pat
     with pytest.raises(UsageError, match=said) as caught:
         read_filter(path)
     assert os.fspath(path) in str(caught.value)
+
+
+def test_of_a_scan_and_its_copy_in_another_space_the_native_one_is_taken(tmp_path: Path) -> None:
+    anat = tmp_path / "sub-01" / "anat"
+    anat.mkdir(parents=True)
+    native = "sub-01_desc-preproc_T1w.nii.gz"
+    copy = "sub-01_space-MNI152NLin2009cAsym_res-2_desc-preproc_T1w.nii.gz"
+    for name in (native, copy, "sub-01_run-2_space-MNI152NLin6Asym_T1w.nii.gz"):
+        (anat / name).touch()
+    found = find_bids_scans(tmp_path)
+    # run 2 is there in MNI space only
+    assert [scan.path.name for scan in found.scans] == [native, "sub-01_run-2_space-MNI152NLin6Asym_T1w.nii.gz"]
+    assert [(one.path.name, other.path.name) for one, other in found.copies] == [(copy, native)]
+    chosen = find_bids_scans(tmp_path, Choice(filters={"space": "MNI152NLin2009cAsym"}))
+    assert [scan.path.name for scan in chosen.scans] == [copy]

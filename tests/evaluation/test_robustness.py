@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 from lodbrain.errors import InputError
-from lodbrain.evaluation.results import write_tsv
+from lodbrain.evaluation.metric_files import write_tsv
 from lodbrain.evaluation.robustness import COLUMNS, MEAN, Step, Stress, break_down, read_steps
 
 NAN = float("nan")

@@ -44,6 +44,11 @@ def test_few_dark_voxels_are_not_black() -> None:
     assert black_level(image) == 5
 
 
+def test_scan_with_flipped_axes_is_brought_to_black_too() -> None:
+    scan = np.random.default_rng(0).uniform(0, 900, (12, 12, 12)).astype(np.float32) - 300
+    np.testing.assert_array_equal(from_black(scan[::-1, :, ::-1]), from_black(scan)[::-1, :, ::-1])
+
+
 def test_scan_from_black_begins_at_0_whatever_its_offset_and_background() -> None:
     scan = np.zeros((20, 20, 20), np.float32)
     scan[5:15, 5:15, 5:15] = _image().numpy()[:10, :10, :10] + 20

@@ -7,9 +7,9 @@ import torch
 
 from lodbrain.errors import InputError
 from lodbrain.inference.budget import LIBRARIES, MOST_TILE_BYTES, LevelSize, Work, amount, check, make_plan
-from lodbrain.inference.memory import parse_memory
 from lodbrain.inference.pyramid import WorkingGrid
 from lodbrain.models.lod import Ladder, LevelConfig
+from lodbrain.system.memory import parse_memory
 
 COARSE, FINE = LevelSize(16, 33, 8, 4, 4), LevelSize(16, 20, 10, 2, 4)
 GRID = WorkingGrid((160, 200, 160), (1.0, 1.0, 1.0), True)
@@ -80,6 +80,14 @@ def test_bfloat16_takes_half_of_the_activations() -> None:
     assert small.stages["level 2"] < make_plan(WORK, room=0).stages["level 2"]
 
 
+def test_a_level_of_blocks_holds_an_eighth_of_its_channels_a_voxel() -> None:
+    ladder = Ladder((LevelConfig(1, (4,)), LevelConfig(0, (32,), sided=False, block=2)))
+    size = Work.of(ladder, GRID, GRID, dtype=torch.bfloat16, posteriors=False).levels[1]
+    assert size == LevelSize(32, 20, ladder.level(1).radius, 2, 2, block=2)
+    assert size.hole_bytes == 32 * 2 / 8
+    assert size.tile_bytes == 3 * 32 * 2 / 8 + 16
+
+
 def test_a_smaller_brain_needs_less() -> None:
     brain = ((20, 40), (20, 45), (20, 40))
     small, large = make_plan(WORK, room=0, brain=brain), make_plan(WORK, room=0)
@@ -101,7 +109,7 @@ def test_too_little_is_refused_with_what_is_needed_which_then_is_enough() -> Non
 
 
 @pytest.mark.parametrize(
-    ("n_bytes", "text"), [(1, "1MB"), (984_100_000, "985MB"), (999.1e6, "1.00GB"), (3.411e9, "3.42GB")]
+    ("n_bytes", "text"), [(1_200_000, "2MB"), (984_100_000, "985MB"), (999.1e6, "1.00GB"), (3.411e9, "3.42GB")]
 )
 def test_amounts_are_rounded_up(n_bytes: float, text: str) -> None:
     assert amount(n_bytes) == text

@@ -5,8 +5,8 @@ import pytest
 
 from lodbrain.errors import WeightsError
 from lodbrain.inference.calibration import Calibration, read_calibration, write_calibration
-from lodbrain.inference.volumes import volumes
 from lodbrain.labels import N_CLASSES
+from lodbrain.segmentation.volumes import volumes
 
 PUTAMEN = {"Putamen": 2.0}
 

@@ -20,10 +20,14 @@ def stage() -> Stage:
     return Stage(Detail(features, logits), ((0, 20), (0, 8), (0, 8)))
 
 
-def _run(tile_voxels: int | None = None) -> Run:
+FINE = LevelConfig(0, (4, 8), sided=False)
+BLOCKS = LevelConfig(0, (4,), sided=False, block=2)
+
+
+def _run(tile_voxels: int | None = None, fine: LevelConfig = FINE) -> Run:
     with torch.random.fork_rng():
         torch.manual_seed(1)
-        network = Ladder((LevelConfig(1, (4,)), LevelConfig(0, (4, 8), sided=False))).eval()
+        network = Ladder((LevelConfig(1, (4,)), fine)).eval()
         torch.nn.init.normal_(network.level(1).head.weight)
     images = tuple(
         torch.randn(shape, generator=torch.Generator().manual_seed(2)) for shape in ((20, 8, 8), (39, 16, 15))
@@ -32,9 +36,11 @@ def _run(tile_voxels: int | None = None) -> Run:
     return Run(fold(network, torch.float32), images, (2.0, 1.0), Scaling(0.0, 1.0, 6.0), Options(), tiles)
 
 
-def test_tiles_give_what_the_whole_gives(stage: Stage) -> None:
+@pytest.mark.parametrize("fine", [FINE, BLOCKS, LevelConfig(0, (4, 4), sided=False, block=2)])
+def test_tiles_give_what_the_whole_gives(stage: Stage, fine: LevelConfig) -> None:
     with torch.inference_mode():
-        whole, tiled = (refine(_run(limit), 1, stage, WHOLE) for limit in (None, 34 * 16 * 16))
+        runs = (_run(limit, fine) for limit in (None, 34 * 16 * 16))
+        whole, tiled = (refine(run, 1, stage, WHOLE) for run in runs)
     assert whole.box == tiled.box == WHOLE
     for one, two in (
         (whole.detail.features, tiled.detail.features),
@@ -44,8 +50,9 @@ def test_tiles_give_what_the_whole_gives(stage: Stage) -> None:
         torch.testing.assert_close(one, two, atol=1e-5, rtol=0)
 
 
-def test_box_gives_what_the_whole_gives_a_radius_inside_of_it(stage: Stage) -> None:
-    run = _run()
+@pytest.mark.parametrize("fine", [FINE, BLOCKS])
+def test_box_gives_what_the_whole_gives_a_radius_inside_of_it(stage: Stage, fine: LevelConfig) -> None:
+    run = _run(fine=fine)
     box = aligned(((9, 40), (0, 16), (0, 15)), run.levels[1], run.images[1].shape)
     assert box == ((8, 40), (0, 16), (0, 16))
     with torch.inference_mode():

@@ -10,8 +10,8 @@ from rescaled import LINEAR, OTHERS, RESCALED, mean_dice
 
 from lodbrain.images import read_image
 from lodbrain.inference.predict import predict
-from lodbrain.inference.segmentation import segment
 from lodbrain.models import zoo
+from lodbrain.segmentation.scan import segment
 
 LEAST_DICE = 0.98
 
@@ -62,7 +62,7 @@ def test_network_that_pads_with_0_gets_a_scan_whose_black_is_0(name, monkeypatch
         seen.append(data)
         raise StopIteration
 
-    monkeypatch.setattr("lodbrain.models.lod_brain_2024_inference.predict_lod_brain_2024", network)
+    monkeypatch.setattr("lodbrain.inference.lod_brain_2024.predict_lod_brain_2024", network)
     head = masked_head()
     for scan in (head, RESCALED[name](head)):
         with pytest.raises(StopIteration):

@@ -28,7 +28,7 @@ class OnnxLevel:
     dtype = torch.float32
 
     def __init__(self, row: dict[str, Any], folder: Path, temperature: float = 1.0) -> None:
-        self.config = LevelConfig(row["exponent"], tuple(row["channels"]), row["sided"])
+        self.config = LevelConfig(row["exponent"], tuple(row["channels"]), row["sided"], row["block"])
         self.stride, self.radius, self.temperature = row["stride"], row["radius"], temperature
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = 1
@@ -45,7 +45,8 @@ class OnnxLevel:
             given |= {f"coarse_{name}": t.contiguous().numpy() for name, t in parts.items() if t is not None}
         found = dict(zip((o.name for o in self.session.get_outputs()), self.session.run(None, given), strict=True))
         side = torch.from_numpy(found["side"]) if "side" in found else None
-        self.whole = Detail(torch.from_numpy(found["features"]), torch.from_numpy(found["logits"]), side)
+        logits = torch.from_numpy(found["logits"])
+        self.whole = Detail(torch.from_numpy(found["features"]) if "features" in found else logits, logits, side)
         return self.whole.features
 
     def for_next(self, above: Detail) -> Detail:

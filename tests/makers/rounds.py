@@ -36,7 +36,7 @@ _LATE = 0.5
 def segment_rounds(folder: Path, model: Path, number: signal.Signals, rounds: int, seed: int = 0) -> dict[str, int]:
     """Kill `lodbrain segment` at random moments, look at what it left, and let --resume finish.
 
-    Every other round writes over the complete results of other settings.
+    Every other round writes over the complete results of other settings, and --overwrite finishes.
 
     Returns
     -------
@@ -67,7 +67,9 @@ def segment_rounds(folder: Path, model: Path, number: signal.Signals, rounds: in
         seen["files seen"] += _check(out, wanted, whole=False)
         if number == signal.SIGTERM and status != -number:  # -number: it came before the program could catch it
             assert [path.name for path in out.glob(".*")] == [], "left behind after SIGTERM"
-        assert processes.run([*_words(scans, out, model), "--resume"], log) == 0, (turn, log.read_text())
+        # What is left of the old results was made with other settings, which --resume does not replace.
+        again = "--overwrite" if old else "--resume"
+        assert processes.run([*_words(scans, out, model), again], log) == 0, (turn, log.read_text())
         _check(out, wanted, whole=True)
         shutil.rmtree(out)
     return seen

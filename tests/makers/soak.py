@@ -19,9 +19,9 @@ import psutil
 import tiny_model
 from image_files import Files
 
-from lodbrain.inference.memory import keep_freed_memory
-from lodbrain.inference.segment import segment_file
-from lodbrain.inference.settings import Settings, load_model
+from lodbrain.segmentation.segment import segment_file
+from lodbrain.segmentation.settings import Settings, load_model
+from lodbrain.system.memory import keep_freed_memory
 
 
 def soak(count: int, folder: Path, model: str, *, every: int = 100, seed: int = 0) -> list[float]:

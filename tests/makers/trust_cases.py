@@ -69,9 +69,9 @@ class Bench(Files):
     def from_zoo(self, content: bytes | None) -> list[str]:
         """A published model whose file in the cache is `content`, or is absent."""
         if content is not None:
-            (self.cache / "lod-brain-2024").mkdir()
-            (self.cache / "lod-brain-2024" / "weights_lv1.h5").write_bytes(content)
-        return [str(self.nifti()), "--model", "lod-brain-2024", "--labels", "tissue"]
+            (self.cache / "elsewhere").mkdir()
+            (self.cache / "elsewhere" / "elsewhere.safetensors").write_bytes(content)
+        return [str(self.nifti()), "--model", "elsewhere", "--labels", "tissue"]
 
     def model_named(self, name: str) -> list[str]:
         """A model whose card bears another name."""
@@ -554,7 +554,7 @@ CASES: tuple[Case, ...] = (
         "offline: names the file and the cache",
         REFUSED,
         lambda m: m.from_zoo(None),
-        ("weights_lv1.h5", "could not be downloaded", "Put weights_lv1.h5 there; it comes from"),
+        ("elsewhere.safetensors", "could not be downloaded", "Put elsewhere.safetensors there; it comes from"),
         5,
     ),
     Case(

@@ -24,13 +24,13 @@ from lodbrain.inference.calibration import read_calibration
 from lodbrain.inference.decide import decide
 from lodbrain.inference.postprocess import SEVERAL_PIECES, keep_largest
 from lodbrain.inference.pyramid import interpolation_matrix, pool, working_grid
-from lodbrain.inference.stripping import shown_mm3, with_caveat
 from lodbrain.inference.tiling import Box, tiles
-from lodbrain.inference.volumes import volumes, volumes_tsv
 from lodbrain.labels import N_CLASSES, SIDELESS
 from lodbrain.models import zoo
 from lodbrain.models.folded import fold
 from lodbrain.models.lod import Detail
+from lodbrain.segmentation.stripping import shown_mm3, with_caveat
+from lodbrain.segmentation.volumes import volumes, volumes_tsv
 from lodbrain.workflows.onnx_export import inference_card
 
 PATH = Path(__file__).resolve().parents[2] / "web" / "test" / "vectors.json"

@@ -10,11 +10,14 @@ from lodbrain.models.lod import Detail, Ladder, LevelConfig
 CONFIGS = (LevelConfig(2, (4, 8, 8)), LevelConfig(1, (4, 8)), LevelConfig(0, (4,), False))
 
 
-@pytest.fixture(scope="module")
-def ladder() -> Ladder:
+BLOCKS = (*CONFIGS[:2], LevelConfig(0, (4, 8), False, block=2, residuals=2))
+
+
+@pytest.fixture(scope="module", params=[CONFIGS, BLOCKS], ids=["voxels", "blocks"])
+def ladder(request: pytest.FixtureRequest) -> Ladder:
     with torch.random.fork_rng():
         torch.manual_seed(3)
-        ladder = Ladder(CONFIGS).eval()
+        ladder = Ladder(request.param).eval()
         for parameter in ladder.parameters():  # none of them at the value it begins with
             parameter.data += 0.3 * torch.randn(parameter.shape)
     return ladder
@@ -30,13 +33,14 @@ def test_every_level_gives_what_its_forward_pass_gives(ladder: Ladder) -> None:
         expected = ladder.level(position)(image, torch.tensor([0.2]), expected)
         coarse = None if found is None else level.for_next(found)
         features = level.features(image, 0.2, coarse)
-        whole = tuple((0, n) for n in features.shape[2:])
+        whole = tuple((0, n) for n in image.shape[2:])
         found = level.score(features, coarse, whole)  # type: ignore[arg-type]
         torch.testing.assert_close(found.features, expected.features, rtol=1e-4, atol=1e-4)
         torch.testing.assert_close(found.logits, expected.logits, rtol=1e-4, atol=1e-4)
         assert float(expected.logits.std()) > 0.1
         part = level.score(features, coarse, ((2, 5), (0, 6), (4, 8)))
         torch.testing.assert_close(part.logits, found.logits[:, :, 2:5, 0:6, 4:8], rtol=1e-5, atol=1e-5)
+        assert part.features.shape[2:] == part.logits.shape[2:]
     assert found is not None
     assert expected is not None
     assert found.side is not None
@@ -52,7 +56,7 @@ def test_temperature_divides_logits_and_side_of_the_last_level_only(ladder: Ladd
         image = torch.randn((1, 1, *(8 << position,) * 3), generator=random)
         under = None if coarse is None else level.for_next(coarse)
         features = level.features(image, 0.2, under)
-        whole = tuple((0, n) for n in features.shape[2:])
+        whole = tuple((0, n) for n in image.shape[2:])
         coarse, found = level.score(features, under, whole), other.score(features, under, whole)  # type: ignore[arg-type]
         factor = 2.5 if position == 2 else 1.0
         torch.testing.assert_close(found.logits * factor, coarse.logits, rtol=1e-4, atol=1e-4)

@@ -49,15 +49,25 @@ def test_side_is_that_of_the_posteriors() -> None:
     torch.testing.assert_close(merge_sides(logits)[1][:, 0], odds.log(), atol=1e-5, rtol=0)
 
 
-@pytest.mark.parametrize("channels", [(4,), (4, 8), (4, 8, 8)])
-def test_radius_bounds_the_receptive_field(channels: tuple[int, ...]) -> None:
+@pytest.mark.parametrize(
+    "config",
+    [
+        LevelConfig(0, (4,)),
+        LevelConfig(0, (4, 8)),
+        LevelConfig(0, (4, 8, 8)),
+        LevelConfig(0, (4, 8), residuals=2),
+        LevelConfig(0, (4,), block=2),
+        LevelConfig(0, (4, 4), block=2, residuals=2),
+    ],
+)
+def test_radius_bounds_the_receptive_field(config: LevelConfig) -> None:
     torch.manual_seed(0)
-    level = Level(LevelConfig(0, channels)).double().eval()
+    level = Level(config).double().eval()
     assert level.radius % level.stride == 0
     n = 2 * level.radius + 2 * level.stride
     reached = 0
     for axis in range(3):
-        shape = [4, 4, 4]
+        shape = [max(4, level.stride)] * 3
         shape[axis] = n
         image = _random(1, 1, *shape).double()
         voxel = torch.zeros(1).double()
@@ -69,6 +79,7 @@ def test_radius_bounds_the_receptive_field(channels: tuple[int, ...]) -> None:
                 changed = image.clone()
                 changed[(0, 0, *at)] += 10.0
                 after = level(changed, voxel)
+                assert after.features.shape[2:] == after.logits.shape[2:]
                 difference = (after.logits - before.logits).abs().sum((0, 1)) + (
                     after.features - before.features
                 ).abs().sum((0, 1))
@@ -155,3 +166,29 @@ def test_map_leaves_an_absent_side_absent() -> None:
     assert detail.map(lambda t: t * 2).side is None
     assert detail.map(lambda t: t * 2).logits.tolist() == [2, 2]
     assert Detail(torch.ones(1), torch.ones(2), torch.ones(3)).map(lambda t: t + 1).side.tolist() == [2, 2, 2]
+
+
+@pytest.mark.parametrize("channels", [(4,), (4, 8)])
+def test_untrained_level_of_blocks_begins_with_the_coarse_answer(channels: tuple[int, ...]) -> None:
+    ladder = Ladder((LevelConfig(1, (4,)), LevelConfig(0, channels, sided=False, block=2))).eval()
+    coarse = Detail(_random(1, 4, 4, 6, 4), _random(1, N_CLASSES, 4, 6, 4, seed=1))
+    with torch.no_grad():
+        detail = ladder.level(1)(_random(1, 1, 8, 12, 8), torch.zeros(1), coarse)
+    sideless, side = merge_sides(coarse.logits)
+    assert torch.equal(detail.logits, double(sideless, (8, 12, 8)))
+    assert torch.equal(detail.side, double(side, (8, 12, 8)))
+
+
+def test_level_of_blocks_is_rebuilt_from_its_card_and_others_keep_theirs() -> None:
+    config = LevelConfig(0, (4, 8), False, block=2, residuals=3)
+    assert LevelConfig.from_row(config.to_row()) == config
+    assert LevelConfig(0, (4, 8), False).to_row() == {"exponent": 0, "channels": [4, 8], "sided": False}
+
+
+def test_blocks_are_for_the_finest_level_only() -> None:
+    with pytest.raises(ValueError, match="only the finest of several levels can work on blocks"):
+        Ladder((LevelConfig(1, (4,), block=2), LevelConfig(0, (4,))))
+    with pytest.raises(ValueError, match="block must be 1 or 2, got 3"):
+        LevelConfig(0, (4,), block=3)
+    with pytest.raises(ValueError, match="residuals must be at least 1, got 0"):
+        LevelConfig(0, (4,), residuals=0)

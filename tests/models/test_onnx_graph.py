@@ -10,12 +10,12 @@ from lodbrain.models.folded import fold
 from lodbrain.models.lod import Detail, Ladder, LevelConfig
 from lodbrain.models.onnx_graph import level_graph
 
-#: Every kind of handover: sided to sided, sided to sideless, sideless to sideless.
+#: Every kind of handover (sided to sided, sided to sideless, sideless to sideless), and a level on blocks.
 CONFIGS = (
     LevelConfig(2, (4, 8, 8)),
     LevelConfig(1, (4, 8)),
     LevelConfig(0, (6, 4), False),
-    LevelConfig(-1, (4,), False),
+    LevelConfig(-1, (4, 6), False, block=2, residuals=3),
 )
 
 
@@ -39,6 +39,7 @@ def test_every_level_gives_what_pytorch_gives(ladder: Ladder, tmp_path: Path, sh
         config = level.config
         (tmp_path / "level.onnx").write_bytes(level_graph(level, above).SerializeToString())
         row = {"file": "level.onnx", "exponent": config.exponent, "channels": config.channels, "sided": config.sided}
+        row["block"] = config.block
         exported = OnnxLevel(row | {"stride": level.stride, "radius": level.radius}, tmp_path)
         image = torch.randn((1, 1, *(n << position for n in shape)), generator=random)
         whole = tuple((0, n) for n in image.shape[2:])

@@ -1,9 +1,7 @@
 import json
 import pickle
-import sys
 from pathlib import Path
 
-import h5py
 import pytest
 import torch
 from hypothesis import given
@@ -11,69 +9,16 @@ from hypothesis import strategies as st
 from safetensors.torch import save as to_safetensors
 
 from lodbrain.errors import WeightsError
-from lodbrain.models.lod_brain_2024 import KERAS_LAYERS, LodBrain2024
-from lodbrain.models.weights import fill, read_keras, read_safetensors, refuse_pickle, sha256
+from lodbrain.models.lod_brain_2024 import LodBrain2024
+from lodbrain.models.weights import fill, read_safetensors, refuse_pickle, sha256
 
 FILE = Path("model.safetensors")
 SMALL = to_safetensors({"a": torch.arange(6.0).reshape(2, 3), "b": torch.ones(1)}, {"lodbrain": "{}"})
 
 
-def write_keras(path: Path, network: LodBrain2024, *, leave_out: str = "", also: str = "") -> bytes:
-    """A network's weights as Keras writes them: layers in groups of groups, kernels as (x, y, z, in, out)."""
-    state = network.state_dict()
-    with h5py.File(path, "w") as file:
-        for layer, module in KERAS_LAYERS.items():
-            norm = "normalization" in layer
-            for parameter, tensor in (
-                ("weight", "gamma:0" if norm else "kernel:0"),
-                ("bias", "beta:0" if norm else "bias:0"),
-            ):
-                if layer != leave_out:
-                    values = state[f"{module}.{parameter}"]
-                    values = values.permute(2, 3, 4, 1, 0) if values.ndim == 5 else values
-                    file[f"plain/{layer}/{tensor}"] = values.numpy()
-        if also:
-            file[also] = torch.zeros(3).numpy()
-    return path.read_bytes()
-
-
 def header(values: object, body: bytes = b"") -> bytes:
     text = json.dumps(values).encode()
     return len(text).to_bytes(8, "little") + text + body
-
-
-def test_keras_file_fills_the_network_with_its_own_weights(lod_brain_2024: LodBrain2024, tmp_path: Path) -> None:
-    data = write_keras(tmp_path / "weights.h5", lod_brain_2024)
-    other = LodBrain2024()
-    fill(other, read_keras(data, tmp_path / "weights.h5", KERAS_LAYERS), tmp_path / "weights.h5")
-    for name, values in lod_brain_2024.state_dict().items():
-        torch.testing.assert_close(other.state_dict()[name], values, rtol=0, atol=0)
-
-
-def test_keras_file_with_an_unknown_tensor_is_refused(lod_brain_2024: LodBrain2024, tmp_path: Path) -> None:
-    data = write_keras(tmp_path / "weights.h5", lod_brain_2024, also="conv3d_99/conv3d_99/kernel:0")
-    with pytest.raises(WeightsError, match="does not have: conv3d_99/conv3d_99/kernel:0") as caught:
-        read_keras(data, tmp_path / "weights.h5", KERAS_LAYERS)
-    assert caught.value.code == "tensors"
-
-
-def test_keras_file_that_lacks_a_layer_is_refused(lod_brain_2024: LodBrain2024, tmp_path: Path) -> None:
-    data = write_keras(tmp_path / "weights.h5", lod_brain_2024, leave_out="main_output")
-    with pytest.raises(WeightsError, match=r"lacks the tensor head\.bias"):
-        fill(LodBrain2024(), read_keras(data, FILE, KERAS_LAYERS), FILE)
-
-
-def test_file_that_is_no_hdf5_is_refused() -> None:
-    with pytest.raises(WeightsError, match="not a Keras weight file") as caught:
-        read_keras(b"<html>404</html>", Path("weights.h5"), KERAS_LAYERS)
-    assert caught.value.code == "format"
-
-
-def test_missing_h5py_is_said_with_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "h5py", None)
-    with pytest.raises(WeightsError, match=r"pip install 'lodbrain\[lod-brain-2024\]'") as caught:
-        read_keras(b"", Path("weights.h5"), KERAS_LAYERS)
-    assert caught.value.code == "dependency"
 
 
 @pytest.mark.parametrize(

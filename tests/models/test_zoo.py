@@ -10,6 +10,7 @@ import torch
 
 from lodbrain.errors import OutputError, UsageError, WeightsError
 from lodbrain.models import zoo
+from lodbrain.models.consensus import Consensus
 from lodbrain.models.lod_brain_2024 import LodBrain2024
 from lodbrain.models.registry import REGISTRY
 from lodbrain.models.zoo import Card
@@ -49,15 +50,20 @@ def code_of(name_or_file: object) -> str:
 def test_every_card_bears_its_file_name_and_a_sha256() -> None:
     for path in zoo.MODELS.glob("*.json"):
         card = zoo.cards()[path.stem]
+        if shares := zoo.members(card):
+            assert all(zoo.locate(zoo.card(member)) for member in shares)
+            continue
         assert len(bytes.fromhex(card.sha256)) == 32
         assert card.architecture in REGISTRY
         assert card.url or (zoo.MODELS / card.file).is_file()
 
 
-def test_published_model_is_pinned_to_one_commit_and_one_file() -> None:
-    assert PUBLISHED.sha256 == "0a88ff21d1f05643b31126ae9b736230cb4d4edd2478fe9bb26f4bd39975d623"
-    assert "/b1f46e5e511ee6a5e85d6e0d0a79e0afe160f5cc/" in PUBLISHED.url
+def test_published_model_is_in_the_package_and_says_which_file_it_was_converted_from() -> None:
+    origin = PUBLISHED.training["converted_from"]
+    assert origin["sha256"] == "0a88ff21d1f05643b31126ae9b736230cb4d4edd2478fe9bb26f4bd39975d623"
+    assert "/b1f46e5e511ee6a5e85d6e0d0a79e0afe160f5cc/" in origin["url"]
     assert (PUBLISHED.labels, PUBLISHED.licence) == ("tissue", "MIT")
+    assert zoo.locate(PUBLISHED) == zoo.MODELS / "lod-brain-2024.safetensors"
 
 
 def test_card_survives_json(card: Card) -> None:
@@ -141,22 +147,22 @@ def test_named_model_with_the_right_sha256_loads(saved: Path, card: Card, monkey
     assert zoo.load("mine")[0] == named
 
 
-@pytest.mark.usefixtures("no_download")
+@pytest.mark.usefixtures("no_download", "elsewhere")
 def test_wrong_sha256_is_refused_without_fallback_or_parsing(own_cache: Path) -> None:
-    path = own_cache / "lod-brain-2024" / "weights_lv1.h5"
+    path = own_cache / "elsewhere" / "elsewhere.safetensors"
     path.parent.mkdir()
     path.write_bytes(b"other weights")
-    assert code_of("lod-brain-2024") == "sha256"
+    assert code_of("elsewhere") == "sha256"
     assert path.read_bytes() == b"other weights"
 
 
 @pytest.fixture
-def server(monkeypatch: pytest.MonkeyPatch) -> list[bytes | Exception]:
+def server(elsewhere: Card, monkeypatch: pytest.MonkeyPatch) -> list[bytes | Exception]:
     """What the publisher's server answers, one after the other; what is left was not asked for."""
     answers: list[bytes | Exception] = []
 
     def get(self: object, url: str, target: str, cache: object) -> None:
-        assert url == PUBLISHED.url
+        assert url == elsewhere.url
         answer = answers.pop(0)
         if isinstance(answer, Exception):
             raise answer
@@ -183,33 +189,33 @@ def http_error(status: int) -> requests.HTTPError:
     ],
 )
 def test_weights_that_cannot_be_downloaded_are_named_with_where_to_put_them(
-    own_cache: Path, server: list[bytes | Exception], answers: list[bytes | Exception], word: str
+    own_cache: Path, elsewhere: Card, server: list[bytes | Exception], answers: list[bytes | Exception], word: str
 ) -> None:
     server += answers
     with pytest.raises(WeightsError, match=word) as caught:
-        zoo.load("lod-brain-2024")
+        zoo.load("elsewhere")
     assert caught.value.code == "missing"
-    assert str(own_cache / "lod-brain-2024" / "weights_lv1.h5") in str(caught.value)
-    assert f"Put weights_lv1.h5 there; it comes from {PUBLISHED.url}" in str(caught.value)
+    assert str(own_cache / "elsewhere" / "elsewhere.safetensors") in str(caught.value)
+    assert f"Put elsewhere.safetensors there; it comes from {elsewhere.url}" in str(caught.value)
     assert server == []  # tried as often as it may help, and no more
-    assert list((own_cache / "lod-brain-2024").iterdir()) == []
+    assert list((own_cache / "elsewhere").iterdir()) == []
 
 
 def test_download_is_tried_again_and_its_hash_is_checked_before_it_enters_the_cache(
-    own_cache: Path, server: list[bytes | Exception], monkeypatch: pytest.MonkeyPatch
+    own_cache: Path, elsewhere: Card, server: list[bytes | Exception]
 ) -> None:
-    published = dataclasses.replace(PUBLISHED, sha256=hashlib.sha256(b"weights").hexdigest())
+    published = dataclasses.replace(elsewhere, sha256=hashlib.sha256(b"weights").hexdigest())
     server += [http_error(502), b"wei", b"weights"]
     path = zoo.fetch(published)
-    assert path == own_cache / "lod-brain-2024" / "weights_lv1.h5"
+    assert path == own_cache / "elsewhere" / "elsewhere.safetensors"
     assert path.read_bytes() == b"weights"
     assert list(path.parent.iterdir()) == [path]
 
 
-def test_a_full_disk_under_the_cache_is_an_output_error(own_cache: Path, server: list[bytes | Exception]) -> None:
+def test_a_full_disk_under_the_cache_is_an_output_error(elsewhere: Card, server: list[bytes | Exception]) -> None:
     server.append(OSError(28, "No space left on device"))
     with pytest.raises(OutputError, match="No space left on device"):
-        zoo.fetch(PUBLISHED)
+        zoo.fetch(elsewhere)
 
 
 @pytest.mark.usefixtures("no_download")
@@ -287,10 +293,40 @@ def test_weights_of_another_architecture_are_refused(card: Card, tmp_path: Path)
     assert code_of(path) == "tensors"
 
 
-@pytest.mark.data
-def test_published_file_loads(data_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("LODBRAIN_CACHE", str(data_dir / "peers"))
+def test_published_weights_load_without_a_download() -> None:
     card, network = zoo.load("lod-brain-2024")
     assert card == PUBLISHED
     assert not network.training
     assert sum(parameter.numel() for parameter in network.parameters()) == 337_719
+
+
+def test_a_consensus_loads_its_members_and_is_known_by_their_hashes(monkeypatch: pytest.MonkeyPatch) -> None:
+    card, network = zoo.load("accurate")
+    assert isinstance(network, Consensus)
+    assert network.weight == zoo.members(card)["lod-brain-2024"]
+    assert card.parameters == sum(parameter.numel() for parameter in network.parameters())
+    other = dataclasses.replace(
+        zoo.card("accurate"), config={"members": list(zoo.members(card)), "weights": [0.9, 0.1]}
+    )
+    known = {**zoo.cards(), "accurate": other}
+    monkeypatch.setattr(zoo, "cards", lambda: known)
+    assert zoo.load("accurate")[0].sha256 != card.sha256
+
+
+@pytest.mark.parametrize(
+    ("config", "said"),
+    [
+        ({}, "names no members"),
+        ({"members": ["default", "default"], "weights": [0.5, 0.5]}, "members must be two"),
+        ({"members": ["default", "lod-brain-2024"], "weights": [1.5, -0.5]}, "weights above 0"),
+        ({"members": ["lod-brain-2024", "default"], "weights": [0.5, 0.5]}, "must be a ladder and LOD-Brain's network"),
+    ],
+)
+def test_a_consensus_of_the_wrong_members_is_refused(
+    config: dict[str, object], said: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    known = {**zoo.cards(), "accurate": dataclasses.replace(zoo.card("accurate"), config=config)}
+    monkeypatch.setattr(zoo, "cards", lambda: known)
+    with pytest.raises(WeightsError, match=said) as caught:
+        zoo.load("accurate")
+    assert caught.value.code == "card"

@@ -9,9 +9,9 @@ import pytest
 from numpy.typing import NDArray
 
 from lodbrain.images import Image, write_nifti
-from lodbrain.inference.segment import segment_file
-from lodbrain.inference.settings import Settings
-from lodbrain.report.results import Results, read_results
+from lodbrain.report.sidecars import Results, read_results
+from lodbrain.segmentation.segment import segment_file
+from lodbrain.segmentation.settings import Settings
 
 
 @pytest.fixture(scope="session")

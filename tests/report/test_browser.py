@@ -11,8 +11,8 @@ import pytest
 from headless import headless_browser
 from PIL import Image as Picture
 
-from lodbrain.report.results import read_results
 from lodbrain.report.scan_page import write_scan_page
+from lodbrain.report.sidecars import read_results
 from lodbrain.workflows.report import report
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]

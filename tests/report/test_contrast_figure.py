@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from matplotlib.image import imread
 
+from lodbrain.contrast_analysis.analysis import ScanFit, analyse
 from lodbrain.report.contrast_figure import contrast_figure
-from lodbrain.synthesis.analysis import ScanFit, analyse
 
 
 @pytest.fixture(scope="module")

@@ -4,9 +4,9 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from lodbrain.inference.reference import references
 from lodbrain.report.group import FEWEST, members_of, modified_z
-from lodbrain.report.results import Results
+from lodbrain.report.sidecars import Results
+from lodbrain.segmentation.usual_volumes import references
 
 Make = Callable[..., Results]
 

@@ -3,7 +3,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from lodbrain.report.group_page import MOST_DOTS, group_page, write_group_page
-from lodbrain.report.results import Results
+from lodbrain.report.sidecars import Results
 
 Make = Callable[..., Results]
 

@@ -3,7 +3,7 @@ from pathlib import Path
 import numpy as np
 from matplotlib.image import imread
 
-from lodbrain.evaluation.calibration import agreement
+from lodbrain.evaluation.quality_fit import agreement
 from lodbrain.report.quality_figure import quality_figure
 
 

@@ -9,9 +9,9 @@ import pytest
 
 from lodbrain.errors import InputError
 from lodbrain.images import Image, write_nifti
-from lodbrain.inference.reference import reference_of, references
-from lodbrain.report.results import Results, read_results
 from lodbrain.report.scan_page import ensure_page, is_up_to_date, scan_page, write_scan_page
+from lodbrain.report.sidecars import Results, read_results
+from lodbrain.segmentation.usual_volumes import reference_of, references
 
 
 @pytest.fixture

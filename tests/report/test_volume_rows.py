@@ -2,9 +2,9 @@ import math
 
 import pytest
 
-from lodbrain.inference.reference import USUAL_SD, references
 from lodbrain.labels import STRUCTURES
 from lodbrain.report.volume_rows import STRIP_SD, Row, in_words, volume_rows
+from lodbrain.segmentation.usual_volumes import USUAL_SD, references
 
 BRAIN_MM3 = 1.2e6
 

@@ -5,17 +5,14 @@ from collections.abc import Callable, Iterator
 import numpy as np
 import pytest
 import torch
+from shell_head import raw_labels
 
 from lodbrain.images.image import Image
 from lodbrain.synthesis.contrast import N_SUBCLASSES, T1W_PRIOR, Contrast
 from lodbrain.synthesis.deform import Deformation
 from lodbrain.synthesis.fields import Grid, RandomField
 from lodbrain.synthesis.generator import Plan
-from lodbrain.synthesis.labelmaps import LabelMap, prepare
-
-#: Inside of each radius: label on the left, on the right.
-SHELLS = ((0.95, 516, 516), (0.8, 24, 24), (0.74, 3, 42), (0.6, 2, 41), (0.3, 10, 49), (0.2, 4, 43))
-SHAPE = (36, 40, 32)
+from lodbrain.synthesis.label_map import LabelMap, prepare
 
 
 @pytest.fixture(autouse=True)
@@ -29,14 +26,8 @@ def one_thread() -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def raw_head() -> np.ndarray:
-    """(36, 40, 32) int16 in RAS order: skin, CSF, cortex, white matter, thalamus, ventricles, and a brainstem below."""
-    x, y, z = np.meshgrid(*((np.arange(n) + 0.5) / n * 2 - 1 for n in SHAPE), indexing="ij")
-    radius = np.sqrt(x**2 + y**2 + z**2)
-    raw = np.zeros(SHAPE, np.int16)
-    for limit, left, right in SHELLS:
-        raw[radius < limit] = np.where(x < 0, left, right)[radius < limit]
-    raw[(np.hypot(x, y + 0.2) < 0.15) & (z < -0.3) & (radius < 0.74)] = 16
-    return raw
+    """Raw labels of the shells, (36, 40, 32) int16."""
+    return raw_labels()
 
 
 @pytest.fixture(scope="session")

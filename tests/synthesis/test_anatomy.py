@@ -6,7 +6,7 @@ from lodbrain.synthesis.anatomy import Body
 from lodbrain.synthesis.contrast import N_SUBCLASSES, Contrasts, draw_contrast
 from lodbrain.synthesis.deform import Deformation
 from lodbrain.synthesis.fields import Grid, RandomField
-from lodbrain.synthesis.labelmaps import CLASS_OF_CODE, LabelMap
+from lodbrain.synthesis.label_map import CLASS_OF_CODE, LabelMap
 
 GRID = Grid((20, 22, 18), (7.0, 7.0, 7.0), (-70.0, -77.0, -63.0))
 

@@ -14,7 +14,7 @@ from lodbrain.synthesis.contrast import N_SUBCLASSES, T1W_PRIOR, Contrast
 from lodbrain.synthesis.deform import Deformation
 from lodbrain.synthesis.fields import Grid, RandomField
 from lodbrain.synthesis.generator import Plan, render
-from lodbrain.synthesis.labelmaps import LabelMap
+from lodbrain.synthesis.label_map import LabelMap
 from lodbrain.synthesis.steps.background import Background
 from lodbrain.synthesis.steps.blur import Blur
 from lodbrain.synthesis.steps.defacing import Defacing

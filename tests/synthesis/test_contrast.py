@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from lodbrain.synthesis.contrast import T1W_PRIOR, Contrast, Contrasts, draw_contrast
-from lodbrain.synthesis.labelmaps import CODE_OF_RAW, MIRROR_OF_CODE, OUTSIDE
+from lodbrain.synthesis.label_map import CODE_OF_RAW, MIRROR_OF_CODE, OUTSIDE
 
 #: Everything on the prior's line, nothing inside a class.
 EXACT = Contrasts(t1w_share=1.0, ordered_share=0.0, spread=0.0, within=0.0)

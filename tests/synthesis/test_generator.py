@@ -8,7 +8,7 @@ from lodbrain.labels import CLASS_OF_INDEX, MIRROR_OF_CLASS, N_CLASSES
 from lodbrain.synthesis.contrast import Contrasts
 from lodbrain.synthesis.fields import Grid, RandomField
 from lodbrain.synthesis.generator import Plan, Settings, draw_plan, render
-from lodbrain.synthesis.labelmaps import BRAIN_CODES, CLASS_OF_CODE, CODE_OF_RAW, LabelMap
+from lodbrain.synthesis.label_map import BRAIN_CODES, CLASS_OF_CODE, CODE_OF_RAW, LabelMap
 from lodbrain.synthesis.steps.background import Background
 from lodbrain.synthesis.steps.blur import RandomBlur
 from lodbrain.synthesis.steps.defacing import RandomDefacing

@@ -8,18 +8,18 @@ import pytest
 import torch
 import yaml
 
+from lodbrain.contrast_analysis.analysis import ScanFit
+from lodbrain.contrast_analysis.bias_fit import LogField
+from lodbrain.contrast_analysis.goodness import BINS, Histogram
+from lodbrain.contrast_analysis.mixture import GROUPS, Mixture
+from lodbrain.contrast_analysis.noise import Background
+from lodbrain.contrast_analysis.pooling import pool
 from lodbrain.errors import UsageError
 from lodbrain.labels import SIDELESS
-from lodbrain.synthesis.analysis import ScanFit
-from lodbrain.synthesis.biasfit import LogField
 from lodbrain.synthesis.contrast import T1W_PRIOR
 from lodbrain.synthesis.fields import Grid, SmoothField, random_control
 from lodbrain.synthesis.generator import draw_plan
-from lodbrain.synthesis.goodness import BINS, Histogram
-from lodbrain.synthesis.labelmaps import CODE_OF_RAW, MIRROR_OF_CODE, LabelMap
-from lodbrain.synthesis.mixture import GROUPS, Mixture
-from lodbrain.synthesis.noise import Background
-from lodbrain.synthesis.pooling import pool
+from lodbrain.synthesis.label_map import CODE_OF_RAW, MIRROR_OF_CODE, LabelMap
 from lodbrain.synthesis.profile import ContrastProfile, Intensity, read_profile, write_profile
 from lodbrain.synthesis.resemblance import settings_like
 from lodbrain.synthesis.settings import Settings

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from lodbrain.synthesis.generator import Settings, draw_plan, render
-from lodbrain.synthesis.labelmaps import LabelMap
+from lodbrain.synthesis.label_map import LabelMap
 from lodbrain.synthesis.recipe import from_json, to_json
 from lodbrain.synthesis.steps.fov import RandomFieldOfView
 from lodbrain.synthesis.steps.ghosts import RandomGhosts

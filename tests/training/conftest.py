@@ -10,7 +10,7 @@ import torch
 
 from lodbrain.images.image import Image
 from lodbrain.images.io import write_nifti
-from lodbrain.synthesis.labelmaps import LabelMap, prepare
+from lodbrain.synthesis.label_map import LabelMap, prepare
 from lodbrain.training.config import TrainingConfig
 
 #: Inside of each radius: label on the left, on the right.

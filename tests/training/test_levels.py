@@ -6,7 +6,7 @@ import torch
 
 from lodbrain.errors import UsageError
 from lodbrain.models.lod import Ladder
-from lodbrain.synthesis.labelmaps import LabelMap
+from lodbrain.synthesis.label_map import LabelMap
 from lodbrain.training.config import TrainingConfig
 from lodbrain.training.levels import JointLoss, LevelLoss, build_ladder, checkpoint_blocks, load_trained_levels
 from lodbrain.training.pairs import PairSource

@@ -2,14 +2,14 @@ import pytest
 import torch
 from torch.nn.functional import one_hot
 
-from lodbrain.labels import SIDELESS, TISSUE_OF_CLASS
+from lodbrain.labels import SIDELESS, SIDELESS_OF_CLASS, TISSUE_OF_CLASS
 from lodbrain.training.losses import (
     boundary_loss,
+    dice_loss,
     merge,
     merge_target_sides,
     segmentation_loss,
     signed_distance,
-    soft_dice_loss,
 )
 from lodbrain.training.settings import Losses
 
@@ -18,6 +18,11 @@ def _target(classes: int = 33) -> torch.Tensor:
     """(1, C, 12, 12, 12): every class in 52 voxels or more."""
     labels = torch.arange(12**3).view(1, 12, 12, 12) % classes
     return one_hot(labels, classes).movedim(-1, 1).float()
+
+
+def soft_dice_loss(p: torch.Tensor, t: torch.Tensor, **options: float) -> torch.Tensor:
+    """`dice_loss` of posteriors and target shares (B, C, X, Y, Z)."""
+    return dice_loss(*(each.sum((2, 3, 4)) for each in (p * t, p * p + t * t, t)), **options)
 
 
 @pytest.mark.parametrize("classes", [33, 19])
@@ -136,6 +141,42 @@ def test_weights_choose_the_losses() -> None:
     assert loss(cross_entropy=2, dice=0.5, boundary=3) == pytest.approx(
         2 * parts[0] + 0.5 * parts[1] + 3 * parts[3], rel=1e-5
     )
+
+
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last_3d])
+@pytest.mark.parametrize("sides", [True, False])
+def test_loss_and_gradient_are_those_of_the_formulas(sides: bool, layout: torch.memory_format) -> None:
+    random = torch.Generator().manual_seed(0)
+    target = torch.rand((2, 33, 20, 30, 22), generator=random).pow(9)  # more voxels than are summed at a time
+    target /= target.sum(1, keepdim=True)
+    goal = target if sides else merge_target_sides(target)
+    scores = (3 * torch.randn(goal.shape, generator=random)).contiguous(memory_format=layout)
+    table = torch.as_tensor(
+        TISSUE_OF_CLASS if sides else [TISSUE_OF_CLASS[SIDELESS_OF_CLASS.tolist().index(c)] for c in range(19)]
+    )
+
+    def formulas(logits: torch.Tensor) -> torch.Tensor:
+        p = logits.softmax(1)
+        tissues = soft_dice_loss(merge(p, table, 7), merge(goal, table, 7))
+        return -(goal * logits.log_softmax(1)).sum(1).mean() + soft_dice_loss(p, goal) + 0.5 * tissues
+
+    found, expected = (scores.clone().requires_grad_() for _ in range(2))
+    loss, reference = segmentation_loss(found, target), formulas(expected)
+    (3 * loss).backward()
+    (3 * reference).backward()
+    torch.testing.assert_close(loss, reference)
+    assert found.grad is not None
+    assert expected.grad is not None
+    assert found.grad.is_contiguous(memory_format=layout)
+    torch.testing.assert_close(found.grad, expected.grad, rtol=1e-4, atol=1e-9)
+
+
+def test_very_unlikely_classes_cost_what_their_logits_say() -> None:
+    target = _target(4)
+    logits = torch.zeros_like(target)
+    logits[:, 0] = 300.0  # the posteriors of the others are 0 in float32
+    cross_entropy = segmentation_loss(logits, target, weights=Losses(dice=0, tissue_dice=0))
+    assert float(cross_entropy) == pytest.approx(300 * 3 / 4)
 
 
 def test_batch_costs_the_mean_of_its_volumes() -> None:

@@ -29,7 +29,7 @@ def test_step_takes_more_with_more_voxels_batch_and_precision_and_less_with_chec
 ) -> None:
     config = make_config(bfloat16=True)
     small, large = (step_memory(config, 1, (n, n, n)).peak for n in (16, 32))
-    assert 5 < large / small < 9  # eight times the voxels, and a little that is fixed
+    assert 4.5 < large / small < 9  # eight times the voxels, and a little that is fixed
     assert 1.8 < step_memory(config, 1, (32, 32, 32), batch=2).peak / large < 2.05
     assert step_memory(make_config(bfloat16=False), 1, (32, 32, 32)).peak > 1.05 * large
     # with few channels the logits outweigh what blocks hold; with many they do not

@@ -9,20 +9,24 @@ import torch
 from lodbrain.labels import N_CLASSES
 from lodbrain.models.lod import Detail, Ladder
 from lodbrain.synthesis.fields import Grid
-from lodbrain.synthesis.labelmaps import LabelMap
+from lodbrain.synthesis.generator import render
+from lodbrain.synthesis.label_map import LabelMap
 from lodbrain.training.config import TrainingConfig
 from lodbrain.training.levels import build_ladder
-from lodbrain.training.pairs import Pair, PairSource, brain_of, collate, crop_below, prefetch
-from lodbrain.training.scenes import SyntheticScenes, focus_of, log_voxel_of
+from lodbrain.training.pairs import Pair, PairSource, brain_of, collate, crop_below, first_pair, prefetch, run_folded
+from lodbrain.training.scenes import SyntheticScenes, foci_of, log_voxel_of
 from lodbrain.training.sources import geometry_of
 
 MakeConfig = Callable[..., TrainingConfig]
 
 
-def make_source(ladder: Ladder, position: int, config: TrainingConfig, head: LabelMap, *, training: bool) -> PairSource:
+def make_source(
+    ladder: Ladder, position: int, config: TrainingConfig, head: LabelMap, *, training: bool, crops: int = 1
+) -> PairSource:
     maps = {"head": head}
     scenes = SyntheticScenes(["head"], maps, maps, config.generator, geometry_of(config, ladder))
-    return PairSource(ladder, position, scenes, config.corruption if training else None, bfloat16=config.autocasts)
+    corruption = config.corruption if training else None
+    return PairSource(ladder, position, scenes, corruption, bfloat16=config.autocasts, crops=crops)
 
 
 @pytest.fixture
@@ -49,6 +53,71 @@ def test_same_seed_same_pair_in_any_order(sources: list[PairSource], position: i
     back = [source.draw(seed) for seed in (5, 4, 3)]
     assert all(_same(a, b) for a, b in zip(there, reversed(back), strict=True))
     assert not torch.equal(there[0].log_voxel, there[1].log_voxel)
+
+
+def test_crops_of_a_head_are_the_same_in_any_order_and_differ(
+    make_config: MakeConfig, sources: list[PairSource], head: LabelMap
+) -> None:
+    there, back = (make_source(sources[1].ladder, 1, make_config(), head, training=True, crops=3) for _ in range(2))
+    order = [(3, 0), (4, 1), (3, 1), (3, 2)]
+    pairs = {key: there.draw(*key) for key in order}
+    assert all(_same(back.draw(*key), pairs[key]) for key in reversed(order))
+    assert not torch.equal(pairs[3, 0].image, pairs[3, 1].image)
+    assert torch.equal(pairs[3, 0].log_voxel, pairs[3, 1].log_voxel)  # of one scan
+    # each crop's coarse level is made worse in its own way
+    ratios = [float(pairs[3, n].coarse.logits.std()) for n in range(3)]  # type: ignore[union-attr]
+    assert len({round(ratio, 4) for ratio in ratios}) == 3
+
+
+def test_further_crops_of_a_head_compute_nothing_of_the_whole_head_again(
+    make_config: MakeConfig, sources: list[PairSource], head: LabelMap, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = make_source(sources[1].ladder, 1, make_config(), head, training=True, crops=3)
+    shapes: list[tuple[int, int, int]] = []
+
+    def counted(plan: object, labels: LabelMap, grid: Grid, **options: int) -> tuple[torch.Tensor, torch.Tensor]:
+        shapes.append(grid.shape)
+        return render(plan, labels, grid, **options)  # type: ignore[arg-type]
+
+    monkeypatch.setattr("lodbrain.training.scenes.render", counted)
+    for crop in range(3):
+        source.draw(5, crop)
+    assert len(shapes) == 4
+    assert all(shape == (12, 16, 12) for shape in shapes[1:])
+
+
+def test_frozen_levels_say_what_they_said_when_they_were_trained(
+    make_config: MakeConfig, sources: list[PairSource], head: LabelMap
+) -> None:
+    source = make_source(sources[1].ladder, 1, make_config(bfloat16=False), head, training=False)
+    with torch.no_grad():
+        for value in source.ladder.parameters():
+            value.add_(0.1 * torch.randn(value.shape, generator=torch.Generator().manual_seed(1)))
+    source = make_source(source.ladder, 1, make_config(bfloat16=False), head, training=False)
+    pair = first_pair(source.scenes.head(3, 1).whole, source.ladder.level(0).stride)
+    with torch.no_grad():
+        expected = source.ladder.level(0)(pair.image, pair.log_voxel)
+    found = run_folded(source.frozen[0], pair)
+    torch.testing.assert_close(found.logits, expected.logits, rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(found.features, expected.features, rtol=1e-4, atol=1e-4)
+
+
+def test_crops_are_spread_over_the_brain_and_every_voxel_is_as_likely() -> None:
+    inside = torch.zeros(8, 6, 6, dtype=torch.bool)
+    inside[1:7, 1:5, 1:5] = True
+    grid = Grid((8, 6, 6), (2.0, 2.0, 2.0), (0.0, 0.0, 0.0))
+    random = torch.Generator().manual_seed(0)
+    counts, nearest = torch.zeros(8, 6, 6), []
+    for _ in range(1200):
+        places = torch.tensor(foci_of(inside, grid, random, 4))
+        for x, y, z in (places / 2).long().tolist():
+            counts[x, y, z] += 1
+        nearest.append(float(torch.pdist(places).min()))
+    assert bool((counts[~inside] == 0).all())
+    expected = 1200 * 4 / 96
+    assert abs(counts[inside] - expected).max() < 5 * expected**0.5
+    alone = [torch.tensor([foci_of(inside, grid, random)[0] for _ in range(4)]) for _ in range(1200)]
+    assert sum(nearest) > 1.15 * sum(float(torch.pdist(places).min()) for places in alone)
 
 
 def test_prefetched_pairs_are_those_of_the_seeds_in_order(sources: list[PairSource]) -> None:
@@ -122,7 +191,8 @@ def test_coarse_level_under_a_crop_is_its_own_place(sources: list[PairSource]) -
 def test_without_brain_the_middle_is_looked_at(sources: list[PairSource]) -> None:
     grid = Grid((10, 8, 6), (2.0, 2.0, 3.0), (0.0, 0.0, 0.0))
     nothing = torch.zeros(10, 8, 6, dtype=torch.bool)
-    assert focus_of(nothing, grid, torch.Generator()) == [10, 8, 9]
+    assert foci_of(nothing, grid, torch.Generator()) == [[10, 8, 9]]
+    assert foci_of(nothing, grid, torch.Generator(), 3) == [[10, 8, 9]] * 3
 
 
 def test_log_voxel_is_relative_to_the_levels_size() -> None:

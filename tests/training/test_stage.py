@@ -2,6 +2,7 @@ import math
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,7 @@ from lodbrain.training import stage as stage_module
 from lodbrain.training.checkpoint import load_checkpoint
 from lodbrain.training.config import TrainingConfig
 from lodbrain.training.settings import Budget
-from lodbrain.training.stage import Log, Outcome, Stage, checkpoint_path, run_stage, stage_seed
+from lodbrain.training.stage import Log, Outcome, Stage, checkpoint_path, open_heads, place_of, run_stage, stage_seed
 from lodbrain.training.workers import Workers
 
 MakeConfig = Callable[..., TrainingConfig]
@@ -37,7 +38,7 @@ def _stage(config: TrainingConfig, *, bad: tuple[int, ...] = (), seeds: list[int
     torch.manual_seed(0)
     line = torch.nn.Linear(1, 1)
 
-    def draw(seed: int) -> torch.Tensor:
+    def draw(seed: int, crop: int) -> torch.Tensor:
         if seeds is not None:
             seeds.append(seed)
         return torch.rand((1, 1), generator=torch.Generator().manual_seed(seed))
@@ -119,9 +120,9 @@ def test_seconds_of_a_step_are_without_the_first_and_without_validation(config: 
     draw, validate = stage.draw, stage.validate
     first = stage_seed(config, 0, 0)
 
-    def slow_draw(seed: int) -> torch.Tensor:
+    def slow_draw(seed: int, crop: int) -> torch.Tensor:
         time.sleep(2 if seed == first else 0)
-        return draw(seed)
+        return draw(seed, crop)
 
     def slow_validate() -> dict[str, float]:
         time.sleep(0.5)
@@ -133,6 +134,29 @@ def test_seconds_of_a_step_are_without_the_first_and_without_validation(config: 
     assert outcome.peak_bytes > 0
     again = _run(_stage(config), config)
     assert (again.steps, again.seconds_per_step, again.peak_bytes) == (20, 0, 0)
+
+
+def test_every_crop_of_every_head_comes_once_and_neighbours_are_of_different_heads() -> None:
+    for crops, lanes in ((4, 3), (3, 2), (4, 4), (1, 1)):
+        places = [place_of(index, crops=crops, lanes=lanes) for index in range(40 * crops * lanes)]
+        assert len(set(places)) == len(places)
+        heads = [head for head, _ in places]
+        assert all(len(set(heads[n : n + lanes])) == lanes for n in range(len(heads) - lanes))
+        # from the second head of each lane on, all crops
+        complete = {head for head in heads[: -crops * lanes] if head >= lanes}
+        assert all({crop for h, crop in places if h == head} == set(range(crops)) for head in complete)
+    # with four crops and three lanes no two heads are opened one after the other
+    opened = [index for index in range(100) if place_of(index, crops=4, lanes=3)[1] == 0]
+    assert min(b - a for a, b in pairwise(opened)) > 1
+
+
+def test_examples_of_a_step_are_of_different_heads_however_many_processes_share_it(config: TrainingConfig) -> None:
+    batches = config.model_copy(update={"batch": 2, "accumulate": 2})
+    assert open_heads(config, 4, 1) == 3
+    assert open_heads(batches, 4, 1) == 4
+    assert open_heads(batches, 4, 2) == 8
+    # two processes together sample what one does that accumulates twice
+    assert open_heads(config.model_copy(update={"accumulate": 2}), 4, 1) == open_heads(config, 4, 2) == 4
 
 
 def test_complete_stage_is_not_trained_again(config: TrainingConfig) -> None:
@@ -201,7 +225,7 @@ def test_processes_share_the_examples_of_one_large_batch(make_config: MakeConfig
     def seeds(rank: int, count: int, own: TrainingConfig, batches: int) -> list[int]:
         drawn: list[int] = []
         stage = _stage(own)
-        stage = Stage(**{**stage.__dict__, "draw": lambda seed: seed, "collate": drawn.extend})
+        stage = Stage(**{**stage.__dict__, "draw": lambda seed, crop: seed, "collate": drawn.extend})
         batch = stage_module._batches(stage, own, Workers(rank, count, torch.device("cpu")), 1, torch.device("cpu"))
         for _ in range(batches):
             next(batch)

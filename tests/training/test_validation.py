@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from lodbrain.models.lod import Detail
-from lodbrain.synthesis.labelmaps import LabelMap
+from lodbrain.synthesis.label_map import LabelMap
 from lodbrain.training.config import TrainingConfig
 from lodbrain.training.levels import build_ladder
 from lodbrain.training.pairs import PairSource

@@ -13,7 +13,9 @@ def tiny_model_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def bench(tmp_path: Path, tiny_model_file: Path, own_cache: Path, monkeypatch: pytest.MonkeyPatch) -> Bench:
+def bench(
+    tmp_path: Path, tiny_model_file: Path, own_cache: Path, elsewhere: object, monkeypatch: pytest.MonkeyPatch
+) -> Bench:
     """No download gets out, and none waits before it is tried again."""
     for name in ("HTTP_PROXY", "HTTPS_PROXY", "http_proxy", "https_proxy"):
         monkeypatch.setenv(name, "http://127.0.0.1:9")

@@ -24,9 +24,11 @@ from trust_cases import Bench
 
 from lodbrain.cli import main
 from lodbrain.errors import OutputError
-from lodbrain.images import atomic, read_labels
-from lodbrain.inference import ladder, segment
+from lodbrain.images import read_labels
+from lodbrain.inference import ladder
 from lodbrain.models import zoo
+from lodbrain.segmentation import segment
+from lodbrain.system import atomic
 
 POSIX = pytest.mark.skipif(sys.platform == "win32", reason="signals and limits of POSIX")
 
@@ -228,7 +230,7 @@ def test_gpu_out_of_memory_ends_on_the_processor_with_the_same_labels(
         return real(data, spacing, options=options, **more)
 
     monkeypatch.setattr(ladder, "run_ladder", too_small)
-    monkeypatch.setattr("lodbrain.inference.settings.choose_device", lambda name: "cuda")
+    monkeypatch.setattr("lodbrain.segmentation.settings.choose_device", lambda name: "cuda")
     assert _segment(bench, scan, "--overwrite", "--memory", "4GB") == 0
     assert [device for device, _ in tried] == ["cuda", "cuda", "cuda", "cpu"]
     assert any("The memory of cuda was not enough: it was run on the processor." in note for note in _notes(bench))
@@ -285,7 +287,7 @@ def test_clock_locale_and_umask_change_no_byte(bench: Bench, monkeypatch: pytest
 
 
 def test_output_error_in_the_hidden_folder_names_the_output(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
-    from lodbrain.inference.outputs import Outputs
+    from lodbrain.segmentation.outputs import Outputs
 
     outputs = Outputs(bench.folder, "scan")
     with pytest.raises(OutputError, match=r"scan_dseg\.nii\.gz: the disk is full"), outputs.claimed() as work:

@@ -25,9 +25,9 @@ from lodbrain.cli import main
 from lodbrain.errors import InputError, LodbrainError, UsageError
 from lodbrain.images import read_array, read_image, read_labels, to_ras
 from lodbrain.images.shear import is_sheared, straighten
-from lodbrain.inference.inputs import find_scans, scan_of, stem_of
-from lodbrain.inference.outputs import Outputs
 from lodbrain.models import zoo
+from lodbrain.segmentation.inputs import find_scans, scan_of, stem_of
+from lodbrain.segmentation.outputs import Outputs
 from lodbrain.workflows.bids_app import plan_participants
 
 SLOW = ("stored", "members")

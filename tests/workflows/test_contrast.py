@@ -12,9 +12,9 @@ from lodbrain import cli
 from lodbrain.errors import InputError, UsageError
 from lodbrain.images.image import Image
 from lodbrain.images.io import read_image, write_nifti
-from lodbrain.inference.segmentation import Segmentation
-from lodbrain.inference.settings import Settings
 from lodbrain.labels import N_CLASSES, STRUCTURES
+from lodbrain.segmentation.scan import Segmentation
+from lodbrain.segmentation.settings import Settings
 from lodbrain.synthesis.profile import read_profile
 from lodbrain.workflows import contrast as workflow
 from lodbrain.workflows.contrast import contrast

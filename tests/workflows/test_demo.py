@@ -9,10 +9,10 @@ from lodbrain import cli
 from lodbrain.errors import UsageError
 from lodbrain.images.image import Image
 from lodbrain.images.io import read_image, write_nifti
-from lodbrain.inference.segmentation import Segmentation
-from lodbrain.inference.settings import Settings
-from lodbrain.inference.volumes import volumes
 from lodbrain.labels import CLASS_OF_INDEX, STRUCTURES
+from lodbrain.segmentation.scan import Segmentation
+from lodbrain.segmentation.settings import Settings
+from lodbrain.segmentation.volumes import volumes
 from lodbrain.workflows import demo as workflow
 
 SHAPE = (197, 233, 189)
@@ -43,8 +43,8 @@ def fake_segmentation(monkeypatch: pytest.MonkeyPatch) -> None:
         labels = np.array([label.index for label in STRUCTURES], np.uint8)[classes]
         return Segmentation(labels, image.affine, STRUCTURES, table)
 
-    monkeypatch.setattr("lodbrain.inference.segment.load_model", lambda settings: Model)
-    monkeypatch.setattr("lodbrain.inference.segment.segment_image", segment_image)
+    monkeypatch.setattr("lodbrain.segmentation.segment.load_model", lambda settings: Model)
+    monkeypatch.setattr("lodbrain.segmentation.segment.segment_image", segment_image)
 
 
 def test_the_template_is_a_skull_stripped_brain_of_1_mm() -> None:
@@ -98,7 +98,7 @@ def test_a_missing_extra_is_wrong_usage_and_says_how_to_get_it(
 ) -> None:
     find_spec = workflow.find_spec
     monkeypatch.setattr(workflow, "find_spec", lambda name: None if name == package else find_spec(name))
-    with pytest.raises(UsageError, match=rf"{package}, which is not installed.*pip install \"lodbrain\[demo\]\""):
+    with pytest.raises(UsageError, match=rf"{package}, which is not installed.*pip install '\.\[demo\]'"):
         workflow.demo(tmp_path / "out")
     assert not (tmp_path / "out").exists()
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from lodbrain.errors import InputError
-from lodbrain.evaluation.results import read_rows
+from lodbrain.evaluation.metric_files import read_rows
 from lodbrain.evaluation.tables import FREESURFER_TABLE, read_table
 from lodbrain.images import Image, write_nifti
 from lodbrain.workflows.evaluate import EvaluateSettings, evaluate_labels, means

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from lodbrain.errors import InputError, UsageError
-from lodbrain.evaluation.results import write_rows
+from lodbrain.evaluation.metric_files import write_rows
 from lodbrain.evaluation.score import Row
 from lodbrain.workflows.groups import GroupSettings, compare_results, read_models
 

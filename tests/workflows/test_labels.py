@@ -11,10 +11,10 @@ from lodbrain.datasets.labelled import read_manifest
 from lodbrain.errors import InputError, LodbrainError, OutputError, UsageError
 from lodbrain.images.image import Image
 from lodbrain.images.io import read_image, read_labels, write_nifti
-from lodbrain.inference.segmentation import Segmentation
-from lodbrain.inference.settings import Settings
+from lodbrain.labelmaps.headmap import HEAD_LABELS, HeadMap
 from lodbrain.labels import STRUCTURES
-from lodbrain.synthesis.headmap import HEAD_LABELS, HeadMap
+from lodbrain.segmentation.scan import Segmentation
+from lodbrain.segmentation.settings import Settings
 from lodbrain.workflows import labels as workflow
 from lodbrain.workflows.cases import Case, exit_code, find_cases
 
@@ -203,9 +203,10 @@ def test_segmentation_on_another_grid_is_refused(write: Callable[..., Path], tmp
 
 
 def test_wrong_use_is_refused_before_any_work(write: Callable[..., Path], tmp_path: Path, calls: list[str]) -> None:
-    scans = [write("a/s_T1w.nii.gz"), write("b/s_T1w.nii.gz")]
+    scans = [write("a/s_T1w.nii.gz"), write("a/s_T1w.nii")]
     with pytest.raises(UsageError, match="same names"):
         workflow.make_maps(scans, tmp_path / "out")
+    scans = [write("a/s_T1w.nii.gz"), write("b/s_T1w.nii.gz")]
     with pytest.raises(UsageError, match="one segmentation was given for several scans"):
         workflow.make_maps(scans, tmp_path / "out", given=write("seg.nii.gz", blob()))
     with pytest.raises(UsageError, match="no such segmentation"):

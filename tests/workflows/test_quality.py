@@ -9,11 +9,11 @@ import pytest
 
 from lodbrain.errors import InputError, UsageError
 from lodbrain.inference.prediction import Prediction
-from lodbrain.inference.score import FEATURES, read_fit
 from lodbrain.labels import TISSUE_OF_CLASS
 from lodbrain.models import zoo
 from lodbrain.models.card import Card
 from lodbrain.models.lod import Ladder
+from lodbrain.segmentation.predicted_dice import FEATURES, read_fit
 from lodbrain.workflows import quality as module
 from lodbrain.workflows.quality import conclude, tissue_dice, validate_quality
 

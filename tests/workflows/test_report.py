@@ -4,9 +4,9 @@ from pathlib import Path
 import pytest
 
 from lodbrain.errors import InputError
-from lodbrain.inference.segment import segment_file
-from lodbrain.inference.settings import Settings
-from lodbrain.report.results import read_results
+from lodbrain.report.sidecars import read_results
+from lodbrain.segmentation.segment import segment_file
+from lodbrain.segmentation.settings import Settings
 from lodbrain.workflows.pages import add_page
 from lodbrain.workflows.report import find_scan, index_scans, report
 

@@ -12,8 +12,8 @@ import pytest
 from lodbrain.datasets.openneuro import Fetch, Fetched
 from lodbrain.errors import InputError, UsageError
 from lodbrain.images import Image, write_nifti
-from lodbrain.inference.outputs import Outputs
 from lodbrain.models.zoo import Card
+from lodbrain.segmentation.outputs import Outputs
 from lodbrain.workflows import ultracortex as module
 from lodbrain.workflows.ultracortex import verify
 

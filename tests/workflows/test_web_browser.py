@@ -15,8 +15,8 @@ from headless import RendererMemory, headless_browser
 from tiny_model import AFFINE, head, save_tiny_model
 
 from lodbrain.images import Image, read_image, write_nifti
-from lodbrain.inference.segment import segment_file
-from lodbrain.inference.settings import Settings
+from lodbrain.segmentation.segment import segment_file
+from lodbrain.segmentation.settings import Settings
 from lodbrain.workflows import web
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]

@@ -78,5 +78,5 @@ export function tileVoxels(level: LevelRow, box: Box, bytes: number): number {
  */
 function tileBytes(level: LevelRow): number {
   const outputs = Object.values(level.outputs).reduce((a, b) => a + b, 0);
-  return 4 * (5 * level.channels[0]! + 2 * outputs);
+  return 4 * ((5 * level.channels[0]!) / level.block ** 3 + 2 * outputs);
 }

@@ -18,6 +18,8 @@ export interface LevelRow {
   exponent: number;
   channels: number[];
   sided: boolean;
+  /** Edge of the blocks of voxels that it works on. */
+  block: number;
   stride: number;
   radius: number;
   alignment: number;

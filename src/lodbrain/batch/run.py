@@ -15,11 +15,11 @@ from distributed.scheduler import KilledWorker
 from lodbrain.batch.cluster import Cluster, local_cluster, remote_cluster
 from lodbrain.batch.tasks import Worker, absolute, do, prepare
 from lodbrain.errors import InputError, LodbrainError, OutputError, UsageError, WeightsError
-from lodbrain.inference.jobs import Job, MakePage, check_jobs
-from lodbrain.inference.outcome import Outcome, outlook
-from lodbrain.inference.outputs import check_writable
-from lodbrain.inference.segmentation import Progress
-from lodbrain.inference.settings import Settings, check_model
+from lodbrain.segmentation.jobs import Job, MakePage, check_jobs
+from lodbrain.segmentation.outcome import Outcome, outlook
+from lodbrain.segmentation.outputs import check_writable
+from lodbrain.segmentation.scan import Progress
+from lodbrain.segmentation.settings import Settings, check_model
 from lodbrain.version import __version__
 
 #: Failures that another try may not meet. A refused scan is refused again.

@@ -9,10 +9,10 @@ from pathlib import Path
 
 from distributed import get_worker
 
-from lodbrain.inference.jobs import Job, MakePage, attempt
-from lodbrain.inference.memory import free_bytes, keep_freed_memory, resident_bytes
-from lodbrain.inference.outcome import Outcome
-from lodbrain.inference.settings import Model, Settings, load_model
+from lodbrain.segmentation.jobs import Job, MakePage, attempt
+from lodbrain.segmentation.outcome import Outcome
+from lodbrain.segmentation.settings import Model, Settings, load_model
+from lodbrain.system.memory import free_bytes, keep_freed_memory, resident_bytes
 from lodbrain.version import __version__
 
 #: Share of a worker's limit that a scan may plan with. Dask's nanny kills a worker at 95% of its limit.

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import difflib
+import errno
+import io
 import os
 import signal
 import sys
 import threading
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from types import FrameType
 from typing import NoReturn
 
 from cyclopts import App, CycloptsError, UnknownCommandError
 
-from lodbrain.errors import LodbrainError, install_hint
+from lodbrain.errors import LodbrainError, OutputError, install_hint, shown
 from lodbrain.version import __version__
 
 USAGE, BUG = 2, 70
@@ -88,10 +90,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         70 a bug; 128 + n ended by signal n.
     """
     words = list(sys.argv[1:] if argv is None else argv)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # a name that the console's encoding lacks is no reason to fail
+            stream.reconfigure(errors="backslashreplace")
     try:
         with _terminate_as_exception():
             status = app(words, print_error=False, exit_on_error=False, result_action="return_value")
-            sys.stdout.flush()
+            if sys.stdout is not None:  # closed: lodbrain ... >&-
+                sys.stdout.flush()
         return status if isinstance(status, int) else 0
     except (KeyboardInterrupt, _Terminated) as signalled:
         return _ended(signalled)
@@ -102,6 +108,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     except Exception as error:
         if ended := _signal_behind(error):
             return _ended(ended)
+        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+            # What could not be printed would fail once more when Python flushes stdout at exit.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            where = shown(error.filename) if error.filename is not None else "standard output"
+            return _fail(f"{where} cannot be written ({error.strerror}). Free some space", OutputError.exit_code)
         if isinstance(error, LodbrainError):
             return _fail(str(error), error.exit_code)
         if isinstance(error, CycloptsError):
@@ -153,7 +164,8 @@ def _fail(line: str, status: int) -> int:
         import traceback
 
         traceback.print_exc()
-    print("lodbrain:", " ".join(line.split()), file=sys.stderr)
+    with suppress(OSError):  # the status still tells
+        print("lodbrain:", " ".join(line.split()), file=sys.stderr, flush=True)
     return status
 
 

@@ -14,11 +14,11 @@ from lodbrain.cli.switches import Flag
 from lodbrain.datasets import derivatives
 from lodbrain.datasets.bids import Choice, read_filter
 from lodbrain.datasets.bids import labels as bare_labels
-from lodbrain.errors import InputError
-from lodbrain.inference.jobs import check_jobs
-from lodbrain.inference.outcome import exit_code
-from lodbrain.inference.outputs import check_writable
-from lodbrain.inference.settings import Settings
+from lodbrain.errors import InputError, shown
+from lodbrain.segmentation.jobs import check_jobs
+from lodbrain.segmentation.outcome import exit_code
+from lodbrain.segmentation.outputs import check_writable
+from lodbrain.segmentation.settings import Settings
 from lodbrain.workflows.bids_app import Participants, plan_participants, write_group
 from lodbrain.workflows.pages import check_installed
 
@@ -87,6 +87,8 @@ def bids(
     if plan.without and not options.quiet:
         named = ", ".join(plan.without[:10]) + (" ..." if len(plan.without) > 10 else "")
         print(f"left out, without such a scan: {len(plan.without)} participant(s), {named}", flush=True)
+    for copy, scan in () if options.quiet else plan.copies:
+        print(f"left out, a copy in another space: {shown(copy)}; {shown(scan)} is taken", flush=True)
     if not plan.jobs:
         what = "no T1w-like scan of this data set is wanted"
         raise InputError("no-scans", bids_dir, what, "See what there is with --dry-run and fewer filters")

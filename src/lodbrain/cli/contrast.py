@@ -11,9 +11,9 @@ from cyclopts import Parameter
 from lodbrain.cli.progress import progress_bar
 from lodbrain.cli.switches import Quiet
 from lodbrain.cli.usage import wrong_usage
-from lodbrain.inference.memory import keep_freed_memory
-from lodbrain.inference.settings import Settings
+from lodbrain.segmentation.settings import Settings
 from lodbrain.synthesis.profile import ContrastProfile
+from lodbrain.system.memory import keep_freed_memory
 from lodbrain.workflows.contrast import Analysed
 from lodbrain.workflows.contrast import contrast as analyse_files
 

@@ -11,8 +11,8 @@ from rich.table import Table
 
 from lodbrain.cli.progress import progress_bar
 from lodbrain.cli.switches import Flag
-from lodbrain.inference.memory import keep_freed_memory
-from lodbrain.inference.volumes import Volume
+from lodbrain.segmentation.volumes import Volume
+from lodbrain.system.memory import keep_freed_memory
 from lodbrain.workflows import demo as workflow
 
 

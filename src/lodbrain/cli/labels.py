@@ -13,11 +13,11 @@ from lodbrain.cli.progress import progress_bar
 from lodbrain.cli.switches import Flag, Out, Quiet
 from lodbrain.cli.usage import wrong_usage
 from lodbrain.errors import UsageError
-from lodbrain.images.atomic import write_text
-from lodbrain.inference.label_files import Program, label_file
-from lodbrain.inference.memory import keep_freed_memory, parse_memory
-from lodbrain.inference.settings import Settings
 from lodbrain.labels import TABLES, Scheme
+from lodbrain.segmentation.label_files import Program, label_file
+from lodbrain.segmentation.settings import Settings
+from lodbrain.system.atomic import write_text
+from lodbrain.system.memory import keep_freed_memory, parse_memory
 from lodbrain.workflows import labels as workflow
 from lodbrain.workflows.cases import Outcome, exit_code
 

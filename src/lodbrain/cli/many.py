@@ -8,12 +8,13 @@ from pathlib import Path
 
 from lodbrain.cli.options import SegmentOptions
 from lodbrain.cli.progress import progress_bar
-from lodbrain.errors import UsageError
-from lodbrain.inference.jobs import Job, segment_jobs
-from lodbrain.inference.memory import keep_freed_memory
-from lodbrain.inference.outcome import Outcome, outlook
-from lodbrain.inference.settings import Settings
-from lodbrain.inference.volumes import BRAIN
+from lodbrain.cli.usage import trace
+from lodbrain.errors import UsageError, shown
+from lodbrain.segmentation.jobs import Job, segment_jobs
+from lodbrain.segmentation.outcome import Outcome, outlook
+from lodbrain.segmentation.settings import Settings
+from lodbrain.segmentation.volumes import BRAIN
+from lodbrain.system.memory import keep_freed_memory
 from lodbrain.workflows.pages import add_page, check_installed
 
 
@@ -55,12 +56,17 @@ def do_jobs(
 
     def tell(outcome: Outcome) -> None:
         if outcome.error is not None:
+            trace(outcome.error)
             print(f"lodbrain: {outcome.error}", file=sys.stderr, flush=True)
         else:
             say(result_line(outcome))
         if outcome.page_error is not None:
+            trace(outcome.page_error)
             print(f"lodbrain: {outcome.page_error}", file=sys.stderr, flush=True)
 
+    for job in jobs:
+        for other in job.also:
+            say(f"{shown(other)}: the same file as {shown(job.path)}, which is segmented once")
     with progress_bar(show=not options.quiet) as progress:
         if options.jobs == 1 and options.scheduler is None:
             keep_freed_memory()
@@ -84,10 +90,12 @@ def do_jobs(
 def result_line(outcome: Outcome) -> str:
     """Return one line on a scan that did not fail."""
     if outcome.status == "skipped":
-        return f"{outcome.path.name}: {outcome.outputs.labels} is complete, skipped"
+        return f"{shown(outcome.path.name)}: {shown(outcome.outputs.labels)} is complete, skipped"
     brain = [f", brain {row.volume_mm3 / 1000:.0f} ml" for row in outcome.volumes if row.name == BRAIN]
     signs = f", {outcome.signs} sign{'s' * (outcome.signs > 1)} of trouble" if outcome.signs else ""
-    return f"{outcome.path.name}: {outcome.outputs.labels}{''.join(brain)}{signs}, {outcome.seconds:.1f} s"
+    return (
+        f"{shown(outcome.path.name)}: {shown(outcome.outputs.labels)}{''.join(brain)}{signs}, {outcome.seconds:.1f} s"
+    )
 
 
 def summary(outcomes: Sequence[Outcome]) -> str:

@@ -42,9 +42,7 @@ def show(name: str) -> int:
         "architecture": card.architecture,
         "labels": card.labels,
         "parameters": f"{card.parameters:,}",
-        "weights": str(zoo.locate(card) or f"not here yet: lodbrain models get {card.name}"),
-        "sha256": card.sha256,
-        "from": card.url or "the package",
+        **_origin(card),
         "licence": card.licence,
         "cite": card.citation,
         **_flat("training", card.training),
@@ -66,11 +64,13 @@ def verify(name: str | None = None) -> int:
         One model, whose weights must be here. Without it: every model whose weights are here.
     """
     wrong: WeightsError | None = None
-    for card in zoo.cards().values() if name is None else [zoo.card(name)]:
+    for card in zoo.cards().values() if name is None else _networks(zoo.card(name)):
+        if zoo.members(card):  # they are in the list themselves
+            continue
         path = zoo.locate(card)
         if path is None:
             if name is not None:
-                what, hint = f"the weights of {name} are not here", f"Get them: lodbrain models get {name}"
+                what, hint = f"the weights of {card.name} are not here", f"Get them: lodbrain models get {name}"
                 raise WeightsError("missing", zoo.cache_path(card), what, hint)
             print(f"{card.name}: not downloaded")
             continue
@@ -94,10 +94,10 @@ def get(name: str) -> int:
     name
         A name that `lodbrain models list` shows.
     """
-    card = zoo.card(name)
-    path = zoo.fetch(card)
-    zoo.read_verified(card, path)
-    print(path)
+    for card in _networks(zoo.card(name)):
+        path = zoo.fetch(card)
+        zoo.read_verified(card, path)
+        print(path)
     return 0
 
 
@@ -123,7 +123,28 @@ def export(name: str, *, out: Out, onnx: Flag = False) -> int:
     return 0
 
 
+def _networks(card: zoo.Card) -> list[zoo.Card]:
+    """The cards that have weights of their own: of a consensus its members, else the card itself."""
+    return [zoo.card(name) for name in zoo.members(card)] or [card]
+
+
+def _origin(card: zoo.Card) -> dict[str, str]:
+    """Where a model's weights lie and come from; of a consensus its members."""
+    if shares := zoo.members(card):
+        return {
+            f"member {n}": f"{name}, weight {weight:g}, {zoo.card(name).sha256}"
+            for n, (name, weight) in enumerate(shares.items(), 1)
+        }
+    return {
+        "weights": str(zoo.locate(card) or f"not here yet: lodbrain models get {card.name}"),
+        "sha256": card.sha256,
+        "from": card.url or "the package",
+    }
+
+
 def _state(card: zoo.Card) -> str:
+    if shares := zoo.members(card):
+        return " and ".join(shares)
     path = zoo.locate(card)
     if path is None:
         return "to be downloaded"

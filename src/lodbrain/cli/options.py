@@ -9,9 +9,9 @@ from cyclopts import Parameter
 
 from lodbrain.cli.switches import Flag, Quiet
 from lodbrain.cli.usage import wrong_usage
-from lodbrain.inference.memory import parse_memory
-from lodbrain.inference.settings import Settings
 from lodbrain.labels import Scheme
+from lodbrain.segmentation.settings import Settings
+from lodbrain.system.memory import parse_memory
 
 
 @Parameter(name="*")
@@ -36,7 +36,8 @@ class SegmentOptions:
     report
         Write a page to look at, too: _report.html, with viewer, outlines, volumes and quality.
     resume
-        Skip scans whose results are complete and made the same way; do the others again.
+        Skip scans whose results are complete, and do the others. Complete results of another model, other settings or a
+        changed scan are an error: they need --overwrite.
     overwrite
         Replace results that are there.
     jobs

@@ -35,7 +35,7 @@ def plan(
     """
     from lodbrain.cli.usage import wrong_usage
     from lodbrain.errors import UsageError
-    from lodbrain.inference.memory import parse_memory
+    from lodbrain.system.memory import parse_memory
     from lodbrain.training.config import read_config
     from lodbrain.training.plan import line_of, plan_levels
 

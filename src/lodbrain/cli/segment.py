@@ -10,8 +10,8 @@ from cyclopts import Parameter
 from lodbrain.cli.many import do_jobs
 from lodbrain.cli.options import SegmentOptions
 from lodbrain.cli.switches import Flag
-from lodbrain.inference.jobs import find_jobs
-from lodbrain.inference.outcome import exit_code
+from lodbrain.segmentation.jobs import find_jobs
+from lodbrain.segmentation.outcome import exit_code
 
 
 def segment(

@@ -16,9 +16,9 @@ from lodbrain.cli.switches import Flag, Out, Quiet
 from lodbrain.cli.usage import wrong_usage
 from lodbrain.evaluation.robustness import MEAN, Stress, break_down
 from lodbrain.evaluation.tables import table_named
-from lodbrain.inference.memory import keep_freed_memory
-from lodbrain.inference.settings import Settings
+from lodbrain.segmentation.settings import Settings
 from lodbrain.synthesis.degradations import DEGRADATIONS
+from lodbrain.system.memory import keep_freed_memory
 from lodbrain.workflows import stress as workflow
 
 Several: TypeAlias = Annotated[list[str] | None, Parameter(consume_multiple=True, negative="")]

@@ -12,7 +12,7 @@ from lodbrain.cli.progress import progress_bar
 from lodbrain.cli.switches import Flag, Quiet
 from lodbrain.cli.usage import wrong_usage
 from lodbrain.errors import UsageError
-from lodbrain.inference.memory import keep_freed_memory
+from lodbrain.system.memory import keep_freed_memory
 from lodbrain.workflows import synth as workflow
 from lodbrain.workflows.cases import Outcome, exit_code
 

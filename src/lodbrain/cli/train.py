@@ -7,6 +7,7 @@ from pathlib import Path
 from rich.console import Console
 
 from lodbrain.cli.switches import Flag
+from lodbrain.system.memory import keep_freed_memory
 
 
 def train(config: Path, *, levels: int | None = None, accept_changes: Flag = False) -> int:
@@ -23,6 +24,7 @@ def train(config: Path, *, levels: int | None = None, accept_changes: Flag = Fal
     accept_changes
         Go on although the configuration is not the one that the run began with.
     """
+    keep_freed_memory()
     from lodbrain.training.config import read_config
     from lodbrain.training.run import train as run
 

@@ -11,8 +11,8 @@ from rich.table import Table
 from lodbrain.cli.progress import progress_bar
 from lodbrain.cli.switches import Flag, Out, Quiet
 from lodbrain.cli.usage import wrong_usage
-from lodbrain.inference.memory import keep_freed_memory, parse_memory
-from lodbrain.inference.settings import Settings
+from lodbrain.segmentation.settings import Settings
+from lodbrain.system.memory import keep_freed_memory, parse_memory
 from lodbrain.workflows import ultracortex as workflow
 
 

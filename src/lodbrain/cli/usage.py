@@ -1,7 +1,9 @@
-"""Options that cannot be: the line that says so."""
+"""Errors of commands: wrong usage, and the traceback on request."""
 
 from __future__ import annotations
 
+import os
+import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -21,3 +23,9 @@ def wrong_usage(code: str = "setting") -> Iterator[None]:
         yield
     except ValueError as error:
         raise UsageError(code, None, str(error)) from error
+
+
+def trace(error: BaseException) -> None:
+    """Print the traceback of an error, with what caused it, if LODBRAIN_DEBUG=1 asks for it."""
+    if os.environ.get("LODBRAIN_DEBUG") == "1":
+        traceback.print_exception(error)

@@ -9,8 +9,8 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from lodbrain.cli.switches import Quiet
-from lodbrain.inference.memory import keep_freed_memory
-from lodbrain.inference.settings import Model, Settings, load_model
+from lodbrain.segmentation.settings import Model, Settings, load_model
+from lodbrain.system.memory import keep_freed_memory
 from lodbrain.workflows.validation_scans import Kind
 
 

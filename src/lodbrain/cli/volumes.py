@@ -9,10 +9,10 @@ from cyclopts import Parameter
 
 from lodbrain.cli.switches import Flag
 from lodbrain.errors import OutputError
-from lodbrain.images.atomic import write_text
-from lodbrain.inference.outputs import check_writable
-from lodbrain.inference.results import find_results
-from lodbrain.inference.volume_files import aseg_stats, subject_names, volumes_csv
+from lodbrain.segmentation.outputs import check_writable
+from lodbrain.segmentation.results import find_results
+from lodbrain.segmentation.volume_files import aseg_stats, subject_names, volumes_csv
+from lodbrain.system.atomic import write_text
 
 
 def volumes(

@@ -35,6 +35,9 @@ ENTITIES = {
 #: Signed or complex halves of an image, which are no picture of a head.
 _NOT_MAGNITUDE = ("phase", "real", "imag")
 
+#: Entities that tell an image in its own space from copies of it in others. ``cohort`` belongs to ``space``.
+_SPACE = ("space", "cohort", "res", "den")
+
 #: Filters of fMRIPrep write these for "has none" and "has any".
 _NONE, _ANY = (None, "Query.NONE", "<Query.NONE: 1>"), ("*", "Query.ANY", "<Query.ANY: 2>")
 
@@ -117,10 +120,13 @@ class Found:
         By participant, session and name; those with a problem among them.
     without : tuple of str
         Participants that were not asked for by name and have no such scan, such as ``"sub-01"``.
+    copies : tuple of (BidsScan, BidsScan)
+        What was left out as a copy in another space or resolution, and the scan of `scans` that it is a copy of.
     """
 
     scans: tuple[BidsScan, ...]
     without: tuple[str, ...]
+    copies: tuple[tuple[BidsScan, BidsScan], ...] = ()
 
 
 def labels(given: Iterable[str], prefix: str) -> tuple[str, ...]:
@@ -170,7 +176,9 @@ def read_filter(path: Path) -> dict[str, Any]:
 def find_bids_scans(root: Path, choice: Choice | None = None) -> Found:
     """Return the T1w-like scans of a BIDS data set.
 
-    Only ``sub-*/[ses-*/]anat`` is looked into, so links that lead in circles do no harm.
+    Only ``sub-*/[ses-*/]anat`` is looked into, so links that lead in circles do no harm. Of a scan and its copies in
+    other spaces (``space-MNI152NLin2009cAsym_res-2``, as fMRIPrep writes them) the one in its own space is taken, or
+    else the first; a filter that names ``space`` or ``resolution`` chooses instead.
 
     Parameters
     ----------
@@ -206,7 +214,20 @@ def find_bids_scans(root: Path, choice: Choice | None = None) -> Found:
             scans.append(BidsScan(root / person, person, {"sub": person[4:]}, "T1w", problem))
         elif not own:
             without.append(person)
-    return Found(tuple(scans), tuple(without))
+    if {"space", "resolution"} & set(choice.filters):
+        return Found(tuple(scans), tuple(without))
+    groups: dict[object, list[BidsScan]] = {}
+    for scan in scans:
+        same = tuple(pair for pair in scan.entities.items() if pair[0] not in _SPACE)
+        groups.setdefault((scan.folder, same, scan.suffix), []).append(scan)
+    copy_of: dict[str, BidsScan] = {}
+    for group in groups.values():
+        # a name without these entities is native; two files of one name but for the ending are no copies
+        native = min(group, key=lambda scan: sum(name in scan.entities for name in _SPACE))
+        copy_of |= {scan.relative: native for scan in group if scan.entities != native.entities}
+    kept = tuple(scan for scan in scans if scan.relative not in copy_of)
+    copies = tuple((scan, copy_of[scan.relative]) for scan in scans if scan.relative in copy_of)
+    return Found(kept, tuple(without), copies)
 
 
 def scan_at(relative: str, root: Path = Path()) -> BidsScan:

@@ -10,7 +10,7 @@ from typing import Any
 
 from lodbrain.datasets.bids import BidsScan
 from lodbrain.errors import InputError, UsageError
-from lodbrain.images.atomic import write_text
+from lodbrain.system.atomic import write_text
 from lodbrain.version import __version__
 
 BIDS_VERSION = "1.11.1"

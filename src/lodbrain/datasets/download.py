@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import platformdirs
 
 from lodbrain.errors import InputError, OutputError, WeightsError
-from lodbrain.images.atomic import atomic
+from lodbrain.system.atomic import atomic
 
 if TYPE_CHECKING:
     import requests

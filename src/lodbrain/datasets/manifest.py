@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from lodbrain.images.atomic import write_text
+from lodbrain.system.atomic import write_text
 from lodbrain.version import __version__
 
 #: Hidden, so that BIDS tools pass over it.

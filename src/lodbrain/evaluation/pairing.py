@@ -10,7 +10,7 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 
 from lodbrain.errors import InputError
-from lodbrain.inference.inputs import IMAGE_SUFFIXES, stem_of
+from lodbrain.segmentation.inputs import IMAGE_SUFFIXES, stem_of
 
 #: Last words of names that say what the file is, not whose: dropped, in lower case.
 _KIND = re.compile(

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from lodbrain.errors import InputError, UsageError
-from lodbrain.evaluation.results import NOT_AVAILABLE
+from lodbrain.evaluation.metric_files import NOT_AVAILABLE
 
 #: A column of numbers with more values than this, or with few cases for each, is cut into groups.
 MOST_VALUES = 6

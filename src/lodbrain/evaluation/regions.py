@@ -11,8 +11,8 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
-from lodbrain.inference.volumes import TIV
 from lodbrain.labels import CLASS_OF_INDEX, STRUCTURES, TISSUES
+from lodbrain.segmentation.volumes import TIV
 
 Level: TypeAlias = Literal["structure", "merged", "tissue", "brain"]
 RegionSide: TypeAlias = Literal["left", "right", "both", "midline"]

@@ -11,7 +11,7 @@ from pathlib import Path
 from statistics import fmean
 
 from lodbrain.errors import InputError
-from lodbrain.evaluation.results import NOT_AVAILABLE
+from lodbrain.evaluation.metric_files import NOT_AVAILABLE
 
 #: The region whose curve is drawn first: the mean of the tissues.
 MEAN = "mean"

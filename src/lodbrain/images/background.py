@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import ndimage
 
 #: A background is one value in this share of the voxels on the volume's faces, or more.
 FACE_SHARE = 0.2
@@ -76,6 +75,8 @@ def blacken_background(data: NDArray[np.float32]) -> tuple[NDArray[np.float32], 
 
 def from_outside(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
     """The components of a mask (X, Y, Z) that touch a face of the volume."""
+    from scipy import ndimage  # a quarter of a second that few scans need
+
     components, count = ndimage.label(mask)
     touching = np.zeros(count + 1, bool)
     for axis in range(3):

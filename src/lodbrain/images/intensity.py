@@ -87,7 +87,7 @@ def from_black(data: NDArray[np.float32]) -> NDArray[np.float32]:
     (0.0, 63.0)
     """
     data, _ = blacken_background(data)
-    black = black_level(torch.from_numpy(data))
+    black = black_level(torch.from_numpy(np.ascontiguousarray(data)))  # flipped axes have negative strides
     return data - np.float32(black) if black else data
 
 

@@ -14,12 +14,12 @@ from numpy.typing import NDArray
 
 from lodbrain.errors import InputError
 from lodbrain.images import nifti
-from lodbrain.images.atomic import atomic
 from lodbrain.images.geometry import check_affine
 from lodbrain.images.image import Image
 from lodbrain.images.layout import Layout
 from lodbrain.images.load import load
 from lodbrain.images.values import looks_like_labels, to_intensities, to_labels
+from lodbrain.system.atomic import atomic
 
 PathLike = str | os.PathLike[str]
 

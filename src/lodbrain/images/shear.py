@@ -8,7 +8,6 @@ from itertools import product
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.ndimage import affine_transform
 
 from lodbrain.images.geometry import shear_cosine
 from lodbrain.images.image import Image
@@ -162,6 +161,8 @@ def _span(along: NDArray[np.float64], spacing: NDArray[np.float64]) -> tuple[NDA
 def _interpolate(
     data: NDArray[np.float32], matrix: NDArray[np.float64], shape: tuple[int, int, int], outside: float
 ) -> NDArray[np.float32]:
+    from scipy.ndimage import affine_transform  # slow to import, and most scans have axes at right angles
+
     out: NDArray[np.float32] = affine_transform(
         data, matrix[:3, :3], matrix[:3, 3], output_shape=shape, output=np.float32, order=1, cval=outside
     )

@@ -16,7 +16,8 @@ from typing import BinaryIO
 
 from lodbrain.errors import InputError
 
-_CHUNK = 1 << 16
+#: Compressed bytes that are read at once. Few and large steps: between two of them another thread may run Python.
+_CHUNK = 1 << 20
 _STEP = 1 << 20
 
 #: Decompressed bytes allowed beyond what the header claims: tags of MGH are far below, a bomb is far above.

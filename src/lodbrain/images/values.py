@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import ndimage
 
 from lodbrain.errors import InputError
 
@@ -183,6 +182,8 @@ def _bounds(stored: NDArray[Any]) -> tuple[float, float, int]:
 
 def _is_compact(finite: NDArray[np.bool_]) -> bool:
     """Whether a mask (X, Y, Z), not empty, is one solid piece: a head or a brain, not what damage left."""
+    from scipy import ndimage  # a quarter of a second that few scans need
+
     components, count = ndimage.label(finite)
     if count == 0:
         return False

@@ -15,6 +15,7 @@ import torch
 
 from lodbrain.errors import InputError
 from lodbrain.inference.boxes import alignment, boxes_around, halo
+from lodbrain.inference.consensus import second_bytes
 from lodbrain.inference.levels import SCORED_VOXELS
 from lodbrain.inference.pyramid import RESAMPLED_VOXELS, WorkingGrid
 from lodbrain.inference.sink import INTERPOLATED_VOXELS
@@ -50,6 +51,8 @@ class LevelSize:
         As of `models.lod.Level`.
     itemsize : int
         Bytes of a number in its convolutions.
+    block : int
+        As of `models.lod.LevelConfig`.
     """
 
     channels: int
@@ -57,16 +60,17 @@ class LevelSize:
     radius: int
     stride: int
     itemsize: int
+    block: int = 1
 
     @property
     def tile_bytes(self) -> float:
         """A voxel of a tile at its peak: a residual block's input, inner and outer tensor; the image, and scaled."""
-        return 3 * self.channels * self.itemsize + 16
+        return 3 * self.hole_bytes + 16
 
     @property
     def hole_bytes(self) -> float:
         """A voxel's share of the heap's holes, where freed memory is kept: one tensor (measured: 0.5 to 0.9 of one)."""
-        return self.channels * self.itemsize
+        return self.channels * self.itemsize / self.block**3
 
     def result_bytes(self, logits: int) -> int:
         """A voxel of a result: features, and float32 logits."""
@@ -86,6 +90,8 @@ class Work:
     stored_bytes : int
         Of a voxel in the file.
     posteriors : bool
+    second : bool
+        Whether a second opinion on the tissues is asked for (`inference.consensus`).
     """
 
     scan: WorkingGrid
@@ -93,17 +99,28 @@ class Work:
     levels: tuple[LevelSize, ...]
     stored_bytes: int = 4
     posteriors: bool = False
+    second: bool = False
 
     @classmethod
-    def of(cls, ladder: Ladder, scan: WorkingGrid, grid: WorkingGrid, *, dtype: torch.dtype, posteriors: bool) -> Work:
+    def of(
+        cls,
+        ladder: Ladder,
+        scan: WorkingGrid,
+        grid: WorkingGrid,
+        *,
+        dtype: torch.dtype,
+        posteriors: bool,
+        second: bool = False,
+    ) -> Work:
         """What a ladder has to do that computes in `dtype`, but for its coarsest level, which does in float32."""
         levels = []
         for p in range(ladder.level_for(grid.voxel_mm) + 1):
             level = ladder.level(p)
             logits = N_CLASSES if level.config.sided else len(SIDELESS) + 1
             itemsize = dtype.itemsize if p else torch.float32.itemsize
-            levels.append(LevelSize(level.config.channels[0], logits, level.radius, level.stride, itemsize))
-        return cls(scan, grid, tuple(levels), posteriors=posteriors)
+            config = level.config
+            levels.append(LevelSize(config.channels[0], logits, level.radius, level.stride, itemsize, config.block))
+        return cls(scan, grid, tuple(levels), posteriors=posteriors, second=second and len(levels) > 1)
 
     @property
     def shapes(self) -> list[tuple[int, int, int]]:
@@ -201,18 +218,22 @@ def _plan(
     above, chosen = head * coarsest.result_bytes(2 * coarsest.logits), [0]
     if last == 0:
         stages["level 1"] += decisions + kept
+    opinion = 0
     for p, level in enumerate(work.levels[1:], 1):
         result = decisions + kept
+        if p == last and work.second:
+            running, opinion = second_bytes(work.grid, boxes[last], dtype=_dtype(finest))
+            stages["second opinion"] = images + above + running + opinion
         if p < last:
             result = _voxels(boxes[p]) * level.result_bytes(min(level.logits, work.levels[p + 1].logits))
-        held = images + above + result + _SCORED_COPIES * 4 * SCORED_VOXELS * level.logits
+        held = images + above + result + opinion + _SCORED_COPIES * 4 * SCORED_VOXELS * level.logits
         chosen.append(tile_voxels or _tile_voxels(level, boxes[p], min(room - LIBRARIES - held, tile_bytes)))
         voxel_bytes = level.tile_bytes + (0 if spare else level.hole_bytes)
         stages[f"level {p + 1}"] = held + int(voxel_bytes * _most_read(level, boxes[p], chosen[p]))
         above = result
 
     if kept:
-        stages["interpolating"] = decisions + kept + _SLAB_COPIES * 4 * INTERPOLATED_VOXELS * finest.logits
+        stages["interpolating"] = decisions + kept + opinion + _SLAB_COPIES * 4 * INTERPOLATED_VOXELS * finest.logits
     # Connected components: the box once more, numbered in four bytes.
     share = math.prod(v / w for v, w in zip(work.grid.spacing_mm, work.scan.spacing_mm, strict=True))
     stages["tidying up"] = decisions + int(5 * share * 8**last * _voxels(brain))
@@ -282,6 +303,10 @@ def _most_read(level: LevelSize, box: Box, most_voxels: int) -> int:
     """Voxels that the largest tile of a box reads."""
     cut = tiles(box, halo=halo(level), align=alignment(level), most_voxels=most_voxels)
     return max(_voxels(tile.read) for tile in cut)
+
+
+def _dtype(level: LevelSize) -> torch.dtype:
+    return torch.float32 if level.itemsize == torch.float32.itemsize else torch.bfloat16
 
 
 def _voxels(box: Box) -> int:

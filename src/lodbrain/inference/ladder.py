@@ -20,21 +20,22 @@ from lodbrain.images.intensity import brain_scaling, foreground_scaling
 from lodbrain.inference.boxes import aligned, boxes_around
 from lodbrain.inference.budget import MOST_TILE_BYTES, Plan, Work, check, make_plan
 from lodbrain.inference.calibration import Calibration
+from lodbrain.inference.consensus import SecondOpinion, is_asked, second_opinion, weight_at
+from lodbrain.inference.counts import voxels_of_class
 from lodbrain.inference.decide import Decision
 from lodbrain.inference.handover import Handover
 from lodbrain.inference.levels import Run, Stage, each_part, refine
-from lodbrain.inference.memory import give_back, sparing
-from lodbrain.inference.orientation import CoarseView
 from lodbrain.inference.postprocess import SEVERAL_PIECES, keep_largest
 from lodbrain.inference.precision import working_dtype
-from lodbrain.inference.prediction import Options, Prediction, Progress
+from lodbrain.inference.prediction import CoarseView, Options, Prediction, Progress
 from lodbrain.inference.pyramid import WorkingGrid, pool, resample, working_grid
 from lodbrain.inference.sink import Sink
 from lodbrain.inference.tiling import Box
-from lodbrain.inference.volumes import voxels_of_class
 from lodbrain.labels import N_CLASSES, SIDELESS, STRUCTURES, TISSUE_OF_CLASS
+from lodbrain.models.consensus import Consensus
 from lodbrain.models.folded import FoldedLevel, fold
 from lodbrain.models.lod import Detail, Ladder
+from lodbrain.system.memory import give_back, sparing
 
 #: The finest level may see voxels down to this share of its nominal size: it is trained from 0.6 on.
 FINEST_SHARE = 0.55
@@ -56,10 +57,11 @@ def run_ladder(
     calibrations: Mapping[int, Calibration] | None = None,
     options: Options,
     progress: Progress,
+    consensus: Consensus | None = None,
 ) -> Prediction:
     """Segment an array with a ladder; arguments as in `lodbrain.inference.predict.predict`.
 
-    `calibrations` are those of the levels, by their exponents.
+    `calibrations` are those of the levels, by their exponents. `consensus` is the model that the ladder is a member of.
     """
     device = torch.device(options.device)
     if isinstance(data, Handover):
@@ -68,7 +70,10 @@ def run_ladder(
     data, note = blacken_background(data)
     notes = [text for text in (note, grid.note) if text]
     dtype = working_dtype(options.dtype, device)
-    work = Work.of(network, scan, grid, dtype=dtype, posteriors=options.posteriors)
+    asked = consensus is not None and is_asked(scan)
+    if consensus is not None and not asked:
+        notes.append(f"LOD-Brain was not asked: voxels of {scan.voxel_mm:.2f} mm are too far from its 1 mm")
+    work = Work.of(network, scan, grid, dtype=dtype, posteriors=options.posteriors, second=asked)
     _plan(work, options)  # refused before any work, if it cannot be done
     last = len(work.levels) - 1
     calibration = (calibrations or {}).get(network.configs[last].exponent, Calibration())
@@ -99,7 +104,15 @@ def run_ladder(
         for p in range(1, last):
             progress(0.1 + 0.2 * p / last, f"level {p + 1} of {last + 1}")
             stage = refine(run, p, stage, boxes[p])
-        sink = Sink(scan, grid, stage.box if last == 0 else boxes[last], posteriors=options.posteriors)
+        second = None
+        if consensus is not None and work.second:
+            progress(0.3, "second opinion")
+            with sparing(wanted=not plan.spare):
+                second = _ask(consensus, run, stage, grid, boxes[last])
+            give_back()
+            second.weight, note = weight_at(second.agreed, second.weight)
+            notes += [note] if note else []
+        sink = Sink(scan, grid, stage.box if last == 0 else boxes[last], posteriors=options.posteriors, second=second)
         if last == 0:
             sink.take(stage.detail, stage.box)
         else:
@@ -116,6 +129,13 @@ def run_ladder(
     give_back()
     progress(0.9, "tidying up")
     prediction = _conclude(sink.finish(), notes, brain_ml, options)
+    if second is not None:
+        measures = {
+            "agreement": round(second.agreed, 4),
+            "disagreement": round(second.disagreement, 4),
+            "second_weight": round(second.weight, 3),
+        }
+        prediction = replace(prediction, quality={**prediction.quality, **measures})
     peak_bytes = options.base_bytes + plan.peak_bytes if device.type == "cpu" else None
     return replace(prediction, peak_bytes=peak_bytes, calibration=calibration, coarse=coarse)
 
@@ -197,6 +217,18 @@ def _whole_head(run: Run) -> tuple[Stage, torch.Tensor]:
     detail = run.levels[0].score(features, None, whole)
     brain = detail.logits.float().softmax(1)[0, _BRAIN.to(image.device)].sum(0) > LEAST_POSTERIOR
     return Stage(detail, whole), brain[tuple(slice(n) for n in image.shape)]
+
+
+def _ask(consensus: Consensus, run: Run, stage: Stage, grid: WorkingGrid, box: Box) -> SecondOpinion:
+    """The second member's tissues in a box of the finest grid, weighted by how far they agree with a coarser level."""
+    second = second_opinion(consensus, run.images[-1], grid, box, run.options)
+    above = run.images[-2].shape
+    shape, (a, b, c) = (above[0], above[1], above[2]), (2 * v for v in grid.spacing_mm)
+    (i, i_stop), (j, j_stop), (k, k_stop) = ((lo, min(hi, n)) for (lo, hi), n in zip(stage.box, shape, strict=True))
+    inside = stage.detail.map(lambda t: t[:, :, : i_stop - i, : j_stop - j, : k_stop - k])  # without the padding
+    part = ((i, i_stop), (j, j_stop), (k, k_stop))
+    second.agreed = second.agreement(inside, WorkingGrid(shape, (a, b, c), False), part)
+    return second
 
 
 def _whole(volume: torch.Tensor) -> Box:

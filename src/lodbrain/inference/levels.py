@@ -10,12 +10,12 @@ import torch
 
 from lodbrain.images.intensity import Scaling
 from lodbrain.inference.boxes import alignment, halo
-from lodbrain.inference.memory import give_back
 from lodbrain.inference.prediction import Options
 from lodbrain.inference.pyramid import pad_to
 from lodbrain.inference.tiling import Box, offset, shape_of, slices, tiles
 from lodbrain.models.folded import FoldedLevel
 from lodbrain.models.lod import Detail
+from lodbrain.system.memory import give_back
 
 #: Voxels whose logits are held at once.
 SCORED_VOXELS = 128_000

@@ -63,28 +63,41 @@ def predict(
     """
     options, report = options or Options(), progress or (lambda share, text: None)
     x, y, z = (float(v) for v in spacing_mm)
-    if card.architecture == "lod":
+    if card.architecture in ("lod", "consensus"):
         from lodbrain.inference.fallback import run_with_fallback
         from lodbrain.inference.ladder import run_ladder
+        from lodbrain.models.consensus import Consensus
 
-        ladder, calibrations = cast("Ladder", network), read_calibration(card.calibration)
+        consensus = network if isinstance(network, Consensus) else None
+        ladder = cast("Ladder", network) if consensus is None else consensus.ladder
+        calibrations = read_calibration(card.calibration)
 
         def run(options: Options) -> Prediction:
             return run_ladder(
-                data, (x, y, z), network=ladder, calibrations=calibrations, options=options, progress=report
+                data,
+                (x, y, z),
+                network=ladder,
+                calibrations=calibrations,
+                options=options,
+                progress=report,
+                consensus=consensus,
             )
 
         return run_with_fallback(run, options)
+    import torch
+
     from lodbrain.images.background import blacken_background
     from lodbrain.images.intensity import from_black
+    from lodbrain.inference.lod_brain_2024 import predict_lod_brain_2024
     from lodbrain.inference.postprocess import SEVERAL_PIECES, keep_largest
-    from lodbrain.models.lod_brain_2024_inference import predict_lod_brain_2024
+    from lodbrain.inference.precision import working_dtype
 
     data, note = blacken_background(data.take() if isinstance(data, Handover) else data)
     result = predict_lod_brain_2024(
         cast("LodBrain2024", network),
         from_black(data),  # its grid is padded with 0 before it is z-scored
         device=options.device,
+        dtype=working_dtype(options.dtype, torch.device(options.device)),
         posteriors=options.posteriors,
         progress=report,
     )

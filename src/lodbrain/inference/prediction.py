@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from lodbrain.inference.calibration import Calibration
 
 if TYPE_CHECKING:
-    from lodbrain.inference.orientation import CoarseView
+    from lodbrain.models.folded import FoldedLevel
 
 Progress = Callable[[float, str], None]
 
@@ -49,6 +49,24 @@ class Options:
     dtype: Literal["auto", "float32", "bfloat16"] = "auto"
     tile_voxels: int | None = None
     context: bool = True
+
+
+@dataclass(frozen=True, eq=False)
+class CoarseView:
+    """A scan as the coarsest level of a ladder sees it, and that level.
+
+    Attributes
+    ----------
+    image : (X, Y, Z) float32 array
+        In the order that the header gives: RAS. Not scaled.
+    voxel_mm : float
+    level : FoldedLevel
+        With sides.
+    """
+
+    image: NDArray[np.float32]
+    voxel_mm: float
+    level: FoldedLevel
 
 
 @dataclass(frozen=True, eq=False)

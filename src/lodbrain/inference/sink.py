@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import torch
 
+from lodbrain.inference.consensus import SecondOpinion
 from lodbrain.inference.decide import Decision, decide
 from lodbrain.inference.pyramid import WorkingGrid, interpolation_matrix
 from lodbrain.inference.tiling import Box, shape_of
@@ -27,10 +28,20 @@ class Sink:
         The part of the working grid that the tiles will fill; beyond it all is background.
     posteriors : bool
         Whether to collect those of all classes.
+    second : SecondOpinion, optional
+        Averaged with what is taken, on the scan's own grid.
     """
 
-    def __init__(self, scan: WorkingGrid, grid: WorkingGrid, box: Box, *, posteriors: bool) -> None:
-        self.scan, self.grid, self.posteriors = scan, grid, posteriors
+    def __init__(
+        self,
+        scan: WorkingGrid,
+        grid: WorkingGrid,
+        box: Box,
+        *,
+        posteriors: bool,
+        second: SecondOpinion | None = None,
+    ) -> None:
+        self.scan, self.grid, self.posteriors, self.second = scan, grid, posteriors, second
         x, y, z = ((max(0, a), min(n, b)) for (a, b), n in zip(box, grid.shape, strict=True))
         self.box: Box = (x, y, z)
         self.decision = Decision.empty(scan.shape, posteriors=posteriors)
@@ -55,8 +66,7 @@ class Sink:
         cut = (slice(None), slice(None), *(slice(a - c, b - c) for (a, b), (c, _) in zip(spans, core, strict=True)))
         part = detail.map(lambda t: t[cut])
         if self.grid.native:
-            (x, _), (y, _), (z, _) = spans
-            self.decision.put(decide(part, posteriors=self.posteriors), (x, y, z))
+            self._decide(part, (spans[0], spans[1], spans[2]))
             return
         joined = part.logits[0] if part.side is None else torch.cat([part.logits[0], part.side[0]])
         if self._kept is None:
@@ -90,6 +100,14 @@ class Sink:
             slab = torch.einsum("xl,clmn->cxmn", weights[:, near], self._kept[:, near].float())
             slab = (torch.einsum("ym,cxmn->cxyn", matrices[1], slab) @ matrices[2].T)[None]
             detail = Detail(slab, slab) if self._sided else Detail(slab, slab[:, :-1], slab[:, -1:])
-            self.decision.put(decide(detail, posteriors=self.posteriors), (first + start, y, z))
+            x = (first + start, first + start + len(weights))
+            self._decide(detail, (x, spans[1], spans[2]))
         self._kept = None
         return self.decision
+
+    def _decide(self, detail: Detail, part: Box) -> None:
+        """Decide a part of the scan's grid."""
+        if self.second is not None:
+            detail = self.second.mixed(detail, self.scan, part)
+        (x, _), (y, _), (z, _) = part
+        self.decision.put(decide(detail, posteriors=self.posteriors), (x, y, z))

@@ -102,3 +102,36 @@ def double(x: torch.Tensor, shape: tuple[int, int, int] | torch.Size) -> torch.T
     x = x.contiguous(memory_format=torch.channels_last_3d)
     up = F.interpolate(x, scale_factor=2.0, mode="trilinear", align_corners=False)
     return up[..., : shape[0], : shape[1], : shape[2]]
+
+
+def space_to_depth(x: torch.Tensor, edge: int) -> torch.Tensor:
+    """The voxels of each block of edge^3 as channels; `depth_to_space` undoes it.
+
+    Parameters
+    ----------
+    x : (B, C, X, Y, Z) tensor
+    edge : int
+        X, Y and Z are multiples of it.
+
+    Returns
+    -------
+    (B, C * edge^3, X / edge, Y / edge, Z / edge) tensor
+        Channel c * edge^3 + (i * edge + j) * edge + k holds the voxels (i, j, k) of the blocks.
+    """
+    batch, channels, *shape = x.shape
+    a, b, c = (n // edge for n in shape)
+    cut = x.reshape(batch, channels, a, edge, b, edge, c, edge)
+    return cut.permute(0, 1, 3, 5, 7, 2, 4, 6).reshape(batch, channels * edge**3, a, b, c)
+
+
+def depth_to_space(x: torch.Tensor, edge: int) -> torch.Tensor:
+    """Channels as the voxels of blocks of edge^3: (B, C * edge^3, X, Y, Z) -> (B, C, X * edge, Y * edge, Z * edge)."""
+    batch, channels, a, b, c = x.shape
+    return in_blocks(x, edge).reshape(batch, channels // edge**3, a * edge, b * edge, c * edge)
+
+
+def in_blocks(x: torch.Tensor, edge: int) -> torch.Tensor:
+    """`depth_to_space` as a view: (B, C * edge^3, X, Y, Z) -> (B, C, X, edge, Y, edge, Z, edge)."""
+    batch, channels, a, b, c = x.shape
+    cut = x.view(batch, channels // edge**3, edge, edge, edge, a, b, c)
+    return cut.permute(0, 1, 5, 2, 6, 3, 7, 4)

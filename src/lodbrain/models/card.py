@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
@@ -38,8 +39,8 @@ class Card:
     parameters : int
         Number of learned values.
     training, dice, calibration, quality : dict
-        How the model was trained; measured Dice by data set and structure; what makes its certainty honest, see
-        `lodbrain.inference.calibration`; what its results' measures say of Dice, see `lodbrain.inference.score`.
+        How the model was trained; measured Dice by data set and structure; temperatures and volume intervals, see
+        `lodbrain.inference.calibration`; the fit of predicted Dice, see `lodbrain.segmentation.predicted_dice`.
     """
 
     name: str
@@ -94,3 +95,56 @@ class Card:
                 what = f"the model's card has the {entry} {given[entry]!r}, which is no plain file name"
                 raise WeightsError("card", path, what)
         return cls(**given)
+
+
+#: Architecture in the card of a consensus.
+CONSENSUS = "consensus"
+
+
+def read_members(config: Mapping[str, Any]) -> dict[str, float]:
+    """Return the members of a consensus and their weights, by name, the ladder first.
+
+    Parameters
+    ----------
+    config : mapping
+        Of the card: ``{"members": ["default", "lod-brain-2024"], "weights": [0.5, 0.5]}``.
+
+    Raises
+    ------
+    ValueError
+        If there are not two members, or weights that are not above 0 or do not add up to 1.
+
+    Examples
+    --------
+    >>> read_members({"members": ["default", "lod-brain-2024"], "weights": [0.25, 0.75]})
+    {'default': 0.25, 'lod-brain-2024': 0.75}
+    """
+    names = [str(name) for name in config["members"]]
+    weights = [float(weight) for weight in config["weights"]]
+    if len(set(names)) != 2 or len(weights) != 2 or min(weights) <= 0 or abs(sum(weights) - 1) > 1e-6:
+        raise ValueError(f"members must be two, with weights above 0 that add up to 1, got {names} and {weights}")
+    return dict(zip(names, weights, strict=True))
+
+
+def members(card: Card) -> dict[str, float]:
+    """Return the members of a consensus and their weights, by name; none where a model is one network.
+
+    Raises
+    ------
+    WeightsError
+        ``"card"`` if its config names no two members.
+
+    Examples
+    --------
+    >>> from lodbrain.models import zoo
+    >>> members(zoo.card("accurate"))
+    {'default': 0.5, 'lod-brain-2024': 0.5}
+    >>> members(zoo.card("default"))
+    {}
+    """
+    if card.architecture != CONSENSUS:
+        return {}
+    try:
+        return read_members(card.config)
+    except (KeyError, TypeError, ValueError) as error:
+        raise WeightsError("card", None, f"the card of {card.name} names no members: {error!r}") from None

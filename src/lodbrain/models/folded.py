@@ -16,7 +16,16 @@ from typing import TypeAlias
 import torch
 import torch.nn.functional as F
 
-from lodbrain.models.blocks import ACTIVATION_GAIN, ACTIVATION_SLOPE, PlainConv, Residual, StandardConv, double
+from lodbrain.models.blocks import (
+    ACTIVATION_GAIN,
+    ACTIVATION_SLOPE,
+    PlainConv,
+    Residual,
+    StandardConv,
+    double,
+    in_blocks,
+    space_to_depth,
+)
 from lodbrain.models.lod import Detail, Ladder, Level, merge_sides
 
 #: (start, stop) along each axis, in voxels.
@@ -67,13 +76,8 @@ class FoldedLevel:
         self.entry = _fold(level.entry, dtype)
         self.context = None if level.context is None else _fold(level.context, dtype)
         self.down = [_fold(conv, dtype) for conv in level.down]  # type: ignore[arg-type]
-        self.encode = []
-        for block in level.encode:
-            assert isinstance(block, Residual)
-            strength = float(block.strength)
-            self.encode.append(
-                (_fold(block.first, dtype, inner=gain), _fold(block.second, dtype, factor=strength, inner=gain))
-            )
+        self.encode = [_fold_residual(block, dtype) for block in level.encode]
+        self.more = [_fold_residual(block, dtype) for block in level.more]
         self.up = [_fold(conv, dtype) for conv in level.up]  # type: ignore[arg-type]
         self.decode = []
         for plain in level.decode:
@@ -99,15 +103,22 @@ class FoldedLevel:
         Returns
         -------
         (1, F, X, Y, Z) tensor of `dtype`
+            On the grid of the blocks, where the level has some.
         """
-        shape = image.shape[2:]
-        x = torch.empty((1, 2, *shape), dtype=self.dtype, device=image.device, memory_format=_FORMAT)
-        x[:, 0], x[:, 1] = image[:, 0], log_voxel
+        edge = self.config.block
+        seen = image if edge == 1 else space_to_depth(image, edge)
+        shape, channels = seen.shape[2:], seen.shape[1]
+        x = torch.empty((1, channels + 1, *shape), dtype=self.dtype, device=image.device, memory_format=_FORMAT)
+        x[:, :channels], x[:, channels] = seen, log_voxel
+        del seen
         x = self.entry(x)
         if coarse is not None and self.context is not None:
             told = torch.cat([coarse.features.to(self.dtype), coarse.logits.softmax(1).to(self.dtype)], 1)
-            x += double(self.context(told.contiguous(memory_format=_FORMAT)), shape)
-            del told  # an eighth of the voxels, but for the peak below
+            context = self.context(told.contiguous(memory_format=_FORMAT))
+            x += double(context, shape) if edge == 1 else context
+            del told, context  # an eighth of the voxels, but for the peak below
+        for first, second in self.more:
+            x = _residual(x, first, second)
         skips = []
         for (first, second), down in zip(self.encode, self.down, strict=False):
             skips.append(_residual(x, first, second))
@@ -142,19 +153,43 @@ class FoldedLevel:
         -------
         Detail
             Logits (1, C, x, y, z) float32 and, where they have no sides, (1, 1, x, y, z) log odds of the side; the
-            features of that part.
+            features of that part, or the logits again where features are those of blocks.
         """
+        if self.config.block > 1:
+            return self._score_blocks(features, coarse, part)
         features = features[(slice(None), slice(None), *(slice(start, stop) for start, stop in part))]
+        logits = self._head(features)
+        if coarse is None or self.trust is None:
+            return Detail(features, logits)
+        logits.add_(double_part(coarse.logits[0], part), alpha=self.trust)
+        return Detail(features, logits, self._side(coarse, part))
+
+    def _score_blocks(self, features: torch.Tensor, coarse: Detail | None, part: Part) -> Detail:
+        """The same where each position of `features` is a block of voxels."""
+        edge = self.config.block
+        outer: Part = tuple((start // edge * edge, -(-stop // edge) * edge) for start, stop in part)  # type: ignore[assignment]
+        features = features[(slice(None), slice(None), *(slice(a // edge, b // edge) for a, b in outer))]
+        cut = (slice(None), slice(None), *(slice(a - s, b - s) for (a, b), (s, _) in zip(part, outer, strict=True)))
+        logits = in_blocks(self._head(features), edge)
+        shape = (1, logits.shape[1], *(b - a for a, b in outer))
+        if coarse is None or self.trust is None:
+            logits = logits.reshape(shape)[cut]
+            return Detail(logits, logits)
+        prior = double_part(coarse.logits[0], outer).reshape(logits.shape)
+        logits = prior.mul_(self.trust).add_(logits).view(shape)[cut]
+        return Detail(logits, logits, self._side(coarse, part))
+
+    def _head(self, features: torch.Tensor) -> torch.Tensor:
+        """(1, F, X, Y, Z) features of `dtype` -> (1, K, X, Y, Z) float32."""
         flat = features[0].permute(1, 2, 3, 0).reshape(-1, features.shape[1]).float()
         logits = self.head @ flat.T
         if self.head_bias is not None:
             logits += self.head_bias
-        logits = logits.view(1, -1, *features.shape[2:])
-        if coarse is None or self.trust is None:
-            return Detail(features, logits)
-        logits.add_(double_part(coarse.logits[0], part), alpha=self.trust)
-        side = None if coarse.side is None else double_part(coarse.side[0], part)[None] / self.temperature
-        return Detail(features, logits, side)
+        return logits.view(1, -1, *features.shape[2:])
+
+    def _side(self, coarse: Detail, part: Part) -> torch.Tensor | None:
+        """(1, 1, x, y, z): log odds of left against right, those of the level above."""
+        return None if coarse.side is None else double_part(coarse.side[0], part)[None] / self.temperature
 
 
 def fold(
@@ -183,6 +218,13 @@ def fold(
         )
         for position in range(last + 1)
     )
+
+
+def _fold_residual(block: torch.nn.Module, dtype: torch.dtype) -> tuple[Conv, Conv]:
+    """Both convolutions of a residual block."""
+    assert isinstance(block, Residual)
+    first = _fold(block.first, dtype, inner=ACTIVATION_GAIN)
+    return first, _fold(block.second, dtype, factor=float(block.strength), inner=ACTIVATION_GAIN)
 
 
 def _residual(x: torch.Tensor, first: Conv, second: Conv) -> torch.Tensor:

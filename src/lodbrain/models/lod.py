@@ -28,7 +28,15 @@ import torch
 from torch import nn
 
 from lodbrain.labels import N_CLASSES, SIDELESS, SIDELESS_OF_CLASS, STRUCTURES
-from lodbrain.models.blocks import PlainConv, Residual, StandardConv, activate, double
+from lodbrain.models.blocks import (
+    PlainConv,
+    Residual,
+    StandardConv,
+    activate,
+    depth_to_space,
+    double,
+    space_to_depth,
+)
 
 _LEFT = [c for c, label in enumerate(STRUCTURES) if label.side == "left"]
 _RIGHT = [c for c, label in enumerate(STRUCTURES) if label.side == "right"]
@@ -46,11 +54,40 @@ class LevelConfig:
         Feature channels at the level's own resolution and after each pooling by 2.
     sided : bool
         Whether the level tells left from right itself, or takes the side from the level above.
+    block : int
+        1, or 2 for a level that works on blocks of 2 x 2 x 2 voxels: their voxels are channels of its input, and it
+        scores all eight at once. `channels` then begin at the grid of the blocks, which is that of the level above.
+    residuals : int
+        Residual blocks on the first of its grids.
     """
 
     exponent: int
     channels: tuple[int, ...]
     sided: bool = True
+    block: int = 1
+    residuals: int = 1
+
+    def __post_init__(self) -> None:
+        if self.block not in (1, 2):
+            raise ValueError(f"block must be 1 or 2, got {self.block}")
+        if self.residuals < 1:
+            raise ValueError(f"residuals must be at least 1, got {self.residuals}")
+
+    @classmethod
+    def from_row(cls, row: dict[str, Any]) -> LevelConfig:
+        """Build from a card's row; `to_row` undoes it."""
+        return cls(
+            int(row["exponent"]),
+            tuple(int(c) for c in row["channels"]),
+            bool(row.get("sided", True)),
+            int(row.get("block", 1)),
+            int(row.get("residuals", 1)),
+        )
+
+    def to_row(self) -> dict[str, Any]:
+        """As a card states it; `block` and `residuals` only where they are not 1."""
+        row: dict[str, Any] = {"exponent": self.exponent, "channels": list(self.channels), "sided": self.sided}
+        return row | {key: n for key, n in (("block", self.block), ("residuals", self.residuals)) if n != 1}
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,6 +97,7 @@ class Detail:
     Attributes
     ----------
     features : (B, F, X, Y, Z) tensor
+        A level of blocks, which has none on the voxels' grid, gives its logits here.
     logits : (B, C, X, Y, Z) tensor
         33 classes, or 19 without sides.
     side : (B, 1, X, Y, Z) tensor or None
@@ -134,13 +172,15 @@ class Level(nn.Module):
         self.config = config
         channels = config.channels
         classes = N_CLASSES if config.sided else len(SIDELESS)
-        self.entry = StandardConv(2, channels[0])
+        per_block = config.block**3
+        self.entry = StandardConv(per_block + 1, channels[0])
         self.context = nn.Conv3d(coarse_channels, channels[0], 1) if coarse_channels else None
         self.down = nn.ModuleList(StandardConv(a, b, 2, stride=2) for a, b in pairwise(channels))
         self.encode = nn.ModuleList(Residual(c) for c in channels)
+        self.more = nn.ModuleList(Residual(channels[0]) for _ in range(config.residuals - 1))
         self.up = nn.ModuleList(nn.Conv3d(b, a, 1) for a, b in pairwise(channels))
         self.decode = nn.ModuleList(PlainConv(c, c) for c in channels[:-1])
-        self.head = nn.Conv3d(channels[0], classes, 1)
+        self.head = nn.Conv3d(channels[0], classes * per_block, 1)
         self.trust = nn.Parameter(torch.ones(())) if coarse_channels else None
         nn.init.zeros_(self.head.bias)  # type: ignore[arg-type]
         if coarse_channels:
@@ -149,7 +189,7 @@ class Level(nn.Module):
     @property
     def stride(self) -> int:
         """Voxels that tiles of this level are aligned to."""
-        return 1 << (len(self.config.channels) - 1)
+        return self.config.block << (len(self.config.channels) - 1)
 
     @property
     def radius(self) -> int:
@@ -158,6 +198,8 @@ class Level(nn.Module):
         reach = 1 + sum(2 << d for d in range(depth + 1))  # entry, two convolutions on every scale
         reach += sum(1 << d for d in range(depth))  # decoding
         reach += sum(2 << d for d in range(depth))  # doubling
+        reach += 2 * (self.config.residuals - 1)
+        reach = reach * self.config.block + self.config.block - 1  # from one end of a block to the other of another
         stride = self.stride
         return -(-reach // stride) * stride
 
@@ -173,19 +215,22 @@ class Level(nn.Module):
         coarse : Detail or None
             Of the level above, on voxels twice as large with the same corner, sides at least half of the image's.
         """
-        shape = image.shape[2:]
-        told = log_voxel.to(image.dtype).view(-1, 1, 1, 1, 1).expand(-1, 1, *shape)
-        x = self.entry(torch.cat([image, told], 1))
+        shape, edge = image.shape[2:], self.config.block
+        seen = image if edge == 1 else space_to_depth(image, edge)
+        told = log_voxel.to(image.dtype).view(-1, 1, 1, 1, 1).expand(-1, 1, *seen.shape[2:])
+        x = self.entry(torch.cat([seen, told], 1))
         prior = side = None
         if coarse is not None and self.context is not None and self.trust is not None:
             prior, side = coarse.logits, coarse.side
             if not self.config.sided and side is None:
                 prior, side = merge_sides(prior)
             context = self.context(torch.cat([coarse.features, prior.softmax(1)], 1))
-            x = x + double(context, shape)
+            x = x + (double(context, shape) if edge == 1 else context[..., : x.shape[2], : x.shape[3], : x.shape[4]])
             prior = self.trust * double(prior, shape)
             side = None if side is None else double(side, shape)
         skips = []
+        for residual in self.more:
+            x = residual(x)
         for encode, down in zip(self.encode, self.down, strict=False):
             skips.append(encode(x))
             x = down(skips[-1])
@@ -194,7 +239,10 @@ class Level(nn.Module):
             x = decode(skip + double(up(x), skip.shape[2:]))
         x = activate(x)
         logits = self.head(x)
-        return Detail(x, logits if prior is None else logits + prior, side)
+        if edge > 1:
+            logits = depth_to_space(logits, edge)
+        logits = logits if prior is None else logits + prior
+        return Detail(x if edge == 1 else logits, logits, side)
 
 
 class Ladder(nn.Module):
@@ -211,6 +259,8 @@ class Ladder(nn.Module):
         exponents = [level.exponent for level in levels]
         if not levels or exponents != list(range(exponents[0], exponents[0] - len(levels), -1)):
             raise ValueError(f"levels must go from coarse to fine in steps of one, got exponents {exponents}")
+        if any(level.block > 1 for level in (levels[0], *levels[:-1])):
+            raise ValueError("only the finest of several levels can work on blocks: none below it gets features")
         self.levels = nn.ModuleList()
         above: LevelConfig | None = None
         for level in levels:
@@ -228,12 +278,7 @@ class Ladder(nn.Module):
         config : dict
             ``{"levels": [{"exponent": 2, "channels": [16, 32], "sided": true}, ...]}``
         """
-        return cls(
-            tuple(
-                LevelConfig(int(row["exponent"]), tuple(int(c) for c in row["channels"]), bool(row.get("sided", True)))
-                for row in config["levels"]
-            )
-        )
+        return cls(tuple(LevelConfig.from_row(row) for row in config["levels"]))
 
     def level(self, position: int) -> Level:
         """The level at a position, 0 the coarsest."""

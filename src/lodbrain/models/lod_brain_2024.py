@@ -21,33 +21,6 @@ CLASSES: Final = 7
 EPSILON: Final = 1e-3
 GROUPS: Final = 8
 
-#: Layer of the published weight file (Keras) -> module here.
-KERAS_LAYERS: Final[dict[str, str]] = {
-    "conv3d": "coarse.stem",
-    "conv3d_1": "coarse.down.0.conv",
-    "group_normalization": "coarse.down.0.norm",
-    "conv3d_2": "coarse.down.0.step",
-    "conv3d_3": "coarse.down.1.conv",
-    "group_normalization_1": "coarse.down.1.norm",
-    "conv3d_4": "coarse.down.1.step",
-    "conv3d_5": "coarse.up.0.conv",
-    "group_normalization_2": "coarse.up.0.norm",
-    "conv3d_transpose": "coarse.up.0.step",
-    "conv3d_6": "coarse.up.1.conv",
-    "group_normalization_3": "coarse.up.1.norm",
-    "conv3d_transpose_1": "coarse.up.1.step",
-    "conv3d_7": "coarse.out",
-    "conv3d_8": "stem",
-    "conv3d_9": "down.conv",
-    "group_normalization_4": "down.norm",
-    "conv3d_10": "down.step",
-    "conv3d_11": "up.conv",
-    "group_normalization_5": "up.norm",
-    "conv3d_transpose_2": "up.step",
-    "conv3d_12": "out",
-    "main_output": "head",
-}
-
 
 class Block(nn.Module):
     """A 3x3x3 convolution with GroupNorm and ReLU, then a step to half or double the size with ReLU.

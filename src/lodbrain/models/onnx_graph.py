@@ -31,8 +31,9 @@ def level_graph(level: FoldedLevel, above: LevelConfig | None = None) -> onnx.Mo
     Inputs are ``image`` (1, 1, X, Y, Z), scaled, with sides that are multiples of the level's stride; ``log_voxel``
     (1,), log2 of the voxel side over the nominal one; and, but for the coarsest level, what the level above has
     returned for the same box: ``coarse_features`` (1, F, X/2, Y/2, Z/2), ``coarse_logits`` and, if it has no sides,
-    ``coarse_side``. Outputs are ``features`` (1, F, X, Y, Z), ``logits`` (1, C, X, Y, Z) and, if the level has no
-    sides, ``side`` (1, 1, X, Y, Z), the log odds of left against right. All are float32.
+    ``coarse_side``. Outputs are ``features`` (1, F, X, Y, Z), but for a level that works on blocks, ``logits``
+    (1, C, X, Y, Z) and, if the level has no sides, ``side`` (1, 1, X, Y, Z), the log odds of left against right. All
+    are float32.
 
     Parameters
     ----------
@@ -61,8 +62,9 @@ class _Graph:
     def build(self, level: FoldedLevel, above: LevelConfig | None) -> onnx.ModelProto:
         config = level.config
         inputs = [_tensor("image", 1, "XYZ"), helper.make_tensor_value_info("log_voxel", TensorProto.FLOAT, [1])]
-        shape = self.add("Shape", "image")
-        x = self.conv(self.add("Concat", "image", self.add("Expand", "log_voxel", shape), axis=1), level.entry)
+        seen = "image" if config.block == 1 else self.space_to_depth("image", config.block)
+        grid = self.add("Shape", self.pick(seen, [0]))
+        x = self.conv(self.add("Concat", seen, self.add("Expand", "log_voxel", grid), axis=1), level.entry)
         prior = side = None
         if above is not None and level.context is not None:
             inputs += [_tensor(ABOVE + name, size, "xyz") for name, size in outputs_of(above)]
@@ -70,7 +72,10 @@ class _Graph:
             if above.sided and not config.sided:
                 prior, side = self.merge_sides(prior)
             told = self.add("Concat", ABOVE + FEATURES, self.add("Softmax", prior, axis=1), axis=1)
-            x = self.add("Add", x, self.double(self.conv(told, level.context)))
+            context = self.conv(told, level.context)
+            x = self.add("Add", x, self.double(context) if config.block == 1 else context)
+        for first, second in level.more:
+            x = self.residual(x, first, second)
         skips = []
         for (first, second), down in zip(level.encode, level.down, strict=False):
             skips.append(self.residual(x, first, second))
@@ -78,14 +83,16 @@ class _Graph:
         x = self.residual(x, *level.encode[-1])
         for up, decode in zip(reversed(level.up), reversed(level.decode), strict=True):
             x = self.leaky(self.conv(self.add("Add", skips.pop(), self.double(self.conv(x, up))), decode))
-        self.add("Mul", self.leaky(x), self.constant(ACTIVATION_GAIN), to=FEATURES)
+        features = self.add("Mul", self.leaky(x), self.constant(ACTIVATION_GAIN), to=FEATURES)
         kernel = level.head[:, :, None, None, None]
-        head = Conv(kernel, None if level.head_bias is None else level.head_bias[:, 0])
+        logits = self.conv(features, Conv(kernel, None if level.head_bias is None else level.head_bias[:, 0]))
+        if config.block > 1:
+            logits = self.depth_to_space(logits, config.block, len(level.head) // config.block**3)
         if prior is None or level.trust is None:
-            self.conv(FEATURES, head, to=LOGITS)
+            self.add("Identity", logits, to=LOGITS)
         else:
             told = self.add("Mul", self.double(prior), self.constant(level.trust))
-            self.add("Add", self.conv(FEATURES, head), told, to=LOGITS)
+            self.add("Add", logits, told, to=LOGITS)
         if side is not None:
             self.double(side, to=SIDE)
         outputs = [_tensor(name, size, "XYZ") for name, size in outputs_of(config)]
@@ -126,6 +133,17 @@ class _Graph:
         how = {"mode": "linear", "coordinate_transformation_mode": "half_pixel"}
         return self.add("Resize", x, "", scales, to=to, **how)
 
+    def space_to_depth(self, x: str, edge: int) -> str:
+        """As `blocks.space_to_depth` of one channel: a convolution with a 1 for each place in a block."""
+        kernel = np.eye(edge**3, dtype=np.float32).reshape(edge**3, 1, edge, edge, edge)
+        return self.add("Conv", x, self.constant(kernel), kernel_shape=[edge] * 3, strides=[edge] * 3)
+
+    def depth_to_space(self, x: str, edge: int, channels: int) -> str:
+        """As `blocks.depth_to_space`: the same, transposed, for each of the channels that it makes."""
+        kernel = np.tile(np.eye(edge**3, dtype=np.float32), (channels, 1)).reshape(-1, 1, edge, edge, edge)
+        shape = {"kernel_shape": [edge] * 3, "strides": [edge] * 3, "group": channels}
+        return self.add("ConvTranspose", x, self.constant(kernel), **shape)
+
     def merge_sides(self, logits: str) -> tuple[str, str]:
         """As `lod.merge_sides`: logits of 19 classes, and the log odds of left against right."""
         left, right = (
@@ -146,7 +164,7 @@ class _Graph:
 
 
 def outputs_of(config: LevelConfig) -> list[tuple[str, int]]:
-    """Return name and channels of what a level returns.
+    """Return name and channels of what a level returns; one that works on blocks has no features for a next level.
 
     Examples
     --------
@@ -154,7 +172,8 @@ def outputs_of(config: LevelConfig) -> list[tuple[str, int]]:
     [('features', 16), ('logits', 19), ('side', 1)]
     """
     classes = N_CLASSES if config.sided else len(SIDELESS)
-    found = [(FEATURES, config.channels[0]), (LOGITS, classes)]
+    found = [(FEATURES, config.channels[0])] if config.block == 1 else []
+    found.append((LOGITS, classes))
     return found if config.sided else [*found, (SIDE, 1)]
 
 

@@ -6,7 +6,6 @@ The caller reads a file once, verifies the SHA-256 of these bytes and parses the
 from __future__ import annotations
 
 import hashlib
-import io
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -16,13 +15,12 @@ from safetensors import SafetensorError
 from safetensors.torch import load as parse_safetensors
 from torch import Tensor, nn
 
-from lodbrain.errors import WeightsError, install_hint
+from lodbrain.errors import WeightsError
 
 #: A header names a few hundred tensors and one card; the format itself allows 100 MB.
 MAX_HEADER_BYTES = 4 * 2**20
 PICKLE_SUFFIXES = frozenset({".pt", ".pth", ".ckpt", ".pkl", ".pickle", ".bin", ".joblib", ".npy", ".npz"})
 
-_KERAS_TENSORS = {"kernel:0": "weight", "bias:0": "bias", "gamma:0": "weight", "beta:0": "bias"}
 _FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 _AGAIN = "Fetch or make the file again"
 
@@ -79,53 +77,6 @@ def read_safetensors(data: bytes, path: Path) -> tuple[dict[str, Tensor], dict[s
     except (SafetensorError, ValueError, KeyError, TypeError, RuntimeError) as error:
         raise WeightsError("format", path, f"is not a safetensors file: {error}", _AGAIN) from error
     return tensors, dict(header.get("__metadata__") or {})
-
-
-def read_keras(data: bytes, path: Path, names: Mapping[str, str]) -> dict[str, Tensor]:
-    """Return the tensors of a Keras weight file (HDF5) under the names and in the layout of a PyTorch network.
-
-    Keras keeps the kernel of a 3D convolution as (x, y, z, in, out) and of a transposed one as (x, y, z, out, in);
-    PyTorch as (out, in, x, y, z) and (in, out, x, y, z). The same permutation turns either.
-
-    Parameters
-    ----------
-    data : bytes
-        The whole file, verified.
-    path : Path
-        Its name, for errors.
-    names : mapping of str to str
-        Keras layer to module of the network, both without the name of the tensor.
-
-    Raises
-    ------
-    WeightsError
-        ``"dependency"`` without h5py; ``"format"`` if the file is no HDF5; ``"tensors"`` for a layer or tensor that
-        `names` does not hold.
-    """
-    try:
-        import h5py
-    except ImportError as error:
-        raise WeightsError(
-            "dependency", path, "reading this file needs h5py", install_hint("lod-brain-2024")
-        ) from error
-    tensors: dict[str, Tensor] = {}
-
-    def take(name: str, item: object) -> None:
-        if not isinstance(item, h5py.Dataset):
-            return
-        layer, _, tensor = name.rpartition("/")
-        module, parameter = names.get(layer.rpartition("/")[2]), _KERAS_TENSORS.get(tensor)
-        if module is None or parameter is None:
-            raise WeightsError("tensors", path, f"holds a tensor that the network does not have: {name}", _AGAIN)
-        values = torch.from_numpy(item[()])
-        tensors[f"{module}.{parameter}"] = values.permute(4, 3, 0, 1, 2) if values.ndim == 5 else values
-
-    try:
-        with h5py.File(io.BytesIO(data), "r") as file:
-            file.visititems(take)
-    except (OSError, RuntimeError, TypeError) as error:
-        raise WeightsError("format", path, f"is not a Keras weight file: {error}", _AGAIN) from error
-    return tensors
 
 
 def fill(network: nn.Module, tensors: Mapping[str, Tensor], path: Path) -> None:

@@ -6,7 +6,9 @@ their SHA-256 is verified before they are parsed. A model can also be a file: a 
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import errno
 import os
 import tempfile
 from collections.abc import Mapping
@@ -16,7 +18,7 @@ from typing import TYPE_CHECKING
 from platformdirs import user_cache_path
 
 from lodbrain.errors import OutputError, UsageError, WeightsError
-from lodbrain.models.card import Card
+from lodbrain.models.card import Card, members
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -30,6 +32,7 @@ __all__ = [
     "fetch",
     "load",
     "locate",
+    "members",
     "read_verified",
     "save",
     "save_with_card",
@@ -185,17 +188,32 @@ def load(name_or_file: str | os.PathLike[str]) -> tuple[Card, nn.Module]:
         network = _build(its_card, path, len(data))
     else:
         its_card = card(name)
+        if members(its_card):
+            return _load_consensus(its_card)
         path = fetch(its_card)
         data = read_verified(its_card, path)
         network = _build(its_card, path, len(data))
-        if path.suffix == ".h5":
-            from lodbrain.models.lod_brain_2024 import KERAS_LAYERS
-
-            tensors = weights.read_keras(data, path, KERAS_LAYERS)
-        else:
-            tensors, _ = weights.read_safetensors(data, path)
+        tensors, _ = weights.read_safetensors(data, path)
     weights.fill(network, tensors, path)
     return its_card, network.eval()
+
+
+def _load_consensus(its_card: Card) -> tuple[Card, nn.Module]:
+    """The card of a consensus, with a hash over its members, and its networks."""
+    from lodbrain.models import weights
+    from lodbrain.models.consensus import Consensus
+    from lodbrain.models.lod import Ladder
+    from lodbrain.models.lod_brain_2024 import LodBrain2024
+
+    shares = members(its_card)
+    (first, ladder), (second, other) = (load(name) for name in shares)
+    if not isinstance(ladder, Ladder) or not isinstance(other, LodBrain2024):
+        what = f"the members of {its_card.name} must be a ladder and LOD-Brain's network, got {', '.join(shares)}"
+        raise WeightsError("card", None, what)
+    text = "".join(f"{card.sha256} {share}\n" for card, share in zip((first, second), shares.values(), strict=True))
+    digest = weights.sha256(text.encode())
+    network = Consensus(ladder, other, shares[second.name])
+    return dataclasses.replace(its_card, sha256=digest), network.eval()
 
 
 def save_with_card(path: str | os.PathLike[str], card: Card, state_dict: Mapping[str, Tensor]) -> Card:
@@ -262,8 +280,13 @@ def _replace(target: Path, data: bytes) -> None:
             temporary = Path(file.name)
             file.write(data)
             file.flush()
-            os.fsync(file.fileno())
-        temporary.chmod(0o644)
+            try:
+                os.fsync(file.fileno())
+            except OSError as error:  # not every file system can sync
+                if error.errno in (errno.EIO, errno.ENOSPC, errno.EDQUOT):
+                    raise
+        with contextlib.suppress(OSError):
+            temporary.chmod(0o644)
         os.replace(temporary, target)
     except BaseException as error:
         if temporary is not None:

@@ -9,10 +9,10 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from lodbrain.images.atomic import atomic
-from lodbrain.synthesis.analysis import WHITE_LEVEL, ScanFit
-from lodbrain.synthesis.goodness import relative_mismatch
-from lodbrain.synthesis.mixture import DEEP, FLUID, GREY, WHITE
+from lodbrain.contrast_analysis.analysis import WHITE_LEVEL, ScanFit
+from lodbrain.contrast_analysis.goodness import relative_mismatch
+from lodbrain.contrast_analysis.mixture import DEEP, FLUID, GREY, WHITE
+from lodbrain.system.atomic import atomic
 
 #: More scans than these are not drawn: the first and the last tell enough.
 MOST_SCANS = 12

@@ -15,7 +15,7 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from lodbrain.images.atomic import atomic
+from lodbrain.system.atomic import atomic
 
 #: Colours that those with impaired colour vision can tell apart (Okabe and Ito), each with a marker of its own.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#8C6D00", "#56B4E9", "#7F7F7F")

@@ -10,8 +10,8 @@ from pathlib import Path
 
 from jinja2 import Environment, StrictUndefined, Template
 
-from lodbrain.images.atomic import write_text
 from lodbrain.report.evaluation_figures import Drawn
+from lodbrain.system.atomic import write_text
 from lodbrain.version import __version__
 
 #: A true minus, and what stands where there is no value.

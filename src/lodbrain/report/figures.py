@@ -11,10 +11,10 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from lodbrain.images.atomic import atomic
 from lodbrain.images.grid import to_ras
 from lodbrain.images.image import Image
 from lodbrain.labels import Label
+from lodbrain.system.atomic import atomic
 
 #: Opacity of the labels over the scan.
 ALPHA = 0.55

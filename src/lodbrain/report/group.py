@@ -7,11 +7,11 @@ import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from lodbrain.inference.reference import reference_of
-from lodbrain.inference.volumes import BRAIN, TIV
-from lodbrain.report.quality import quality_of
-from lodbrain.report.results import Results
+from lodbrain.report.quality_text import quality_of
+from lodbrain.report.sidecars import Results
 from lodbrain.report.volume_rows import in_words
+from lodbrain.segmentation.usual_volumes import reference_of
+from lodbrain.segmentation.volumes import BRAIN, TIV
 
 #: A scan stands out from so many others at the least; among fewer, only what is usual is compared with.
 FEWEST = 8

@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
+import os
 import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote
 
-from lodbrain.images.atomic import write_text
-from lodbrain.inference.reference import SOURCE, USUAL_SD
-from lodbrain.inference.volumes import BRAIN, TIV
 from lodbrain.report.group import FAR, FAR_FROM_USUAL, FEWEST, Member, members_of
 from lodbrain.report.pages import number, render
-from lodbrain.report.results import Results
 from lodbrain.report.scan_page import Fact
+from lodbrain.report.sidecars import Results
 from lodbrain.report.volume_rows import STRIP_SD, in_words
+from lodbrain.segmentation.usual_volumes import SOURCE, USUAL_SD
+from lodbrain.segmentation.volumes import BRAIN, TIV
+from lodbrain.system.atomic import write_text
 
 NAME = "index.html"
 
@@ -210,4 +211,4 @@ def _name(folder: Path, member: Member) -> str:
 
 def _link(folder: Path, results: Results) -> str:
     """Link to a scan's page, or nothing if there is none."""
-    return f"./{quote(results.page.relative_to(folder).as_posix())}" if results.page.is_file() else ""
+    return f"./{quote(os.fsencode(results.page.relative_to(folder).as_posix()))}" if results.page.is_file() else ""

@@ -10,9 +10,9 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from lodbrain.images.atomic import atomic
 from lodbrain.images.image import Image
 from lodbrain.labels import STRUCTURES
+from lodbrain.system.atomic import atomic
 
 #: Side of one picture, and of the part of the head that it shows.
 CELL_INCHES, SHOWN_MM = 2.6, 230.0

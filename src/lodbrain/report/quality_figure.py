@@ -9,8 +9,8 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from lodbrain.evaluation.calibration import FAILED_DICE, Agreement
-from lodbrain.images.atomic import atomic
+from lodbrain.evaluation.quality_fit import FAILED_DICE, Agreement
+from lodbrain.system.atomic import atomic
 
 
 def quality_figure(

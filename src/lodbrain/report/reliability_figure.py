@@ -9,7 +9,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from lodbrain.evaluation.reliability import Reliability
-from lodbrain.images.atomic import atomic
+from lodbrain.system.atomic import atomic
 
 #: A bin with fewer voxels says nothing.
 _LEAST_COUNT = 20

@@ -11,19 +11,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lodbrain.errors import InputError
-from lodbrain.images.atomic import write_text
 from lodbrain.images.grid import to_ras
 from lodbrain.images.image import Image
 from lodbrain.images.io import read_image, read_labels
-from lodbrain.inference.reference import SOURCE
-from lodbrain.inference.volumes import BRAIN, TIV
 from lodbrain.labels import Label
 from lodbrain.report.pages import number, render
-from lodbrain.report.quality import quality_of
-from lodbrain.report.results import Results, read_results
+from lodbrain.report.quality_text import quality_of
+from lodbrain.report.sidecars import Results, read_results
 from lodbrain.report.slices import PLANES, Slice, slices, window_of
 from lodbrain.report.volume import GREY_LEVELS, embed
 from lodbrain.report.volume_rows import Row, in_words, volume_rows
+from lodbrain.segmentation.usual_volumes import SOURCE
+from lodbrain.segmentation.volumes import BRAIN, TIV
+from lodbrain.system.atomic import write_text
 
 #: The page's line that says which sidecar it was made from stands within so many bytes of its beginning.
 _HEAD_BYTES = 4096

@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from lodbrain.images.atomic import atomic
+from lodbrain.system.atomic import atomic
 
 COLUMNS = 4
 PANEL_INCHES, DPI = (3.1, 2.5), 110

@@ -18,10 +18,10 @@ from numpy.typing import NDArray
 
 from lodbrain.evaluation.groups import Interval
 from lodbrain.evaluation.protocol import CLEAR, Shares
-from lodbrain.images.atomic import write_text
 from lodbrain.images.grid import to_ras
 from lodbrain.images.image import Image
 from lodbrain.images.io import read_image
+from lodbrain.system.atomic import write_text
 from lodbrain.version import __version__
 
 TEMPLATE = Path(__file__).resolve().parents[1] / "resources" / "verification.html"

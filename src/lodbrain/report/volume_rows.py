@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from lodbrain.inference.reference import USUAL_SD, reference_of
 from lodbrain.labels import Label
+from lodbrain.segmentation.usual_volumes import USUAL_SD, reference_of
 
 #: The strip beside a row reaches from minus to plus so many standard deviations.
 STRIP_SD = 4.0

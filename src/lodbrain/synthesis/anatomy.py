@@ -14,7 +14,7 @@ from lodbrain.labels import N_CLASSES
 from lodbrain.synthesis.contrast import N_SUBCLASSES, Contrast
 from lodbrain.synthesis.deform import Deformation
 from lodbrain.synthesis.fields import Grid, RandomField
-from lodbrain.synthesis.labelmaps import CLASS_OF_CODE, DISTANCE_STEP_MM, MIRROR_OF_CODE, LabelMap
+from lodbrain.synthesis.label_map import CLASS_OF_CODE, DISTANCE_STEP_MM, MIRROR_OF_CODE, LabelMap
 from lodbrain.synthesis.steps.lesions import Lesions
 
 #: Samples that are looked up at a time: few enough for the processor's cache, many enough for a GPU.

@@ -10,7 +10,7 @@ import torch
 from pydantic import PlainSerializer, PlainValidator
 
 from lodbrain.labels import STRUCTURES
-from lodbrain.synthesis.labelmaps import CODE_OF_RAW, MIRROR_OF_CODE, N_CODES, OUTSIDE, RAW_LABELS
+from lodbrain.synthesis.label_map import CODE_OF_RAW, MIRROR_OF_CODE, N_CODES, OUTSIDE, RAW_LABELS
 from lodbrain.synthesis.streams import Stream
 
 #: Sub-classes that a tissue outside of the brain is split into: real fat, muscle and bone are never one grey value.

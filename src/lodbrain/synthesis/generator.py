@@ -19,7 +19,7 @@ from lodbrain.synthesis.contrast import Contrast
 from lodbrain.synthesis.deform import Deformation
 from lodbrain.synthesis.fields import Grid, RandomField
 from lodbrain.synthesis.grain import grain
-from lodbrain.synthesis.labelmaps import LabelMap
+from lodbrain.synthesis.label_map import LabelMap
 from lodbrain.synthesis.profile import ContrastProfile
 from lodbrain.synthesis.resemblance import settings_like
 from lodbrain.synthesis.settings import Settings

@@ -6,15 +6,16 @@ import math
 from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import yaml
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from lodbrain.errors import UsageError
-from lodbrain.images.atomic import write_text
 from lodbrain.labels import SIDELESS
-from lodbrain.synthesis.noise import BackgroundKind
+from lodbrain.system.atomic import write_text
+
+BackgroundKind = Literal["zero", "rician", "mp2rage", "unknown"]
 
 VERSION = 1
 
@@ -80,7 +81,7 @@ class Noise:
 
 @dataclass(frozen=True)
 class Air:
-    """Background: its kind, and its level over white matter (as in `lodbrain.synthesis.noise.Background`)."""
+    """Background: its kind, and its level over white matter (as in `lodbrain.contrast_analysis.noise.Background`)."""
 
     __pydantic_config__: ClassVar[ConfigDict] = _PLAIN
 

@@ -7,7 +7,7 @@ import torch
 
 from lodbrain.labels import SIDELESS, SIDELESS_OF_CLASS, STRUCTURES
 from lodbrain.synthesis.contrast import N_SUBCLASSES, SPLIT_LABELS, T1W_PRIOR, Contrast
-from lodbrain.synthesis.labelmaps import CODE_OF_RAW, MIRROR_OF_CODE, N_CODES, OUTSIDE, RAW_LABELS
+from lodbrain.synthesis.label_map import CODE_OF_RAW, MIRROR_OF_CODE, N_CODES, OUTSIDE, RAW_LABELS
 from lodbrain.synthesis.profile import ContrastProfile, Intensity
 
 #: Scans of the same protocol differ at least so much, in units of white matter: from one scan nothing else is known.

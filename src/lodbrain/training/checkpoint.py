@@ -14,7 +14,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 
-from lodbrain.images.atomic import atomic
+from lodbrain.system.atomic import atomic
 
 Groups = dict[str, dict[str, torch.Tensor]]
 

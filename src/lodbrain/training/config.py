@@ -90,6 +90,10 @@ class TrainingConfig(Strict):
         for n, level in enumerate(self.levels):
             if self.is_ladder and not level.channels:
                 raise ValueError(f"levels.{n}.channels: a level of the ladder needs at least one")
+            if level.block > 1 and (n == 0 or n + 1 < len(self.levels)):
+                raise ValueError(f"levels.{n}.block: only the finest of several levels can work on blocks")
+            if level.fresh and level.steps == 0:
+                raise ValueError(f"levels.{n}.fresh: a level of 0 steps is not trained, so it cannot begin afresh")
             if n and level.sided and not self.levels[n - 1].sided:
                 raise ValueError(f"levels.{n}.sided: a level that tells sides cannot follow one that does not")
             if level.steps == 0 and self.start is None and self.joint is None:

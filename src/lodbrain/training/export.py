@@ -35,10 +35,7 @@ def export(network: Ladder | Plain, config: TrainingConfig, outcomes: dict[str, 
     path = config.out / f"{config.name}.safetensors"
     options: dict[str, Any]
     if isinstance(network, Ladder):
-        rows = config.levels[:count]
-        options = {
-            "levels": [{"exponent": row.exponent, "channels": list(row.channels), "sided": row.sided} for row in rows]
-        }
+        options = {"levels": [level.to_row() for level in network.configs[:count]]}
         wanted = Ladder(network.configs[:count]).state_dict()
         state = {name: value for name, value in network.state_dict().items() if name in wanted}
     else:

@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 
 from lodbrain.synthesis.fields import Grid
-from lodbrain.synthesis.labelmaps import LabelMap
+from lodbrain.synthesis.label_map import LabelMap
 from lodbrain.training.config import TrainingConfig
 from lodbrain.training.memory import Shape
 from lodbrain.training.scenes import drawn

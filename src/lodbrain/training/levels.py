@@ -15,7 +15,7 @@ from lodbrain.models.lod import Detail, Ladder, Level, LevelConfig
 from lodbrain.models.registry import Plain
 from lodbrain.training.checkpoint import load_checkpoint
 from lodbrain.training.config import TrainingConfig
-from lodbrain.training.losses import merge_target_sides, segmentation_loss
+from lodbrain.training.losses import segmentation_loss
 from lodbrain.training.pairs import Pair, first_pair, next_pair, scaling_below
 from lodbrain.training.scenes import Scene
 from lodbrain.training.settings import Losses
@@ -32,17 +32,22 @@ def build_ladder(config: TrainingConfig) -> Ladder:
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
-        ladder = Ladder(tuple(LevelConfig(level.exponent, level.channels, level.sided) for level in config.levels))
+        ladder = Ladder(level_configs(config))
     if config.start is not None:
         _fill_from(ladder, config.start, config)
     return ladder
+
+
+def level_configs(config: TrainingConfig) -> tuple[LevelConfig, ...]:
+    """The levels of a configuration, coarsest first."""
+    return tuple(LevelConfig(row.exponent, row.channels, row.sided, row.block, row.residuals) for row in config.levels)
 
 
 def average_with_start(ladder: Ladder, config: TrainingConfig) -> None:
     """Move the weights back towards those that the run began from, by `start_share` of the way.
 
     The mean of two sets of weights on one path of training is often better than either: the stage's gain is kept, and
-    less is forgotten. Levels that the starting model lacks stay as they are.
+    less is forgotten. Levels that did not begin there (absent, or `fresh`) stay as they are.
 
     Parameters
     ----------
@@ -57,7 +62,7 @@ def average_with_start(ladder: Ladder, config: TrainingConfig) -> None:
     assert config.start is not None
     before = _levels_of(config.start)[1]
     for n, own in enumerate(ladder.configs):
-        if own.exponent not in before:
+        if own.exponent not in before or config.levels[n].fresh:
             continue
         begun = before[own.exponent].state_dict()
         for name, value in ladder.level(n).state_dict().items():
@@ -74,9 +79,11 @@ def _levels_of(start: str) -> tuple[str, dict[int, Level]]:
 
 
 def _fill_from(ladder: Ladder, start: str, config: TrainingConfig) -> None:
-    """Copy the levels that the starting model has; levels that it lacks keep their random weights."""
+    """Copy the levels that the starting model has; those that it lacks, and `fresh` ones, keep their random weights."""
     name, there = _levels_of(start)
     for n, own in enumerate(ladder.configs):
+        if config.levels[n].fresh:
+            continue
         if own.exponent not in there:
             if config.levels[n].steps == 0:
                 what = f"levels.{n}.steps: 0, but {name} has no level of {2.0**own.exponent:g} mm to keep"
@@ -92,7 +99,10 @@ def _fill_from(ladder: Ladder, start: str, config: TrainingConfig) -> None:
         if unlike:
             has = f"channels {list(other.config.channels)}, sided {str(other.config.sided).lower()}"
             what = f"levels.{n}.channels: {name} has {has} there, and a level above of its own"
-            raise UsageError("start", None, what, "Use the same levels as the starting model, or do without `start`")
+            hint = (
+                "Use the same levels as the starting model, or `fresh: true` for one that is trained from the beginning"
+            )
+            raise UsageError("start", None, what, hint)
         ladder.level(n).load_state_dict(theirs)
 
 
@@ -132,7 +142,7 @@ class LevelLoss(nn.Module):
         """() tensor."""
         with torch.autocast(pair.image.device.type, torch.bfloat16, enabled=self.autocast):
             detail = self.level(pair.image, pair.log_voxel, pair.coarse)
-        return loss_of(detail, pair.target, self.weights)
+        return segmentation_loss(detail.logits, pair.target, weights=self.weights)
 
 
 class JointLoss(nn.Module):
@@ -160,7 +170,7 @@ class JointLoss(nn.Module):
         for position in range(len(scene.views)):
             with torch.autocast(pair.image.device.type, torch.bfloat16, enabled=self.autocast):
                 detail = self.ladder.level(position)(pair.image, pair.log_voxel, pair.coarse)
-            losses.append(loss_of(detail, pair.target, self.weights))
+            losses.append(segmentation_loss(detail.logits, pair.target, weights=self.weights))
             if position == 0:
                 scaling = scaling_below(scene.views[0], detail)
             if position + 1 < len(scene.views):
@@ -186,12 +196,6 @@ def climb(network: Ladder | Plain, scene: Scene, *, bfloat16: bool) -> Detail:
         if position + 1 < len(scene.views):
             pair = next_pair(scene, position + 1, scaling, detail, network.level(position + 1).stride)
     return detail
-
-
-def loss_of(detail: Detail, target: torch.Tensor, weights: Losses) -> torch.Tensor:
-    """The loss of a level's logits; of a level without sides against a target without sides."""
-    goal = target if detail.side is None else merge_target_sides(target)
-    return segmentation_loss(detail.logits, goal, weights=weights)
 
 
 def channels_last(module: nn.Module) -> None:

@@ -7,6 +7,7 @@ import torch.nn.functional as F
 
 from lodbrain.labels import SIDELESS, SIDELESS_OF_CLASS, TISSUE_OF_CLASS
 from lodbrain.training.settings import Losses
+from lodbrain.training.sums import class_sums
 
 N_TISSUES = 7
 _TISSUE = torch.as_tensor(TISSUE_OF_CLASS)
@@ -41,23 +42,23 @@ def merge_target_sides(target: torch.Tensor) -> torch.Tensor:
     return merge(target, _SIDELESS, len(SIDELESS))
 
 
-def soft_dice_loss(p: torch.Tensor, t: torch.Tensor, *, least_share: float = 20.0) -> torch.Tensor:
+def dice_loss(
+    overlap: torch.Tensor, size: torch.Tensor, volume: torch.Tensor, *, least_share: float = 20.0
+) -> torch.Tensor:
     """1 - mean soft Dice over the classes but background that have at least `least_share` voxels in the target.
 
     Parameters
     ----------
-    p, t : (B, C, ...) tensors
-        Posteriors and target shares.
+    overlap, size, volume : (B, C) tensors
+        Sums over the voxels of p t, of p^2 + t^2, and of t, for posteriors p and target shares t.
 
     Returns
     -------
     () tensor
         Mean over the batch; a volume without any class to score counts as 0.
     """
-    dims = tuple(range(2, p.dim()))
-    overlap, size = (p * t).sum(dims)[:, 1:], (p * p + t * t).sum(dims)[:, 1:]
-    present = (t.sum(dims)[:, 1:] >= least_share).to(p.dtype)
-    dice = 2 * overlap / size.clamp(min=1e-6)
+    present = (volume[:, 1:] >= least_share).to(overlap.dtype)
+    dice = 2 * overlap[:, 1:] / size[:, 1:].clamp(min=1e-6)
     count = present.sum(1)
     return ((count - (dice * present).sum(1)) / count.clamp(min=1)).mean()
 
@@ -116,25 +117,25 @@ def segmentation_loss(logits: torch.Tensor, target: torch.Tensor, *, weights: Lo
 
     Parameters
     ----------
-    logits, target : (B, C, X, Y, Z) tensors
+    logits : (B, C, X, Y, Z) tensor
         C is 33, or 19 without sides.
+    target : (B, D, X, Y, Z) float32 tensor
+        D is C, or 33 where the logits have 19 classes: shares of left and right then count together.
     weights : Losses, optional
         By default soft cross-entropy + soft Dice of the structures + half the soft Dice of the six tissues.
     """
     weights = weights or Losses()
-    log_p = logits.float().log_softmax(1)
-    loss = log_p.new_zeros(())
-    if weights.cross_entropy:
-        loss = loss - weights.cross_entropy * (target * log_p).sum(1).mean()
-    if not (weights.dice or weights.tissue_dice or weights.boundary):
-        return loss
-    p = log_p.exp()
-    if weights.dice:
-        loss = loss + weights.dice * soft_dice_loss(p, target)
-    if weights.tissue_dice:
-        table = _TISSUE if target.shape[1] == len(_TISSUE) else _TISSUE_OF_SIDELESS
-        tissues = soft_dice_loss(merge(p, table, N_TISSUES), merge(target, table, N_TISSUES))
-        loss = loss + weights.tissue_dice * tissues
+    classes = logits.shape[1]
+    into = torch.arange(classes) if target.shape[1] == classes else _SIDELESS
+    tissue = _TISSUE if classes == len(_TISSUE) else _TISSUE_OF_SIDELESS
+    sums = class_sums(logits, target, into=into, group=tissue[:classes], groups=N_TISSUES)
+    structures, tissues = (
+        [each[:, part] for each in (sums.overlap, sums.size, sums.volume)]
+        for part in (slice(classes), slice(classes, None))
+    )
+    loss = weights.cross_entropy * sums.log_loss.sum() / logits[:, 0].numel()
+    loss = loss + weights.dice * dice_loss(*structures) + weights.tissue_dice * dice_loss(*tissues)
     if weights.boundary:
-        loss = loss + weights.boundary * boundary_loss(p, target)
+        goal = merge_target_sides(target) if target.shape[1] != classes else target
+        loss = loss + weights.boundary * boundary_loss(logits.float().softmax(1), goal)
     return loss

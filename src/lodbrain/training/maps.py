@@ -2,20 +2,28 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from functools import lru_cache
+from hashlib import sha256
 from pathlib import Path
+from typing import Any
 
-from safetensors import safe_open
+import torch
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
 from lodbrain.datasets.labelmaps import find_labelmaps
 from lodbrain.errors import InputError
-from lodbrain.images.atomic import atomic
-from lodbrain.synthesis.labelmaps import CODES_VERSION, LabelMap, load
-from lodbrain.synthesis.upsample import upsample
+from lodbrain.labelmaps.upsample import upsample
+from lodbrain.synthesis.label_map import CODES_VERSION, LabelMap, load
+from lodbrain.synthesis.walls import Walls, know, measure
+from lodbrain.system.atomic import atomic
 from lodbrain.training.config import TrainingConfig
+
+#: Of the files of finer maps. A larger one for whatever changes what is made of a map: the walls, the smoothing.
+_FORMAT = 2
 
 
 def load_maps(config: TrainingConfig, report: Callable[[str], None]) -> dict[str, LabelMap]:
@@ -73,7 +81,8 @@ class FineMaps(Mapping[str, LabelMap]):
         device = labels.codes.device
         with safe_open(self._file(name), framework="pt") as file:
             codes, distance = (file.get_tensor(key).to(device) for key in ("codes", "distance"))
-        fine = replace(labels, codes=codes, distance=distance, spacing_mm=labels.spacing_mm / factor)
+            fine = replace(labels, codes=codes, distance=distance, spacing_mm=labels.spacing_mm / factor)
+            know(fine, _walls_in(file, device))
         if device.type != "cpu":
             self._kept[name] = fine
         return fine
@@ -90,15 +99,18 @@ class FineMaps(Mapping[str, LabelMap]):
         return sum(2 * labels.codes.numel() * self._factor(name) ** 3 for name, labels in self.maps.items())
 
     def make(self, report: Callable[[str], None]) -> None:
-        """Write the files that are not there yet."""
+        """Write the files that are not there yet, or were made of another map or by another version."""
         self.folder.mkdir(parents=True, exist_ok=True)
-        for name, labels in self.maps.items():
-            path, factor = self._file(name), self._factor(name)
-            if factor > 1 and not path.exists():
-                report(f"upsampling {name} to {self.voxel_mm:g} mm")
-                fine = upsample(labels.to("cpu"), factor)
-                with atomic(path) as temporary:
-                    save_file({"codes": fine.codes, "distance": fine.distance}, temporary)
+        origins = {name: _origin(labels, self._factor(name)) for name, labels in self.maps.items()}
+        todo = [
+            (name, self._file(name), origin)
+            for name, origin in origins.items()
+            if self._factor(name) > 1 and _origin_in(self._file(name)) != origin
+        ]
+        for number, (name, path, origin) in enumerate(todo, 1):
+            report(f"upsampling {name} to {self.voxel_mm:g} mm ({number} of {len(todo)})")
+            fine = upsample(self.maps[name].to("cpu"), self._factor(name))
+            _write(path, fine, origin)
 
     def _file(self, name: str) -> Path:
         return self.folder / f"{name}.safetensors"
@@ -107,10 +119,48 @@ class FineMaps(Mapping[str, LabelMap]):
         return max(1, round(float(self.maps[name].spacing_mm.mean()) / self.voxel_mm))
 
 
+def _origin(labels: LabelMap, factor: int) -> str:
+    """What a finer map is made of, and how: another digest means another result."""
+    versions, shape = f"{_FORMAT} {CODES_VERSION}", tuple(labels.codes.shape)
+    digest = sha256(f"{versions} {factor} {labels.spacing_mm.tolist()} {shape}".encode())
+    for volume in (labels.codes, labels.distance):
+        digest.update(volume.cpu().numpy().tobytes())
+    return digest.hexdigest()
+
+
+def _origin_in(path: Path) -> str | None:
+    """What the map in a file was made of; None where there is no file that can be read."""
+    try:
+        with safe_open(path, framework="pt") as file:
+            return (file.metadata() or {}).get("origin")
+    except (OSError, SafetensorError):
+        return None
+
+
+def _write(path: Path, fine: LabelMap, origin: str) -> None:
+    """Write a finer map and its ventricles' walls, which take a second to measure."""
+    tensors, about = {"codes": fine.codes, "distance": fine.distance}, {"origin": origin}
+    walls = measure(fine)
+    if walls is not None:
+        tensors |= {"walls.rank": walls.rank, "walls.outer": walls.outer}
+        about["walls"] = json.dumps({"start": [part.start for part in walls.box], "least": walls.least})
+    with atomic(path) as temporary:
+        save_file(tensors, temporary, about)
+
+
+def _walls_in(file: Any, device: torch.device) -> Walls | None:
+    about = json.loads(file.metadata().get("walls", "null"))
+    if about is None:
+        return None
+    rank, outer = (file.get_tensor(f"walls.{key}").to(device) for key in ("rank", "outer"))
+    x, y, z = (slice(start, start + n) for start, n in zip(about["start"], rank.shape, strict=True))
+    return Walls((x, y, z), rank, outer, about["least"])
+
+
 def fine_maps(
     config: TrainingConfig, maps: Mapping[str, LabelMap], voxel_mm: float | None, report: Callable[[str], None]
 ) -> Mapping[str, LabelMap]:
-    """Smooth versions of the maps at a finer voxel size, made once and kept on disk: half a minute each.
+    """Smooth versions of the maps at a finer voxel size, made once and kept on disk.
 
     They lie beside the run, or in the folder `fine_labelmaps` of the configuration. With a voxel size of None, the maps
     themselves.
@@ -129,6 +179,4 @@ def maps_bytes(config: TrainingConfig, maps: Mapping[str, LabelMap], voxel_mm: f
 
 
 def _fine_maps(config: TrainingConfig, maps: Mapping[str, LabelMap], voxel_mm: float) -> FineMaps:
-    # Maps that an older version kept on disk, with other codes, are not taken for these.
-    folder = f"labelmaps_{voxel_mm:g}mm_v{CODES_VERSION}"
-    return FineMaps(maps, (config.fine_labelmaps or config.out) / folder, voxel_mm)
+    return FineMaps(maps, (config.fine_labelmaps or config.out) / f"labelmaps_{voxel_mm:g}mm", voxel_mm)

@@ -22,7 +22,7 @@ from lodbrain.labels import N_CLASSES, SIDELESS
 from lodbrain.models.lod import Detail, Ladder
 from lodbrain.models.registry import Plain
 from lodbrain.training.config import TrainingConfig
-from lodbrain.training.levels import LevelLoss, channels_last, checkpoint_blocks
+from lodbrain.training.levels import LevelLoss, channels_last, checkpoint_blocks, level_configs
 from lodbrain.training.pairs import Pair
 
 Shape = tuple[int, int, int]
@@ -135,10 +135,8 @@ def step_memory(config: TrainingConfig, position: int, shape: Shape, *, batch: i
 
 
 def _build(config: TrainingConfig) -> Ladder | Plain:
-    from lodbrain.models.lod import LevelConfig
-
     if config.is_ladder:
-        return Ladder(tuple(LevelConfig(row.exponent, row.channels, row.sided) for row in config.levels))
+        return Ladder(level_configs(config))
     return Plain(config.architecture, config.options, config.levels[0].exponent)
 
 

@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TypeVar
 
 import torch
@@ -13,11 +14,13 @@ import torch.nn.functional as F
 
 from lodbrain.images.intensity import Scaling, brain_scaling, foreground_scaling
 from lodbrain.inference.pyramid import pad_to
+from lodbrain.models.folded import FoldedLevel, fold
 from lodbrain.models.lod import Detail, Ladder
 from lodbrain.models.registry import Plain
-from lodbrain.training.scenes import BRAIN, Scene, Scenes, Triple, View
+from lodbrain.training.scenes import BRAIN, Head, Scene, Scenes, Triple, View
 from lodbrain.training.settings import Corruption
 
+K = TypeVar("K")
 T = TypeVar("T")
 
 
@@ -92,48 +95,73 @@ def crop_below(detail: Detail, start: Triple, begin: Triple, shape: Sequence[int
     return detail.map(cut)
 
 
+@dataclass(frozen=True, eq=False)
+class _Opened:
+    """A head whose coarsest level has been computed."""
+
+    head: Head
+    detail: Detail
+    scaling: Scaling
+
+
 class PairSource:
-    """Draws pairs for the level at `position` of a ladder whose levels above are trained and frozen.
+    """Samples pairs for the level at `position` of a ladder whose levels above are trained and frozen.
 
     Parameters
     ----------
     ladder : Ladder or Plain
-        In eval mode; its levels above `position` are run, none is changed.
+        Its levels above `position` are run, as they are when this is made; none is changed.
     position : int
         Position of the level to train, 0 the coarsest.
     scenes : Scenes
     corruption : Corruption or None
         None for validation.
     bfloat16 : bool
-        Whether frozen levels run in bfloat16.
+        Whether frozen levels run in bfloat16; the coarsest runs in float32, as in inference.
+    crops : int
+        Crops of each head.
+    heads : int
+        Heads whose coarse results are kept for further crops.
     """
 
     def __init__(
-        self, ladder: Ladder | Plain, position: int, scenes: Scenes, corruption: Corruption | None, *, bfloat16: bool
+        self,
+        ladder: Ladder | Plain,
+        position: int,
+        scenes: Scenes,
+        corruption: Corruption | None,
+        *,
+        bfloat16: bool,
+        crops: int = 1,
+        heads: int = 1,
     ) -> None:
         self.ladder, self.position, self.scenes = ladder, position, scenes
-        self.corruption, self.bfloat16 = corruption, bfloat16
+        self.corruption, self.crops = corruption, crops
+        dtype = torch.bfloat16 if bfloat16 else torch.float32
+        self.frozen = fold(ladder, dtype, last=position - 1) if isinstance(ladder, Ladder) and position else ()
+        self._open = lru_cache(heads)(self._open_head)
 
     @torch.no_grad()
-    def draw(self, seed: int) -> Pair:
-        """The pair of a seed: the same whatever was drawn before, and in whichever thread."""
-        scene = self.scenes.scene(seed, self.position)
-        pair = first_pair(scene.views[0], self.ladder.level(0).stride)
+    def draw(self, seed: int, crop: int = 0) -> Pair:
+        """The pair of a seed and a crop: the same whatever was sampled before, and in whichever thread.
+
+        Crops of one seed share what was computed of the whole head, if they are sampled close to each other.
+        """
         if self.position == 0:
-            return pair
-        detail = self._run(0, pair)
-        scaling = scaling_below(scene.views[0], detail)
+            return first_pair(self.scenes.head(seed, 0).whole, self.ladder.level(0).stride)
+        opened = self._open(seed)
+        scene, detail = opened.head.scene(crop), opened.detail
         for position in range(1, self.position + 1):
-            pair = next_pair(scene, position, scaling, detail, self.ladder.level(position).stride)
+            pair = next_pair(scene, position, opened.scaling, detail, self.ladder.level(position).stride)
             if position < self.position:
-                detail = self._run(position, pair)
+                detail = run_folded(self.frozen[position], pair)
         assert pair.coarse is not None
         return Pair(pair.image, pair.target, pair.log_voxel, self._corrupt(pair.coarse, scene.random))
 
-    def _run(self, position: int, pair: Pair) -> Detail:
-        with torch.autocast(pair.image.device.type, torch.bfloat16, enabled=self.bfloat16):
-            detail: Detail = self.ladder.levels[position](pair.image, pair.log_voxel, pair.coarse)
-        return detail.map(torch.Tensor.float)
+    def _open_head(self, seed: int) -> _Opened:
+        head = self.scenes.head(seed, self.position, self.crops)
+        detail = run_folded(self.frozen[0], first_pair(head.whole, self.ladder.level(0).stride))
+        return _Opened(head, detail, scaling_below(head.whole, detail))
 
     def _corrupt(self, detail: Detail, random: torch.Generator) -> Detail:
         """The coarse level made worse, so that the finer one does not trust a prior that has seen few brains."""
@@ -147,6 +175,14 @@ class PairSource:
             shifts = tuple(int(torch.randint(-1, 2, (), generator=random)) for _ in range(3))
             features, logits = features.roll(shifts, (2, 3, 4)), logits.roll(shifts, (2, 3, 4))
         return Detail(features, logits, detail.side)
+
+
+def run_folded(level: FoldedLevel, pair: Pair) -> Detail:
+    """What a frozen level says of a pair of one example: float32."""
+    coarse = None if pair.coarse is None else level.for_next(pair.coarse)
+    features = level.features(pair.image, float(pair.log_voxel), coarse)
+    x, y, z = pair.image.shape[2:]
+    return level.score(features, coarse, ((0, x), (0, y), (0, z))).map(torch.Tensor.float)
 
 
 def collate(pairs: Sequence[Pair]) -> Pair:
@@ -186,30 +222,30 @@ def _pad_target(target: torch.Tensor, multiple: int) -> torch.Tensor:
 
 
 def prefetch(
-    draw: Callable[[int], T],
-    seeds: Iterator[int],
+    draw: Callable[[K], T],
+    keys: Iterator[K],
     *,
     ahead: int = 2,
     threads: int = 1,
     device: torch.device | str = "cpu",
 ) -> Generator[T, None, None]:
-    """Draw in a background thread, in the order of the seeds.
+    """Sample in a background thread, in the order of the keys.
 
-    On CUDA the drawing has a stream of its own, so that it runs beside the training step, and what it drew is complete
-    when it is handed over.
+    On CUDA the sampling has a stream of its own, so that it runs beside the training step, and a pair is complete when
+    it is handed over.
 
     Parameters
     ----------
-    draw : callable(int)
+    draw : callable
         Such as `PairSource.draw`.
-    seeds : iterator of int
-        Without end.
+    keys : iterator
+        What `draw` is called with, without end.
     ahead : int
-        How many are drawn before they are asked for.
+        How many are sampled before they are asked for.
     threads : int
         Of torch, in the background.
     device : device
-        That is drawn on.
+        That is sampled on.
 
     Yields
     ------
@@ -220,19 +256,19 @@ def prefetch(
     if device.type == "cuda":
         stream = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
 
-    def one(seed: int) -> T:
+    def one(key: K) -> T:
         if stream is None:
-            return draw(seed)
+            return draw(key)
         with torch.cuda.stream(stream):
-            drawn = draw(seed)
+            drawn = draw(key)
         stream.synchronize()  # only this thread waits
         return drawn
 
     with ThreadPoolExecutor(1, initializer=torch.set_num_threads, initargs=(threads,)) as pool:
-        waiting = [pool.submit(one, next(seeds)) for _ in range(ahead)]
+        waiting = [pool.submit(one, next(keys)) for _ in range(ahead)]
         while True:
             item = waiting.pop(0).result()
-            waiting.append(pool.submit(one, next(seeds)))
+            waiting.append(pool.submit(one, next(keys)))
             if stream is not None:
                 _hand_over(item)
             yield item

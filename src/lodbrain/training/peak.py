@@ -8,7 +8,7 @@ from pathlib import Path
 
 import torch
 
-from lodbrain.inference.memory import MEBIBYTE, peak_mib, resident_bytes
+from lodbrain.system.memory import MEBIBYTE, peak_mib, resident_bytes
 
 
 def held_bytes(device: torch.device) -> int:

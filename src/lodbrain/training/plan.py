@@ -12,10 +12,10 @@ from tempfile import TemporaryDirectory
 
 import torch
 
-from lodbrain.inference.memory import resident_bytes
-from lodbrain.inference.settings import choose_device
 from lodbrain.labels import N_CLASSES
+from lodbrain.segmentation.settings import choose_device
 from lodbrain.synthesis.fields import Grid
+from lodbrain.system.memory import resident_bytes
 from lodbrain.training.config import TrainingConfig
 from lodbrain.training.heads import first_heads, heads_of_stage, sizes
 from lodbrain.training.maps import load_maps, maps_bytes

@@ -17,14 +17,14 @@ from lodbrain.errors import InputError
 from lodbrain.images.grid import to_ras
 from lodbrain.images.intensity import from_black
 from lodbrain.images.io import read_image, read_labels
+from lodbrain.images.scan_labels import classes_of
 from lodbrain.inference.pyramid import WorkingGrid, pool, resample, working_grid
 from lodbrain.labels import CLASS_OF_INDEX, N_CLASSES, STRUCTURES
 from lodbrain.synthesis.degradations import DEGRADATIONS
 from lodbrain.synthesis.degradations import Pair as Degraded
 from lodbrain.synthesis.fields import Grid, SmoothField, random_control
-from lodbrain.synthesis.freesurfer import classes_of
 from lodbrain.synthesis.steps.tone import bend
-from lodbrain.training.scenes import BRAIN, Geometry, Scene, View, focus_of, log_voxel_of
+from lodbrain.training.scenes import BRAIN, Geometry, Head, Scenes, View, foci_of, log_voxel_of, random_seeds
 from lodbrain.training.settings import LabelledSet
 
 #: Ratio of voxel sides up to which a scan is resampled and trained on.
@@ -92,7 +92,7 @@ def read_set(settings: LabelledSet) -> tuple[Labelled, ...]:
     return read_manifest(settings.manifest) if settings.manifest else read_bids(str(settings.bids))
 
 
-class RealScenes:
+class RealScenes(Scenes):
     """Scenes of real scans.
 
     A scan enters the ladder at the level of its own voxel size and is pooled by 2 from there; one whose sides differ
@@ -125,8 +125,8 @@ class RealScenes:
         exponent = self.geometry.levels[position].exponent
         return [n for n, (_, _, own) in enumerate(self.scans) if own <= exponent]
 
-    def scene(self, seed: int, position: int) -> Scene:
-        """The scene of a seed, down to the level at a position.
+    def head(self, seed: int, position: int, crops: int = 1) -> Head:
+        """The scan of a seed, pooled to the level at a position.
 
         Raises
         ------
@@ -147,9 +147,8 @@ class RealScenes:
         images, steps = [case.image], levels[0].exponent - own
         for _ in range(steps):
             images.append(pool(images[-1]))
-        views: list[View] = []
-        focus = [0.0, 0.0, 0.0]
-        for at in range(position + 1):
+
+        def view(at: int, focus: list[float]) -> View:
             halvings = levels[at].exponent - own
             here = grid.coarser(2**halvings)
             start, shape = (0, 0, 0), here.shape
@@ -158,10 +157,16 @@ class RealScenes:
             window = tuple(slice(s, s + n) for s, n in zip(start, shape, strict=True))
             target = _shares(case, window, halvings)
             log_voxel = log_voxel_of(here, levels[at].exponent).to(self.device)
-            views.append(View(images[halvings][window], target, log_voxel, start))
-            if at == 0:
-                focus = focus_of(target[BRAIN.to(self.device)].sum(0) > 0.5, here, random)
-        return Scene(tuple(views), random)
+            return View(images[halvings][window], target, log_voxel, start)
+
+        whole = view(0, [])
+        brain = whole.target[BRAIN.to(self.device)].sum(0) > 0.5
+        foci = foci_of(brain, grid.coarser(2 ** (levels[0].exponent - own)), random, crops)
+
+        def finer(crop: int) -> tuple[View, ...]:
+            return tuple(view(at, foci[crop]) for at in range(1, position + 1))
+
+        return Head(whole, finer, random_seeds(crops, random))
 
 
 def _below(n: int, random: torch.Generator) -> int:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -29,7 +28,7 @@ from lodbrain.training.maps import load_maps
 from lodbrain.training.pairs import PairSource, collate
 from lodbrain.training.pictures import picture
 from lodbrain.training.sources import Sources, geometry_of, make_sources
-from lodbrain.training.stage import Outcome, Stage, run_stage
+from lodbrain.training.stage import Outcome, Stage, open_heads, run_stage
 from lodbrain.training.validation import VALIDATION_SEED, score
 from lodbrain.training.workers import Workers, join
 
@@ -150,7 +149,11 @@ class Run:
         if config.checkpointing:
             checkpoint_blocks(level)
         assert sources.training is not None
-        source = PairSource(network, position, sources.training, config.corruption, bfloat16=config.autocasts)
+        crops = settings.crops_per_head if position and settings.crop is not None else 1
+        source = PairSource(
+            network, position, sources.training, config.corruption, bfloat16=config.autocasts,
+            crops=crops, heads=open_heads(config, crops, self.workers.count),
+        )  # fmt: skip
         with self._log(name) as log:
             stage = Stage(
                 name=name,
@@ -162,6 +165,7 @@ class Run:
                 validate=lambda: self.validate(sources, position, log),
                 budget=settings,
                 rate=settings.learning_rate,
+                crops=crops,
             )
             return run_stage(stage, config, workers=self.workers, log=log, accept_changes=self.accept_changes)
 
@@ -185,7 +189,7 @@ class Run:
                 number=last + 1,
                 network=ladder,
                 loss=JointLoss(ladder, config.losses, bfloat16=config.autocasts),
-                draw=partial(training.scene, position=last),
+                draw=lambda seed, _: training.scene(seed, last),
                 collate=list,
                 validate=lambda: self.validate(sources, last, log),
                 budget=config.joint,

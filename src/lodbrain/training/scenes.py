@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -12,7 +12,7 @@ import torch
 from lodbrain.labels import TISSUE_OF_CLASS
 from lodbrain.synthesis.fields import Grid
 from lodbrain.synthesis.generator import Plan, Settings, draw_plan, render
-from lodbrain.synthesis.labelmaps import LabelMap
+from lodbrain.synthesis.label_map import LabelMap
 from lodbrain.training.settings import LevelSettings
 
 BRAIN = torch.as_tensor(TISSUE_OF_CLASS) > 0
@@ -46,18 +46,45 @@ class View:
 class Scene:
     """Views from the coarsest level, of the whole head, to the one that is trained.
 
-    `random` goes on where drawing the scene ended: what is made worse on purpose is drawn from it.
+    What is made worse on purpose is drawn from `random`.
     """
 
     views: tuple[View, ...]
     random: torch.Generator
 
 
+@dataclass(frozen=True, eq=False)
+class Head:
+    """One scan whose crops are made when they are asked for.
+
+    Attributes
+    ----------
+    whole : View
+        Of the coarsest level.
+    finer : callable(int)
+        Views of the levels below, coarse to fine, for the crop of a number.
+    randoms : tuple of int
+        For each crop the seed of what is made worse on purpose.
+    """
+
+    whole: View
+    finer: Callable[[int], tuple[View, ...]]
+    randoms: tuple[int, ...]
+
+    def scene(self, crop: int) -> Scene:
+        """The scene of a crop: the same whichever crops were made before."""
+        return Scene((self.whole, *self.finer(crop)), torch.Generator().manual_seed(self.randoms[crop]))
+
+
 class Scenes(Protocol):
-    """Draws scenes."""
+    """Samples heads."""
+
+    def head(self, seed: int, position: int, crops: int = 1) -> Head:
+        """The head of a seed with so many crops for the level at a position: the same whatever was sampled before."""
 
     def scene(self, seed: int, position: int) -> Scene:
-        """The scene of a seed, down to the level at a position: the same whatever was drawn before."""
+        """The scene of a seed, down to the level at a position, with its only crop."""
+        return self.head(seed, position).scene(0)
 
 
 @dataclass(frozen=True)
@@ -99,8 +126,11 @@ def log_voxel_of(grid: Grid, exponent: int) -> torch.Tensor:
     return torch.tensor([math.log2(math.prod(grid.spacing_mm) ** (1 / 3)) - exponent])
 
 
-def focus_of(inside: torch.Tensor, whole: Grid, random: torch.Generator) -> list[float]:
-    """A random place in the brain, in mm from the corner of the scan; the centre where there is no brain.
+def foci_of(inside: torch.Tensor, whole: Grid, random: torch.Generator, count: int = 1) -> list[list[float]]:
+    """Places spread over the brain, in mm from the corner of the scan; its centre where there is no brain.
+
+    The brain is halved again and again, along one axis after the other, into parts of as many voxels, and one voxel is
+    chosen from each. So every voxel is as likely to be chosen as any other, whatever the number of places.
 
     Parameters
     ----------
@@ -109,12 +139,33 @@ def focus_of(inside: torch.Tensor, whole: Grid, random: torch.Generator) -> list
     whole : Grid
         That it lies on.
     random : torch.Generator
+    count : int
+        Number of places.
     """
     places = inside.nonzero()
     if len(places) == 0:
-        return [n * v / 2 for n, v in zip(whole.shape, whole.spacing_mm, strict=True)]
-    place = places[int(torch.randint(len(places), (), generator=random))].tolist()
-    return [(i + 0.5) * v for i, v in zip(place, whole.spacing_mm, strict=True)]
+        return [[n * v / 2 for n, v in zip(whole.shape, whole.spacing_mm, strict=True)]] * count
+    axis = int(torch.randint(3, (), generator=random)) if count > 1 else 0
+    chosen = _one_of_each_part(places, count, axis, random)
+    return [[(i + 0.5) * v for i, v in zip(place, whole.spacing_mm, strict=True)] for place in chosen]
+
+
+def _one_of_each_part(places: torch.Tensor, count: int, axis: int, random: torch.Generator) -> list[list[int]]:
+    """One of the places (N, 3) in each of `count` parts that they are cut into, first across an axis."""
+    if count == 1 or len(places) < count:
+        return [places[int(torch.randint(len(places), (), generator=random))].tolist() for _ in range(count)]
+    below = count // 2
+    parts = places[places[:, axis].argsort(stable=True)].tensor_split([len(places) * below // count])
+    return [
+        place
+        for part, n in zip(parts, (below, count - below), strict=True)
+        for place in _one_of_each_part(part, n, (axis + 1) % 3, random)
+    ]
+
+
+def random_seeds(count: int, random: torch.Generator) -> tuple[int, ...]:
+    """So many seeds."""
+    return tuple(torch.randint(2**62, (count,), generator=random).tolist())
 
 
 def drawn(seed: int, maps: Sequence[LabelMap], generator: Settings) -> tuple[int, Plan, torch.Generator]:
@@ -124,7 +175,7 @@ def drawn(seed: int, maps: Sequence[LabelMap], generator: Settings) -> tuple[int
     return which, draw_plan(maps[which], generator, random), random
 
 
-class SyntheticScenes:
+class SyntheticScenes(Scenes):
     """Scenes drawn from label maps.
 
     Parameters
@@ -149,29 +200,33 @@ class SyntheticScenes:
         self.maps = [maps[name] for name in names]
         self.generator, self.geometry = generator, geometry
 
-    def scene(self, seed: int, position: int) -> Scene:
-        """The scene of a seed, down to the level at a position."""
+    def head(self, seed: int, position: int, crops: int = 1) -> Head:
+        """The head of a seed: its coarsest view is rendered at once, the others when they are asked for."""
         which, plan, random = drawn(seed, self.maps, self.generator)
         labels, levels = self.maps[which], self.geometry.levels
         # The maps may lie on another device: everything is rendered there.
-        device, factor = labels.codes.device, 2 ** (len(levels) - 1)
-        whole = plan.scan.coarser(factor)
-        image, target = render(plan, labels, whole, coarseness=factor)
-        views = [View(image, target, log_voxel_of(whole, levels[0].exponent).to(device), (0, 0, 0))]
-        if position > 0:
-            focus = focus_of(target[BRAIN.to(device)].sum(0) > 0.5, whole, random)
-        for at in range(1, position + 1):
-            factor //= 2
-            grid = plan.scan.coarser(factor)
-            start, shape = self.geometry.box(at, trained=position, grid=grid, focus_mm=focus)
-            crop = grid.crop(start, shape)
-            source = self.fine[self.names[which]] if at == position else labels
-            image, target = render(plan, source, crop, coarseness=factor)
-            views.append(View(image, target, log_voxel_of(crop, levels[at].exponent).to(device), start))
-        return Scene(tuple(views), random)
+        device, largest = labels.codes.device, 2 ** (len(levels) - 1)
+        whole = plan.scan.coarser(largest)
+        image, target = render(plan, labels, whole, coarseness=largest)
+        view = View(image, target, log_voxel_of(whole, levels[0].exponent).to(device), (0, 0, 0))
+        foci = foci_of(target[BRAIN.to(device)].sum(0) > 0.5, whole, random, crops) if position else []
+
+        def finer(crop: int) -> tuple[View, ...]:
+            views = []
+            for at in range(1, position + 1):
+                factor = largest // 2**at
+                grid = plan.scan.coarser(factor)
+                start, shape = self.geometry.box(at, trained=position, grid=grid, focus_mm=foci[crop])
+                part = grid.crop(start, shape)
+                source = self.fine[self.names[which]] if at == position else labels
+                image, target = render(plan, source, part, coarseness=factor)
+                views.append(View(image, target, log_voxel_of(part, levels[at].exponent).to(device), start))
+            return tuple(views)
+
+        return Head(view, finer, random_seeds(crops, random))
 
 
-class MixedScenes:
+class MixedScenes(Scenes):
     """Scenes of two sources.
 
     Parameters
@@ -184,7 +239,7 @@ class MixedScenes:
     def __init__(self, one: Scenes, other: Scenes, share: float) -> None:
         self.one, self.other, self.share = one, other, share
 
-    def scene(self, seed: int, position: int) -> Scene:
-        """The scene of a seed, from one of the sources."""
+    def head(self, seed: int, position: int, crops: int = 1) -> Head:
+        """The head of a seed, from one of the sources."""
         pick = float(torch.rand((), generator=torch.Generator().manual_seed(seed ^ 0x5EED)))
-        return (self.other if pick < self.share else self.one).scene(seed, position)
+        return (self.other if pick < self.share else self.one).head(seed, position, crops)

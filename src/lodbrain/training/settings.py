@@ -35,16 +35,22 @@ class LevelSettings(Budget):
     """One level of the ladder and its training.
 
     `crop` is the largest shape in voxels of the level (whole head if absent); `halo` the margin of the level above
-    around a crop. `steps: 0` keeps the level of the model that the run starts from, or leaves it to the joint
-    stage.
+    around a crop; `crops_per_head` the number of crops, spread over the brain, that are taken from each head below the
+    coarsest level. `steps: 0` keeps the level of the model that the run starts from, or leaves it to the joint
+    stage. `fresh` begins with random weights even where the starting model has this level. `block` and `residuals` are
+    those of `models.lod.LevelConfig`.
     """
 
     exponent: int
     channels: tuple[int, ...] = Field(default=(), max_length=6)
     sided: bool = True
+    block: int = Field(default=1, ge=1, le=2)
+    residuals: int = Field(default=1, ge=1, le=8)
+    fresh: bool = False
     learning_rate: float = Field(default=2e-3, gt=0)
     crop: tuple[int, int, int] | None = None
     halo: int = Field(default=12, ge=0)
+    crops_per_head: int = Field(default=4, gt=0)
     labelmap_mm: float | None = Field(default=None, gt=0)
 
 

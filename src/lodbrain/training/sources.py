@@ -11,7 +11,7 @@ from lodbrain.errors import UsageError
 from lodbrain.models.lod import Ladder
 from lodbrain.models.registry import Plain
 from lodbrain.synthesis.generator import Settings
-from lodbrain.synthesis.labelmaps import LabelMap
+from lodbrain.synthesis.label_map import LabelMap
 from lodbrain.synthesis.profile import read_profile
 from lodbrain.training.config import TrainingConfig
 from lodbrain.training.maps import fine_maps

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from lodbrain.inference.memory import give_back
+from lodbrain.system.memory import give_back
 from lodbrain.training.checkpoint import load_checkpoint
 from lodbrain.training.config import TrainingConfig
 from lodbrain.training.pairs import prefetch
@@ -27,6 +27,8 @@ from lodbrain.training.workers import Workers
 Log = Callable[[int, dict[str, float]], None]
 
 _LOG_EVERY = 50
+#: Heads that crops are taken from in turn.
+_OPEN_HEADS = 3
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,8 +45,8 @@ class Stage:
         What is trained, averaged and saved.
     loss : torch.nn.Module
         Holds `network`: a batch in, a loss out.
-    draw : callable(int)
-        An example of a seed.
+    draw : callable(int, int)
+        An example of a seed, of the crop of a number.
     collate : callable(list)
         A batch of examples.
     validate : callable()
@@ -52,17 +54,20 @@ class Stage:
     budget : Budget
     rate : float
         Peak rate of learning.
+    crops : int
+        Crops of each head.
     """
 
     name: str
     number: int
     network: nn.Module
     loss: nn.Module
-    draw: Callable[[int], Any]
+    draw: Callable[[int, int], Any]
     collate: Callable[[Sequence[Any]], Any]
     validate: Callable[[], dict[str, float]]
     budget: Budget
     rate: float
+    crops: int = 1
 
 
 @dataclass(frozen=True)
@@ -92,6 +97,42 @@ class Outcome:
 def checkpoint_path(config: TrainingConfig, name: str) -> Path:
     """Where a stage keeps its state."""
     return config.out / f"{name}.safetensors"
+
+
+def open_heads(config: TrainingConfig, crops: int, processes: int) -> int:
+    """Heads that crops are taken from in turn: at least `_OPEN_HEADS`, and a multiple of the examples of a step.
+
+    So all examples of a step are of different heads, and each process keeps to its own heads.
+    """
+    together = config.batch * config.accumulate * processes
+    return together * -(-_OPEN_HEADS // together) if crops > 1 else 1
+
+
+def place_of(index: int, *, crops: int, lanes: int) -> tuple[int, int]:
+    """Number of the head, and of the crop of it, of the example at an index.
+
+    Consecutive examples are of different heads. Each of `lanes` lanes takes all crops of a head, then of the next; the
+    lanes begin a part of a head apart, so that they do not open new heads all at once. Three lanes, four crops::
+
+        example   0    1    2    3    4    5    6    7    8    9    10   11
+        head      0    1    2    0    1    2    0    1    5    0    4    5  ...
+        crop      0    1    2    1    2    3    2    3    0    3    0    1
+
+    Parameters
+    ----------
+    index : int
+    crops : int
+        Of each head.
+    lanes : int
+
+    Examples
+    --------
+    >>> [place_of(index, crops=1, lanes=1) for index in range(3)]
+    [(0, 0), (1, 0), (2, 0)]
+    """
+    lane = index % lanes
+    turn = index // lanes + lane * crops // lanes
+    return turn // crops * lanes + lane, turn % crops
 
 
 def stage_seed(config: TrainingConfig, number: int, index: int) -> int:
@@ -228,16 +269,18 @@ def _batches(stage: Stage, config: TrainingConfig, workers: Workers, first: int,
 
     All processes together draw the examples that one process with a batch as large would draw.
     """
+    lanes = open_heads(config, stage.crops, workers.count)
 
-    def seeds() -> Iterator[int]:
+    def keys() -> Iterator[tuple[int, int]]:
         index = first * config.accumulate * config.batch * workers.count
         while True:
             for n in range(config.batch * workers.count):
                 if n // config.batch == workers.rank:
-                    yield stage_seed(config, stage.number, index + n)
+                    head, crop = place_of(index + n, crops=stage.crops, lanes=lanes)
+                    yield stage_seed(config, stage.number, head), crop
             index += config.batch * workers.count
 
-    examples = prefetch(stage.draw, seeds(), device=device)
+    examples = prefetch(lambda key: stage.draw(*key), keys(), device=device)
     try:
         while True:
             yield stage.collate([next(examples) for _ in range(config.batch)])

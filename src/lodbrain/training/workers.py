@@ -12,7 +12,7 @@ import torch.distributed as dist
 from torch import nn
 
 from lodbrain.errors import UsageError
-from lodbrain.inference.settings import choose_device
+from lodbrain.segmentation.settings import choose_device
 
 
 @dataclass(frozen=True)
@@ -98,7 +98,7 @@ def device_named(name: str) -> str:
     """The device that PyTorch knows under another name.
 
     ``"rocm"`` and ``"rocm:1"`` are AMD's, which PyTorch addresses as CUDA's; they are refused where PyTorch was not
-    built for ROCm. All other names as in `lodbrain.inference.settings.choose_device`.
+    built for ROCm. All other names as in `lodbrain.segmentation.settings.choose_device`.
 
     Raises
     ------

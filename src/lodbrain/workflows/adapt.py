@@ -17,12 +17,12 @@ import torch
 from lodbrain.datasets.download import cache_folder
 from lodbrain.datasets.labelmaps import find_labelmaps
 from lodbrain.errors import InputError, LodbrainError, UsageError
-from lodbrain.inference.inputs import find_scans
-from lodbrain.inference.outputs import check_writable
-from lodbrain.inference.settings import Model, Settings, load_model
 from lodbrain.models import zoo
 from lodbrain.models.card import Card
 from lodbrain.models.lod import Ladder
+from lodbrain.segmentation.inputs import find_scans
+from lodbrain.segmentation.outputs import check_writable
+from lodbrain.segmentation.settings import Model, Settings, load_model
 from lodbrain.synthesis.profile import ContrastProfile
 from lodbrain.training.config import TrainingConfig
 from lodbrain.training.run import train
@@ -130,8 +130,8 @@ def adapt(
 
     report("analysing the contrast of the scans")
     profile = _profile(inputs, out, settings, device, report, refused)
-    paths = [scan.path for scan in find_scans(inputs) if scan.problem is None]
-    chosen = [path for path in paths if path.name in {record.name for record in profile.scans}][: settings.scans]
+    fitted = {record.name for record in profile.scans}
+    chosen = [scan.path for scan in find_scans(inputs) if scan.name in fitted][: settings.scans]
     last = base.network.level_for(profile.voxel_mm)
     config = tuning_config(base.card.name, base.network, profile, last, out, settings, device)
 
@@ -235,6 +235,8 @@ def tuning_config(
                 exponent=own.exponent,
                 channels=own.channels,
                 sided=own.sided,
+                block=own.block,
+                residuals=own.residuals,
                 learning_rate=RATE,
                 crop=CROPS.get(own.exponent),
                 labelmap_mm=FINE_MM.get(own.exponent) if settings.labelmaps is None else None,

@@ -17,11 +17,11 @@ from lodbrain.images.grid import to_ras
 from lodbrain.images.intensity import from_black
 from lodbrain.images.io import read_image
 from lodbrain.inference.predict import Options, predict
-from lodbrain.inference.settings import Model
 from lodbrain.labels import CLASS_OF_INDEX, N_CLASSES, STRUCTURES
 from lodbrain.models.lod import Ladder
+from lodbrain.segmentation.settings import Model
 from lodbrain.synthesis.fields import Grid, SmoothField, random_control
-from lodbrain.synthesis.labelmaps import LabelMap
+from lodbrain.synthesis.label_map import LabelMap
 from lodbrain.synthesis.profile import ContrastProfile
 from lodbrain.training.config import TrainingConfig
 from lodbrain.training.maps import fine_maps, load_maps

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from lodbrain.images.atomic import write_text
-from lodbrain.inference.sidecar import to_text
+from lodbrain.segmentation.sidecar import to_text
 from lodbrain.synthesis.contrast import T1W_PRIOR
-from lodbrain.synthesis.labelmaps import CODE_OF_RAW
+from lodbrain.synthesis.label_map import CODE_OF_RAW
 from lodbrain.synthesis.profile import ContrastProfile
+from lodbrain.system.atomic import write_text
 from lodbrain.version import __version__
 
 _SHOWN = (

@@ -9,10 +9,10 @@ from pathlib import Path
 from lodbrain.datasets import derivatives
 from lodbrain.datasets.bids import Choice, find_bids_scans, scan_at
 from lodbrain.errors import UsageError
-from lodbrain.images.atomic import write_text
-from lodbrain.inference.jobs import Job
-from lodbrain.inference.outputs import Outputs
-from lodbrain.inference.results import GROUP_VOLUMES, Result, find_results, same_labels
+from lodbrain.segmentation.jobs import Job
+from lodbrain.segmentation.outputs import Outputs
+from lodbrain.segmentation.results import GROUP_VOLUMES, Result, find_results, same_labels
+from lodbrain.system.atomic import write_text
 
 #: Columns of the group's tables that say which scan a row is about, besides the results' name.
 _KEYS = {"sub": "participant_id", "ses": "session_id"}
@@ -28,10 +28,13 @@ class Participants:
         One for each scan, those that cannot be done among them.
     without : tuple of str
         Participants that have no T1w-like scan.
+    copies : tuple of (str, str)
+        Scans that were left out as copies in another space, and the scan that is taken instead.
     """
 
     jobs: tuple[Job, ...]
     without: tuple[str, ...]
+    copies: tuple[tuple[str, str], ...] = ()
 
 
 def plan_participants(bids_dir: Path, out: Path, choice: Choice | None = None) -> Participants:
@@ -62,7 +65,8 @@ def plan_participants(bids_dir: Path, out: Path, choice: Choice | None = None) -
             hint = 'Choose one with --bids-filter-file, such as {"t1w": {"extension": ".nii.gz"}}'
             raise UsageError("same-stem", scan.path, what, hint)
         jobs[outputs.labels] = job
-    return Participants(tuple(jobs.values()), found.without)
+    copies = tuple((copy.relative, scan.relative) for copy, scan in found.copies)
+    return Participants(tuple(jobs.values()), found.without, copies)
 
 
 def write_group(out: Path) -> tuple[Path, ...]:

@@ -18,21 +18,21 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from lodbrain.errors import InputError, UsageError
+from lodbrain.evaluation.metric_files import write_json, write_tsv
 from lodbrain.evaluation.reliability import Reliability, conformal_width, fit_temperature, reliability, sharpen
-from lodbrain.evaluation.results import write_json, write_tsv
 from lodbrain.inference.calibration import Calibration, relative_doubt, sideless, write_calibration
-from lodbrain.inference.outputs import check_writable
 from lodbrain.inference.predict import Options, predict
 from lodbrain.inference.prediction import Prediction
-from lodbrain.inference.settings import Model
-from lodbrain.inference.volumes import volumes
 from lodbrain.labels import TISSUE_OF_CLASS, Scheme
 from lodbrain.models import zoo
 from lodbrain.models.card import Card
 from lodbrain.models.lod import Ladder
 from lodbrain.report.reliability_figure import reliability_figure
+from lodbrain.segmentation.outputs import check_writable
+from lodbrain.segmentation.settings import Model
+from lodbrain.segmentation.volumes import volumes
 from lodbrain.synthesis.contrast import Contrasts
-from lodbrain.synthesis.labelmaps import LabelMap, load
+from lodbrain.synthesis.label_map import LabelMap, load
 from lodbrain.workflows.validation_scans import Drawn, Kind, draw_scan, validation_maps
 
 #: Voxel sides that are drawn for a level, over its nominal one: what it is used for.

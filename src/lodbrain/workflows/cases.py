@@ -11,11 +11,11 @@ from pathlib import Path
 from typing import Literal, TypeAlias
 
 from lodbrain.errors import InputError, LodbrainError, UsageError, exit_status
-from lodbrain.images.atomic import write_text
-from lodbrain.inference.inputs import IMAGE_SUFFIXES, find_scans, scan_of, stem_of
-from lodbrain.inference.outcome import failure
-from lodbrain.inference.outputs import Json, check_writable
-from lodbrain.inference.sidecar import to_text
+from lodbrain.segmentation.inputs import IMAGE_SUFFIXES, find_scans, scan_of, stem_of
+from lodbrain.segmentation.outcome import failure
+from lodbrain.segmentation.outputs import Json, check_writable
+from lodbrain.segmentation.sidecar import to_text
+from lodbrain.system.atomic import write_text
 from lodbrain.version import __version__
 
 Progress: TypeAlias = Callable[[float, str], None]
@@ -115,6 +115,8 @@ class Outcome:
 def find_cases(inputs: Iterable[str | PathLike[str]], suffix: str) -> list[Case]:
     """Files, folders and globs as cases; results of a folder's files go into folders of the same names.
 
+    So do those of other files if two share a stem.
+
     Parameters
     ----------
     inputs : iterable of path
@@ -128,11 +130,11 @@ def find_cases(inputs: Iterable[str | PathLike[str]], suffix: str) -> list[Case]
         If no input is given.
     """
     cases = []
-    for given in inputs:
-        if os.path.isdir(given):
-            cases += _in_folder(Path(given), suffix)
-        else:
-            cases += [Case(scan.path, problem=scan.problem) for scan in find_scans([given])]
+    inputs = list(inputs)
+    for given in filter(os.path.isdir, inputs):
+        cases += _in_folder(Path(given), suffix)
+    if others := [given for given in inputs if not os.path.isdir(given)]:
+        cases += [Case(scan.path, scan.folder, scan.problem) for scan in find_scans(others)]
     if not cases:
         raise UsageError("no-input", None, "no INPUT was given", "Name a file, a folder, or a quoted glob")
     return cases

@@ -11,11 +11,11 @@ from pathlib import Path
 from typing import Any
 
 from lodbrain.errors import UsageError
-from lodbrain.images.atomic import write_text
-from lodbrain.inference.sidecar import to_text
 from lodbrain.labels import SIDELESS, STRUCTURES, TABLES
 from lodbrain.models.lod import Ladder
 from lodbrain.models.registry import Plain
+from lodbrain.segmentation.sidecar import to_text
+from lodbrain.system.atomic import write_text
 from lodbrain.training.checkpoint import load_checkpoint
 from lodbrain.training.config import TrainingConfig
 from lodbrain.training.levels import climb, level_name

@@ -8,20 +8,20 @@ from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from lodbrain.contrast_analysis.analysis import ScanFit, analyse
+from lodbrain.contrast_analysis.pooling import pool
 from lodbrain.errors import InputError, LodbrainError, OutputError, UsageError, WeightsError
 from lodbrain.images.grid import to_ras
 from lodbrain.images.io import read_image, read_labels
-from lodbrain.inference.inputs import IMAGE_SUFFIXES, Scan, find_scans, stem_of
-from lodbrain.inference.outputs import check_writable
-from lodbrain.inference.segmentation import segment_image
-from lodbrain.inference.settings import Model, Settings, check_model, load_model
-from lodbrain.synthesis.analysis import ScanFit, analyse
-from lodbrain.synthesis.freesurfer import classes_of, to_classes
-from lodbrain.synthesis.pooling import pool
+from lodbrain.images.scan_labels import classes_of, to_classes
+from lodbrain.segmentation.inputs import IMAGE_SUFFIXES, Scan, find_scans, stem_of
+from lodbrain.segmentation.outputs import check_writable
+from lodbrain.segmentation.scan import segment_image
+from lodbrain.segmentation.settings import Model, Settings, check_model, load_model
 from lodbrain.synthesis.profile import ContrastProfile, write_profile
 
 if TYPE_CHECKING:
-    from lodbrain.inference.segmentation import Progress
+    from lodbrain.segmentation.scan import Progress
 
 #: What the name of a scan's label map may end in, behind the scan's name with or without its last part (``_T1w``).
 LABEL_ENDINGS = ("_dseg", "_seg", "_aseg", "_aparc+aseg", "_labels", "")
@@ -69,7 +69,8 @@ def contrast(
     out : path
         The profile, a YAML file. It is replaced if it is there, and not written if no scan was fitted.
     labels : path, optional
-        FreeSurfer label map of the one scan, or a folder with one for each. Without it a model segments the scans.
+        FreeSurfer label map of the one scan, or a folder with one for each (in folders below it like those
+        of the scans, where these share a stem). Without it a model segments the scans.
     settings : Settings, optional
         Model, device, threads.
     figure : path, optional
@@ -91,10 +92,10 @@ def contrast(
     report = progress or (lambda share, text: None)
     done = []
     for number, scan in enumerate(scans):
-        report(number / len(scans), scan.path.name)
+        report(number / len(scans), scan.name)
         done.append(_analyse(scan, labels, model, settings))
         finished(done[-1])
-    fitted = [(scan.path.name, scan.fit) for scan in done if scan.fit is not None]
+    fitted = [(scan.name, each.fit) for scan, each in zip(scans, done, strict=True) if each.fit is not None]
     if not fitted:
         return Analysis(tuple(done), None)
     profile = pool([fit for _, fit in fitted], [name for name, _ in fitted])
@@ -124,6 +125,8 @@ def _analyse(scan: Scan, labels: str | PathLike[str] | None, model: Model | None
     try:
         if scan.problem is not None:
             raise scan.problem
+        if labels is not None and Path(labels).is_dir():
+            labels = Path(labels) / scan.folder
         return Analysed(scan.path, fit_scan(scan.path, labels=labels, model=model, settings=settings))
     except (OutputError, UsageError, WeightsError):
         raise

@@ -10,13 +10,13 @@ from pathlib import Path
 
 from lodbrain.datasets.openneuro import fetch_head
 from lodbrain.errors import UsageError, install_hint
-from lodbrain.images.atomic import atomic
 from lodbrain.images.io import read_image, read_labels
-from lodbrain.inference.outcome import Outcome
-from lodbrain.inference.outputs import check_writable
-from lodbrain.inference.segment import segment_file
-from lodbrain.inference.settings import Settings
 from lodbrain.labels import TABLES, Label
+from lodbrain.segmentation.outcome import Outcome
+from lodbrain.segmentation.outputs import check_writable
+from lodbrain.segmentation.segment import segment_file
+from lodbrain.segmentation.settings import Settings
+from lodbrain.system.atomic import atomic
 
 #: ICBM152 2009a nonlinear symmetric, T1w, 1 mm, skull-stripped. Read as a file of the package nilearn, which is
 #: not imported, and neither is what it depends on.

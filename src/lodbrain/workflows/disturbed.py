@@ -20,13 +20,13 @@ from lodbrain.evaluation.tables import LabelTable, detect_table, table_named
 from lodbrain.images.grid import to_ras
 from lodbrain.images.intensity import from_black
 from lodbrain.images.io import read_image, read_labels
-from lodbrain.inference.memory import free_bytes
 from lodbrain.inference.predict import Options, predict
-from lodbrain.inference.quality import assess
-from lodbrain.inference.score import read_fit
-from lodbrain.inference.settings import Model
-from lodbrain.inference.volumes import index_of_class
+from lodbrain.segmentation.predicted_dice import read_fit
+from lodbrain.segmentation.quality import assess
+from lodbrain.segmentation.settings import Model
+from lodbrain.segmentation.volumes import index_of_class
 from lodbrain.synthesis.degradations import DEGRADATIONS, Pair
+from lodbrain.system.memory import free_bytes
 
 
 @dataclass(eq=False)

@@ -10,14 +10,14 @@ from statistics import fmean
 from typing import Any, TypeAlias
 
 from lodbrain.errors import InputError, LodbrainError
+from lodbrain.evaluation.metric_files import JSON, TSV, write_json, write_rows
 from lodbrain.evaluation.pairing import Pair, pair_up
 from lodbrain.evaluation.regions import REGIONS
-from lodbrain.evaluation.results import JSON, TSV, write_json, write_rows
 from lodbrain.evaluation.score import METRICS, PairScore, Row, score_pair
 from lodbrain.evaluation.tables import LabelTable, detect_table
 from lodbrain.images.image import Image
 from lodbrain.images.io import read_labels
-from lodbrain.inference.outputs import check_writable
+from lodbrain.segmentation.outputs import check_writable
 from lodbrain.version import __version__
 
 Progress: TypeAlias = Callable[[float, str], None]

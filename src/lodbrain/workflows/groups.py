@@ -8,15 +8,15 @@ from pathlib import Path
 from typing import Any
 
 from lodbrain.errors import InputError, UsageError
+from lodbrain.evaluation.metric_files import read_rows, write_json, write_tsv
 from lodbrain.evaluation.participants import Participants, group_cases, read_participants, subject_of
 from lodbrain.evaluation.records import Statistics
-from lodbrain.evaluation.results import read_rows, write_json, write_tsv
 from lodbrain.evaluation.score import Row
 from lodbrain.evaluation.statistics import analyse
-from lodbrain.inference.outputs import check_writable
 from lodbrain.report.evaluation_names import LABELS
 from lodbrain.report.evaluation_page import write_evaluation_page
 from lodbrain.report.evaluation_report import build_sections
+from lodbrain.segmentation.outputs import check_writable
 from lodbrain.version import __version__
 from lodbrain.workflows.evaluate import DEFINITIONS
 

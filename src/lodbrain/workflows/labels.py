@@ -13,18 +13,10 @@ from numpy.typing import NDArray
 
 from lodbrain.datasets.labelled import read_sites
 from lodbrain.errors import InputError, UsageError
-from lodbrain.images.atomic import write_text
 from lodbrain.images.image import Image
 from lodbrain.images.io import read_image, read_labels, write_nifti
-from lodbrain.inference.inputs import IMAGE_SUFFIXES, stem_of
-from lodbrain.inference.outputs import Json, check_writable, labels_tsv, sha256
-from lodbrain.inference.segmentation import segment_image
-from lodbrain.inference.settings import Settings, load_model
-from lodbrain.synthesis.headmap import HEAD_LABELS, make_head_map
-from lodbrain.synthesis.upsample import check_voxel_size, upsample_image
-from lodbrain.version import __version__
-from lodbrain.workflows.cases import Case, Outcome, Progress, Results, find_cases, run_cases
-from lodbrain.workflows.teacher import (
+from lodbrain.labelmaps.headmap import HEAD_LABELS, make_head_map
+from lodbrain.labelmaps.teacher import (
     HEAD_MAP,
     MANIFEST,
     reason_to_reject,
@@ -33,6 +25,14 @@ from lodbrain.workflows.teacher import (
     write_manifest,
     write_target,
 )
+from lodbrain.labelmaps.upsample import check_voxel_size, upsample_image
+from lodbrain.segmentation.inputs import IMAGE_SUFFIXES, stem_of
+from lodbrain.segmentation.outputs import Json, check_writable, labels_tsv, sha256
+from lodbrain.segmentation.scan import segment_image
+from lodbrain.segmentation.settings import Settings, load_model
+from lodbrain.system.atomic import write_text
+from lodbrain.version import __version__
+from lodbrain.workflows.cases import Case, Outcome, Progress, Results, find_cases, run_cases
 
 _BIDS_VERSION = "1.10.0"
 

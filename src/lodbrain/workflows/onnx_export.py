@@ -13,16 +13,17 @@ import torch
 
 from lodbrain.errors import UsageError
 from lodbrain.images import background, intensity
-from lodbrain.images.atomic import atomic, write_text
-from lodbrain.inference import boxes, ladder, pyramid, stripping
+from lodbrain.inference import boxes, ladder, pyramid
 from lodbrain.inference.calibration import Calibration, read_calibration
-from lodbrain.inference.outputs import check_writable
 from lodbrain.inference.postprocess import SEVERAL_PIECES
 from lodbrain.labels import SIDELESS, SIDELESS_OF_CLASS, STRUCTURES
 from lodbrain.models import onnx_graph, zoo
 from lodbrain.models.card import Card
 from lodbrain.models.folded import FoldedLevel, fold
 from lodbrain.models.lod import Ladder
+from lodbrain.segmentation import stripping
+from lodbrain.segmentation.outputs import check_writable
+from lodbrain.system.atomic import atomic, write_text
 from lodbrain.version import __version__
 
 #: Raised with every change that a reader of the card must know of.
@@ -151,6 +152,7 @@ def _level_row(level: FoldedLevel, calibration: Calibration) -> dict[str, Any]:
         "exponent": config.exponent,
         "channels": list(config.channels),
         "sided": config.sided,
+        "block": config.block,
         "stride": level.stride,
         "radius": level.radius,
         "alignment": boxes.alignment(level),

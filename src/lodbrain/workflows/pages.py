@@ -5,8 +5,8 @@ from __future__ import annotations
 from importlib.util import find_spec
 
 from lodbrain.errors import UsageError, install_hint
-from lodbrain.images.atomic import write_text
-from lodbrain.inference.outcome import Outcome
+from lodbrain.segmentation.outcome import Outcome
+from lodbrain.system.atomic import write_text
 
 
 def check_installed() -> None:
@@ -38,8 +38,8 @@ def add_page(outcome: Outcome) -> None:
         If it cannot be written.
     """
     check_installed()
-    from lodbrain.report.results import read_results
     from lodbrain.report.scan_page import is_up_to_date, scan_page
+    from lodbrain.report.sidecars import read_results
 
     outputs = outcome.outputs
     with outputs.claimed() as work:

@@ -12,16 +12,16 @@ from typing import Any
 import numpy as np
 import torch
 
-from lodbrain.images.atomic import write_text
 from lodbrain.images.image import Image
 from lodbrain.images.io import read_image, read_labels, write_nifti
-from lodbrain.inference.outputs import Json, labels_tsv
-from lodbrain.inference.sidecar import to_text
 from lodbrain.labels import STRUCTURES
+from lodbrain.segmentation.outputs import Json, labels_tsv
+from lodbrain.segmentation.sidecar import to_text
 from lodbrain.synthesis.fields import Grid
 from lodbrain.synthesis.generator import Plan, render
-from lodbrain.synthesis.labelmaps import LabelMap
+from lodbrain.synthesis.label_map import LabelMap
 from lodbrain.synthesis.recipe import to_json
+from lodbrain.system.atomic import write_text
 from lodbrain.version import __version__
 
 #: White matter in the written scans, which hold whole numbers.

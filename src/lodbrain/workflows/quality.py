@@ -18,20 +18,20 @@ import torch
 from numpy.typing import NDArray
 
 from lodbrain.errors import InputError, UsageError
-from lodbrain.evaluation.calibration import FAILED_DICE, Agreement, agreement, fit_logistic
+from lodbrain.evaluation.metric_files import write_json, write_tsv
 from lodbrain.evaluation.overlap import contingency, counts_of
-from lodbrain.evaluation.results import write_json, write_tsv
-from lodbrain.inference.outputs import check_writable
+from lodbrain.evaluation.quality_fit import FAILED_DICE, Agreement, agreement, fit_logistic
 from lodbrain.inference.predict import Options, predict
-from lodbrain.inference.quality import assess
-from lodbrain.inference.score import FEATURES, SIGNS
-from lodbrain.inference.settings import Model
 from lodbrain.labels import N_CLASSES, TISSUE_OF_CLASS, TISSUES
 from lodbrain.models import zoo
 from lodbrain.report.quality_figure import quality_figure
+from lodbrain.segmentation.outputs import check_writable
+from lodbrain.segmentation.predicted_dice import FEATURES, SIGNS
+from lodbrain.segmentation.quality import assess
+from lodbrain.segmentation.settings import Model
 from lodbrain.synthesis.contrast import Contrasts
 from lodbrain.synthesis.degradations import DEGRADATIONS, SPREAD, Pair
-from lodbrain.synthesis.labelmaps import LabelMap, load
+from lodbrain.synthesis.label_map import LabelMap, load
 from lodbrain.workflows.validation_scans import Kind, draw_scan, validation_maps
 
 #: Share of scans that are left as they are drawn.

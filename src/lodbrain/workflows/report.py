@@ -8,12 +8,12 @@ from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
 
-from lodbrain.errors import InputError
-from lodbrain.inference.inputs import IMAGE_SUFFIXES, PAIR_SUFFIXES
-from lodbrain.inference.outputs import check_writable, sha256
+from lodbrain.errors import InputError, shown
 from lodbrain.report.group_page import write_group_page
-from lodbrain.report.results import Results, find_sidecars, read_results
 from lodbrain.report.scan_page import is_up_to_date, write_scan_page
+from lodbrain.report.sidecars import Results, find_sidecars, read_results
+from lodbrain.segmentation.inputs import IMAGE_SUFFIXES, PAIR_SUFFIXES
+from lodbrain.segmentation.outputs import check_writable, sha256
 
 
 @dataclass(frozen=True, eq=False)
@@ -113,7 +113,7 @@ def index_scans(folders: Iterable[Path]) -> dict[str, list[Path]]:
             below[:] = sorted(name for name in below if not name.startswith("."))
             for name in files:
                 if name.lower().endswith((*IMAGE_SUFFIXES, *PAIR_SUFFIXES)):
-                    found.setdefault(name, []).append(Path(root, name))
+                    found.setdefault(shown(name), []).append(Path(root, name))
     return found
 
 

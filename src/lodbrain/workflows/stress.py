@@ -12,15 +12,15 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from lodbrain.errors import InputError, UsageError
-from lodbrain.evaluation.calibration import FAILED_DICE
-from lodbrain.evaluation.results import write_json, write_tsv
+from lodbrain.evaluation.metric_files import write_json, write_tsv
+from lodbrain.evaluation.quality_fit import FAILED_DICE
 from lodbrain.evaluation.robustness import COLUMNS, MEAN, Stress, break_down, key_of, read_steps
 from lodbrain.evaluation.tables import LabelTable
-from lodbrain.inference.inputs import find_scans
-from lodbrain.inference.outputs import check_writable
-from lodbrain.inference.settings import Model, load_model
-from lodbrain.inference.settings import Settings as ModelSettings
 from lodbrain.report.stress_figure import Panel, stress_figure
+from lodbrain.segmentation.inputs import find_scans
+from lodbrain.segmentation.outputs import check_writable
+from lodbrain.segmentation.settings import Model, load_model
+from lodbrain.segmentation.settings import Settings as ModelSettings
 from lodbrain.synthesis.degradations import DEGRADATIONS
 from lodbrain.version import __version__
 from lodbrain.workflows.disturbed import Subject
@@ -120,6 +120,7 @@ def stress(
     total = max(1, len(scans) * len(methods) * (1 + len(wanted)))
     count, problems = 0, []
     for number, scan in enumerate(scans):
+        case = (scan.folder / scan.stem).as_posix()
         try:
             if scan.problem is not None:
                 raise scan.problem
@@ -127,13 +128,11 @@ def stress(
             for name, (loaded, context) in methods.items():
                 for degradation, strength in [("", 0.0), *wanted]:
                     count += 1
-                    if any(key[:4] == (scan.stem, name, degradation, strength) for key in done):
+                    if any(key[:4] == (case, name, degradation, strength) for key in done):
                         continue
                     progress(count / total, f"{scan.path.name}: {name}, {degradation or 'undisturbed'} {strength:g}")
                     subject = subject or Subject.read(scan.path, labels[number] if labels else None, labels_table)
-                    for step in subject.step(
-                        scan.stem, name, loaded, context, degradation, strength, seed=settings.seed
-                    ):
+                    for step in subject.step(case, name, loaded, context, degradation, strength, seed=settings.seed):
                         done[key_of(step)] = step
                     write_tsv(folder / TSV, COLUMNS, ([getattr(s, c) for c in COLUMNS] for s in done.values()))
         except InputError as error:

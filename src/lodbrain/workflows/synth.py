@@ -15,16 +15,16 @@ import numpy as np
 import torch
 
 from lodbrain.errors import InputError, UsageError
-from lodbrain.inference.outcome import failure
-from lodbrain.inference.outputs import Json, check_writable, sha256
-from lodbrain.inference.settings import choose_device
+from lodbrain.labelmaps.upsample import check_voxel_size, upsample
 from lodbrain.labels import STRUCTURES
+from lodbrain.segmentation.outcome import failure
+from lodbrain.segmentation.outputs import Json, check_writable, sha256
+from lodbrain.segmentation.settings import choose_device
 from lodbrain.synthesis.generator import Settings, draw_plan
-from lodbrain.synthesis.labelmaps import LabelMap, load
+from lodbrain.synthesis.label_map import LabelMap, load
 from lodbrain.synthesis.profile import read_profile
 from lodbrain.synthesis.recipe import from_json
 from lodbrain.synthesis.streams import Stream
-from lodbrain.synthesis.upsample import check_voxel_size, upsample
 from lodbrain.workflows.cases import Outcome, Progress, find_cases
 from lodbrain.workflows.pairs import Pair, describe, draw_sheet
 
@@ -123,9 +123,9 @@ def synthesise(
         check_writable(Path(figure).parent)
     outcomes: list[Outcome] = []
 
-    def report(text: str) -> None:
+    def report(text: str, begun: float = 0.0) -> None:
         if progress is not None:
-            progress(min(len(outcomes) / number, 1.0), text)
+            progress(min((len(outcomes) + begun) / number, 1.0), text)
 
     def done(outcome: Outcome) -> None:
         outcomes.append(outcome)
@@ -144,7 +144,12 @@ def synthesise(
                     report(f"{case.path.name}: smooth boundaries")
                     labels = load(case.path)
                     factor = _factor(labels, voxel_mm)
-                    source = _Source(upsample(labels, factor).to(device), settings, {**origin, "upsampled": factor})
+
+                    def smoothing(share: float, text: str, name: str = case.path.name) -> None:
+                        report(f"{name}: smooth boundaries, {text}", share / 2)
+
+                    fine = upsample(labels, factor, progress=smoothing)
+                    source = _Source(fine.to(device), settings, {**origin, "upsampled": factor})
                     jobs = [(pair, pool.submit(source.make, pair) if job is TO_DO else job) for pair, job in jobs]
             except Exception as error:
                 done(Outcome(case.path, "failed", out, error=failure(error, case.path)))

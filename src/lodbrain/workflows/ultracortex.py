@@ -17,17 +17,17 @@ from lodbrain.datasets.ultracortex import ACCESSION, LABELS, VERSION, Case, fetc
 from lodbrain.errors import InputError, UsageError
 from lodbrain.evaluation.grids import on_grid_of
 from lodbrain.evaluation.groups import Interval, bootstrap_mean
+from lodbrain.evaluation.metric_files import write_json, write_rows, write_tsv
 from lodbrain.evaluation.protocol import Shares, apply_protocol, count_labels, decide_protocol
-from lodbrain.evaluation.results import write_json, write_rows, write_tsv
 from lodbrain.evaluation.score import METRICS, Row, score_pair
 from lodbrain.evaluation.tables import FREESURFER_TABLE
 from lodbrain.images.image import Image
 from lodbrain.images.io import read_labels
-from lodbrain.inference.outputs import Outputs, check_writable
-from lodbrain.inference.segment import segment_file
-from lodbrain.inference.settings import Model, Settings, load_model
 from lodbrain.labels import CLASS_OF_INDEX
 from lodbrain.report.verification import Picture, verification_page
+from lodbrain.segmentation.outputs import Outputs, check_writable
+from lodbrain.segmentation.segment import segment_file
+from lodbrain.segmentation.settings import Model, Settings, load_model
 from lodbrain.version import __version__
 
 Progress: TypeAlias = Callable[[float, str], None]

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from lodbrain.datasets.labelmaps import find_labelmaps
 from lodbrain.synthesis.contrast import Contrasts
 from lodbrain.synthesis.generator import Settings, draw_plan, render
-from lodbrain.synthesis.labelmaps import LabelMap
+from lodbrain.synthesis.label_map import LabelMap
 from lodbrain.synthesis.steps.fov import RandomFieldOfView
 
 #: Maps that no level was trained on: the last of the twenty.

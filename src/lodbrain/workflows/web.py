@@ -13,7 +13,7 @@ from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 from lodbrain.errors import OutputError, UsageError
-from lodbrain.inference.outputs import check_writable
+from lodbrain.segmentation.outputs import check_writable
 from lodbrain.workflows.onnx_export import export_onnx
 
 #: The page's sources. They are part of a checkout, not of an installed package.

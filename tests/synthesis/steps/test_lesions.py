@@ -3,7 +3,7 @@ import torch
 
 from lodbrain.synthesis.deform import Deformation
 from lodbrain.synthesis.fields import Grid, RandomField
-from lodbrain.synthesis.labelmaps import CLASS_OF_CODE, CODE_OF_RAW
+from lodbrain.synthesis.label_map import CLASS_OF_CODE, CODE_OF_RAW
 from lodbrain.synthesis.steps.lesions import Lesions, RandomLesions
 from lodbrain.synthesis.streams import Stream
 

@@ -6,7 +6,7 @@ import torch
 from scipy import ndimage
 
 from lodbrain.images.image import Image
-from lodbrain.synthesis.labelmaps import CODE_OF_RAW, LabelMap, prepare
+from lodbrain.synthesis.label_map import CODE_OF_RAW, LabelMap, prepare
 from lodbrain.synthesis.steps.ventricles import RandomVentricles, Ventricles
 from lodbrain.synthesis.streams import Stream
 

@@ -9,7 +9,7 @@ import torch
 
 from lodbrain.synthesis.deform import Deformation
 from lodbrain.synthesis.fields import SPLINE_SD, Grid, RandomField
-from lodbrain.synthesis.labelmaps import CODE_OF_RAW, N_CODES
+from lodbrain.synthesis.label_map import CODE_OF_RAW, N_CODES
 from lodbrain.synthesis.streams import Stream
 
 #: (N_CODES,) uint8: what each code becomes.

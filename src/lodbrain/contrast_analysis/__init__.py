@@ -1,0 +1,1 @@
+"""Statistical contrast analysis of scans without labels."""

@@ -1,0 +1,254 @@
+"""Contrast of a scan that nobody labelled: expectation-maximisation between what voxels are and how they look.
+
+Histograms alone cannot tell grey matter in a bright corner from white matter in a dark one. So each voxel brings the
+posteriors of a model, eroded, as its prior; intensities of structures, partial volume between them, and a smooth
+bias field are fitted in turns until they agree.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from lodbrain.contrast_analysis.bias_fit import BiasFit, LogField, strength_and_scale
+from lodbrain.contrast_analysis.goodness import Histogram, check_fit, compare
+from lodbrain.contrast_analysis.mixture import (
+    DEEP,
+    GROUP_POSITIONS,
+    WHITE_MATTER,
+    Mixture,
+    Responsibilities,
+    component_prior,
+    expect,
+    first_guess,
+    maximise,
+)
+from lodbrain.contrast_analysis.noise import Background, measure_background, noise_and_smoothness
+from lodbrain.contrast_analysis.sampling import Floats, Samples, draw_samples
+from lodbrain.errors import InputError
+from lodbrain.labels import SIDELESS, SIDELESS_OF_CLASS
+
+#: White matter on the generator's scale, which all scans are brought to.
+WHITE_LEVEL = 160.0
+
+MOST_ITERATIONS = 40
+
+#: The fit has settled when no mean changes by more than this share of white matter.
+TOLERANCE = 5e-4
+
+#: What of the head outside of the brain is described: its intensities at these percentiles.
+OUTSIDE_PERCENTILES = (2, 10, 20, 30, 40, 50, 60, 70, 80, 90, 98)
+OUTSIDE_MARGIN_MM = 4.0
+
+
+@dataclass(frozen=True, eq=False)
+class ScanFit:
+    """What was fitted to one scan. Intensities are on a scale where cerebral white matter is 160.
+
+    Attributes
+    ----------
+    mixture : Mixture
+        Intensities of the structures.
+    volumes_ml : (19,) float64
+        Of the labels, by position in `SIDELESS`.
+    field : LogField
+        Log bias, of zero mean over the brain.
+    bias_sd, bias_scale_mm : float
+        Its standard deviation over the brain, and over what distance it changes.
+    noise : float
+        Standard deviation of the noise; on the same scale.
+    noise_from : {"background", "residuals"}
+        Where it was measured.
+    fwhm_mm : float
+        Smoothness of the noise.
+    spacing_mm : (3,) float64
+        Voxel sides.
+    background : Background
+    outside : tuple of float
+        Intensities of the head outside of the brain at `OUTSIDE_PERCENTILES`; empty for a skull-stripped scan.
+    histogram : Histogram
+        Observed and fitted.
+    offset, unit : float
+        Fitted intensity = (intensity in the file - offset) * unit / exp(log bias).
+    iterations : int
+        Until the fit settled.
+    """
+
+    mixture: Mixture
+    volumes_ml: Floats
+    field: LogField
+    bias_sd: float
+    bias_scale_mm: float
+    noise: float
+    noise_from: str
+    fwhm_mm: float
+    spacing_mm: Floats
+    background: Background
+    outside: tuple[float, ...]
+    histogram: Histogram
+    offset: float
+    unit: float
+    iterations: int
+
+
+def analyse(
+    data: NDArray[np.floating],
+    spacing_mm: NDArray[np.floating],
+    labels: NDArray[np.integer],
+    posteriors: NDArray[np.floating] | None = None,
+    *,
+    name: str | None = None,
+) -> ScanFit:
+    """Fit the contrast of one scan.
+
+    Parameters
+    ----------
+    data : (X, Y, Z) float
+        Intensities.
+    spacing_mm : (3,) float
+        Voxel sides.
+    labels : (X, Y, Z) int
+        Classes, positions in `lodbrain.labels.STRUCTURES`.
+    posteriors : (X, Y, Z, 33) float, optional
+        Of all classes, as the spatial prior. Without them the labels are eroded and softened.
+    name : str, optional
+        Of the file, for errors.
+
+    Raises
+    ------
+    InputError
+        If there is no fit, or a bad one.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> rng = np.random.default_rng(0)
+    >>> labels = np.zeros((30, 30, 30), int)
+    >>> labels[3:27, 3:27, 3:27], labels[8:22, 8:22, 8:22] = 2, 1  # cortex around white matter
+    >>> look = np.array([0.0, 200, 100])[labels] + rng.normal(0, 4, labels.shape)
+    >>> fit = analyse(look, np.full(3, 2.0), labels)
+    >>> fit.mixture.means[1:3].round(-1)
+    array([160.,  80.])
+    """
+    if data.shape != labels.shape:
+        raise ValueError(f"labels must be on the scan's grid {data.shape}, got {labels.shape}")
+    spacing = np.asarray(spacing_mm, np.float64)
+    structure = SIDELESS_OF_CLASS[labels]
+    if not (structure == WHITE_MATTER).any():
+        raise InputError("no-white-matter", name, "no white matter is labelled in it", "Is this a head?")
+    offset = _offset(data[structure > 0], data)
+    data = data - np.float32(offset)
+    white = float(np.median(data[structure == WHITE_MATTER]))
+    if white <= 0:
+        raise InputError("no-signal", name, "white matter has no signal in it", "Is this a scan of magnitudes?")
+    data = data * np.float32(WHITE_LEVEL / white)
+    background = measure_background(data, structure > 0, WHITE_LEVEL)
+    empty = background.level if background.kind == "zero" else None
+    samples = draw_samples(data, spacing, labels, posteriors, skip=empty)
+    mixture, field, iterations = _fit(samples)
+    values = samples.values / np.exp(field.at(samples.at_mm))
+    histogram = compare(values, samples, component_prior(samples), mixture)
+    check_fit(mixture, histogram, name=name)
+    bias_sd, bias_scale_mm = strength_and_scale(field, structure > 0, spacing)
+    residual, inner = _residual(data, structure, field, spacing, mixture)
+    measured = noise_and_smoothness(residual, inner, spacing)
+    noise, fwhm_mm = measured or (float(mixture.sds[WHITE_MATTER]), 0.0)
+    noise_from = "residuals"
+    # Air that was masked or denoised tells less than half of the noise that the tissue shows.
+    if background.kind == "rician" and 0.5 * noise < background.level < 1.5 * noise:
+        noise, noise_from = background.level, "background"
+    # The unit is exactly 160 only now that bias and partial volume are known.
+    unit = WHITE_LEVEL / float(mixture.means[WHITE_MATTER])
+    return ScanFit(
+        mixture=mixture.scaled(unit),
+        volumes_ml=np.bincount(structure.ravel(), minlength=len(SIDELESS)) * float(spacing.prod()) / 1000,
+        field=field,
+        bias_sd=bias_sd,
+        bias_scale_mm=bias_scale_mm,
+        noise=noise * unit,
+        noise_from=noise_from,
+        fwhm_mm=fwhm_mm,
+        spacing_mm=spacing,
+        background=Background(background.kind, background.level * unit),
+        outside=_outside(data * np.float32(unit), structure > 0, spacing, background),
+        histogram=histogram.scaled(unit),
+        offset=offset,
+        unit=unit * WHITE_LEVEL / white,
+        iterations=iterations,
+    )
+
+
+def _fit(samples: Samples) -> tuple[Mixture, LogField, int]:
+    """Turns of expectation, intensities, and bias field, until the means rest."""
+    prior, bias = component_prior(samples), BiasFit(samples.at_mm)
+    values = samples.values
+    mixture = first_guess(values, samples)
+    iteration = 0
+    for iteration in range(1, MOST_ITERATIONS + 1):
+        found = expect(values, samples, prior, mixture)
+        step, precision = _bias_step(values, samples, found, mixture)
+        bias.improve(step, precision, samples.weights)
+        values = samples.values / np.exp(bias.values)
+        before, mixture = mixture.means, maximise(values, samples, prior, found, mixture)
+        change = np.nanmax(np.abs(mixture.means - before))
+        if iteration > 3 and change < TOLERANCE * abs(mixture.means[WHITE_MATTER]):
+            break
+    return mixture, bias.field, iteration
+
+
+def _bias_step(
+    values: Floats, samples: Samples, found: Responsibilities, mixture: Mixture
+) -> tuple[Floats, NDArray[np.float64]]:
+    """Log bias that each voxel still shows, and one over its variance.
+
+    A pure voxel of structure k shows exp(step) m_k +- s_k, so that step = (y - m_k) / m_k +- s_k / m_k. What it may be
+    is weighed by the responsibilities; partial volume tells nothing.
+    """
+    means = np.nan_to_num(mixture.means)[samples.classes]
+    precision = found.pure / np.nan_to_num(mixture.sds, nan=1.0)[samples.classes] ** 2
+    slope = (precision * means**2).sum(1)
+    gap = (precision * means * (values[:, None] - means)).sum(1)
+    step: Floats = gap / np.maximum(slope, 1e-12)
+    return step, slope
+
+
+def _offset(brain: NDArray[np.floating], data: NDArray[np.floating]) -> float:
+    """What to subtract so that intensities start at 0: signed MP2RAGE images begin at -0.5, say."""
+    low, high = np.percentile(brain, [0.5, 99.5])
+    return float(data.min()) if low < -0.05 * abs(high) else 0.0
+
+
+def _residual(
+    data: NDArray[np.floating], structure: NDArray[np.integer], field: LogField, spacing: Floats, mixture: Mixture
+) -> tuple[NDArray[np.floating], NDArray[np.bool_]]:
+    """What the fit leaves of the scan, in a box; and where in it the inside of the tissue is that tells of noise.
+
+    That is white matter or, where it is clipped and so without noise, deep grey matter.
+    """
+    positions = GROUP_POSITIONS[DEEP] if mixture.clipped else [WHITE_MATTER]
+    chosen = np.isin(structure, positions)
+    box = ndimage.find_objects(chosen.astype(np.uint8))[0] if chosen.any() else (slice(0, 1),) * 3
+    start, within = tuple(part.start for part in box), structure[box]
+    cross = ndimage.generate_binary_structure(3, 1)
+    inner = np.any([ndimage.binary_erosion(within == position, cross) for position in positions], axis=0)
+    corrected = data[box] / np.exp(field.on(within.shape, spacing, start))
+    return corrected - np.nan_to_num(mixture.means)[within], inner
+
+
+def _outside(
+    data: NDArray[np.floating], brain: NDArray[np.bool_], spacing: Floats, background: Background
+) -> tuple[float, ...]:
+    """Percentiles of the head outside of the brain; nothing where it cannot be told from air, or was removed."""
+    if background.kind in ("mp2rage", "unknown"):
+        return ()
+    step = tuple(slice(None, None, max(1, round(2.0 / v))) for v in spacing)
+    coarse, inside = data[step], brain[step]
+    far = ~ndimage.binary_dilation(inside, iterations=max(1, round(OUTSIDE_MARGIN_MM / 2)))
+    dark = 4 * background.level if background.kind == "rician" else background.level
+    head = coarse[far & (coarse > dark + 0.03 * WHITE_LEVEL)]
+    if head.size < 0.1 * inside.sum():
+        return ()
+    return tuple(float(value) for value in np.percentile(head, OUTSIDE_PERCENTILES))

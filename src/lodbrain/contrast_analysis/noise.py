@@ -1,0 +1,144 @@
+"""Noise, smoothness and background of a scan, measured where there is nothing else to see."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lodbrain.contrast_analysis.sampling import Floats
+from lodbrain.synthesis.profile import BackgroundKind
+
+#: Edge of the blocks in the corners of the volume that are taken as air, as a share of its side.
+CORNER = 0.12
+
+#: Air brighter than this share of white matter is no magnitude noise, but that of MP2RAGE's ratio image.
+BRIGHT_AIR = 0.2
+
+#: Correlation of neighbouring voxels above which the corners hold tissue, not noise.
+LARGEST_CORRELATION = 0.5
+
+#: Voxels apart at which noise no longer knows of its neighbour, and anatomy does not differ yet.
+FAR = 3
+FEWEST_PAIRS = 200
+
+#: Median of the absolute values of a standard normal variable.
+_MAD = 0.6745
+
+
+@dataclass(frozen=True)
+class Background:
+    """What the air looks like.
+
+    Attributes
+    ----------
+    kind : {"zero", "rician", "mp2rage", "unknown"}
+        One constant value; magnitude noise; MP2RAGE's noise of full range; tissue in all corners.
+    level : float
+        The constant value; the noise's standard deviation before the magnitude is taken; the largest value.
+    """
+
+    kind: BackgroundKind
+    level: float
+
+
+def measure_background(data: NDArray[np.floating], brain: NDArray[np.bool_], white_matter: float) -> Background:
+    """Kind and strength of the background, from the darker half of the volume's eight corners.
+
+    Parameters
+    ----------
+    data : (X, Y, Z) float
+        The scan, its smallest possible intensity 0.
+    brain : (X, Y, Z) bool
+        Never taken as air.
+    white_matter : float
+        Its intensity.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> noise = np.random.default_rng(0).normal(0, 5, (2, 40, 40, 40))
+    >>> found = measure_background(np.hypot(*noise), np.zeros((40, 40, 40), bool), 100.0)
+    >>> found.kind, round(found.level)
+    ('rician', 5)
+    """
+    size = [max(2, round(n * CORNER)) for n in data.shape]
+    blocks = []
+    for corner in np.ndindex(2, 2, 2):
+        box = tuple(slice(n - s, n) if far else slice(s) for far, n, s in zip(corner, data.shape, size, strict=True))
+        if not brain[box].any():
+            blocks.append(data[box].astype(np.float64))
+    if not blocks:
+        return Background("unknown", 0.0)
+    blocks = sorted(blocks, key=lambda block: float(block.mean()))[: max(1, len(blocks) // 2)]
+    air = np.concatenate([block.ravel() for block in blocks])
+    middle = float(np.median(air))
+    if (air == middle).mean() > 0.5:
+        return Background("zero", middle)
+    if _neighbour_correlation(blocks) > LARGEST_CORRELATION:
+        return Background("unknown", 0.0)
+    if air.mean() > BRIGHT_AIR * white_matter:
+        return Background("mp2rage", 2 * float(air.mean()))
+    # Real-valued noise lies on both sides of 0; of magnitudes, the mean square is twice the variance.
+    parts = 1 if (air < 0).mean() > 0.2 else 2
+    return Background("rician", math.sqrt(float((air**2).mean()) / parts))
+
+
+def _neighbour_correlation(blocks: list[Floats]) -> float:
+    products, squares = 0.0, 0.0
+    for block in blocks:
+        rest = block - block.mean()
+        products += float((rest[1:] * rest[:-1]).mean())
+        squares += float((rest**2).mean())
+    return products / max(squares, 1e-30)
+
+
+def noise_and_smoothness(
+    residual: NDArray[np.floating], mask: NDArray[np.bool_], spacing_mm: Floats
+) -> tuple[float, float] | None:
+    """Standard deviation of noise, and the width of its blur, from differences of voxels within one tissue.
+
+    Half the variance of the difference of two voxels, D(h), grows with their distance h from the part of the noise that
+    they do not share to all of it: the correlation of neighbours is 1 - D(1) / D(`FAR`). White noise blurred by a
+    Gaussian of standard deviation s is correlated by exp(-h^2 / (4 s^2)). Slow changes, as of anatomy or of what is
+    left of the bias field, hardly matter to either.
+
+    Parameters
+    ----------
+    residual : (X, Y, Z) float
+        The scan less what is expected of it.
+    mask : (X, Y, Z) bool
+        Inside of one tissue, away from its border.
+    spacing_mm : (3,) float64
+
+    Returns
+    -------
+    noise, fwhm_mm : float
+        Or None where the mask holds too few pairs of voxels.
+    """
+    far, widths = [], []
+    for axis in range(3):
+        ends = (_half_variance(residual, mask, axis, 1), _half_variance(residual, mask, axis, FAR))
+        if ends[0] is None or ends[1] is None:
+            continue
+        far.append(ends[1])
+        correlation = 1 - ends[0] / max(ends[1], 1e-30)
+        # 2 sqrt(2 ln 2) s with s = h / (2 sqrt(-ln correlation))
+        width = math.sqrt(2 * math.log(2) / -math.log(min(correlation, 0.99))) if correlation > 0.01 else 0.0
+        widths.append(width * float(spacing_mm[axis]))
+    if not far:
+        return None
+    return math.sqrt(float(np.mean(far))), float(np.mean(widths))
+
+
+def _half_variance(residual: NDArray[np.floating], mask: NDArray[np.bool_], axis: int, lag: int) -> float | None:
+    """Half the variance, robustly, of the difference of voxels `lag` apart; None for too few pairs."""
+    n = residual.shape[axis]
+    ahead, behind = (np.arange(lag, n), np.arange(n - lag)) if n > lag else (np.arange(0), np.arange(0))
+    pairs = mask.take(ahead, axis) & mask.take(behind, axis)
+    if pairs.sum() < FEWEST_PAIRS:
+        return None
+    difference = (residual.take(ahead, axis) - residual.take(behind, axis))[pairs]
+    return float(np.median(np.abs(difference)) / _MAD) ** 2 / 2

@@ -1,0 +1,69 @@
+"""Structures of few voxels borrow from those that look alike: empirical Bayes.
+
+References
+----------
+Variance between groups: DerSimonian and Laird, Controlled Clinical Trials 7 (1986) 177,
+doi:10.1016/0197-2456(86)90046-2.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lodbrain.contrast_analysis.sampling import Floats
+
+#: The spread of a structure is held to that of its group as if by so many independent voxels.
+PRIOR_VOXELS = 20.0
+
+
+def shrunk_means(
+    means: Floats, variances: Floats, counts: Floats, *, least_difference: float
+) -> tuple[Floats, NDArray[np.float64]]:
+    """Means of a group of structures, each drawn towards that of the group as far as its own is uncertain.
+
+    Parameters
+    ----------
+    means, variances : (G,) float
+        Of the voxels of each structure.
+    counts : (G,) float
+        Independent voxels; a structure with none gets the mean of the group.
+    least_difference : float
+        Smallest standard deviation between the structures of a group.
+
+    Returns
+    -------
+    means : (G,) float
+    own : (G,) float
+        Weight of each structure's own mean.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> counts = np.array([1e6, 1e6, 0])
+    >>> drawn, own = shrunk_means(np.array([100.0, 110, 0]), np.full(3, 100.0), counts, least_difference=1)
+    >>> drawn.round(), own.round()
+    (array([100., 110., 105.]), array([1., 1., 0.]))
+    """
+    known = counts > 0.5
+    if not known.any():
+        return means, np.zeros_like(means)
+    error = variances / np.maximum(counts, 1e-9)  # of each mean, squared
+    between = least_difference**2
+    if known.sum() > 1:
+        weight = 1 / error[known]
+        centre = (weight * means[known]).sum() / weight.sum()
+        scatter = (weight * (means[known] - centre) ** 2).sum() - (known.sum() - 1)
+        between = max(between, scatter / (weight.sum() - (weight**2).sum() / weight.sum()))
+    weight = np.where(known, 1 / (error + between), 0.0)
+    centre = (weight * means).sum() / weight.sum()
+    own = np.where(known, between / (between + error), 0.0)
+    return own * means + (1 - own) * centre, own
+
+
+def shrunk_variances(variances: Floats, counts: Floats) -> Floats:
+    """Variances within the structures of a group, (G,), each held to that of the group by `PRIOR_VOXELS`."""
+    total = counts.sum()
+    pooled = (counts * variances).sum() / total if total > 0.5 else variances.mean()
+    drawn: Floats = (counts * variances + PRIOR_VOXELS * pooled) / (counts + PRIOR_VOXELS)
+    return drawn

@@ -1,0 +1,146 @@
+"""Rows of metrics as files, and back: a tidy TSV, one row a case and region, and JSON with how it was made."""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import astuple
+from pathlib import Path
+from typing import Any
+
+from lodbrain.errors import InputError
+from lodbrain.evaluation.regions import INTRACRANIAL, REGIONS
+from lodbrain.evaluation.score import COLUMNS, Row
+from lodbrain.segmentation.results import GROUP_VOLUMES
+from lodbrain.segmentation.volumes import BRAIN, TIV
+from lodbrain.system.atomic import write_text
+
+TSV, JSON = "evaluation.tsv", "evaluation.json"
+
+#: What BIDS writes where there is no value.
+NOT_AVAILABLE = "n/a"
+
+_TEXTS = ("case", "level", "region", "side", "status")
+
+
+def write_tsv(path: Path, columns: Sequence[str], rows: Iterable[Iterable[object]]) -> None:
+    """Write a table, atomically; NaN and None become n/a, floats keep six digits."""
+    lines = ["\t".join(columns), *("\t".join(_cell(value) for value in row) for row in rows)]
+    write_text(path, "\n".join(lines) + "\n")
+
+
+def write_json(path: Path, content: Mapping[str, Any]) -> None:
+    """Write JSON, atomically; NaN becomes null."""
+    text = json.dumps(_plain(content), indent=2, ensure_ascii=False, allow_nan=False)
+    write_text(path, text + "\n")
+
+
+def write_rows(path: Path, rows: Iterable[Row]) -> None:
+    """Write metrics as TSV with the columns of `Row`."""
+    write_tsv(path, COLUMNS, (astuple(row) for row in rows))
+
+
+def read_rows(path: Path) -> list[Row]:
+    """Metrics from a file of `write_rows`, or from the folder that holds it.
+
+    A folder of `lodbrain segment`'s results gives its volumes.
+
+    Raises
+    ------
+    InputError
+        If it is missing or has other columns.
+    """
+    if path.is_dir():
+        if not (path / TSV).exists():
+            return read_volumes(path)
+        path = path / TSV
+    hint = "Expected a result of `lodbrain evaluate labels`"
+    try:
+        with path.open(encoding="utf-8", newline="") as file:
+            lines = csv.DictReader(file, delimiter="\t")
+            if missing := [column for column in COLUMNS if column not in (lines.fieldnames or ())]:
+                raise InputError("bad-result", path, f"it has no column {missing[0]}", hint)
+            return [_row(line) for line in lines]
+    except OSError as error:
+        raise InputError("missing", path, f"it cannot be read ({error.strerror})", hint) from error
+    except (ValueError, TypeError, csv.Error) as error:
+        raise InputError("bad-result", path, f"it is damaged ({error})", hint) from error
+
+
+def read_volumes(folder: Path) -> list[Row]:
+    """Volumes that `lodbrain segment` wrote, as rows without a reference: for test-retest.
+
+    Parameters
+    ----------
+    folder : Path
+        With files ``NAME_volumes.tsv``, in folders below it too.
+
+    Raises
+    ------
+    InputError
+        If there are none, or one cannot be read.
+    """
+    # reversed: the brainstem is a structure before it is a tissue
+    places = {
+        f"{r.side.capitalize()}-{r.name}" if r.side in ("left", "right") else r.name: r for r in reversed(REGIONS)
+    }
+    places |= {BRAIN: places["Brain"], TIV: INTRACRANIAL}
+    rows = []
+    for path in sorted(folder.rglob("*_volumes.tsv")):
+        if path.name == GROUP_VOLUMES:  # the same volumes once more
+            continue
+        case = re.sub(r"(_T1w|_desc-[^_]+)?_volumes\.tsv$", "", path.name)
+        try:
+            with path.open(encoding="utf-8", newline="") as file:
+                volumes = {line["name"]: float(line["volume_mm3"]) for line in csv.DictReader(file, delimiter="\t")}
+        except (OSError, KeyError, ValueError) as error:
+            hint = "Expected a table of `lodbrain segment`"
+            raise InputError("bad-result", path, "it is no table of volumes", hint) from error
+        blank = dict.fromkeys(("dice", "volume_similarity", "hd95_mm", "assd_mm", "nsd_1vox", "nsd_1mm"), math.nan)
+        rows += [
+            Row(
+                case=case,
+                level=places[name].level,
+                region=places[name].name,
+                side=places[name].side,
+                status="invented",
+                pred_volume_mm3=volume,
+                ref_volume_mm3=math.nan,
+                **blank,
+            )
+            for name, volume in volumes.items()
+            if name in places
+        ]
+    if not rows:
+        hint = "Expected a result of `lodbrain evaluate labels`, or volumes of `lodbrain segment`"
+        raise InputError("missing", folder, f"there is no {TSV} and no table of volumes in this folder", hint)
+    return rows
+
+
+def _row(line: Mapping[str, str]) -> Row:
+    values: dict[str, Any] = {
+        column: line[column] if column in _TEXTS else math.nan if line[column] == NOT_AVAILABLE else float(line[column])
+        for column in COLUMNS
+    }
+    return Row(**values)
+
+
+def _cell(value: object) -> str:
+    if value is None or (isinstance(value, float) and math.isnan(value)):
+        return NOT_AVAILABLE
+    if isinstance(value, float):
+        return f"{value:.6g}" if abs(value) < 1e6 else f"{value:.1f}"
+    return " ".join(str(value).split())
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {str(key): _plain(inner) for key, inner in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(inner) for inner in value]
+    if isinstance(value, float):
+        return None if not math.isfinite(value) else float(f"{value:.9g}")
+    return str(value) if isinstance(value, Path) else value

@@ -1,0 +1,246 @@
+"""A second opinion on the tissues: LOD-Brain's posteriors at 1 mm, averaged with the ladder's on the scan's grid.
+
+Tissue posteriors are averaged; a structure's posterior is the tissue's posterior times the ladder's posterior of the
+structure given the tissue. The ladder alone tells CSF from background, and left from right.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from lodbrain.images.intensity import from_black
+from lodbrain.inference.precision import working_dtype
+from lodbrain.inference.prediction import Options
+from lodbrain.inference.pyramid import WorkingGrid, interpolation_matrix, resample
+from lodbrain.inference.tiling import Box, shape_of
+from lodbrain.labels import SIDELESS, SIDELESS_OF_CLASS, TISSUE_OF_CLASS, TISSUES
+from lodbrain.models.consensus import Consensus
+from lodbrain.models.lod import Detail
+
+#: Voxel side that LOD-Brain was trained at, and how far a side may be from it to be seen as it is.
+TRAINED_MM, TOLERANCE_MM = 1.0, 0.1
+#: Finest and coarsest mean voxel side (mm) of scans that LOD-Brain is asked about. Posteriors of 1 mm blur what finer
+#: voxels show: at 0.7 mm a weight of one half took 0.015 from the Dice of structures (`benchmarks/consensus.py`).
+ASKED_MM = (0.85, 1.5)
+#: Agreement of the members (mean Dice of the tissues at 2 mm) below which the second does not count, and from which on
+#: it counts fully; in between its weight grows linearly.
+NO_AGREEMENT, FULL_AGREEMENT = 0.5, 0.8
+#: Posteriors below this are taken for it where they are divided by.
+_LEAST = 1e-30
+_SIDELESS_TISSUE = np.zeros(len(SIDELESS), np.int64)
+_SIDELESS_TISSUE[SIDELESS_OF_CLASS] = TISSUE_OF_CLASS
+_TISSUE = {len(table): torch.as_tensor(table) for table in (_SIDELESS_TISSUE, TISSUE_OF_CLASS)}
+
+
+@dataclass(eq=False)
+class SecondOpinion:
+    """Tissue posteriors of the second member, and what was seen of them beside the ladder's.
+
+    Attributes
+    ----------
+    grid : WorkingGrid
+        Their grid, with the corner of the scan's.
+    box : Box
+        The part of it that they cover; beyond it all is background.
+    posteriors : (7, X, Y, Z) float16 tensor
+        Over the box.
+    weight : float
+        Their share in the mean, 0 to 1.
+    brain_vox, differing_vox : int
+        Voxels that either member takes for brain, and those of them with another tissue in each, so far.
+    """
+
+    grid: WorkingGrid
+    box: Box
+    posteriors: torch.Tensor
+    weight: float
+    brain_vox: int = field(default=0, init=False)
+    differing_vox: int = field(default=0, init=False)
+    agreed: float = field(default=0.0, init=False)
+
+    @property
+    def disagreement(self) -> float:
+        """Share of the brain where the members see different tissues."""
+        return self.differing_vox / max(1, self.brain_vox)
+
+    def over(self, grid: WorkingGrid, part: Box) -> torch.Tensor:
+        """Posteriors over a part of another grid of the same corner, interpolated linearly.
+
+        Parameters
+        ----------
+        grid : WorkingGrid
+        part : Box
+            Of that grid.
+
+        Returns
+        -------
+        (7, x, y, z) float32 tensor
+        """
+        if grid.shape == self.grid.shape and grid.spacing_mm == self.grid.spacing_mm:
+            return self._cut(part)
+        out = self.posteriors
+        for axis, ((start, stop), (lo, hi)) in enumerate(zip(part, self.box, strict=True)):
+            matrix = interpolation_matrix(
+                grid.shape[axis], grid.spacing_mm[axis], self.grid.shape[axis], self.grid.spacing_mm[axis]
+            )[start:stop, lo:hi].to(out.device)
+            used = matrix.any(0).nonzero().flatten()
+            near = slice(int(used[0]), int(used[-1]) + 1) if len(used) else slice(0, 1)
+            moved = out.narrow(axis + 1, near.start, near.stop - near.start).float().movedim(axis + 1, -1)
+            out = (moved @ matrix[:, near].T).movedim(-1, axis + 1)
+        out[0] += 1 - out.sum(0)  # what lies beyond the box
+        return out
+
+    def mixed(self, detail: Detail, grid: WorkingGrid, part: Box) -> Detail:
+        """A result of the ladder over a part of a grid, with the mean of both members' tissues in its logits.
+
+        Parameters
+        ----------
+        detail : Detail
+            Logits (1, 33, x, y, z), or (1, 19, x, y, z) without sides.
+        grid : WorkingGrid
+        part : Box
+            Of the grid.
+        """
+        logits = detail.logits[0].float()
+        table = _TISSUE[len(logits)].to(logits.device)
+        told = self.over(grid, part).to(logits.device)
+        own = tissues_of(logits)
+        self._compare(own, told)
+        if not self.weight:
+            return detail
+        mean = torch.lerp(own, told, self.weight).clamp_(min=_LEAST)
+        logits = logits + mean.div_(own.clamp_(min=_LEAST)).log_()[table]
+        return Detail(detail.features, logits[None], detail.side)
+
+    def agreement(self, detail: Detail, grid: WorkingGrid, part: Box) -> float:
+        """Mean Dice of the six tissues between a result of the ladder and these, 0 to 1."""
+        own = tissues_of(detail.logits[0].float()).argmax(0)
+        told = self.over(grid, part).to(own.device).argmax(0)
+        both = torch.bincount(own[own == told], minlength=len(TISSUES)).double()
+        sizes = torch.bincount(own.flatten(), minlength=len(TISSUES)) + torch.bincount(
+            told.flatten(), minlength=len(TISSUES)
+        )
+        return float((2 * both / sizes.clamp(min=1))[1:].mean())
+
+    def _cut(self, part: Box) -> torch.Tensor:
+        """Posteriors over a part of their own grid; background beyond the box."""
+        spans = [(max(a, lo), min(b, hi)) for (a, b), (lo, hi) in zip(part, self.box, strict=True)]
+        out = self.posteriors.new_zeros((len(self.posteriors), *shape_of(part)), dtype=torch.float32)
+        out[0] = 1
+        if all(a < b for a, b in spans):
+            to, source = (
+                (slice(None), *(slice(a - o[0], b - o[0]) for (a, b), o in zip(spans, origin, strict=True)))
+                for origin in (part, self.box)
+            )
+            out[to] = self.posteriors[source].float()
+        return out
+
+    def _compare(self, own: torch.Tensor, told: torch.Tensor) -> None:
+        first, second = own.argmax(0), told.argmax(0)
+        self.brain_vox += int(((first > 0) | (second > 0)).sum())
+        self.differing_vox += int((first != second).sum())
+
+
+def weight_at(agreement: float, weight: float) -> tuple[float, str]:
+    """The weight that a second member is given, and what is to be said of it; empty if it counts fully.
+
+    The ladder was trained on strong bias fields, flat contrasts and noise, LOD-Brain was not: where the members see
+    different brains, it is the second that is wrong.
+
+    Parameters
+    ----------
+    agreement : float
+        From `SecondOpinion.agreement`.
+    weight : float
+        That of the card.
+
+    Examples
+    --------
+    >>> weight_at(0.9, 0.5)
+    (0.5, '')
+    >>> weight_at(0.4, 0.5)
+    (0.0, 'LOD-Brain was left out: it agrees with the ladder to 0.40 only (Dice of the tissues)')
+    """
+    share = min(1.0, max(0.0, (agreement - NO_AGREEMENT) / (FULL_AGREEMENT - NO_AGREEMENT)))
+    if share == 1:
+        return weight, ""
+    what = f"it agrees with the ladder to {agreement:.2f} only (Dice of the tissues)"
+    if share == 0:
+        return 0.0, f"LOD-Brain was left out: {what}"
+    return weight * share, f"LOD-Brain's weight was lowered from {weight:g} to {weight * share:.2f}: {what}"
+
+
+def is_asked(scan: WorkingGrid) -> bool:
+    """Whether LOD-Brain is asked about scans of such voxels, by their mean side."""
+    return ASKED_MM[0] <= scan.voxel_mm <= ASKED_MM[1]
+
+
+def tissues_of(logits: torch.Tensor) -> torch.Tensor:
+    """(7, ...) posteriors of the tissues, from logits (33, ...) or (19, ...) of the structures."""
+    p = logits.softmax(0)
+    return p.new_zeros((len(TISSUES), *p.shape[1:])).index_add_(0, _TISSUE[len(p)].to(p.device), p)
+
+
+def second_opinion(
+    network: Consensus,
+    image: torch.Tensor,
+    grid: WorkingGrid,
+    brain: Box,
+    options: Options,
+) -> SecondOpinion:
+    """Run the second member at 1 mm where the brain is.
+
+    Parameters
+    ----------
+    network : Consensus
+    image : (X, Y, Z) float32 tensor
+        The scan as the ladder's finest level sees it, not scaled.
+    grid : WorkingGrid
+        Its grid.
+    brain : Box
+        The part of the grid that holds the brain, with a margin.
+    options : Options
+    """
+    from lodbrain.inference.lod_brain_2024 import tissue_posteriors
+
+    fine, box = grid_for(grid), box_for(grid, brain)
+    data: NDArray[np.float32] = from_black(image.cpu().numpy())  # LOD-Brain pads with 0
+    if fine is not grid:
+        data = resample(data, grid, fine).numpy()
+    device = torch.device(options.device)
+    dtype = working_dtype(options.dtype, device)
+    posteriors = tissue_posteriors(network.second, data, box, device=device, dtype=dtype)
+    return SecondOpinion(fine, box, posteriors, network.weight)
+
+
+def grid_for(grid: WorkingGrid) -> WorkingGrid:
+    """The grid that LOD-Brain sees: the ladder's where that is of about 1 mm, else one of 1 mm."""
+    if all(abs(side - TRAINED_MM) <= TOLERANCE_MM for side in grid.spacing_mm):
+        return grid
+    x, y, z = (max(1, round(n * v / TRAINED_MM)) for n, v in zip(grid.shape, grid.spacing_mm, strict=True))
+    return WorkingGrid((x, y, z), (TRAINED_MM, TRAINED_MM, TRAINED_MM), False)
+
+
+def box_for(grid: WorkingGrid, brain: Box) -> Box:
+    """A box of a grid on the grid that LOD-Brain sees, widened to whole voxels and clipped to it."""
+    fine = grid_for(grid)
+    x, y, z = (
+        (max(0, math.floor(start * own / side)), min(n, math.ceil(stop * own / side)))
+        for (start, stop), own, side, n in zip(brain, grid.spacing_mm, fine.spacing_mm, fine.shape, strict=True)
+    )
+    return x, y, z
+
+
+def second_bytes(grid: WorkingGrid, brain: Box, *, dtype: torch.dtype) -> tuple[int, int]:
+    """What a second opinion takes while it is made, and afterwards; arguments as in `second_opinion`."""
+    from lodbrain.inference.lod_brain_2024 import peak_memory_bytes
+
+    fine, box = grid_for(grid), box_for(grid, brain)
+    voxels = math.prod(fine.shape)
+    data = 4 * voxels * (1 if fine is grid else 2)  # in LIA order; resampled
+    return data + peak_memory_bytes(fine.shape, dtype=dtype, box=box), 2 * len(TISSUES) * math.prod(shape_of(box))

@@ -1,0 +1,200 @@
+"""LOD-Brain's segmentation of one volume: the published pipeline, its cropping mended, at a quarter of its memory."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from lodbrain.inference.lod_brain_2024_slabs import Box, brain_box, logits_in_slabs, memory_bytes, within
+from lodbrain.models.lod_brain_2024 import CLASSES, MULTIPLE, LodBrain2024
+
+#: Side of the grid that the network was trained on, in voxels.
+SIDE: Final = 256
+
+#: (start, stop) along each axis of a volume in RAS order.
+RasBox = tuple[tuple[int, int], tuple[int, int], tuple[int, int]]
+Progress = Callable[[float, str], None]
+
+
+@dataclass(frozen=True, eq=False)
+class LodBrain2024Prediction:
+    """What the network says of one volume, on the grid that came in.
+
+    Attributes
+    ----------
+    classes : (X, Y, Z) uint8
+        The most probable of the seven classes: background and LOD-Brain's six tissues.
+    soft_volume_vox : (7,) float64
+        Sum of the posteriors of each class, in voxels.
+    posteriors : (7, X, Y, Z) float16 or None
+        Probability of each class, if they were asked for.
+    """
+
+    classes: NDArray[np.uint8]
+    soft_volume_vox: NDArray[np.float64]
+    posteriors: NDArray[np.float16] | None
+
+
+def as_lia(data: NDArray[Any]) -> NDArray[Any]:
+    """Return a view in LIA order of an array (..., X, Y, Z) in RAS order; what is written to it goes through."""
+    return data[..., ::-1, :, ::-1].swapaxes(-1, -2)
+
+
+def _box_in_lia(box: RasBox, shape: tuple[int, ...], low: Sequence[int]) -> Box:
+    """Return a box of an array (X, Y, Z) in RAS order, on the padded grid whose corner lies `low` voxels before it."""
+    (x, x_stop), (y, y_stop), (z, z_stop) = box
+    spans = ((shape[0] - x_stop, shape[0] - x), (shape[2] - z_stop, shape[2] - z), (y, y_stop))
+    a, b, c = (slice(start + lo, stop + lo) for (start, stop), lo in zip(spans, low, strict=True))
+    return (a, b, c)
+
+
+def padded_shape(shape: tuple[int, ...]) -> tuple[int, int, int]:
+    """Return the sides of the grid that the network sees: 256, or the next multiple of 8 where the scan is larger.
+
+    Examples
+    --------
+    >>> padded_shape((160, 256, 274))
+    (256, 256, 280)
+    """
+    x, y, z = (max(SIDE, -(-length // MULTIPLE) * MULTIPLE) for length in shape)
+    return (x, y, z)
+
+
+def peak_memory_bytes(shape: tuple[int, ...], *, dtype: torch.dtype = torch.float32, box: RasBox | None = None) -> int:
+    """Return an upper estimate of the memory that a segmentation takes beyond the scan, posteriors left out.
+
+    Parameters
+    ----------
+    shape : (3,) int
+        Of the scan, in RAS order.
+    dtype : torch.dtype
+        Of the convolutions.
+    box : tuple of 3 (start, stop), optional
+        As in `predict_lod_brain_2024`.
+    """
+    x, y, z = shape
+    grid, low = _padding((x, z, y))
+    scan = tuple(slice(start, start + n) for start, n in zip(low, (x, z, y), strict=True))
+    wanted = (scan[0], scan[1], scan[2]) if box is None else _box_in_lia(box, shape, low)
+    voxels = grid[0] * grid[1] * grid[2]
+    return 4 * voxels + memory_bytes(wanted, (scan[0], scan[1], scan[2]), grid, dtype=dtype)
+
+
+def _padding(shape: tuple[int, ...]) -> tuple[tuple[int, int, int], list[int]]:
+    """The grid of a scan in LIA order, and its first voxel in it."""
+    grid = padded_shape(shape)
+    return grid, [(side - length) // 2 for side, length in zip(grid, shape, strict=True)]
+
+
+def predict_lod_brain_2024(
+    network: LodBrain2024,
+    data: NDArray[np.float32],
+    *,
+    device: torch.device | str = "cpu",
+    dtype: torch.dtype = torch.float32,
+    box: RasBox | None = None,
+    posteriors: bool = False,
+    progress: Progress | None = None,
+) -> LodBrain2024Prediction:
+    """Return LOD-Brain's segmentation of a volume on the volume's own grid, without post-processing.
+
+    As in the published pipeline the volume is turned to LIA, padded with zeros to 256^3 around its centre, z-scored
+    over that whole grid, and never resampled. Unlike there, a volume of more than 256 voxels a side is not cropped: the
+    grid grows to the next multiple of 8. The result is cut back to the input's grid.
+
+    Parameters
+    ----------
+    network : LodBrain2024
+        With its weights; it is moved to `device`, in channels-last order, and set to eval mode.
+    data : (X, Y, Z) float32
+        Finite intensities in RAS order, not constant.
+    device : torch.device or str
+        Where the network runs.
+    dtype : torch.dtype
+        float32, or bfloat16 for the convolutions: twice as fast where the processor has it, 0.1% of voxels change.
+    box : tuple of 3 (start, stop), optional
+        The part of `data` that holds the brain; beyond it all is background. By default where level 0 sees the brain.
+    posteriors : bool
+        Whether to return the probabilities of all classes.
+    progress : callable, optional
+        Called with the fraction done and a text.
+
+    Returns
+    -------
+    LodBrain2024Prediction
+        Classes, soft volumes and, if asked for, posteriors.
+
+    Raises
+    ------
+    ValueError
+        If `data` is not three-dimensional, or is constant.
+    """
+    classes = np.zeros(data.shape, np.uint8)
+    kept = np.zeros((CLASSES, *data.shape), np.float16) if posteriors else None
+    if kept is not None:
+        kept[0] = 1
+    soft = np.zeros(CLASSES)
+    for share, slab, probabilities in _in_slabs(network, data, box, device=device, dtype=dtype):
+        as_lia(classes)[slab] = probabilities.argmax(0).to(torch.uint8).cpu().numpy()
+        soft += probabilities.sum((1, 2, 3)).cpu().double().numpy()
+        if kept is not None:
+            as_lia(kept)[(slice(None), *slab)] = probabilities.half().cpu().numpy()
+        if progress is not None:
+            progress(share, "LOD-Brain 2024")
+    soft[0] += data.size - soft.sum()  # beyond the box
+    return LodBrain2024Prediction(classes, soft, kept)
+
+
+def tissue_posteriors(
+    network: LodBrain2024,
+    data: NDArray[np.float32],
+    box: RasBox,
+    *,
+    device: torch.device | str = "cpu",
+    dtype: torch.dtype = torch.float32,
+) -> Tensor:
+    """Return the posteriors (7, x, y, z) float16 of a box of a volume; arguments as in `predict_lod_brain_2024`."""
+    shape = [stop - start for start, stop in box]
+    out = np.empty((CLASSES, *shape), np.float16)
+    corner = _box_in_lia(box, data.shape, (0, 0, 0))
+    for _, slab, probabilities in _in_slabs(network, data, box, device=device, dtype=dtype):
+        as_lia(out)[(slice(None), *within(slab, corner))] = probabilities.half().cpu().numpy()
+    return torch.from_numpy(out).to(device)
+
+
+def _in_slabs(
+    network: LodBrain2024,
+    data: NDArray[np.float32],
+    box: RasBox | None,
+    *,
+    device: torch.device | str,
+    dtype: torch.dtype,
+) -> Iterator[tuple[float, Box, Tensor]]:
+    """Yield the share done, a slab in voxels of the volume in LIA order, and its posteriors (7, X, Y, Z) float32."""
+    if data.ndim != 3:
+        raise ValueError(f"data must be (X, Y, Z), got shape {data.shape}")
+    network = network.eval().to(device=torch.device(device), memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
+    scan = as_lia(data)
+    grid, low = _padding(scan.shape)
+    x0, y0, z0 = (slice(start, start + length) for start, length in zip(low, scan.shape, strict=True))
+    # Mean and variance over the padded grid, whose added voxels are 0, without making it.
+    voxels = float(np.prod(grid))
+    mean = scan.sum(dtype=np.float64) / voxels
+    variance = np.square(scan, dtype=np.float64).sum() / voxels - mean**2
+    if not variance > 0:
+        raise ValueError(f"data must vary, got {data.flat[0]} throughout")
+    volume = torch.full((1, 1, *grid), 0.0)
+    volume[0, 0, x0, y0, z0] = torch.from_numpy(scan.copy())
+    volume = volume.sub_(mean).div_(variance**0.5).to(device)
+    with torch.inference_mode(), torch.autocast(volume.device.type, dtype, enabled=dtype != torch.float32):
+        coarse = network.coarse(volume)
+        wanted = brain_box(network, coarse, (x0, y0, z0)) if box is None else _box_in_lia(box, data.shape, low)
+        for slab, logits in logits_in_slabs(network, volume, wanted, scan=(x0, y0, z0), coarse=coarse):
+            share = (slab[0].stop - wanted[0].start) / (wanted[0].stop - wanted[0].start)
+            yield share, within(slab, (x0, y0, z0)), logits[0].float().softmax(0)

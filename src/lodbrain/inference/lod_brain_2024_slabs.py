@@ -1,0 +1,273 @@
+"""LOD-Brain's network on a box, slab by slab: what lies around it enters the GroupNorms' statistics as a sample."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from typing import Final
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from lodbrain.models.lod_brain_2024 import LodBrain2024, doubled
+
+#: Voxels that two 3x3x3 convolutions in a row look beyond a slab.
+HALO: Final = 2
+#: Voxels around the brain as level 0 sees it: what it may have missed.
+MARGIN: Final = 12
+#: Planes of a slab: 8 recompute half of the convolutions in halos, 32 take 0.7 GiB more at 256^3.
+THICKNESS: Final = 16
+#: Share of the planes outside of the box that the statistics are estimated from, in slabs of so many planes.
+SAMPLED: Final = 0.25
+SAMPLE_PLANES: Final = 4
+
+#: What a process takes over what its tensors add up to, measured: reordered copies inside of the convolutions.
+OVERHEAD: Final = 1.25
+
+Box = tuple[slice, slice, slice]
+
+
+def _grown(box: Box, shape: tuple[int, ...]) -> Box:
+    """Return the box with its halo, clipped to the grid, with even bounds so that its half is a box too."""
+    starts = [max(0, (side.start - HALO) // 2 * 2) for side in box]
+    stops = [min(length, (side.stop + HALO + 1) // 2 * 2) for side, length in zip(box, shape, strict=True)]
+    return (slice(starts[0], stops[0]), slice(starts[1], stops[1]), slice(starts[2], stops[2]))
+
+
+def within(box: Box, outer: Box) -> Box:
+    """Return the box in the coordinates of `outer`."""
+    x, y, z = (slice(b.start - o.start, b.stop - o.start) for b, o in zip(box, outer, strict=True))
+    return (x, y, z)
+
+
+def _half(box: Box) -> Box:
+    """Return the box in the coordinates of the half-size grid."""
+    x, y, z = (slice(side.start // 2, side.stop // 2) for side in box)
+    return (x, y, z)
+
+
+def _cut(x: Tensor, box: Box) -> Tensor:
+    """Return the view of `x` (B, C, X, Y, Z) inside the box."""
+    return x[(slice(None), slice(None), *box)]
+
+
+def slabs(box: Box, thickness: int) -> Iterator[Box]:
+    """Cut a box along its first axis at multiples of `thickness`, which is even."""
+    first = box[0]
+    for start in range(first.start // thickness * thickness, first.stop, thickness):
+        yield (slice(max(start, first.start), min(start + thickness, first.stop)), box[1], box[2])
+
+
+@torch.inference_mode()
+def logits_in_slabs(
+    network: LodBrain2024,
+    x: Tensor,
+    box: Box,
+    *,
+    scan: Box | None = None,
+    coarse: Tensor | None = None,
+    thickness: int = THICKNESS,
+    sampled: float = SAMPLED,
+) -> Iterator[tuple[Box, Tensor]]:
+    """Yield slab by slab what `network(x)` holds inside the box, to rounding and the sampling of statistics.
+
+    A full-size layer of 32 channels of 256^3 takes 2 GiB in float32, and a plain forward pass holds six of them. Here
+    full-size convolutions run in the box only. The mean and variance of the two GroupNorms of level 1 need the whole
+    volume: what lies outside of the box enters through samples, slabs that hold a share `sampled` of its planes; of
+    padding, which is the same everywhere, one slab is enough. Level 0 runs on the whole volume, at half the resolution.
+
+    Parameters
+    ----------
+    network : LodBrain2024
+        In eval mode, on the device of `x`.
+    x : (1, 1, X, Y, Z) float
+        z-scored volume in LIA order; the sides are multiples of 8.
+    box : tuple of slice
+        Where the result is wanted, in voxels of `x`.
+    scan : tuple of slice, optional
+        The part of `x` that is no padding; by default the whole.
+    coarse : (1, 32, X/2, Y/2, Z/2) tensor, optional
+        `network.coarse(x)`, where that is known already.
+    thickness : int
+        Planes of a slab, an even number.
+    sampled : float
+        Share of the planes outside of the box whose features are computed for the statistics; 1 for all of them.
+
+    Yields
+    ------
+    tuple of slice, (1, 7, ...) float
+        Slab in voxels of `x`, and its logits.
+    """
+    shape = tuple(x.shape[2:])
+    coarse = network.coarse(x) if coarse is None else coarse
+    samples = parts(box, scan, shape, thickness=thickness, sampled=sampled)
+    dtype = network.head(coarse[:, :, :1, :1, :1]).dtype  # what autocast chooses for convolutions, if it is on
+
+    def before_norm(slab: Box) -> tuple[Box, Tensor]:
+        """Features before the GroupNorm of level 1 in a slab with its halo."""
+        wide = _grown(slab, shape)
+        outer = _grown(wide, shape)
+        return wide, _cut(network.down.conv(network.stem(_cut(x, outer))), within(wide, outer))
+
+    # The features of the box are kept; those of samples, which are few, as well.
+    kept: list[tuple[Box, Box, Tensor]] = []
+    statistics = _Statistics()
+    for slab, weight in samples:
+        wide, features = before_norm(slab)
+        statistics.add(_cut(features, within(slab, wide)), weight)
+        kept.append((slab, wide, features.to(dtype)))
+        del features
+    scale, shift = (value.to(x)[:, None, None, None] for value in statistics.scale_and_shift(network.down.norm))
+
+    narrow = x.new_zeros((1, network.up.conv.out_channels, *(length // 2 for length in shape)))
+    statistics = _Statistics()
+    for (slab, wide, features), (_, weight) in zip(kept, samples, strict=True):
+        part = F.relu_(torch.addcmul(shift, features, scale))
+        part = network.up.conv(F.relu_(network.down.step(part)))
+        part = _cut(part, within(_half(slab), _half(wide)))
+        statistics.add(part, weight)
+        _cut(narrow, _half(slab)).copy_(part)
+    del kept, features, part
+    scale, shift = (value.to(x)[:, None, None, None] for value in statistics.scale_and_shift(network.up.norm))
+    narrow = F.relu_(torch.addcmul(shift, narrow, scale))
+
+    for slab in slabs(box, thickness):
+        outer = _grown(slab, shape)
+        features = F.relu_(network.up.step(_cut(narrow, _half(outer))))
+        features += network.stem(_cut(x, outer))
+        features += doubled(_cut(coarse, _half(outer)))
+        features = network.out(features)
+        half, wide = _half(outer), _half(_grown(outer, shape))
+        coarse_out = _cut(network.coarse.out(_cut(coarse, wide)), within(half, wide))
+        features += doubled(coarse_out)
+        yield slab, network.head(_cut(features, within(slab, outer)))
+
+
+@torch.inference_mode()
+def brain_box(network: LodBrain2024, coarse: Tensor, scan: Box) -> Box:
+    """Return where level 0 sees brain, with a margin, within the scan; the whole scan where it sees none.
+
+    The last layer was trained on the sum of both levels' features; on level 0's alone it gives a coarse brain.
+
+    Parameters
+    ----------
+    network : LodBrain2024
+    coarse : (1, 32, X/2, Y/2, Z/2) tensor
+        `network.coarse` of a volume.
+    scan : tuple of slice
+        The part of the volume that is no padding.
+    """
+    brain = network.head(network.coarse.out(coarse))[0].argmax(0) > 0
+    sides = []
+    for axis, side in enumerate(scan):
+        at = brain.amax([other for other in range(3) if other != axis]).nonzero().flatten()
+        if not len(at):
+            return scan
+        first, last = 2 * int(at[0]) - MARGIN, 2 * int(at[-1]) + 2 + MARGIN
+        sides.append(slice(max(side.start, first), min(side.stop, last)))
+    if any(side.stop <= side.start for side in sides):
+        return scan
+    return sides[0], sides[1], sides[2]
+
+
+def parts(
+    box: Box, scan: Box | None, shape: tuple[int, ...], *, thickness: int = THICKNESS, sampled: float = SAMPLED
+) -> list[tuple[Box, float]]:
+    """Slabs whose features are computed, and how many of its like each of them stands for; arguments as above."""
+    inner = _grown(box, shape)  # half-size convolutions look beyond the box
+    whole = (slice(0, shape[0]), slice(0, shape[1]), slice(0, shape[2]))
+    measured = whole if scan is None else _grown(scan, shape)
+    found = [(slab, 1.0) for slab in slabs(inner, thickness)]
+    for outside in _around(inner, measured):
+        found += _sampled(outside, sampled, shape[0])
+    for padding in _around(measured, whole):
+        found += _sampled(padding, 0.0, shape[0])
+    return found
+
+
+def memory_bytes(box: Box, scan: Box | None, shape: tuple[int, ...], *, dtype: torch.dtype) -> int:
+    """Return the bytes that `logits_in_slabs` takes at its peak beyond the volume, with convolutions in `dtype`."""
+    grid = math.prod(shape)
+    coarse = 32 * dtype.itemsize * grid // 8
+    kept = sum(math.prod(s.stop - s.start for s in _grown(slab, shape)) for slab, _ in parts(box, scan, shape))
+    wide = _grown(_grown((slice(0, THICKNESS), *box[1:]), shape), shape)
+    slab = math.prod(side.stop - side.start for side in wide)
+    narrow = 2 * 8 * 4 * grid // 8
+    used = max(4 * coarse, coarse + 32 * dtype.itemsize * kept + narrow + 32 * (4 + 2 * dtype.itemsize) * slab)
+    return int(OVERHEAD * used)
+
+
+def _around(box: Box, whole: tuple[slice, ...]) -> Iterator[Box]:
+    """Cut what of a whole lies outside of a box in it into at most six boxes."""
+    inner: list[slice] = []
+    for axis in range(3):
+        for start, stop in ((whole[axis].start, box[axis].start), (box[axis].stop, whole[axis].stop)):
+            if start < stop:
+                sides: list[slice] = [*inner, slice(start, stop), *whole[axis + 1 :]]
+                yield sides[0], sides[1], sides[2]
+        inner.append(box[axis])
+
+
+def _sampled(box: Box, share: float, length: int) -> list[tuple[Box, float]]:
+    """Slabs that hold a share of the planes of a box, and how many slabs each of them stands for.
+
+    The planes at the edge of the volume, of `length` planes, are all taken: convolutions see zeros beyond it, so they
+    are unlike all others. The rest is evenly spread, at least one slab.
+    """
+    start, stop = box[0].start, box[0].stop
+    spans = [(start, start + 2)] if start == 0 else []
+    spans += [(stop - 2, stop)] if stop == length and (start > 0 or stop > 2) else []
+    start, stop = start + 2 * (start == 0), stop - 2 * (stop == length)
+    weights = [1.0] * len(spans)
+    if stop - start > 0:
+        planes, thick = (stop - start) // 2, SAMPLE_PLANES // 2  # in pairs, since half of a slab must be a box, too
+        number = max(1, round(share * planes / thick))
+        if number * thick >= planes:
+            spans, weights = [*spans, (start, stop)], [*weights, 1.0]
+        else:
+            firsts = [start + 2 * int((n + 0.5) * planes / number - thick / 2) for n in range(number)]
+            spans += [(first, first + 2 * thick) for first in firsts]
+            weights += [planes / (number * thick)] * number
+    return [((slice(*span), box[1], box[2]), weight) for span, weight in zip(spans, weights, strict=True)]
+
+
+class _Statistics:
+    """Mean and variance of channels over parts of a volume, each of which stands for a number of its like."""
+
+    def __init__(self) -> None:
+        self.variances: list[Tensor] = []
+        self.means: list[Tensor] = []
+        self.sizes: list[float] = []
+
+    def add(self, part: Tensor, weight: float) -> None:
+        """Add a part (1, C, X, Y, Z)."""
+        for planes in torch.split(part[0].movedim(0, -1), 2):  # small enough for the cache
+            values = planes.reshape(-1, part.shape[1]).float()
+            mean = values.mean(0)
+            self.means.append(mean.cpu().double())
+            self.variances.append((values - mean).square_().mean(0).cpu().double())  # values may be the part's own
+            self.sizes.append(weight * len(values))
+
+    def scale_and_shift(self, norm: nn.GroupNorm) -> tuple[Tensor, Tensor]:
+        """Scale and shift (C,) float64 that do what the GroupNorm does over the whole volume."""
+        return _group_norm(
+            norm, torch.stack(self.variances), torch.stack(self.means), torch.tensor(self.sizes, dtype=torch.float64)
+        )
+
+
+def _group_norm(norm: nn.GroupNorm, variances: Tensor, means: Tensor, sizes: Tensor) -> tuple[Tensor, Tensor]:
+    """Return scale and shift (C,) float64 of a GroupNorm from the channels' variances and means (slabs, C) and sizes.
+
+    The pooled variance is E[variance of a part + mean of a part squared] - E[mean]^2, over parts of `sizes` voxels.
+    """
+    weight = (sizes.double() / sizes.sum())[:, None]
+
+    def pooled(values: Tensor) -> Tensor:
+        groups = (weight * values).sum(0).view(norm.num_groups, -1)
+        return groups.mean(1, keepdim=True).expand_as(groups).flatten()
+
+    mean = pooled(means)
+    variance = pooled(variances + means**2) - mean**2
+    scale = norm.weight.cpu().double() / (variance + norm.eps).sqrt()
+    return scale, norm.bias.cpu().double() - mean * scale

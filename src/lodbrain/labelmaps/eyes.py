@@ -1,0 +1,93 @@
+"""Where the eyes are, by their form alone."""
+
+from __future__ import annotations
+
+import itertools
+
+import cc3d
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from lodbrain.labelmaps.headmask import distance_mm
+
+#: Eyes are balls of 24 to 25 mm of one kind of fluid. Lens and walls leave a core this deep, this far from the brain
+#: and the midline.
+_EYE_RADIUS_MM, _EYE_CORE_MM = 13.5, 6.0
+_EYE_FROM_BRAIN_MM, _EYE_FROM_MIDLINE_MM = (3.0, 45.0), (16.0, 48.0)
+
+#: The left and the right one differ by no more than this in height and depth.
+_EYE_OFFSET_MM = 12.0
+
+#: Share of fluid in the shell around an eye, above which it is a part of something larger.
+_EYE_LEAK = 0.3
+
+_MOST_CANDIDATES = 60
+
+
+def find_eyes(
+    fluid: NDArray[np.bool_], cavity: NDArray[np.bool_], spacing_mm: NDArray[np.float64]
+) -> NDArray[np.bool_] | None:
+    """The eyes: a ball of fluid on either side in front of the brain.
+
+    Parameters
+    ----------
+    fluid : (X, Y, Z) bool
+        Tissue of one kind, in RAS order.
+    cavity : (X, Y, Z) bool
+        The brain.
+    spacing_mm : (3,) float64
+
+    Returns
+    -------
+    (X, Y, Z) bool or None
+        None unless there are two.
+    """
+    brain = ndimage.find_objects(cavity.astype(np.uint8))[0]
+    margin = np.ceil(_EYE_FROM_BRAIN_MM[1] / spacing_mm).astype(int)
+    middle = (brain[0].start + brain[0].stop) / 2
+    box = (
+        brain[0],
+        slice((brain[1].start + brain[1].stop) // 2, brain[1].stop + margin[1]),
+        slice(max(0, brain[2].start - margin[2] // 2), brain[2].start + (brain[2].stop - brain[2].start) * 3 // 4),
+    )
+    part = fluid[box]
+    if not part.any():
+        return None
+    gap = distance_mm(cavity, spacing_mm)[box]
+    from_middle = (np.arange(box[0].start, box[0].stop) - middle)[:, None, None] * spacing_mm[0]
+    beside = (abs(from_middle) > _EYE_FROM_MIDLINE_MM[0]) & (abs(from_middle) < _EYE_FROM_MIDLINE_MM[1])
+    depth = ndimage.distance_transform_edt(part, sampling=spacing_mm)
+    peaks = depth == ndimage.maximum_filter(depth, np.maximum(3, np.rint(_EYE_RADIUS_MM / spacing_mm).astype(int)))
+    peaks &= (depth > _EYE_CORE_MM) & (depth < _EYE_RADIUS_MM)
+    peaks &= beside & (gap > _EYE_FROM_BRAIN_MM[0]) & (gap < _EYE_FROM_BRAIN_MM[1])
+    candidates = [(centre, *_ball(part, centre, spacing_mm)) for centre in np.argwhere(peaks)[:_MOST_CANDIDATES]]
+    pairs = [
+        (left[2] + right[2], left[1] | right[1])
+        for left, right in itertools.product(candidates, repeat=2)
+        if from_middle[left[0][0], 0, 0] < 0 < from_middle[right[0][0], 0, 0]
+        and (np.abs((left[0] - right[0]) * spacing_mm)[1:] < _EYE_OFFSET_MM).all()
+        and max(left[2], right[2]) < _EYE_LEAK
+    ]
+    if not pairs:
+        return None
+    eyes = np.zeros(fluid.shape, bool)
+    eyes[box] = min(pairs, key=lambda pair: pair[0])[1]
+    return eyes
+
+
+def _ball(
+    fluid: NDArray[np.bool_], centre: NDArray[np.int64], spacing_mm: NDArray[np.float64]
+) -> tuple[NDArray[np.bool_], float]:
+    """The fluid of an eye around a centre, and the share of fluid in the shell around that."""
+    # The deepest place may lie beside the middle; the centre of what the first ball holds does not.
+    piece = np.zeros(fluid.shape, bool)
+    piece[tuple(centre)] = True
+    for _ in range(2):
+        middle = np.argwhere(piece).mean(0)
+        squares = [((np.arange(n) - c) * mm) ** 2 for n, c, mm in zip(fluid.shape, middle, spacing_mm, strict=True)]
+        radius = np.sqrt(squares[0][:, None, None] + squares[1][:, None] + squares[2])
+        pieces = cc3d.connected_components(fluid & (radius < _EYE_RADIUS_MM), connectivity=6)
+        piece = pieces == pieces[tuple(centre)]
+    shell = (radius > _EYE_RADIUS_MM) & (radius < 1.3 * _EYE_RADIUS_MM)
+    return piece, float(fluid[shell].mean())

@@ -1,0 +1,140 @@
+"""Training targets from a teacher: soft labels of real scans, acceptance of cases, manifest for training.
+
+The teacher's answer is kept as its best and second-best structure and the probability of the first. Soft targets were
+chosen over an ignore mask because a teacher is least certain in the voxels at a border, where two structures share
+the voxel: leaving them out would leave out what decides where borders lie and how large a structure is, while a
+posterior of one half moves neither. Two structures hold 98% or more of the posterior in nearly every voxel and compress
+to a few MB; 33 volumes would take a hundred.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import os
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lodbrain.datasets.labelled import BEST, PROBABILITY, SECOND
+from lodbrain.images.image import Image
+from lodbrain.images.io import write_nifti
+from lodbrain.labels import Label
+from lodbrain.system.atomic import write_text
+from lodbrain.version import __version__
+
+#: End of the name of a label training map of a head, in the form of BIDS derivatives.
+HEAD_MAP = "desc-head_dseg"
+
+#: File in the output folder that lists the accepted scans, as ``real: manifest:`` of a training configuration reads it.
+MANIFEST = "manifest.csv"
+
+#: Cases whose members disagree in a larger share of the brain are rejected: the teacher is unsure of all of it.
+MOST_DISAGREEMENT = 0.2
+#: Cases with a lower predicted Dice are rejected.
+LEAST_PREDICTED_DICE = 0.6
+
+
+@dataclass(frozen=True, eq=False)
+class SoftTarget:
+    """Best and second-best label of each voxel and the probability of the best.
+
+    Attributes
+    ----------
+    best, second : (X, Y, Z) int16
+        Indices of the label table.
+    probability : (X, Y, Z) float32
+        Posterior of the best over that of both, 0.5 to 1 in steps of 1/255.
+    """
+
+    best: NDArray[np.int16]
+    second: NDArray[np.int16]
+    probability: NDArray[np.float32]
+
+
+def soft_target(posteriors: NDArray[np.floating], table: tuple[Label, ...]) -> SoftTarget:
+    """Reduce posteriors to the two likeliest labels of each voxel.
+
+    Parameters
+    ----------
+    posteriors : (X, Y, Z, C) float
+        One volume for each row of `table`.
+    table : tuple of Label
+
+    Examples
+    --------
+    >>> from lodbrain.labels import BRAIN
+    >>> target = soft_target(np.array([[[[0.2, 0.6]]]]), BRAIN)
+    >>> int(target.best[0, 0, 0]), int(target.second[0, 0, 0]), round(float(target.probability[0, 0, 0]), 2)
+    (1, 0, 0.75)
+    """
+    index = np.array([label.index for label in table], np.int16)
+    shape = posteriors.shape[:3]
+    best, second = np.zeros(shape, np.int16), np.zeros(shape, np.int16)
+    probability = np.ones(shape, np.float32)
+    for x in range(shape[0]):  # plane by plane: sorting a whole head would copy its posteriors
+        plane = posteriors[x].astype(np.float32)
+        order = np.argpartition(plane, -2, axis=-1)[..., -2:]
+        values = np.take_along_axis(plane, order, -1)
+        swap = values[..., 0] > values[..., 1]
+        order[swap], values[swap] = order[swap][:, ::-1], values[swap][:, ::-1]
+        second[x], best[x] = index[order[..., 0]], index[order[..., 1]]
+        both = np.maximum(values.sum(-1), 1e-6)
+        probability[x] = np.round(values[..., 1] / both * 255) / 255
+    return SoftTarget(best, second, probability)
+
+
+def target_paths(head_map: Path) -> tuple[Path, Path, Path]:
+    """Return the files of a soft target (best, second, probability) that lie beside a label map of the head."""
+    stem = head_map.name.removesuffix(f"_{HEAD_MAP}.nii.gz")
+    best, second, probability = (head_map.with_name(f"{stem}_{end}.nii.gz") for end in (BEST, SECOND, PROBABILITY))
+    return best, second, probability
+
+
+def write_target(head_map: Path, target: SoftTarget, scan: Image) -> list[Path]:
+    """Write a soft target beside a label map of the head, on the scan's grid; returns the paths of its files."""
+    paths = target_paths(head_map)
+    volumes: tuple[NDArray[Any], ...] = (target.best, target.second, target.probability)
+    for path, data in zip(paths, volumes, strict=True):
+        write_nifti(path, data, scan, description=f"lodbrain {__version__} labels make")
+    return list(paths)
+
+
+def reason_to_reject(quality: Mapping[str, float]) -> str | None:
+    """Return why a teacher's result must not be trained on, or None.
+
+    Parameters
+    ----------
+    quality : mapping
+        Of a segmentation: ``disagreement`` (share of the brain in which the members of a consensus disagree) and
+        ``score`` (predicted Dice), where the model has them.
+    """
+    disagreement, score = quality.get("disagreement"), quality.get("score")
+    if disagreement is not None and disagreement > MOST_DISAGREEMENT:
+        return f"the members of the model disagree in {disagreement:.0%} of the brain (limit {MOST_DISAGREEMENT:.0%})"
+    if score is not None and score < LEAST_PREDICTED_DICE:
+        return f"its predicted Dice is {score:.2f} (limit {LEAST_PREDICTED_DICE})"
+    return None
+
+
+def write_manifest(folder: Path, rows: Iterable[tuple[Path, Path, str]]) -> Path:
+    """Write the list of accepted scans: volume, labels, site, with paths relative to the folder.
+
+    Parameters
+    ----------
+    folder : Path
+    rows : iterable of (Path, Path, str)
+        Scan, the teacher's label map, site.
+    """
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(["volume", "labels", "site"])
+    for volume, labels, site in sorted(rows):
+        writer.writerow([os.path.relpath(volume, folder), os.path.relpath(labels, folder), site])
+    path = folder / MANIFEST
+    write_text(path, text.getvalue())
+    return path

@@ -1,0 +1,283 @@
+"""Label maps at another voxel size, with smooth boundaries instead of blocks, and the volumes they had."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from lodbrain.errors import InputError
+from lodbrain.images.geometry import MAX_VOXEL_MM, MIN_VOXEL_MM
+from lodbrain.images.image import Image
+from lodbrain.images.layout import MAX_VOXELS
+from lodbrain.labelmaps.balance import rebalance
+from lodbrain.labelmaps.boundaries import BLOCK_VOXELS, SMOOTHING_VOX, Axis, resample_pass
+from lodbrain.synthesis.label_map import LabelMap
+from lodbrain.synthesis.scores import Kept
+
+#: Structures above this volume are to keep it within `VOLUME_TOLERANCE`.
+LEAST_VOLUME_MM3 = 500.0
+
+#: The same for maps without a voxel size, in old voxels.
+LEAST_VOXELS = 500
+
+#: Relative difference of volume at which no further pass is made: half of what is promised.
+VOLUME_TOLERANCE = 0.005
+
+#: Two as a rule; more where many faces lie along the grid.
+MAX_PASSES = 6
+
+#: More different values are a scan, not a label map.
+MAX_LABELS = 256
+
+#: Share of neighbours inside of the labels that must be equal: 0.8 in label maps of a head, below 0.2 in scans.
+_LEAST_FLAT = 0.4
+
+#: Voxel sides closer than this are the same.
+_SAME_SIDE = 1e-4
+
+
+@dataclass(frozen=True)
+class LabelVolume:
+    """Volume of one label before and after."""
+
+    index: int
+    before_mm3: float
+    after_mm3: float
+
+
+@dataclass(frozen=True, eq=False)
+class Resampled:
+    """A label map at another voxel size.
+
+    Attributes
+    ----------
+    image : Image
+        Of the input's dtype.
+    volumes : tuple of LabelVolume
+        One for each label but 0.
+    """
+
+    image: Image
+    volumes: tuple[LabelVolume, ...]
+
+
+def upsample_image(
+    image: Image,
+    voxel_mm: float,
+    *,
+    name: str = "label map",
+    block_voxels: int = BLOCK_VOXELS,
+    progress: Callable[[float, str], None] | None = None,
+) -> Resampled:
+    """A label image at another, isotropic voxel size.
+
+    Parameters
+    ----------
+    image : Image
+        Integer labels in any orientation.
+    voxel_mm : float
+        The new voxel side. Where it is the old one, data and affine are returned as they are.
+    name : str
+        For messages.
+    block_voxels : int
+        Size of the blocks; the result does not depend on it.
+    progress : callable, optional
+        Called with the share done and a few words.
+
+    Returns
+    -------
+    Resampled
+        The field of view begins at the same outer corner and ends within half a voxel of the old end.
+
+    Raises
+    ------
+    ValueError
+        If the voxel size cannot be.
+    InputError
+        If the image is no label map, or the new one would be too large.
+
+    Examples
+    --------
+    >>> data = np.zeros((10, 10, 10), np.int16)
+    >>> data[2:8, 2:8, 2:8] = 17
+    >>> fine = upsample_image(Image(data, np.eye(4)), 0.6)
+    >>> fine.image.shape, fine.image.affine[0].round(3).tolist(), np.unique(fine.image.data).tolist()
+    ((17, 17, 17), [0.6, 0.0, 0.0, -0.2], [0, 17])
+    """
+    check_voxel_size(voxel_mm)
+    indices = check_label_map(image, name)
+    axes = new_axes(image, voxel_mm)
+    ratios = np.array([axis.ratio for axis in axes])
+    codes = np.searchsorted(indices, image.data).astype(np.uint8)
+    before = np.bincount(codes.reshape(-1)) * image.voxel_volume_mm3
+    if (ratios == 1).all():
+        return Resampled(image, _volumes(indices, before, before))
+    shape = (axes[0].n_out, axes[1].n_out, axes[2].n_out)
+    if math.prod(shape) > MAX_VOXELS:
+        what = f"at {voxel_mm:g} mm it would have {' x '.join(map(str, shape))} voxels"
+        raise InputError("too-large", name, what, "Choose larger voxels, or crop the map.")
+    affine = image.affine @ np.diag([*(1 / ratios), 1.0])
+    affine[:3, 3] = image.affine[:3, 3] + image.affine[:3, :3] @ ((1 / ratios - 1) / 2)
+    least = LEAST_VOLUME_MM3 / voxel_mm**3
+    fine, voxels = resample_codes(codes, axes, least_voxels=least, block_voxels=block_voxels, progress=progress)
+    resampled = Image(indices.astype(image.data.dtype)[fine], affine, None, image.notes)
+    return Resampled(resampled, _volumes(indices, before, voxels * resampled.voxel_volume_mm3))
+
+
+def check_voxel_size(voxel_mm: float) -> None:
+    """Refuse with a ValueError what no voxel of a head has."""
+    if not (math.isfinite(voxel_mm) and voxel_mm > 0):
+        raise ValueError(f"the voxel size must be above 0 mm, got {voxel_mm:g}")
+    if not MIN_VOXEL_MM <= voxel_mm <= MAX_VOXEL_MM:
+        raise ValueError(f"the voxel size must be {MIN_VOXEL_MM:g} to {MAX_VOXEL_MM:g} mm, got {voxel_mm:g}")
+
+
+def check_label_map(image: Image, name: str) -> NDArray[np.integer]:
+    """The labels of a map, sorted.
+
+    Raises
+    ------
+    InputError
+        If the map is empty, or holds too many or too scattered values to be labels.
+    """
+    data = image.data
+    hint = "Give a label map: one whole number for each structure."
+    if data.ndim != 3 or data.dtype.kind not in "iu":
+        raise InputError("not-labels", name, f"it holds {data.dtype} of shape {data.shape}, not labels", hint)
+    indices: NDArray[np.integer] = np.unique(data)
+    if len(indices) > MAX_LABELS:
+        raise InputError("not-labels", name, f"it holds {len(indices)} different values: it is no label map", hint)
+    if not indices.any():
+        raise InputError("empty-map", name, "it holds no label but 0", hint)
+    inside = data[:-1] != 0
+    equal = float((data[:-1] == data[1:])[inside].mean()) if inside.any() else 1.0
+    if len(indices) > 2 and equal < _LEAST_FLAT:
+        raise InputError("not-labels", name, f"only {equal:.0%} of its neighbours are equal: it is no label map", hint)
+    return indices
+
+
+def new_axes(image: Image, voxel_mm: float) -> tuple[Axis, Axis, Axis]:
+    """The axes of an image and of its grid at another voxel size."""
+    axes = []
+    for count, side in zip(image.shape, image.spacing_mm.tolist(), strict=True):
+        ratio = 1.0 if abs(side / voxel_mm - 1) < _SAME_SIDE else side / voxel_mm
+        axes.append(Axis(count, max(1, round(count * ratio)), ratio))
+    return axes[0], axes[1], axes[2]
+
+
+def resample_codes(
+    codes: NDArray[np.uint8],
+    axes: tuple[Axis, Axis, Axis],
+    *,
+    least_voxels: float,
+    block_voxels: int = BLOCK_VOXELS,
+    progress: Callable[[float, str], None] | None = None,
+) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
+    """Codes on another grid, and how many voxels each has: passes over the map until the volumes are kept.
+
+    Parameters
+    ----------
+    codes : (X, Y, Z) uint8
+        0 .. L - 1.
+    axes : tuple of Axis
+    least_voxels : float
+        New voxels that a label must have for its volume to matter.
+    block_voxels : int
+        Size of the blocks; the result does not depend on it.
+    progress : callable, optional
+        Called with the share done and a few words.
+    """
+    out = np.empty([axis.n_out for axis in axes], np.uint8)
+    target = target_voxels(codes, axes)
+    bias, kept, threads = np.zeros(len(target), np.float32), Kept(), torch.get_num_threads()
+    for number in range(MAX_PASSES):
+
+        def report(share: float, number: int = number) -> None:
+            if progress is not None:
+                progress((number + share) / MAX_PASSES, f"pass {number + 1}")
+
+        tally = resample_pass(
+            codes, axes, bias=bias, out=out, block_voxels=block_voxels, kept=kept, threads=threads, progress=report
+        )
+        off = np.abs(tally.voxels - target) > VOLUME_TOLERANCE * target
+        if number == MAX_PASSES - 1 or not (off & (target >= least_voxels)).any():
+            break
+        bias = rebalance(tally.voxels, tally.margins, target=target, bias=bias)
+    return out, tally.voxels
+
+
+def target_voxels(codes: NDArray[np.uint8], axes: tuple[Axis, Axis, Axis]) -> NDArray[np.float64]:
+    """(L,) float64: volumes of the labels in new voxels.
+
+    Where the new grid ends behind or before the old one, the last slice is taken to be so much thicker or thinner.
+    """
+    target = np.bincount(codes.reshape(-1)).astype(np.float64)
+    for number, axis in enumerate(axes):
+        last = np.bincount(codes.take(-1, number).reshape(-1), minlength=len(target))
+        target += last * (axis.n_out / axis.ratio - axis.n_in)
+    return target * math.prod(axis.ratio for axis in axes)
+
+
+def upsample_codes(
+    codes: torch.Tensor,
+    factor: int,
+    *,
+    sigma_vox: float = SMOOTHING_VOX,
+    progress: Callable[[float, str], None] | None = None,
+) -> torch.Tensor:
+    """Codes on a grid `factor` times as fine.
+
+    Parameters
+    ----------
+    codes : (X, Y, Z) uint8 tensor
+    factor : int
+        1 gives the map itself.
+    sigma_vox : float
+        Standard deviation of the smoothing in coarse voxels.
+    progress : callable, optional
+        Called with the share done and a few words.
+
+    Returns
+    -------
+    (X * factor, Y * factor, Z * factor) uint8 tensor
+        No label that was not there before.
+    """
+    if factor == 1:
+        return codes.clone()
+    array = codes.numpy()
+    present, compact = np.unique(array, return_inverse=True)
+    x, y, z = (Axis(n, n * factor, float(factor), sigma_vox) for n in array.shape)
+    dense: NDArray[np.uint8] = compact.reshape(array.shape).astype(np.uint8)
+    fine, _ = resample_codes(dense, (x, y, z), least_voxels=LEAST_VOXELS * factor**3, progress=progress)
+    return torch.from_numpy(present[fine])
+
+
+def upsample(labels: LabelMap, factor: int, *, progress: Callable[[float, str], None] | None = None) -> LabelMap:
+    """A `LabelMap` with voxels `factor` times as small; coordinates in mm stay the same.
+
+    Parameters
+    ----------
+    labels : LabelMap
+    factor : int
+    progress : callable, optional
+        Called with the share done and a few words.
+    """
+    codes = upsample_codes(labels.codes, factor, progress=progress)
+    spacing = labels.spacing_mm / factor
+    # Skull-stripping works on whole voxels: the distance need be no finer than the map it was measured on.
+    distance = labels.distance
+    for axis in range(3):
+        distance = distance.repeat_interleave(factor, axis)
+    return replace(labels, codes=codes, distance=distance, spacing_mm=spacing)
+
+
+def _volumes(
+    indices: NDArray[np.integer], before_mm3: NDArray[np.floating], after_mm3: NDArray[np.floating]
+) -> tuple[LabelVolume, ...]:
+    rows = zip(indices.tolist(), before_mm3.tolist(), after_mm3.tolist(), strict=True)
+    return tuple(LabelVolume(*row) for row in rows if row[0])

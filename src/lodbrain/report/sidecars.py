@@ -1,0 +1,157 @@
+"""Finished results as they lie on the disk: sidecars are read with care, for they may come from anywhere."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from lodbrain.errors import InputError
+from lodbrain.labels import Label
+from lodbrain.segmentation.outputs import Json
+
+#: End of the sidecar's name: what a folder is searched for.
+SIDECAR = "_dseg.json"
+
+
+@dataclass(frozen=True, eq=False)
+class Results:
+    """The files of one segmented scan.
+
+    Attributes
+    ----------
+    path : Path
+        The sidecar.
+    content : dict
+        What it says.
+    digest : str
+        SHA-256 of the sidecar: a page that carries it is up to date.
+    """
+
+    path: Path
+    content: Json
+    digest: str
+
+    @property
+    def stem(self) -> str:
+        """What the names of all files of the set begin with."""
+        return self.path.name.removesuffix(SIDECAR)
+
+    @property
+    def labels(self) -> Path:
+        """The label map."""
+        return self.path.with_name(f"{self.stem}_dseg.nii.gz")
+
+    @property
+    def page(self) -> Path:
+        """The report."""
+        return self.path.with_name(f"{self.stem}_report.html")
+
+    @property
+    def input_name(self) -> str:
+        """File name of the scan."""
+        return str(self.part("input").get("name") or self.stem)
+
+    def part(self, *keys: str) -> Json:
+        """A dict inside the sidecar; an empty one where there is none."""
+        found: object = self.content
+        for key in keys:
+            found = found.get(key) if isinstance(found, dict) else None
+        return found if isinstance(found, dict) else {}
+
+    def lines(self, key: str) -> list[str]:
+        """A list of texts inside the sidecar; an empty one where there is none."""
+        found = self.content.get(key)
+        return [str(line) for line in found] if isinstance(found, list) else []
+
+    def volumes_mm3(self) -> dict[str, float]:
+        """Volumes by name, in the order of the table; empty if there is no table or it cannot be read."""
+        return {name: volume_mm3 for name, (volume_mm3, _) in self._volumes().items()}
+
+    def volume_notes(self) -> dict[str, str]:
+        """What limits a volume, by its name; empty as `volumes_mm3`."""
+        return {name: note for name, (_, note) in self._volumes().items() if note}
+
+    def _volumes(self) -> dict[str, tuple[float, str]]:
+        paths = [self.path.with_name(f"{self.stem}_volumes.tsv")]
+        paths += [self.path.with_name(Path(name).name) for name in self.part("files") if name.endswith("volumes.tsv")]
+        for path in paths:
+            if path.is_file():
+                try:
+                    rows = [(row["name"], float(row["volume_mm3"]), row.get("note") or "") for row in _rows(path)]
+                    return {name: (volume_mm3, note.replace("n/a", "")) for name, volume_mm3, note in rows}
+                except (KeyError, TypeError, ValueError):
+                    continue
+        return {}
+
+    def table(self) -> tuple[Label, ...]:
+        """The labels of the label map, without background.
+
+        Raises
+        ------
+        InputError
+            If the table is missing or broken.
+        """
+        path = self.path.with_name(f"{self.stem}_dseg.tsv")
+        try:
+            return tuple(_label(row) for row in _rows(path) if int(row["index"]))
+        except (OSError, KeyError, TypeError, ValueError) as error:
+            what = "the table of its labels is missing or broken"
+            raise InputError("no-table", path, what, "Segment the scan again with --overwrite") from error
+
+
+def read_results(path: Path) -> Results:
+    """Read a sidecar.
+
+    Raises
+    ------
+    InputError
+        If it cannot be read, or is none of lodbrain's.
+    """
+    try:
+        raw = path.read_bytes()
+        content = json.loads(raw)
+    except (OSError, ValueError) as error:
+        raise InputError("bad-sidecar", path, "it cannot be read as JSON", "Segment the scan again") from error
+    if not isinstance(content, dict) or content.get("software") != "lodbrain":
+        raise InputError("bad-sidecar", path, "lodbrain did not write it", "Name a folder of lodbrain's results")
+    return Results(path, content, hashlib.sha256(raw).hexdigest())
+
+
+def find_sidecars(folder: Path) -> list[Path]:
+    """The sidecars of finished results in a folder and below, hidden folders left out.
+
+    Raises
+    ------
+    InputError
+        If there are none.
+    """
+    if not folder.is_dir():
+        raise InputError("missing", folder, "there is no such folder", "Name a folder of lodbrain's results")
+    found = sorted(
+        path
+        for path in folder.rglob(f"*{SIDECAR}")
+        if not any(part.startswith(".") for part in path.relative_to(folder).parts)
+    )
+    if not found:
+        what = f"there are no results (*{SIDECAR}) in this folder"
+        raise InputError("no-results", folder, what, "Make some with: lodbrain segment INPUT -o DIR")
+    return found
+
+
+def _rows(path: Path) -> list[dict[str, str]]:
+    with path.open(encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file, delimiter="\t"))
+
+
+def _label(row: Mapping[str, str]) -> Label:
+    if not re.fullmatch(r"#[0-9a-fA-F]{6}", row["color"]):
+        raise ValueError(f"color must be #rrggbb, got {row['color']!r}")
+    red, green, blue = (int(row["color"][at : at + 2], 16) for at in (1, 3, 5))
+    name = row["name"]
+    side = name.split("-", 1)[0].lower()
+    return Label(int(row["index"]), name, (red, green, blue), side if side in ("left", "right") else None)  # type: ignore[arg-type]

@@ -1,0 +1,1 @@
+"""From a scan's file to the files of its segmentation."""

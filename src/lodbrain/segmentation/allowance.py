@@ -1,0 +1,99 @@
+"""How much memory a scan may take, and whether its header says that it fits."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from lodbrain.errors import InputError
+from lodbrain.images.geometry import check_affine
+from lodbrain.images.grid import closest_ras
+from lodbrain.images.layout import Layout
+from lodbrain.segmentation.settings import Model, Settings
+from lodbrain.system.memory import free_bytes, resident_bytes
+
+
+@dataclass(frozen=True)
+class Allowance:
+    """Memory of this process.
+
+    Attributes
+    ----------
+    memory_bytes : int
+        What it may take at its peak; on a GPU, what may be taken there.
+    base_bytes : int
+        What it takes before the scan is read.
+    """
+
+    memory_bytes: int
+    base_bytes: int
+
+    @classmethod
+    def now(cls, settings: Settings, device: str, *, held_bytes: int = 0) -> Allowance:
+        """What the settings say, else what is free; `held_bytes` are the scan's own, if it has been read."""
+        base = resident_bytes() - held_bytes
+        free = 0 if settings.memory_bytes else free_bytes(device) + (base + held_bytes if device == "cpu" else 0)
+        return cls(settings.memory_bytes or free, base)
+
+
+def check_header(path: Path, layout: Layout, *, model: Model, settings: Settings, allowance: Allowance) -> None:
+    """Refuse a scan that cannot be done within its allowance, by its header alone.
+
+    Parameters
+    ----------
+    path : Path
+        For the message.
+    layout : Layout
+        What the header says.
+    model, settings, allowance
+        As for `segment_image`.
+
+    Raises
+    ------
+    InputError
+        ``"memory"``, with what is needed.
+    """
+    import torch
+
+    from lodbrain.inference import budget
+    from lodbrain.inference.ladder import grids
+    from lodbrain.inference.lod_brain_2024 import peak_memory_bytes
+    from lodbrain.inference.precision import working_dtype
+    from lodbrain.models.consensus import Consensus
+    from lodbrain.models.lod import Ladder
+    from lodbrain.models.lod_brain_2024 import LodBrain2024
+
+    if model.device != "cpu":
+        return
+    try:
+        check_affine(path, layout.affine, layout.shape, allow_odd_voxels=settings.allow_odd_voxels)
+    except InputError:  # refused when it is read, or for a deeper reason
+        return
+    axes = closest_ras(layout.affine).axes
+    sides = np.linalg.norm(layout.affine[:3, :3], axis=0)
+    x, y, z = (layout.shape[axis] for axis in axes)
+    x_mm, y_mm, z_mm = (float(sides[axis]) for axis in axes)
+    dtype = working_dtype("auto", torch.device(model.device))
+    second = isinstance(model.network, Consensus)
+    ladder = model.network.ladder if isinstance(model.network, Consensus) else model.network
+    if isinstance(ladder, Ladder):
+        work = budget.Work.of(
+            ladder,
+            *grids((x, y, z), (x_mm, y_mm, z_mm), ladder),
+            dtype=dtype,
+            posteriors=settings.posteriors,
+            second=second,
+        )
+        budget.check(
+            replace(work, stored_bytes=layout.dtype.itemsize),
+            allowed_bytes=allowance.memory_bytes,
+            base_bytes=allowance.base_bytes,
+            path=path,
+        )
+    elif isinstance(model.network, LodBrain2024):
+        needed = allowance.base_bytes + layout.frame_bytes + peak_memory_bytes((x, y, z), dtype=dtype)
+        needed += budget.LIBRARIES
+        if needed > allowance.memory_bytes:
+            budget.refuse(needed, allowance.memory_bytes, path)

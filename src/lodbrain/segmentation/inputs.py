@@ -1,0 +1,247 @@
+"""What the user names, files, folders or globs, as a list of scans with unique places for their results."""
+
+from __future__ import annotations
+
+import glob
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from os import PathLike
+from pathlib import Path
+
+from lodbrain.errors import InputError, UsageError
+
+#: What a folder is searched for.
+IMAGE_SUFFIXES = (".nii.gz", ".nii", ".mgz", ".mgh", ".mgh.gz")
+
+#: Parts of a pair, which a folder is not searched for: each would be found twice.
+PAIR_SUFFIXES = (".hdr", ".img", ".hdr.gz", ".img.gz")
+
+#: Of how many files of a folder without scans the first bytes are read, to tell whether they are DICOM.
+_LOOKED_AT = 100
+
+#: Ends of names that are our own outputs, so that a folder can be segmented twice.
+OWN_OUTPUTS = ("_dseg", "_probseg")
+
+
+@dataclass(frozen=True)
+class Scan:
+    """One input: a file, and what is already known to be wrong with it.
+
+    Attributes
+    ----------
+    path : Path
+        The file; for a folder without scans or a glob without matches, what the user wrote.
+    problem : InputError or None
+        Why this input fails before any work.
+    folder : Path
+        Folder of its results, relative to the output folder: that of the scan below the common parent of all inputs if
+        two of them share a stem, else ``.``.
+    also : tuple of Path
+        Other names of the same file that were given or found.
+    """
+
+    path: Path
+    problem: InputError | None = None
+    folder: Path = Path()
+    also: tuple[Path, ...] = ()
+
+    @property
+    def stem(self) -> str:
+        """The name that the outputs begin with."""
+        return stem_of(self.path)
+
+    @property
+    def name(self) -> str:
+        """The file's name, with the folder of its results: unique among the inputs."""
+        return (self.folder / self.path.name).as_posix()
+
+
+def stem_of(path: str | PathLike[str]) -> str:
+    """Return a file's name without the ending of an image format.
+
+    Examples
+    --------
+    >>> stem_of("in/sub-01_T1w.nii.gz"), stem_of("orig.mgz"), stem_of("a.b.nii"), stem_of("x.img.gz")
+    ('sub-01_T1w', 'orig', 'a.b', 'x')
+    """
+    name = Path(path).name
+    for suffix in (*IMAGE_SUFFIXES, *PAIR_SUFFIXES):
+        if name.lower().endswith(suffix) and len(name) > len(suffix):
+            return name[: -len(suffix)]
+    return name
+
+
+def find_scans(inputs: Iterable[str | PathLike[str]]) -> list[Scan]:
+    """Return the scans that files, folders (recursive) and globs stand for, in order.
+
+    Parameters
+    ----------
+    inputs : iterable of path
+        In a folder, only NIfTI and MGH files count, hidden ones and our own label maps do not. A file that is reached
+        in several ways, by name or through links, is one scan, under the name that is no link.
+
+    Returns
+    -------
+    list of Scan
+        An input that is missing, or has no scans in it, is a `Scan` with a `problem`.
+
+    Raises
+    ------
+    UsageError
+        If no input is given, or two scans of one folder have the same stem: their outputs would overwrite each other.
+
+    Examples
+    --------
+    Names that are unique need no folders; others get those below the common parent of all inputs. (These files do not
+    exist, which is a scan's `problem`, not an error here.)
+
+    >>> [scan.name for scan in find_scans(["in/s1/T1.mgz", "in/s2/T2.mgz"])]
+    ['T1.mgz', 'T2.mgz']
+    >>> [scan.name for scan in find_scans(["in/s1/T1.mgz", "in/s2/T1.mgz", "in/s3/x/T2.mgz"])]
+    ['s1/T1.mgz', 's2/T1.mgz', 's3/x/T2.mgz']
+    """
+    scans = [scan for given in inputs for scan in _expand(os.fspath(given))]
+    if not scans:
+        raise UsageError("no-input", None, "no INPUT was given", "Name a scan, a folder of scans, or a quoted glob")
+    scans = _mirrored(_each_once(scans))
+    first: dict[Path, Path] = {}
+    for scan in scans:
+        if scan.problem is None and first.setdefault(scan.folder / scan.stem, scan.path) is not scan.path:
+            raise UsageError(
+                "same-stem",
+                scan.path,
+                f"its outputs would have the same names as those of {first[scan.folder / scan.stem]}",
+                "Run them with two different output folders, or name one of them",
+            )
+    return scans
+
+
+def _each_once(scans: Iterable[Scan]) -> list[Scan]:
+    """The scans, those that are one file merged into one, at the place of the first."""
+    groups: dict[object, list[Scan]] = {}
+    for scan in scans:
+        groups.setdefault(_identity(scan.path), []).append(scan)
+    merged = []
+    for group in groups.values():
+        chosen = next((scan for scan in group if _is_no_link(scan.path)), group[0])
+        names = dict.fromkeys(os.path.abspath(scan.path) for scan in group)
+        others = (Path(name) for name in names if name != os.path.abspath(chosen.path))
+        merged.append(replace(chosen, also=tuple(others)))
+    return merged
+
+
+def _identity(path: Path) -> object:
+    """What is equal for all names of a file: of a pair, for both of its files."""
+    if path.suffix == ".img" and path.with_suffix(".hdr").is_file():
+        path = path.with_suffix(".hdr")
+    try:
+        info = path.stat()
+    except OSError:
+        return os.path.abspath(path)
+    # Not the inode alone: some network file systems give every file the same
+    return (info.st_dev, info.st_ino) if info.st_nlink > 1 and not path.is_dir() else os.path.realpath(path)
+
+
+def _is_no_link(path: Path) -> bool:
+    return os.path.realpath(path) == os.path.abspath(path)
+
+
+def _mirrored(scans: Sequence[Scan]) -> list[Scan]:
+    """The scans with the folders of their results.
+
+    Files that are missing count as well, so that results do not change places when a broken link is repaired.
+    """
+    named = [scan for scan in scans if scan.problem is None or scan.path.name.lower().endswith(IMAGE_SUFFIXES)]
+    if len({scan.stem for scan in named}) == len(named):
+        return list(scans)
+    folders = {scan.path: os.path.dirname(os.path.abspath(scan.path)) for scan in named}
+    try:
+        top = os.path.commonpath(folders.values())
+    except ValueError as error:  # two drives of Windows
+        what = "inputs of one name lie on different drives"
+        raise UsageError("same-stem", None, what, "Run them with two different output folders") from error
+    return [
+        replace(scan, folder=Path(os.path.relpath(folders[scan.path], top))) if scan.path in folders else scan
+        for scan in scans
+    ]
+
+
+def scan_of(path: Path) -> Scan:
+    """Return one file as a scan, with a problem if there is no such file, or it is plainly another kind of file."""
+    if path.is_file():
+        return Scan(path, _dicom(path) if _is_dicom(path) else None)
+    if path.is_symlink():
+        hint = "If it belongs to a DataLad dataset, run `datalad get` on it"
+        return _failed(path, "broken-link", "this link points to no file", hint)
+    if path.exists():
+        return _failed(path, "not-a-file", "this is no regular file", "Name a NIfTI or MGZ file")
+    return _failed(path, "missing", "there is no such file or folder", "Check the spelling")
+
+
+def _expand(given: str) -> list[Scan]:
+    matches = [given]
+    if glob.has_magic(given) and not os.path.lexists(given):
+        matches = sorted(glob.glob(given, recursive=True))
+        if not matches:
+            return [_failed(Path(given), "no-match", "no file matches this pattern", "Check the spelling")]
+    paths = [Path(match) for match in matches]
+    return [scan for path in paths for scan in (_folder(path) if path.is_dir() else [scan_of(path)])]
+
+
+def files_below(folder: Path) -> Iterator[Path]:
+    """Yield every file below a folder, hidden folders left out; folders that links lead to a second time, too."""
+    seen: set[tuple[int, int]] = set()
+    for root, folders, files in os.walk(folder, followlinks=True):
+        info = os.stat(root)
+        if (info.st_dev, info.st_ino) in seen:
+            folders.clear()
+            continue
+        seen.add((info.st_dev, info.st_ino))
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        yield from (Path(root, name) for name in files)
+
+
+def _folder(folder: Path) -> list[Scan]:
+    """Every scan below a folder."""
+    found: list[Path] = []
+    others: list[Path] = []
+    for path in files_below(folder):
+        (found if _is_scan(path.name) else others).append(path)
+    if not found:
+        if any(map(_is_dicom, sorted(others)[:_LOOKED_AT])):
+            return [Scan(folder, _dicom(folder))]
+        what = f"there are no scans ({', '.join(IMAGE_SUFFIXES)}) in this folder"
+        return [_failed(folder, "no-scans", what, "Name another")]
+    return [scan_of(path) for path in sorted(found)]
+
+
+def _is_dicom(path: Path) -> bool:
+    """Whether a file is DICOM, by its name or its first bytes; no file that is named as an image is opened."""
+    name = path.name.lower()
+    if name.endswith((*IMAGE_SUFFIXES, ".hdr", ".img")):
+        return False
+    if name == "dicomdir" or name.endswith((".dcm", ".ima", ".dicom")):
+        return True
+    try:
+        with path.open("rb") as file:
+            return file.read(132)[128:] == b"DICM"
+    except OSError:
+        return False
+
+
+def _dicom(path: Path) -> InputError:
+    folder = path if path.is_dir() else path.parent
+    what = "this is a DICOM file" if path.is_file() else "there are DICOM files in this folder but no NIfTI or MGH scan"
+    hint = f"Convert the series to NIfTI, for example with: dcm2niix -z y -o OUT {folder}"
+    return InputError("dicom", path, what, hint)
+
+
+def _is_scan(name: str) -> bool:
+    return (
+        not name.startswith(".") and name.lower().endswith(IMAGE_SUFFIXES) and not stem_of(name).endswith(OWN_OUTPUTS)
+    )
+
+
+def _failed(path: Path, code: str, what: str, hint: str) -> Scan:
+    return Scan(path, InputError(code, path, what, hint))

@@ -1,0 +1,128 @@
+"""What became of a scan, and of a command with many."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from lodbrain.errors import InputError, LodbrainError, OutputError, UsageError, WeightsError, exit_status
+from lodbrain.segmentation.outputs import Outputs
+from lodbrain.segmentation.volumes import Volume
+
+
+@dataclass(frozen=True, eq=False)
+class Outcome:
+    """What became of one input.
+
+    Attributes
+    ----------
+    path : Path
+        The input.
+    status : {"done", "skipped", "failed"}
+        Skipped: the outputs were complete.
+    outputs : Outputs
+        Where the files are, or would be.
+    volumes : tuple of Volume
+        Empty unless done.
+    seconds : float
+        Wall-clock time.
+    signs : int
+        Of trouble, see `lodbrain.segmentation.quality`.
+    error : LodbrainError or None
+        Why it failed.
+    page_error : LodbrainError or None
+        Why it has no page, though one was asked for; its segmentation is complete.
+    """
+
+    path: Path
+    status: Literal["done", "skipped", "failed"]
+    outputs: Outputs
+    volumes: tuple[Volume, ...] = ()
+    seconds: float = 0.0
+    signs: int = 0
+    error: LodbrainError | None = None
+    page_error: LodbrainError | None = None
+
+
+def failure(error: Exception, path: Path, more_memory: str = "Use a larger machine.") -> LodbrainError:
+    """Return the error of one input among many, as its user reads it.
+
+    Parameters
+    ----------
+    error : Exception
+        What was raised.
+    path : Path
+        The input.
+    more_memory : str
+        What to do if memory ran out.
+
+    Raises
+    ------
+    OutputError, UsageError, WeightsError
+        What concerns all inputs is raised again.
+    """
+    if isinstance(error, (OutputError, UsageError, WeightsError)):
+        raise error
+    if isinstance(error, LodbrainError):
+        # an image in memory does not know its file
+        return error if error.path is not None else InputError(error.code, path, error.what, error.hint)
+    known: LodbrainError
+    if isinstance(error, MemoryError) or "can't allocate memory" in str(error):  # torch's RuntimeError
+        known = InputError("memory", path, "there is not enough memory for it", more_memory)
+    else:
+        what = f"internal error: {type(error).__name__}: {error}"
+        known = LodbrainError("bug", path, what, "This is a bug: please report it")
+    known.__cause__ = error
+    return known
+
+
+def exit_code(outcomes: Sequence[Outcome]) -> int:
+    """Return the exit status of a command: 0 all are there, 3 some or their pages failed, 4 all failed, 70 a bug."""
+    status = exit_status([outcome.error for outcome in outcomes])
+    pages = exit_status([outcome.page_error for outcome in outcomes])
+    return pages if pages == LodbrainError.exit_code else status or min(pages, 3)
+
+
+#: Scans of a large study: as many as LOD-Brain (Svanera et al. 2024) learnt from.
+MANY = 27_000
+
+#: Fewer scans than this say too little about the time of the next.
+_FEWEST = 3
+
+
+def outlook(outcomes: Sequence[Outcome], *, processes: int = 1, machines: int = 1) -> str | None:
+    """Return a line on how long a large study would take, or None if too few scans were measured.
+
+    Parameters
+    ----------
+    outcomes : sequence of Outcome
+        Of scans that were segmented side by side, `processes` at a time.
+    processes, machines : int
+        How many processes there were, on how many machines in all.
+
+    Examples
+    --------
+    >>> outputs = Outputs(Path("out"), "a")
+    >>> outlook([Outcome(Path("a.nii"), "done", outputs, seconds=8.0)] * 3, processes=2)
+    '8.0 s a scan (median of 3). At this rate 27,000 take 30 h on 1 machine like this, 3.0 h on 10.'
+    """
+    seconds = [outcome.seconds for outcome in outcomes if outcome.status == "done" and outcome.seconds > 0]
+    if len(seconds) < _FEWEST:
+        return None
+    median = statistics.median(seconds)
+    hours = MANY * median / (processes / machines) / 3600
+    return (
+        f"{median:.1f} s a scan (median of {len(seconds)}). At this rate {MANY:,} take {_duration(hours)} on 1 machine "
+        f"like this, {_duration(hours / 10)} on 10."
+    )
+
+
+def _duration(hours: float) -> str:
+    if hours >= 48:
+        return f"{hours / 24:.0f} days" if hours >= 240 else f"{hours / 24:.1f} days"
+    if hours >= 1:
+        return f"{hours:.0f} h" if hours >= 10 else f"{hours:.1f} h"
+    return f"{hours * 60:.0f} min"

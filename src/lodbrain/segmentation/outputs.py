@@ -1,0 +1,327 @@
+"""The files of one segmented scan: names, one writer at a time, all or nothing, and what resume may skip.
+
+Everything is first written into a hidden folder beside the outputs, ``.<stem>.lodbrain``. Only when all of it is there
+are the files renamed into place, the sidecar last: a set without its sidecar is unfinished. Whatever moment the process
+is killed at, a later run with ``--resume`` finds either a complete set or redoes it; the hidden folder that a kill
+leaves is emptied by the next run of the same scan, and removed at its end.
+
+Where the file system has no locks, each process takes a hidden folder of its own, ``.<stem>.<random>.lodbrain``: two
+processes at one scan waste time but damage nothing, and what a kill leaves stays until somebody removes it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import secrets
+import shutil
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeAlias
+
+from lodbrain.errors import InputError, OutputError, shown
+from lodbrain.labels import Label
+from lodbrain.system.atomic import replace, sync
+from lodbrain.system.locks import take_lock
+from lodbrain.system.signals import uninterrupted
+
+Json: TypeAlias = dict[str, Any]
+
+#: Bytes of a file's name, on all file systems in common use.
+LONGEST_NAME = 255
+
+
+@dataclass(frozen=True)
+class Outputs:
+    """Where the files of one scan go.
+
+    Attributes
+    ----------
+    folder : Path
+        The output folder.
+    stem : str
+        The input's name without its ending.
+    """
+
+    folder: Path
+    stem: str
+
+    @property
+    def labels(self) -> Path:
+        """The label map."""
+        return self.folder / f"{self.stem}_dseg.nii.gz"
+
+    @property
+    def table(self) -> Path:
+        """Index, name and colour of the labels."""
+        return self.folder / f"{self.stem}_dseg.tsv"
+
+    @property
+    def volumes(self) -> Path:
+        """Volumes in mm^3."""
+        return self.folder / f"{self.stem}_volumes.tsv"
+
+    @property
+    def posteriors(self) -> Path:
+        """Posteriors, one volume per label; only on request."""
+        return self.folder / f"{self.stem}_probseg.nii.gz"
+
+    @property
+    def posteriors_sidecar(self) -> Path:
+        """Names of the posteriors' volumes, in their order."""
+        return self.folder / f"{self.stem}_probseg.json"
+
+    @property
+    def report(self) -> Path:
+        """The page to look at; made from the other files, and only on request."""
+        return self.folder / f"{self.stem}_report.html"
+
+    @property
+    def sidecar(self) -> Path:
+        """How the result was made; its presence says that the set is complete."""
+        return self.folder / f"{self.stem}_dseg.json"
+
+    @property
+    def all(self) -> tuple[Path, ...]:
+        """Every file, the sidecar last."""
+        made = (self.labels, self.table, self.volumes, self.posteriors, self.posteriors_sidecar)
+        return (*made, self.report, self.sidecar)
+
+    def existing(self) -> list[Path]:
+        """Return the files of the set that are there, complete or not."""
+        return [path for path in self.all if os.path.lexists(path)]
+
+    def is_complete(self, made_from: Json) -> bool:
+        """Whether a finished set of the same input, model and settings is there.
+
+        Parameters
+        ----------
+        made_from : dict
+            What the sidecar must say, as `segment` writes it.
+        """
+        sidecar = self._finished()
+        return sidecar is not None and not _differences(sidecar, made_from)
+
+    def check_made_from(self, made_from: Json) -> None:
+        """Refuse to replace a finished set of another input, model or settings.
+
+        Raises
+        ------
+        InputError
+            That says what differs.
+        """
+        sidecar = self._finished()
+        if sidecar is not None and (found := _differences(sidecar, made_from)):
+            what = f"this result was made otherwise ({'; '.join(found)})"
+            hint = "Use --overwrite to replace it, or choose another output folder"
+            raise InputError("made-otherwise", self.labels, what, hint)
+
+    def _finished(self) -> Json | None:
+        """The sidecar of a set whose files are all there and whole, else None."""
+        try:
+            sidecar: Json = json.loads(self.sidecar.read_text(encoding="utf-8"))
+            names = {shown(path.name): path for path in self.all}
+            whole = all(names[name].stat().st_size == size for name, size in dict(sidecar["files"]).items())
+        except (OSError, ValueError, KeyError, TypeError):
+            return None
+        return sidecar if whole else None
+
+    @contextmanager
+    def claimed(self) -> Iterator[Path]:
+        """Give a hidden folder to write into, and keep other processes from writing the same set.
+
+        Without locks of the file system nobody is kept from it, and the folder is this process's own.
+
+        Raises
+        ------
+        InputError
+            If another process is at work on the same outputs, or their names would be too long.
+        OutputError
+            If the folder cannot be made.
+        """
+        if len(os.fsencode(self.posteriors.name)) > LONGEST_NAME:
+            raise InputError("long-name", self.stem, "the names of its outputs would be too long", "Rename the scan")
+        work = self._hidden
+        lock = None
+        try:
+            with uninterrupted():
+                lock = take_lock(work)
+                if lock is None:
+                    work = self.folder / f".{self.stem}.{secrets.token_hex(2)}.lodbrain"
+                    work.mkdir()
+            yield work
+        except OutputError as error:  # names a file in the hidden folder, which is nothing to look for
+            raise OutputError(error.code, self.labels, error.what, error.hint) from error
+        except OSError as error:
+            if lock is not None or work != self._hidden:
+                raise
+            if isinstance(error, BlockingIOError):
+                hint = "Wait for it to end, or choose another output folder"
+                raise InputError("busy", self.labels, "another process is writing this output", hint) from None
+            raise _output_error(work, error) from error
+        finally:
+            if lock is not None or work != self._hidden:
+                with uninterrupted():
+                    shutil.rmtree(work, ignore_errors=True)
+                    if lock is not None:
+                        os.close(lock)
+
+    def weaker(self, work: Path) -> tuple[str, ...]:
+        """Return notes on what the file system of a claimed folder lacks, and so what cannot be promised."""
+        notes = []
+        if work != self._hidden:
+            notes.append("The output's file system has no locks: another process may have written the same results.")
+        if not sync(work):
+            notes.append("The output's file system cannot sync: a power failure may have cost a part of the results.")
+        return tuple(notes)
+
+    def remove_unfinished(self) -> None:
+        """Remove the hidden folder that a killed process left, unless another process is at work in it."""
+        if self._hidden.exists():
+            with self.claimed():
+                pass
+
+    @property
+    def _hidden(self) -> Path:
+        return self.folder / f".{self.stem}.lodbrain"
+
+    def staged(self, work: Path, path: Path) -> Path:
+        """Return where in `work` a file is written first: named without the stem, which may be long."""
+        return work / path.name.removeprefix(f"{self.stem}_")
+
+    def publish(self, work: Path) -> None:
+        """Move finished files, named as in `staged`, from `work` into place.
+
+        Files of an earlier run that are not made anew are removed: the set always belongs together.
+        """
+        try:
+            with uninterrupted():
+                self.sidecar.unlink(missing_ok=True)
+                sync(self.folder)
+                for path in self.all:
+                    if path == self.sidecar:
+                        sync(self.folder)  # the others are on the disk before the set counts as complete
+                    if self.staged(work, path).exists():
+                        replace(self.staged(work, path), path)
+                    else:
+                        path.unlink(missing_ok=True)
+                sync(self.folder)
+        except OSError as error:
+            raise _output_error(self.folder, error) from error
+
+    def publish_report(self, work: Path) -> None:
+        """Move the finished page, named as in `staged`, from `work` into place."""
+        try:
+            replace(self.staged(work, self.report), self.report)
+            sync(self.folder)
+        except OSError as error:
+            raise _output_error(self.folder, error) from error
+
+
+def _differences(sidecar: Json, made_from: Json) -> list[str]:
+    """What a sidecar says otherwise, such as ``"labels: structures, now tissue"``."""
+    found = []
+    for key, wanted in made_from.items():
+        there = sidecar.get(key)
+        if isinstance(there, dict) and isinstance(wanted, dict):
+            names = [name for name in wanted if there.get(name) != wanted[name]]
+            hashes = [name for name in names if name == "sha256"]
+            found += [f"{name}: {there.get(name)}, now {wanted[name]}" for name in names if name != "sha256"]
+            found += [f"the {key} has changed" for _ in hashes]
+        elif there != wanted:
+            found.append(f"{key}: {there}, now {wanted}")
+    return found
+
+
+def check_writable(folder: Path) -> None:
+    """Make the output folder if need be, and write a file into it for a try.
+
+    Raises
+    ------
+    OutputError
+        If it is a file, or cannot be made or written to.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        trial = folder / f".lodbrain-{secrets.token_hex(6)}"  # named: some file systems have no unnamed files
+        try:
+            trial.write_bytes(b"lodbrain")
+        finally:
+            with suppress(OSError):
+                trial.unlink()
+    except (FileExistsError, NotADirectoryError) as error:
+        raise OutputError("not-a-folder", folder, "the output folder is a file", "Name a folder") from error
+    except OSError as error:
+        raise _output_error(folder, error) from error
+
+
+def identities(paths: Iterable[Path]) -> dict[tuple[int, int], Path]:
+    """Return the files that are there, by device and inode: the same for every link to one file."""
+    found: dict[tuple[int, int], Path] = {}
+    for path in paths:
+        with suppress(OSError):
+            info = path.stat()
+            found[info.st_dev, info.st_ino] = path
+    return found
+
+
+def check_not_an_input(outputs: Outputs, inputs: Mapping[tuple[int, int], Path]) -> None:
+    """Refuse to write over an input, be it this scan or another one of the same command.
+
+    Parameters
+    ----------
+    outputs : Outputs
+    inputs : mapping
+        From `identities`.
+
+    Raises
+    ------
+    InputError
+        If an output is, perhaps through links, one of the inputs.
+    """
+    for identity in identities(outputs.existing()):
+        if identity in inputs:
+            what = "this input would be overwritten"
+            raise InputError("input-is-output", inputs[identity], what, "Choose another output folder")
+
+
+def labels_tsv(table: Sequence[Label]) -> str:
+    """Return a label table, without background, as the text of a TSV file in the form of BIDS.
+
+    Examples
+    --------
+    >>> from lodbrain.labels import BRAIN
+    >>> [line.split() for line in labels_tsv(BRAIN).splitlines()]
+    [['index', 'name', 'color'], ['1', 'brain', '#cd3e4e']]
+    """
+    rows = [f"{label.index}\t{label.name}\t{label.hex_color}" for label in table if label.index]
+    return "\n".join(["index\tname\tcolor", *rows]) + "\n"
+
+
+def sha256(path: Path) -> str:
+    """Return the SHA-256 of a scan's file, as hex; of a NIfTI or Analyze pair, of both files in the order hdr, img.
+
+    Raises
+    ------
+    InputError
+        If it cannot be read.
+    """
+    digest = hashlib.sha256()
+    try:
+        for part in [path.with_suffix(".hdr"), path.with_suffix(".img")] if path.suffix in (".hdr", ".img") else [path]:
+            if part.exists():  # a missing half is the reader's to name
+                with part.open("rb") as file:
+                    while block := file.read(1 << 20):
+                        digest.update(block)
+    except OSError as error:
+        what = f"it cannot be read ({error.strerror})"
+        raise InputError("unreadable", path, what, "Check the file and its permissions") from error
+    return digest.hexdigest()
+
+
+def _output_error(path: Path, error: OSError) -> OutputError:
+    hint = "Free some space or choose another output folder"
+    return OutputError("not-writable", path, f"cannot be written ({error.strerror or error})", hint)

@@ -1,0 +1,199 @@
+"""The main job: scans in, files out. One scan is one task, which may be repeated, or killed at any moment."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import replace
+from os import PathLike
+from pathlib import Path
+
+from lodbrain.errors import InputError, shown
+from lodbrain.images.image import Image
+from lodbrain.images.io import read_image, write_nifti
+from lodbrain.segmentation.allowance import Allowance, check_header
+from lodbrain.segmentation.inputs import scan_of, stem_of
+from lodbrain.segmentation.outcome import Outcome
+from lodbrain.segmentation.outputs import Outputs, check_not_an_input, check_writable, identities, labels_tsv
+from lodbrain.segmentation.read_ahead import ReadAhead, ReadScan, state_of
+from lodbrain.segmentation.scan import Progress, Segmentation, segment_image
+from lodbrain.segmentation.settings import Model, Settings, load_model
+from lodbrain.segmentation.sidecar import made_from, posteriors_sidecar, sidecar, to_text
+from lodbrain.segmentation.volumes import volumes_tsv
+from lodbrain.system.atomic import write_text
+from lodbrain.system.memory import give_back, restart_peak
+from lodbrain.version import __version__
+
+#: Share of a scan's time at which the network starts, and ends: for the progress bar only.
+_START, _END = 0.02, 0.95
+
+
+def segment_file(
+    path: str | PathLike[str],
+    out_dir: str | PathLike[str],
+    settings: Settings | None = None,
+    *,
+    stem: str | None = None,
+    about: Mapping[str, object] | None = None,
+    model: Model | None = None,
+    progress: Progress | None = None,
+    ahead: ReadAhead | None = None,
+) -> Outcome:
+    """Segment one file into a folder.
+
+    Parameters
+    ----------
+    path : path
+        The scan.
+    out_dir : path
+        The folder for the files named in `Outputs`.
+    settings : Settings, optional
+        What is asked.
+    stem : str, optional
+        What the names of the outputs begin with; default: the input's name without its ending.
+    about : mapping, optional
+        More fields for the JSON files, such as those of BIDS.
+    model : Model, optional
+        What `load_model` gave, so that many scans load it once.
+    progress : callable, optional
+        Called with the share done and a few words.
+    ahead : ReadAhead, optional
+        That has begun to read this scan.
+
+    Returns
+    -------
+    Outcome
+        Done, or skipped because the outputs are complete and `settings.resume` is set.
+
+    Raises
+    ------
+    InputError
+        If the scan is refused, its outputs exist already (on resuming: made from another input, model or settings), or
+        another process is writing them.
+    UsageError, WeightsError
+        As `load_model`.
+    OutputError
+        If the output cannot be written.
+    """
+    settings = settings or Settings()
+    path, outputs = Path(path), Outputs(Path(out_dir), stem or stem_of(path))
+    report = progress or (lambda share, text: None)
+    clock = _Clock()
+    if problem := scan_of(path).problem:
+        raise problem
+    check_writable(outputs.folder)
+    check_existing(outputs, identities([path]), settings)
+    model = model or load_model(settings)
+    clock.lap("load")
+    with outputs.claimed() as work:
+        check_existing(outputs, identities([path]), settings)  # again: another process may just have finished
+        report(0.0, "reading")
+        before = state_of(path)
+        origin = made_from(path, model, settings)
+        if settings.resume and outputs.is_complete(origin):
+            return Outcome(path, "skipped", outputs, seconds=clock.total)
+        if settings.resume:
+            outputs.check_made_from(origin)
+        restart_peak()
+        image, allowance = _read(path, model, settings, None if ahead is None else ahead.take(before))
+        clock.lap("read")
+        try:
+            result = segment_image(
+                image,
+                model,
+                settings=settings,
+                allowance=allowance,
+                release=True,
+                progress=lambda share, text: report(_START + (_END - _START) * share, text),
+            )
+        except InputError as error:  # an image in memory does not know its file
+            raise InputError(error.code, error.path or path, error.what, error.hint) from error
+        clock.lap("segment")
+        report(_END, "writing")
+        if state_of(path) != before:
+            result = replace(result, notes=(*result.notes, "The file changed while it was being segmented."))
+        result = replace(result, notes=(*result.notes, *outputs.weaker(work)))
+        files = _write(result, image, outputs=outputs, work=work, model=model, about=about or {})
+        clock.lap("write")
+        run = {
+            "device": model.device,
+            "memory_bytes": settings.memory_bytes,
+            "threads": settings.threads,
+            "seconds": {**clock.laps, "total": clock.total},
+        }
+        content = sidecar(result, image, origin=origin, run=run, files=files)
+        write_text(outputs.staged(work, outputs.sidecar), to_text({**(about or {}), **content}))
+        outputs.publish(work)
+    give_back()
+    report(1.0, "done")
+    return Outcome(path, "done", outputs, result.volumes, clock.total, len(result.quality_reasons))
+
+
+def check_existing(outputs: Outputs, inputs: Mapping[tuple[int, int], Path], settings: Settings) -> None:
+    """Refuse outputs that are there, unless the settings say what to do with them, or that are themselves inputs.
+
+    Parameters
+    ----------
+    outputs : Outputs
+    inputs : mapping
+        All inputs of the command, from `identities`.
+    settings : Settings
+
+    Raises
+    ------
+    InputError
+        If an output is there already, or is an input.
+    """
+    check_not_an_input(outputs, inputs)
+    existing = outputs.existing()
+    if existing and not (settings.resume or settings.overwrite):
+        hint = "Use --resume to keep what is complete, or --overwrite to replace it"
+        raise InputError("exists", existing[0], "this output exists already", hint)
+
+
+def _read(path: Path, model: Model, settings: Settings, ready: ReadScan | None) -> tuple[Image, Allowance]:
+    """The scan, unless the memory that it needs is not there, and the memory that there is."""
+    if ready is not None:
+        allowance = Allowance.now(settings, model.device, held_bytes=ready.image.data.nbytes)
+        check_header(path, ready.layout, model=model, settings=settings, allowance=allowance)
+        return ready.image, allowance
+    allowance = Allowance.now(settings, model.device)
+    image = read_image(
+        path,
+        frame=settings.frame,
+        allow_odd_voxels=settings.allow_odd_voxels,
+        check=lambda layout: check_header(path, layout, model=model, settings=settings, allowance=allowance),
+    )
+    return image, allowance
+
+
+def _write(
+    result: Segmentation, image: Image, *, outputs: Outputs, work: Path, model: Model, about: Mapping[str, object]
+) -> dict[str, int]:
+    """Write all but the sidecar into `work`; return the final names and sizes."""
+    made_by = f"lodbrain {__version__} {model.card.name}"
+    write_nifti(outputs.staged(work, outputs.labels), result.labels, image, description=made_by)
+    if result.posteriors is not None:
+        write_nifti(outputs.staged(work, outputs.posteriors), result.posteriors, image, description=made_by)
+        write_text(outputs.staged(work, outputs.posteriors_sidecar), to_text(posteriors_sidecar(result.table, about)))
+    write_text(outputs.staged(work, outputs.table), labels_tsv(result.table))
+    write_text(outputs.staged(work, outputs.volumes), volumes_tsv(result.volumes))
+    staged = ((shown(path.name), outputs.staged(work, path)) for path in outputs.all)
+    return {name: path.stat().st_size for name, path in staged if path.exists()}
+
+
+class _Clock:
+    """Seconds for each stage."""
+
+    def __init__(self) -> None:
+        self.started = self.last = time.monotonic()
+        self.laps: dict[str, float] = {}
+
+    def lap(self, name: str) -> None:
+        now = time.monotonic()
+        self.laps[name] = round(now - self.last, 3)
+        self.last = now
+
+    @property
+    def total(self) -> float:
+        return round(time.monotonic() - self.started, 3)

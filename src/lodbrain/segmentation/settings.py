@@ -1,0 +1,165 @@
+"""What is asked of a segmentation, and the model and device that it takes."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from dataclasses import dataclass
+from numbers import Integral
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from lodbrain.errors import UsageError
+from lodbrain.labels import TABLES, Scheme
+from lodbrain.system.threads import check_threads
+
+if TYPE_CHECKING:
+    import torch
+
+    from lodbrain.models.zoo import Card
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What is asked of a segmentation.
+
+    Attributes
+    ----------
+    labels : {"structures", "tissue", "brain"}
+        Level of detail.
+    model : str
+        Name in the zoo, or a model file.
+    device : str
+        ``"auto"``, ``"cpu"``, ``"cuda"``, ``"cuda:1"`` ... or ``"mps"``.
+    memory_bytes : int or None
+        Budget; None for what is free, less a margin.
+    threads : int or None
+        Threads of the CPU; None leaves it to torch.
+    posteriors : bool
+        Give the posteriors, too.
+    frame : int or None
+        Which volume of a 4D file, from 0.
+    allow_odd_voxels : bool
+        Take voxels outside of 0.1 to 10 mm.
+    postprocess : bool
+        Leave one connected component of each structure, see `lodbrain.inference.postprocess`.
+    resume : bool
+        Skip scans whose outputs are complete, and redo unfinished ones; complete ones made otherwise are an error.
+    overwrite : bool
+        Write over outputs that exist.
+    """
+
+    labels: Scheme = "structures"
+    model: str = "default"
+    device: str = "auto"
+    memory_bytes: int | None = None
+    threads: int | None = None
+    posteriors: bool = False
+    frame: int | None = None
+    allow_odd_voxels: bool = False
+    postprocess: bool = True
+    resume: bool = False
+    overwrite: bool = False
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "model", os.fspath(self.model))
+        if not isinstance(self.labels, str) or self.labels not in TABLES:
+            raise ValueError(f"labels must be one of {', '.join(TABLES)}, got {self.labels!r}")
+        if self.resume and self.overwrite:
+            raise ValueError("resume and overwrite exclude each other: one keeps what is complete, one replaces it")
+        for name, least in (("memory_bytes", 1), ("threads", 1), ("frame", 0)):
+            value = getattr(self, name)
+            if value is not None and (isinstance(value, bool) or not isinstance(value, Integral)):
+                raise ValueError(f"{name} must be a whole number, got {value!r}")
+            if value is not None and value < least:
+                raise ValueError(f"{name} must be at least {least}, got {value}")
+
+
+@dataclass(frozen=True, eq=False)
+class Model:
+    """A loaded network.
+
+    Attributes
+    ----------
+    card : Card
+        What it is.
+    network : torch.nn.Module
+        On the CPU, in eval mode.
+    device : str
+        Where it will run.
+    sha256 : str
+        Of the file of its weights.
+    """
+
+    card: Card
+    network: torch.nn.Module
+    device: str
+    sha256: str
+
+
+def check_model(settings: Settings) -> None:
+    """Check what can be known of the model without its weights.
+
+    Raises
+    ------
+    UsageError
+        If a model of tissue classes is asked for structures.
+    """
+    from lodbrain.models import zoo
+
+    card = zoo.cards().get(settings.model)
+    if card is not None:
+        _check_labels(card, settings)
+
+
+def load_model(settings: Settings) -> Model:
+    """Return the model that the settings ask for, its weights verified.
+
+    Raises
+    ------
+    UsageError
+        If it is unknown, gives no such labels, or the device is not there; in a forked process, if several threads are
+        asked for.
+    WeightsError
+        If the weights are missing or not what the card says.
+    """
+    from lodbrain.models import zoo
+    from lodbrain.models.registry import REGISTRY
+
+    check_threads(settings.threads)
+    check_model(settings)
+    device = choose_device(settings.device)
+    card, network = zoo.load(settings.model)
+    if card.architecture in REGISTRY and not REGISTRY[card.architecture].segments:
+        what = f"is a network of the architecture {card.architecture}, which is there for comparisons only"
+        raise UsageError("model", settings.model, what, "Use a ladder, such as --model default")
+    _check_labels(card, settings)
+    # a card inside a file of weights cannot hold that file's hash
+    return Model(card, network, device, card.sha256 or hashlib.sha256(Path(settings.model).read_bytes()).hexdigest())
+
+
+def choose_device(name: str = "auto") -> str:
+    """Return the device to compute on: for ``"auto"`` CUDA, else Apple's MPS, else the CPU.
+
+    Raises
+    ------
+    UsageError
+        If the device is not there.
+    """
+    import torch
+
+    there = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
+    if name == "auto":
+        return next(kind for kind, available in there.items() if available)
+    kind, _, number = name.partition(":")
+    if kind not in there or (number and not (kind == "cuda" and number.isdigit())):
+        raise UsageError("device", None, f"there is no device {name!r}", "Choose auto, cpu, cuda or mps")
+    if not there[kind] or (number and int(number) >= torch.cuda.device_count()):
+        raise UsageError("device", None, f"device {name} is not available here", "Use --device auto or cpu")
+    return name
+
+
+def _check_labels(card: Card, settings: Settings) -> None:
+    if card.labels != "structures" and settings.labels == "structures":
+        what = f"model {card.name} gives six tissue classes, not structures"
+        raise UsageError("labels", None, what, "Use --labels tissue or --labels brain, or another --model")

@@ -1,0 +1,98 @@
+"""The JSON beside a result: how it was made, from what, and what was found on the way."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from lodbrain.errors import shown
+from lodbrain.images.image import Image
+from lodbrain.labels import Label
+from lodbrain.segmentation.outputs import Json, sha256
+from lodbrain.segmentation.scan import Segmentation
+from lodbrain.segmentation.settings import Model, Settings
+from lodbrain.system.memory import MEBIBYTE, peak_mib
+from lodbrain.version import __version__
+
+#: What changes the result, and so is compared on resuming.
+_SETTINGS = ("labels", "posteriors", "frame", "allow_odd_voxels", "postprocess")
+
+
+def made_from(path: Path, model: Model, settings: Settings) -> Json:
+    """Return what the result depends on: the part of a sidecar that resume compares.
+
+    Parameters
+    ----------
+    path : Path
+        The input. Only its name is kept: folders may tell who was scanned.
+    model, settings
+        As in `segment_image`.
+    """
+    return {
+        "model": {"name": model.card.name, "sha256": model.sha256},
+        "settings": {key: getattr(settings, key) for key in _SETTINGS},
+        "input": {"name": shown(path.name), "sha256": sha256(path)},
+    }
+
+
+def sidecar(
+    result: Segmentation, image: Image, *, origin: Json, run: Mapping[str, object], files: Mapping[str, int]
+) -> Json:
+    """Return the whole content of a sidecar.
+
+    Parameters
+    ----------
+    result, image
+        The segmentation and the scan as it was read.
+    origin : dict
+        From `made_from`.
+    run : mapping
+        Device, memory, threads and seconds of this run, on which the result does not depend.
+    files : mapping of str to int
+        Name and size in bytes of the other files of the set.
+    """
+    planned = result.planned_peak_bytes
+    content: Json = {
+        "software": "lodbrain",
+        "version": __version__,
+        "purpose": "for research, not a medical device",
+        **origin,
+        "grid": {
+            "shape": [int(size) for size in image.shape],
+            "spacing_mm": [round(float(size), 6) for size in image.spacing_mm],
+            "voxel_volume_mm3": image.voxel_volume_mm3,
+            "affine": image.affine.tolist(),
+        },
+        "notes": list(result.notes),
+        "quality": {
+            **{name: float(value) for name, value in result.quality.items()},
+            "reasons": list(result.quality_reasons),
+        },
+        "run": dict(run),
+        "peak_memory_mib": round(peak_mib(), 1),
+        "planned_peak_memory_mib": planned and round(planned / MEBIBYTE, 1),
+        "files": dict(files),
+    }
+    if result.posteriors is not None:
+        content["posteriors"] = [{"index": label.index, "name": label.name} for label in result.table]
+    return content
+
+
+def posteriors_sidecar(table: Sequence[Label], about: Mapping[str, object]) -> Json:
+    """Return the content of the JSON beside posteriors: `about`, then the label of each volume, as BIDS asks."""
+    return {**about, "LabelMap": [label.name for label in table]}
+
+
+def to_text(content: Json) -> str:
+    """Return a sidecar as JSON text; NaN and infinity, which JSON does not know, become null."""
+    return json.dumps(_finite(content), indent=2, ensure_ascii=False) + "\n"
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _finite(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_finite(item) for item in value]
+    return None if isinstance(value, float) and not abs(value) < float("inf") else value

@@ -1,0 +1,65 @@
+"""Skull-stripped scans: their intracranial volume is what the mask left of it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lodbrain.segmentation.volumes import TIV, Volume
+
+#: Below this ratio of what a scan shows to its segmented intracranial volume it shows nothing else. The ratio is 1.03
+#: to 1.07 in 10 stripped scans of three sources, and 2.83 or more in 15 heads.
+MOST_RATIO = 1.35
+
+#: Note of the row TIV.
+LIMITED = "limited by the mask of the skull-stripped input"
+
+
+def shown_mm3(data: NDArray[np.floating], voxel_volume_mm3: float) -> float:
+    """Return the volume of all voxels that are not exactly background, in mm^3.
+
+    Background is the most frequent value on the faces of the volume. In a scan whose air is noise hardly any voxel has
+    it.
+
+    Parameters
+    ----------
+    data : (X, Y, Z) float
+    voxel_volume_mm3 : float
+
+    Examples
+    --------
+    >>> scan = np.full((5, 5, 5), -1.0)
+    >>> scan[1:3, 1:3, 1:3] = 7.0
+    >>> shown_mm3(scan, 2.0)
+    16.0
+    """
+    faces = np.concatenate([data.take(at, axis).ravel() for axis in range(3) for at in (0, -1)])
+    values, counts = np.unique(faces, return_counts=True)
+    background = values[counts.argmax()]
+    # Slice by slice: a mask of the whole scan would take a byte a voxel.
+    return sum(int(np.count_nonzero(part != background)) for part in data) * voxel_volume_mm3
+
+
+def with_caveat(rows: Sequence[Volume], shown: float) -> tuple[tuple[Volume, ...], str]:
+    """Return the table of volumes with a note on TIV if the scan is skull-stripped, and that in a sentence.
+
+    Parameters
+    ----------
+    rows : sequence of Volume
+    shown : float
+        From `shown_mm3`.
+
+    Returns
+    -------
+    tuple of Volume
+    str
+        Empty if the scan is not stripped, or TIV is not in the table.
+    """
+    tiv = next((row.volume_mm3 for row in rows if row.name == TIV), 0.0)
+    if shown >= MOST_RATIO * tiv:
+        return tuple(rows), ""
+    sentence = "The scan is skull-stripped: its TIV is limited by the mask, not the volume inside of the skull."
+    return tuple(replace(row, note=LIMITED) if row.name == TIV else row for row in rows), sentence

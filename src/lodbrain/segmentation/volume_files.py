@@ -1,0 +1,136 @@
+"""Volumes as other programs write them: SynthSeg's table of many scans, FreeSurfer's aseg.stats."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Sequence
+
+from lodbrain.errors import InputError
+from lodbrain.labels import STRUCTURES
+from lodbrain.segmentation.results import Result, same_labels
+from lodbrain.segmentation.volumes import BRAIN, TIV
+from lodbrain.version import __version__
+
+#: SynthSeg's names where they are not FreeSurfer's in lower case with spaces.
+_SYNTHSEG = {
+    TIV: "total intracranial",
+    "Brain-Stem": "brain-stem",
+    "Left-Inf-Lat-Vent": "left inferior lateral ventricle",
+    "Right-Inf-Lat-Vent": "right inferior lateral ventricle",
+    "Left-VentralDC": "left ventral DC",
+    "Right-VentralDC": "right ventral DC",
+}
+
+#: SynthSeg's columns: the left and the middle in the order of their numbers, then the right.
+_ORDER = [TIV, *(label.name for label in STRUCTURES[1:] if label.side != "right")]
+_ORDER += [label.name for label in STRUCTURES if label.side == "right"]
+
+
+def subject_names(results: Sequence[Result]) -> list[str]:
+    """Return what the subject of each result is called, so that tables join a participants.tsv of BIDS.
+
+    ``sub-06_T1w`` is ``sub-06``; where subjects have several scans, session and run stay (``sub-06_ses-1``); where that
+    is not enough, all are called like their results, as others than those of BIDS are.
+
+    Parameters
+    ----------
+    results : sequence of Result
+    """
+    scans = [result.scan for result in results]
+    for shorten in (_subject, _entities):
+        names = [shorten(scan) if scan.startswith("sub-") else scan for scan in scans]
+        if len(set(names)) == len(names):
+            return names
+    return scans
+
+
+def _subject(scan: str) -> str:
+    return scan.split("_")[0]
+
+
+def _entities(scan: str) -> str:
+    """The name without its suffix, and without what the BIDS App adds."""
+    return "_".join(word for word in scan.split("_") if "-" in word and not word.startswith(("seg-", "desc-")))
+
+
+def volumes_csv(results: Sequence[Result], *, counted: bool = False) -> str:
+    """Return a table in the form of SynthSeg's ``--vol``: a row for each scan, a column for each volume in mm^3.
+
+    Parameters
+    ----------
+    results : sequence of Result
+        At least one.
+    counted : bool
+        Give counted voxels. Default: sums of posteriors, as SynthSeg does.
+
+    Raises
+    ------
+    InputError
+        If the results have different labels.
+
+    Notes
+    -----
+    Columns of structures have SynthSeg's names and order; tissues and masks keep theirs, as SynthSeg has none. Brain
+    (all but CSF) is left out beside structures for the same reason.
+    """
+    names = same_labels(results)
+    columns = {name: name for name in names}
+    if set(_ORDER) <= set(names):
+        columns = {name: _synthseg_name(name) for name in _ORDER}
+    file = io.StringIO()
+    writer = csv.writer(file, lineterminator="\n")
+    writer.writerow(["subject", *columns.values()])
+    for subject, result in zip(subject_names(results), results, strict=True):
+        mm3 = {row.name: row.volume_mm3 if counted else row.soft_volume_mm3 for row in result.volumes}
+        writer.writerow([subject, *(f"{mm3[name]:.3f}" for name in columns)])
+    return file.getvalue()
+
+
+def aseg_stats(result: Result, subject: str | None = None) -> str:
+    """Return volumes in the form of FreeSurfer's ``aseg.stats``, as ``asegstats2table`` reads it.
+
+    Parameters
+    ----------
+    result : Result
+    subject : str, optional
+        Default: the result's name.
+
+    Raises
+    ------
+    InputError
+        If the result has no structures.
+
+    Notes
+    -----
+    Volumes are counted voxels. eTIV is what was segmented inside the skull, not scaled from a registration as
+    FreeSurfer's is; BrainSeg is all structures but CSF. There are no columns of intensities.
+    """
+    voxel_mm3 = float(result.sidecar["grid"]["voxel_volume_mm3"])
+    mm3 = {row.name: row.volume_mm3 for row in result.volumes}
+    if TIV not in mm3 or STRUCTURES[1].name not in mm3:
+        what = "it has no structures, which aseg.stats is about"
+        raise InputError("no-structures", result.outputs.labels, what, "Segment with --labels structures")
+    caveat = next((row.note for row in result.volumes if row.name == TIV and row.note), None)
+    lines = [
+        "# Title Segmentation Statistics",
+        "#",
+        f"# generating_program lodbrain {__version__}",
+        f"# subjectname {subject or result.scan}",
+        f"# Measure BrainSeg, BrainSegVol, Brain Segmentation Volume, {mm3[BRAIN]:.6f}, mm^3",
+        f"# Measure EstimatedTotalIntraCranialVol, eTIV, Estimated Total Intracranial Volume, {mm3[TIV]:.6f}, mm^3",
+        *([f"# eTIV is {caveat}"] if caveat else []),
+        f"# VoxelVolume_mm3 {voxel_mm3:g}",
+    ]
+    columns = ("Index", "SegId", "NVoxels", "Volume_mm3", "StructName")
+    for number, name in enumerate(columns, start=1):
+        lines.append(f"# TableCol {number} ColHeader {name}")
+    lines += [f"# NRows {len(STRUCTURES) - 1}", f"# NTableCols {len(columns)}", f"# ColHeaders {' '.join(columns)}"]
+    for number, label in enumerate(STRUCTURES[1:], start=1):
+        count = round(mm3[label.name] / voxel_mm3)
+        lines.append(f"{number:3d} {label.index:3d} {count:8d} {mm3[label.name]:12.1f}  {label.name}")
+    return "\n".join(lines) + "\n"
+
+
+def _synthseg_name(name: str) -> str:
+    return _SYNTHSEG.get(name) or name.replace("-", " ").lower()

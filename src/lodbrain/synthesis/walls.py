@@ -1,0 +1,96 @@
+"""Ventricles of a label map, measured: how deep each voxel lies, and what its wall is made of."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from weakref import WeakKeyDictionary
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from lodbrain.synthesis.label_map import CODE_OF_RAW, LabelMap
+
+#: Cavities that narrow by themselves: lateral ventricles with their choroid plexus, inferior horns, third ventricle.
+#: With each the power of the share that it keeps: inferior horns and third ventricle differ less between the young
+#: and the old.
+_CAVITIES = (((4, 136), 1.0), ((43, 163), 1.0), ((5, 137), 0.5), ((44, 164), 0.5), ((14,), 0.5))
+_ALL = tuple(CODE_OF_RAW[raw] for raws, _ in _CAVITIES for raw in raws)
+#: No lateral ventricles are made smaller than this, both together: about the smallest of healthy adults.
+_LEAST_ML = 4.0
+#: Ranks are kept in a byte.
+RANK_STEPS = 254
+
+
+@dataclass(frozen=True, eq=False)
+class Walls:
+    """Of a label map, in the box around its ventricles.
+
+    Attributes
+    ----------
+    box : tuple of 3 slice
+    rank : (X, Y, Z) uint8 tensor
+        1 for the innermost voxels of a cavity, up to 255 for the outermost; 0 outside. Equal steps are equal shares of
+        what the cavity keeps, by its own power.
+    outer : (X, Y, Z) uint8 tensor
+        Code of the nearest voxel that is no ventricle.
+    least : float
+        Share that lateral ventricles of `_LEAST_ML` are of these.
+    """
+
+    box: tuple[slice, slice, slice]
+    rank: torch.Tensor
+    outer: torch.Tensor
+    least: float
+
+
+_MEASURED: WeakKeyDictionary[LabelMap, Walls | None] = WeakKeyDictionary()
+
+
+def walls_of(labels: LabelMap) -> Walls | None:
+    """The walls of a map, measured once for each `LabelMap`, unless they are known; None where it has no ventricles."""
+    if labels not in _MEASURED:
+        _MEASURED[labels] = measure(labels)
+    return _MEASURED[labels]
+
+
+def know(labels: LabelMap, walls: Walls | None) -> None:
+    """Take the walls of a map from where they were kept, in place of measuring them: a second for a map of 0.5 mm."""
+    _MEASURED[labels] = walls
+
+
+def measure(labels: LabelMap) -> Walls | None:
+    """Measure the ventricles of a map; None where it has no ventricles."""
+    codes = labels.codes.cpu().numpy()
+    hollow = np.isin(codes, _ALL)
+    if not hollow.any():
+        return None
+    found = ndimage.find_objects(hollow.astype(np.uint8))[0]
+    x, y, z = (slice(max(0, a.start - 1), a.stop + 1) for a in found)
+    codes, hollow = codes[x, y, z], hollow[x, y, z]
+    spacing = labels.spacing_mm.tolist()
+    depth, nearest = ndimage.distance_transform_edt(hollow, spacing, return_indices=True)
+    rank = np.zeros(codes.shape, np.uint8)
+    for raws, power in _CAVITIES:
+        cavity = np.isin(codes, [CODE_OF_RAW[raw] for raw in raws])
+        rank[cavity] = _ranks(depth[cavity], power)
+    lateral = [CODE_OF_RAW[raw] for raws, power in _CAVITIES for raw in raws if power == 1]
+    lateral_ml = np.isin(codes, lateral).sum() * math.prod(spacing) / 1000
+    device = labels.codes.device
+    return Walls(
+        (x, y, z),
+        torch.from_numpy(rank).to(device),
+        torch.from_numpy(codes[tuple(nearest)]).to(device),
+        min(1.0, _LEAST_ML / max(lateral_ml, 1e-3)),
+    )
+
+
+def _ranks(depth: NDArray[np.float64], power: float) -> NDArray[np.uint8]:
+    """1 for the deepest to 255: a voxel stays where no more than `kept` ** `power` of its cavity is deeper."""
+    order = np.empty(len(depth), np.int64)
+    order[np.argsort(-depth, kind="stable")] = np.arange(len(depth))
+    share = (order / max(1, len(depth))) ** (1 / power)
+    ranks: NDArray[np.uint8] = (1 + np.ceil(share * RANK_STEPS)).astype(np.uint8)
+    return ranks

@@ -1,0 +1,1 @@
+"""Files written whole, memory, signals, threads: what the operating system gives."""

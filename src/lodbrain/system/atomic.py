@@ -1,0 +1,151 @@
+"""Writing a file so that nobody ever meets half of it."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import secrets
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+from lodbrain.errors import OutputError
+
+#: What a file system answers that lacks an operation. Others, such as a full disk at fsync(2), are real failures.
+_LACKING = (errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOTSUP, errno.EINVAL, errno.EPERM)
+_NO_SYNC = (*_LACKING, errno.EBADF, errno.EACCES, errno.EROFS, errno.ENOTTY)
+_NO_RENAME = (*_LACKING, errno.EXDEV, errno.EEXIST)
+
+_HINTS = {
+    errno.ENOSPC: ("disk-full", "the disk is full", "Free some space or choose another output folder."),
+    errno.EDQUOT: ("disk-full", "your disk quota is used up", "Free some space or choose another output folder."),
+    errno.EFBIG: ("disk-full", "the file is too large for this disk", "Choose another output folder."),
+    errno.EROFS: ("not-writable", "the disk is read-only", "Choose another output folder."),
+    errno.EACCES: ("not-writable", "writing is not permitted", "Choose another output folder."),
+    errno.EPERM: ("not-writable", "writing is not permitted", "Choose another output folder."),
+    errno.ENOENT: ("not-writable", "the folder does not exist", "Create it first."),
+    errno.ENOTDIR: ("not-writable", "a part of the path is not a folder", "Choose another output folder."),
+    errno.EISDIR: ("not-writable", "a folder of this name exists", "Choose another name."),
+    errno.ENAMETOOLONG: ("not-writable", "the name is too long for this disk", "Choose a shorter name."),
+    errno.EIO: ("not-writable", "the disk reports an error", "Choose another output folder."),
+}
+
+
+@contextlib.contextmanager
+def atomic(path: str | os.PathLike[str]) -> Iterator[Path]:
+    r"""A temporary path in the same folder, which becomes `path` when the block ends well.
+
+    Whatever happens, `path` holds either what it held before or all of the new content. An exception, also one raised
+    by a signal's handler, removes the temporary file. On file systems that cannot sync or rename, the file is written
+    without that guarantee.
+
+    Parameters
+    ----------
+    path : str or PathLike
+        File to write. Its folder must exist.
+
+    Yields
+    ------
+    Path
+        An empty file that the block opens and fills. It ends like `path`, for libraries that choose a format by name.
+
+    Raises
+    ------
+    OutputError
+        The folder cannot be written to, or the disk is full.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> target = Path(tempfile.mkdtemp()) / "volumes.tsv"
+    >>> with atomic(target) as temporary:
+    ...     _ = temporary.write_text("index\tname\n")
+    >>> target.read_text(), len(list(target.parent.iterdir()))
+    ('index\tname\n', 1)
+    """
+    target = Path(path)
+    temporary = target.with_name(f".lodbrain-{secrets.token_hex(6)}{_ending(target)}")
+    try:
+        # Mode 0o666 less the umask, like any other file: tempfile's 0o600 would lock out the user's group.
+        os.close(os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
+        yield temporary
+        sync(temporary, os.O_RDWR)  # Windows syncs only what it may write
+        replace(temporary, target)
+    except BaseException as error:
+        with contextlib.suppress(OSError):
+            temporary.unlink()
+        if isinstance(error, OSError) and _concerns_output(error, temporary) and error.errno in _HINTS:
+            code, what, hint = _HINTS[error.errno]
+            raise OutputError(code, target, what, hint) from error
+        raise
+    with contextlib.suppress(OSError):  # some file systems cannot sync a folder; the file itself is complete
+        sync(target.parent, os.O_RDONLY)
+
+
+def write_text(path: str | os.PathLike[str], text: str) -> None:
+    """Write a text file, all of it or nothing, in UTF-8 with the line ends that it has; errors as in `atomic`.
+
+    What UTF-8 cannot hold (a lone surrogate, from a file name of other bytes) is written as its escape.
+    """
+    with atomic(path) as temporary:
+        temporary.write_bytes(text.encode("utf-8", "backslashreplace"))
+
+
+def _ending(target: Path) -> str:
+    """The last two suffixes (``.nii.gz``), or the last one where the name is full of dots."""
+    two = "".join(target.suffixes[-2:])
+    return two if len(two) <= 20 else target.suffix[:20]
+
+
+def _concerns_output(error: OSError, temporary: Path) -> bool:
+    """False where the block failed to open some other file, which is not about the output."""
+    return error.filename is None or Path(os.fsdecode(error.filename)) == temporary
+
+
+def sync(path: Path, flags: int = os.O_RDONLY) -> bool:
+    """Wait until a file or folder is on the disk; return False where the file system cannot say so.
+
+    Raises
+    ------
+    OSError
+        If it is lost: the disk is full, or reports an error.
+    """
+    try:
+        descriptor = os.open(path, flags)
+    except PermissionError:  # a folder that may be written to, but not listed
+        return False
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        if error.errno not in _NO_SYNC:
+            raise
+        return False
+    finally:
+        os.close(descriptor)
+    return True
+
+
+def replace(source: Path, target: Path) -> None:
+    """Rename a file over another one, or copy it where the file system cannot.
+
+    Raises
+    ------
+    OSError
+        If neither is possible. What was copied in part is removed.
+    """
+    try:
+        os.replace(source, target)
+        return
+    except OSError as error:
+        if error.errno not in _NO_RENAME:
+            raise
+    target.unlink(missing_ok=True)  # not written through: a link's own target stays
+    try:
+        shutil.copyfile(source, target)
+        sync(target, os.O_RDWR)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            target.unlink()
+        raise
+    source.unlink()

@@ -1,0 +1,93 @@
+"""The whole consensus, on smooth noise with random weights: what is said of it, and when the second is left out."""
+
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+import torch
+from scipy.ndimage import gaussian_filter
+
+from lodbrain.inference import consensus, ladder
+from lodbrain.inference import lod_brain_2024 as lod_brain
+from lodbrain.inference.ladder import run_ladder
+from lodbrain.inference.prediction import Options, Prediction
+from lodbrain.models.consensus import Consensus
+from lodbrain.models.lod import Ladder, LevelConfig
+from lodbrain.models.lod_brain_2024 import LodBrain2024
+
+
+@pytest.fixture(autouse=True)
+def small(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Any brain is a brain, LOD-Brain's grid is no larger than the scan, one thread."""
+    monkeypatch.setattr(ladder, "LEAST_ML", 0.0)
+    monkeypatch.setattr(ladder, "PLAUSIBLE_ML", (0.0, float("inf")))
+    monkeypatch.setattr(lod_brain, "SIDE", 8)
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="module")
+def network() -> Consensus:
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        first = Ladder((LevelConfig(2, (4, 8)), LevelConfig(1, (4, 8)), LevelConfig(0, (4, 8), False))).eval()
+        for position in range(3):
+            torch.nn.init.normal_(first.level(position).head.weight, std=0.5)
+        return Consensus(first, LodBrain2024().eval(), 0.5).eval()
+
+
+def _run(network: Consensus, spacing: tuple[float, float, float], *, alone: bool = False) -> Prediction:
+    data = gaussian_filter(np.random.default_rng(1).standard_normal((45, 50, 38)), 2).astype(np.float32)
+    return run_ladder(
+        data,
+        spacing,
+        network=network.ladder,
+        options=Options(dtype="float32", posteriors=True),
+        progress=lambda share, text: None,
+        consensus=None if alone else network,
+    )
+
+
+def test_second_member_moves_the_tissues_and_is_recorded(network: Consensus, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(consensus, "NO_AGREEMENT", -1.0)
+    monkeypatch.setattr(consensus, "FULL_AGREEMENT", 0.0)
+    both, alone = _run(network, (1.0, 1.0, 1.0)), _run(network, (1.0, 1.0, 1.0), alone=True)
+    assert both.quality["second_weight"] == 0.5
+    assert 0 < both.quality["disagreement"] <= 1
+    assert (both.classes != alone.classes).mean() > 0.05
+    assert not {"agreement", "disagreement", "second_weight"} & set(alone.quality)
+    assert not any("LOD-Brain" in note for note in both.notes)
+
+
+def test_members_that_do_not_agree_leave_the_ladders_result(network: Consensus) -> None:
+    both, alone = _run(network, (1.0, 1.0, 1.0)), _run(network, (1.0, 1.0, 1.0), alone=True)
+    assert both.quality["agreement"] < consensus.NO_AGREEMENT  # random weights
+    assert both.quality["second_weight"] == 0
+    np.testing.assert_array_equal(both.classes, alone.classes)
+    assert any(note.startswith("LOD-Brain was left out") for note in both.notes)
+
+
+@pytest.mark.parametrize("side_mm", [0.7, 2.0, 4.0])
+def test_scan_far_from_1_mm_is_the_ladders_and_says_so(
+    network: Consensus, side_mm: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ladder, "second_opinion", lambda *args: pytest.fail("LOD-Brain was asked"))
+    sides = (side_mm, side_mm, side_mm)
+    both, alone = _run(network, sides), _run(network, sides, alone=True)
+    np.testing.assert_array_equal(both.classes, alone.classes)
+    assert any("LOD-Brain was not asked" in note for note in both.notes)
+    assert "disagreement" not in both.quality
+
+
+def test_resampled_scan_gets_a_second_opinion_on_its_own_grid(
+    network: Consensus, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(consensus, "NO_AGREEMENT", -1.0)
+    monkeypatch.setattr(consensus, "FULL_AGREEMENT", 0.0)
+    found = _run(network, (1.0, 1.3, 1.3))
+    assert found.classes.shape == (45, 50, 38)
+    assert found.quality["second_weight"] == 0.5
+    assert found.posteriors is not None
+    np.testing.assert_allclose(found.posteriors.astype(np.float32).sum(0), 1, atol=0.01)
