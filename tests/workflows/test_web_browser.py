@@ -96,6 +96,13 @@ class Visit:
     def give(self, *files: Path) -> None:
         self.page.set_input_files("#file", [str(file) for file in files])
 
+    def drop(self, path: Path) -> None:
+        """As a person drops a file or folder from the desktop."""
+        session = self.context.new_cdp_session(self.page)
+        data = {"items": [], "files": [str(path)], "dragOperationsMask": 1}
+        for kind in ("dragEnter", "dragOver", "drop"):
+            session.send("Input.dispatchDragEvent", {"type": kind, "x": 300, "y": 150, "data": data})
+
     def save(self, what: str, folder: Path) -> Path:
         with self.page.expect_download() as download:
             self.page.click(f"#save-{what}")
@@ -113,7 +120,7 @@ def visit(browser: Any, build: Callable[[str], str], tiny: Path) -> Iterator[Vis
 
 def _differing(found: Path, expected: Path) -> float:
     one, other = nib.load(found), nib.load(expected)
-    np.testing.assert_array_equal(one.affine, other.affine)
+    np.testing.assert_allclose(one.affine, other.affine, atol=1e-4)
     assert one.get_data_dtype() == other.get_data_dtype()
     return float(np.mean(np.asarray(one.dataobj) != np.asarray(other.dataobj)))
 
@@ -137,6 +144,20 @@ def test_labels_volumes_and_record_are_the_command_line_s(visit: Visit, tiny: Pa
     command_line = json.loads((tiny / "out" / "head_dseg.json").read_text(encoding="utf-8"))
     assert content["model"] == command_line["model"] and content["input"] == command_line["input"]
     assert content["purpose"] == "for research, not a medical device"
+    assert visit.complaints == [] and visit.requests_after_loading == []
+
+
+@pytest.mark.parametrize("dropped", ["file", "folder"])
+def test_a_dropped_freesurfer_file_gets_the_labels_of_the_command_line(
+    visit: Visit, tiny: Path, tmp_path: Path, dropped: str
+) -> None:
+    scan = tmp_path / "folder" / "orig.mgz"
+    scan.parent.mkdir()
+    nib.save(nib.MGHImage(head(seed=1).astype(np.int16), AFFINE), scan)
+    expected = segment_file(scan, tmp_path / "out", Settings(model=str(tiny / "tiny.safetensors")))
+    visit.drop(scan if dropped == "file" else scan.parent)
+    visit.finishes()
+    assert _differing(visit.save("labels", tmp_path), expected.outputs.labels) <= 1e-3
     assert visit.complaints == [] and visit.requests_after_loading == []
 
 
@@ -179,7 +200,8 @@ def test_what_cannot_be_read_is_told_in_words(visit: Visit, tmp_path: Path, cont
     (tmp_path / "scan.nii.gz").write_bytes(content)
     visit.give(tmp_path / "scan.nii.gz")
     visit.enters("error")
-    assert words in visit.page.inner_text("#error")
+    text = visit.page.inner_text("#error")
+    assert text.startswith("scan.nii.gz: The file ") and words in text and text.endswith(".")
     assert visit.page.is_visible("#choose") and visit.complaints == []
 
 

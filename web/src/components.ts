@@ -4,7 +4,7 @@ import type { Box, Triple, Volume } from "./types.ts";
 
 /**
  * Number of the component of each voxel, from 1; 0 for voxels of value 0. Neighbours of one value belong together.
- * Components are numbered in the order of their first voxel along the last axis, then the second, then the first.
+ * Components are numbered in the order of their first voxel.
  */
 export function componentsOf(volume: Volume<Uint8Array>, neighbours: 6 | 26): { component: Uint32Array; count: number } {
   const { data, shape } = volume;

@@ -80,7 +80,7 @@ export interface Card {
 /** A problem with the scan or the machine, in words for the visitor. */
 export class UserError extends Error {
   constructor(what: string, hint = "") {
-    super(hint ? `${what}. ${hint}` : what);
+    super(hint ? `${what}. ${hint}.` : `${what}.`);
     this.name = "UserError";
   }
 }

@@ -39,7 +39,8 @@ const say = (message: Message, transfer: Transferable[] = []): void => postMessa
 const NAMES = /\.(nii|nii\.gz|mgz|mgh|mgh\.gz)$/i;
 
 addEventListener("message", ({ data }: MessageEvent<Start>) => {
-  work(data).catch((error: unknown) => say({ kind: "error", text: words(error) }));
+  const subject = data.files.length === 1 ? `${data.files[0]!.name}: ` : "";
+  work(data).catch((error: unknown) => say({ kind: "error", text: subject + words(error) }));
 });
 
 async function work({ card, runtime, dcm2niix, threads, tileBytes, files }: Start): Promise<void> {

@@ -141,7 +141,7 @@ class _Graph:
     def depth_to_space(self, x: str, edge: int, channels: int) -> str:
         """As `blocks.depth_to_space`: the same, transposed, for each of the channels that it makes."""
         kernel = np.tile(np.eye(edge**3, dtype=np.float32), (channels, 1)).reshape(-1, 1, edge, edge, edge)
-        shape = {"kernel_shape": [edge] * 3, "strides": [edge] * 3, "group": channels}
+        shape: dict[str, Any] = {"kernel_shape": [edge] * 3, "strides": [edge] * 3, "group": channels}
         return self.add("ConvTranspose", x, self.constant(kernel), **shape)
 
     def merge_sides(self, logits: str) -> tuple[str, str]:
