@@ -1,0 +1,57 @@
+"""Manifests of several teacher folders, joined into one to train on and one that is held out.
+
+    python configs/join_manifests.py runs/teacher -o runs/teacher
+
+RUNS holds a folder with `manifest.csv` for each data set, as `lodbrain labels make --teacher` writes it. Every tenth
+scan of each site, in the order of its names, goes to `held-out.csv`, the others to `train.csv`.
+"""
+
+import argparse
+import csv
+import os
+import sys
+from itertools import groupby
+from pathlib import Path
+
+from lodbrain.datasets.labelled import COLUMNS, Labelled, read_manifest
+
+#: One scan in so many is held out.
+EVERY = 10
+
+
+def main() -> int:
+    """Read the manifests and write the two."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("runs", type=Path)
+    parser.add_argument("-o", "--out", type=Path, required=True)
+    asked = parser.parse_args()
+    found = [row for path in sorted(asked.runs.glob("*/manifest.csv")) for row in read_manifest(path)]
+    train, held = split(found)
+    write(asked.out / "train.csv", train)
+    write(asked.out / "held-out.csv", held)
+    return 0
+
+
+def split(rows: list[Labelled]) -> tuple[list[Labelled], list[Labelled]]:
+    """Scans to train on, and every tenth of each site, which are held out; sites with fewer are trained on whole."""
+    train: list[Labelled] = []
+    held: list[Labelled] = []
+    for _, site in groupby(sorted(rows, key=lambda row: (row.site, row.volume.name)), key=lambda row: row.site):
+        for number, row in enumerate(site, 1):
+            (held if number % EVERY == 0 else train).append(row)
+    return train, held
+
+
+def write(path: Path, rows: list[Labelled]) -> None:
+    """Write a manifest with paths relative to its folder."""
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(COLUMNS)
+        for row in rows:
+            writer.writerow(
+                [os.path.relpath(row.volume, path.parent), os.path.relpath(row.labels, path.parent), row.site]
+            )
+
+
+if __name__ == "__main__":
+    sys.exit(main())
