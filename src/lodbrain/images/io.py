@@ -18,6 +18,7 @@ from lodbrain.images.geometry import check_affine
 from lodbrain.images.image import Image
 from lodbrain.images.layout import Layout
 from lodbrain.images.load import load
+from lodbrain.images.mgz_output import write_mgz
 from lodbrain.images.values import looks_like_labels, to_intensities, to_labels
 from lodbrain.system.atomic import atomic
 
@@ -178,6 +179,14 @@ def write_nifti(path: PathLike, data: NDArray[Any], like: Image, *, description:
         for slab in _slabs(data):
             # Copied compactly before it is turned into the file's order: four times as fast where strides are 2^n.
             file.write(slab.astype(stored, order="K").tobytes("F"))
+
+
+def write_image(path: PathLike, data: NDArray[Any], like: Image, *, description: str = "") -> None:
+    """Write a result in the format that its name tells: as `write_nifti`, or as `write_mgz`, which keeps no text."""
+    if os.fspath(path).endswith(".mgz"):
+        write_mgz(path, data, like)
+    else:
+        write_nifti(path, data, like, description=description)
 
 
 def nifti_bytes(data: NDArray[Any], like: Image, *, description: str = "") -> bytes:
