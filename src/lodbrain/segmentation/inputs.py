@@ -39,22 +39,25 @@ class Scan:
         two of them share a stem, else ``.``.
     also : tuple of Path
         Other names of the same file that were given or found.
+    subject : str
+        Name of the FreeSurfer subject whose scan it is; empty for other scans.
     """
 
     path: Path
     problem: InputError | None = None
     folder: Path = Path()
     also: tuple[Path, ...] = ()
+    subject: str = ""
 
     @property
     def stem(self) -> str:
         """The name that the outputs begin with."""
-        return stem_of(self.path)
+        return self.subject or stem_of(self.path)
 
     @property
     def name(self) -> str:
-        """The file's name, with the folder of its results: unique among the inputs."""
-        return (self.folder / self.path.name).as_posix()
+        """The file's name, with its FreeSurfer subject and the folder of its results: unique among the inputs."""
+        return (self.folder / self.subject / self.path.name).as_posix()
 
 
 def stem_of(path: str | PathLike[str]) -> str:
@@ -78,8 +81,9 @@ def find_scans(inputs: Iterable[str | PathLike[str]]) -> list[Scan]:
     Parameters
     ----------
     inputs : iterable of path
-        In a folder, only NIfTI and MGH files count, hidden ones and our own label maps do not. A file that is reached
-        in several ways, by name or through links, is one scan, under the name that is no link.
+        In a folder, only NIfTI and MGH files count, hidden ones and our own label maps do not. Of a FreeSurfer subject,
+        alone or below a folder, ``mri/T1.mgz`` counts, or else ``mri/orig.mgz``, under the subject's name. A file that
+        is reached in several ways, by name or through links, is one scan, under the name that is no link.
 
     Returns
     -------
@@ -213,7 +217,24 @@ def _folder(folder: Path) -> list[Scan]:
             return [Scan(folder, _dicom(folder))]
         what = f"there are no scans ({', '.join(IMAGE_SUFFIXES)}) in this folder"
         return [_failed(folder, "no-scans", what, "Name another")]
-    return [scan_of(path) for path in sorted(found)]
+    subjects = _subjects(found)
+    scans = [replace(scan_of(path), subject=path.absolute().parents[1].name) for path in subjects.values()]
+    scans += [scan_of(path) for path in found if subjects.keys().isdisjoint(path.parents)]
+    return sorted(scans, key=lambda scan: scan.path)
+
+
+def _subjects(files: Iterable[Path]) -> dict[Path, Path]:
+    """FreeSurfer subjects among files: the folder of each, and its scan.
+
+    T1.mgz and orig.mgz lie on the same grid, that of aseg.mgz; T1.mgz is corrected for the bias field.
+    """
+    mri = [path for path in files if path.absolute().parent.name == "mri"]
+    subjects: dict[Path, Path] = {}
+    for name in ("T1.mgz", "orig.mgz"):
+        for path in mri:
+            if path.name == name:
+                subjects.setdefault(path.parent.parent, path)
+    return subjects
 
 
 def _is_dicom(path: Path) -> bool:
