@@ -194,7 +194,7 @@ def test_a_folder_of_dicom_files_says_how_to_convert_it(name: str, content: byte
         assert scan.problem is not None and scan.problem.code == "dicom"
         assert str(scan.problem).endswith(f"with: dcm2niix -z y -o OUT {tmp_path}/series")
     assert "there are DICOM files in this folder" in str(folder.problem)
-    assert "this is a DICOM file" in str(file.problem)
+    assert "this is DICOM" in str(file.problem)
 
 
 def test_scans_beside_dicom_files_are_found(tmp_path: Path) -> None:

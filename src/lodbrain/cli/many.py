@@ -65,6 +65,8 @@ def do_jobs(
             print(f"lodbrain: {outcome.page_error}", file=sys.stderr, flush=True)
 
     for job in jobs:
+        for words in job.told:
+            say(words)
         for other in job.also:
             say(f"{shown(other)}: the same file as {shown(job.path)}, which is segmented once")
     with progress_bar(show=not options.quiet) as progress:

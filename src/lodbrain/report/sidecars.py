@@ -44,7 +44,8 @@ class Results:
     @property
     def labels(self) -> Path:
         """The label map."""
-        return self.path.with_name(f"{self.stem}_dseg.nii.gz")
+        mgz = any(name.endswith("_dseg.mgz") for name in self.part("files"))
+        return self.path.with_name(f"{self.stem}_dseg.mgz" if mgz else f"{self.stem}_dseg.nii.gz")
 
     @property
     def page(self) -> Path:

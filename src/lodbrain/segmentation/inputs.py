@@ -18,7 +18,7 @@ IMAGE_SUFFIXES = (".nii.gz", ".nii", ".mgz", ".mgh", ".mgh.gz")
 PAIR_SUFFIXES = (".hdr", ".img", ".hdr.gz", ".img.gz")
 
 #: Of how many files of a folder without scans the first bytes are read, to tell whether they are DICOM.
-_LOOKED_AT = 100
+_LOOKED_AT = 1000
 
 #: Ends of names that are our own outputs, so that a folder can be segmented twice.
 OWN_OUTPUTS = ("_dseg", "_probseg")
@@ -242,7 +242,7 @@ def _is_dicom(path: Path) -> bool:
     name = path.name.lower()
     if name.endswith((*IMAGE_SUFFIXES, ".hdr", ".img")):
         return False
-    if name == "dicomdir" or name.endswith((".dcm", ".ima", ".dicom")):
+    if name == "dicomdir" or name.endswith((".dcm", ".ima", ".dicom", ".zip")):
         return True
     try:
         with path.open("rb") as file:
@@ -251,9 +251,15 @@ def _is_dicom(path: Path) -> bool:
         return False
 
 
+def is_dicom_input(scan: Scan) -> bool:
+    """Whether an input is DICOM: a file, a zip archive, or a folder of DICOM without NIfTI or MGH scans."""
+    return scan.problem is not None and scan.problem.code == "dicom"
+
+
 def _dicom(path: Path) -> InputError:
+    """The problem of DICOM for commands that do not read it; `lodbrain segment` does."""
     folder = path if path.is_dir() else path.parent
-    what = "this is a DICOM file" if path.is_file() else "there are DICOM files in this folder but no NIfTI or MGH scan"
+    what = "this is DICOM" if path.is_file() else "there are DICOM files in this folder but no NIfTI or MGH scan"
     hint = f"Convert the series to NIfTI, for example with: dcm2niix -z y -o OUT {folder}"
     return InputError("dicom", path, what, hint)
 

@@ -9,10 +9,12 @@ from os import PathLike
 from pathlib import Path
 from typing import TypeAlias
 
-from lodbrain.errors import InputError
-from lodbrain.segmentation.inputs import find_scans
+from lodbrain.errors import InputError, UsageError
+from lodbrain.images.dicom_series import DicomSeries
+from lodbrain.segmentation.dicom_inputs import DicomOptions, find_dicom_scans, on_disk
+from lodbrain.segmentation.inputs import find_scans, is_dicom_input
 from lodbrain.segmentation.outcome import Outcome, failure
-from lodbrain.segmentation.outputs import Outputs, check_writable, identities
+from lodbrain.segmentation.outputs import LabelFormat, Outputs, check_writable, identities
 from lodbrain.segmentation.read_ahead import ReadAhead
 from lodbrain.segmentation.scan import Progress
 from lodbrain.segmentation.segment import check_existing, segment_file
@@ -35,6 +37,10 @@ class Job:
         Why it fails before any work.
     also : tuple of Path
         Other names of the same file, which get no results of their own.
+    series : DicomSeries or None
+        What of a DICOM input is segmented.
+    told : tuple of str
+        Lines for the user about what was found in the input.
     """
 
     path: Path
@@ -42,22 +48,62 @@ class Job:
     about: Mapping[str, object] | None = None
     problem: InputError | None = None
     also: tuple[Path, ...] = ()
+    series: DicomSeries | None = None
+    told: tuple[str, ...] = ()
 
 
-def find_jobs(inputs: Iterable[str | PathLike[str]], out_dir: str | PathLike[str]) -> list[Job]:
+def find_jobs(
+    inputs: Iterable[str | PathLike[str]],
+    out_dir: str | PathLike[str],
+    *,
+    label_format: LabelFormat = "nifti",
+    dicom: DicomOptions | None = None,
+) -> list[Job]:
     """Return a job for each scan of files, folders and globs, as `find_scans` finds them, into one folder.
 
-    If two scans share a stem, the folders below the common parent of all scans are mirrored in the output.
+    If two scans share a stem, the folders below the common parent of all scans are mirrored in the output. DICOM comes
+    after all other scans.
+
+    Parameters
+    ----------
+    inputs : iterable of path
+    out_dir : path
+    label_format : {"nifti", "mgz"}
+        Of label maps and posteriors.
+    dicom : DicomOptions, optional
+        What is asked of DICOM inputs.
 
     Raises
     ------
     UsageError
-        If no input is given, or two scans of one folder have the same stem.
+        If no input is given, two scans of one folder have the same stem, or a DICOM Segmentation is wanted of a scan
+        that is not DICOM.
     """
-    folder = Path(out_dir)
-    return [
-        Job(scan.path, Outputs(folder / scan.folder, scan.stem), problem=scan.problem, also=scan.also)
-        for scan in find_scans(inputs)
+    folder, dicom = Path(out_dir), dicom or DicomOptions()
+    scans = find_scans(inputs)
+    others = [scan for scan in scans if not is_dicom_input(scan)]
+    if dicom.segmentation and (odd := next((scan for scan in others if scan.problem is None), None)):
+        what = "a DICOM Segmentation belongs to a DICOM series, and this is none"
+        raise UsageError("dicom-seg", odd.path, what, "Leave out --dicom-seg, or name the DICOM files")
+    jobs = [
+        Job(
+            scan.path,
+            Outputs(folder / scan.folder, scan.stem, label_format),
+            problem=scan.problem,
+            also=scan.also,
+        )
+        for scan in others
+    ]
+    return jobs + [
+        Job(
+            found.path,
+            Outputs(folder / found.folder, found.stem, label_format, with_dicom_seg=dicom.segmentation),
+            about=found.about,
+            problem=found.problem,
+            series=found.series,
+            told=found.told,
+        )
+        for found in find_dicom_scans([scan.path for scan in scans if is_dicom_input(scan)], dicom)
     ]
 
 
@@ -113,25 +159,26 @@ def attempt(
     try:
         if job.problem is not None:
             raise job.problem
-        complete = segment_file(
-            job.path,
-            job.outputs.folder,
-            settings,
-            stem=job.outputs.stem,
-            about=job.about,
-            model=model,
-            progress=progress,
-            ahead=ahead,
-        )
-        if make_page is None:
-            return complete
-        make_page(complete)
-        return replace(complete, seconds=time.monotonic() - started)
+        with on_disk(job.path, job.series) as (path, converted):
+            complete = segment_file(
+                path,
+                job.outputs,
+                settings,
+                about=job.about,
+                model=model,
+                progress=progress,
+                ahead=ahead,
+                dicom=converted,
+            )
+            if make_page is not None:
+                make_page(complete)
+                complete = replace(complete, seconds=time.monotonic() - started)
+        return replace(complete, path=job.path)
     except Exception as raised:
         error = failure(raised, job.path, "Set a smaller --memory")
     seconds = time.monotonic() - started
     if complete is not None:
-        return replace(complete, seconds=seconds, page_error=error)
+        return replace(complete, path=job.path, seconds=seconds, page_error=error)
     return Outcome(job.path, "failed", job.outputs, seconds=seconds, error=error)
 
 

@@ -19,8 +19,9 @@ import shutil
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from dataclasses import replace as replace_field
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 from lodbrain.errors import InputError, OutputError, shown
 from lodbrain.labels import Label
@@ -29,6 +30,9 @@ from lodbrain.system.locks import take_lock
 from lodbrain.system.signals import uninterrupted
 
 Json: TypeAlias = dict[str, Any]
+LabelFormat: TypeAlias = Literal["nifti", "mgz"]
+
+_ENDING: dict[LabelFormat, str] = {"nifti": ".nii.gz", "mgz": ".mgz"}
 
 #: Bytes of a file's name, on all file systems in common use.
 LONGEST_NAME = 255
@@ -44,15 +48,26 @@ class Outputs:
         The output folder.
     stem : str
         The input's name without its ending.
+    label_format : {"nifti", "mgz"}
+        Of the label map and the posteriors.
+    with_dicom_seg : bool
+        Whether a DICOM Segmentation belongs to the set.
     """
 
     folder: Path
     stem: str
+    label_format: LabelFormat = "nifti"
+    with_dicom_seg: bool = False
 
     @property
     def labels(self) -> Path:
         """The label map."""
-        return self.folder / f"{self.stem}_dseg.nii.gz"
+        return self.folder / f"{self.stem}_dseg{_ENDING[self.label_format]}"
+
+    @property
+    def dicom_seg(self) -> Path:
+        """The label map as a DICOM Segmentation; only on request."""
+        return self.folder / f"{self.stem}_dseg.dcm"
 
     @property
     def table(self) -> Path:
@@ -67,7 +82,7 @@ class Outputs:
     @property
     def posteriors(self) -> Path:
         """Posteriors, one volume per label; only on request."""
-        return self.folder / f"{self.stem}_probseg.nii.gz"
+        return self.folder / f"{self.stem}_probseg{_ENDING[self.label_format]}"
 
     @property
     def posteriors_sidecar(self) -> Path:
@@ -86,9 +101,10 @@ class Outputs:
 
     @property
     def all(self) -> tuple[Path, ...]:
-        """Every file, the sidecar last."""
-        made = (self.labels, self.table, self.volumes, self.posteriors, self.posteriors_sidecar)
-        return (*made, self.report, self.sidecar)
+        """Every file, the label map first, then those of the other format, the sidecar last."""
+        other = replace_field(self, label_format="mgz" if self.label_format == "nifti" else "nifti")
+        made = (self.labels, other.labels, self.dicom_seg, self.table, self.volumes)
+        return (*made, self.posteriors, other.posteriors, self.posteriors_sidecar, self.report, self.sidecar)
 
     def existing(self) -> list[Path]:
         """Return the files of the set that are there, complete or not."""
@@ -127,7 +143,8 @@ class Outputs:
             whole = all(names[name].stat().st_size == size for name, size in dict(sidecar["files"]).items())
         except (OSError, ValueError, KeyError, TypeError):
             return None
-        return sidecar if whole else None
+        wanted = {shown(self.labels.name), *([shown(self.dicom_seg.name)] if self.with_dicom_seg else [])}
+        return sidecar if whole and wanted <= set(sidecar["files"]) else None
 
     @contextmanager
     def claimed(self) -> Iterator[Path]:

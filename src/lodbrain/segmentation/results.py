@@ -143,6 +143,8 @@ def _result(path: Path) -> Result | None:
     outputs = Outputs(path.parent, path.name.removesuffix("_dseg.json"))
     try:
         sidecar = json.loads(path.read_text(encoding="utf-8"))
+        if shown(outputs.labels.name) not in sidecar["files"]:
+            outputs = replace(outputs, label_format="mgz")
         if sidecar["software"] != "lodbrain" or shown(outputs.volumes.name) not in sidecar["files"]:
             return None
     except (OSError, ValueError, KeyError, TypeError):

@@ -9,8 +9,9 @@ from os import PathLike
 from pathlib import Path
 
 from lodbrain.errors import InputError, shown
+from lodbrain.images.dicom_conversion import Converted
 from lodbrain.images.image import Image
-from lodbrain.images.io import read_image, write_nifti
+from lodbrain.images.io import read_image, write_image
 from lodbrain.segmentation.allowance import Allowance, check_header
 from lodbrain.segmentation.inputs import scan_of, stem_of
 from lodbrain.segmentation.outcome import Outcome
@@ -30,7 +31,7 @@ _START, _END = 0.02, 0.95
 
 def segment_file(
     path: str | PathLike[str],
-    out_dir: str | PathLike[str],
+    out_dir: str | PathLike[str] | Outputs,
     settings: Settings | None = None,
     *,
     stem: str | None = None,
@@ -38,6 +39,7 @@ def segment_file(
     model: Model | None = None,
     progress: Progress | None = None,
     ahead: ReadAhead | None = None,
+    dicom: Converted | None = None,
 ) -> Outcome:
     """Segment one file into a folder.
 
@@ -46,7 +48,7 @@ def segment_file(
     path : path
         The scan.
     out_dir : path
-        The folder for the files named in `Outputs`.
+        The folder for the files named in `Outputs`, or these names themselves.
     settings : Settings, optional
         What is asked.
     stem : str, optional
@@ -59,6 +61,8 @@ def segment_file(
         Called with the share done and a few words.
     ahead : ReadAhead, optional
         That has begun to read this scan.
+    dicom : Converted, optional
+        The DICOM series that the scan was converted from.
 
     Returns
     -------
@@ -76,7 +80,8 @@ def segment_file(
         If the output cannot be written.
     """
     settings = settings or Settings()
-    path, outputs = Path(path), Outputs(Path(out_dir), stem or stem_of(path))
+    path = Path(path)
+    outputs = out_dir if isinstance(out_dir, Outputs) else Outputs(Path(out_dir), stem or stem_of(path))
     report = progress or (lambda share, text: None)
     clock = _Clock()
     if problem := scan_of(path).problem:
@@ -113,6 +118,12 @@ def segment_file(
         if state_of(path) != before:
             result = replace(result, notes=(*result.notes, "The file changed while it was being segmented."))
         result = replace(result, notes=(*result.notes, *outputs.weaker(work)))
+        if dicom is not None:
+            result = replace(result, notes=(*dicom.notes, *result.notes))
+        if dicom is not None and outputs.with_dicom_seg:
+            from lodbrain.segmentation.dicom_seg import write_dicom_seg
+
+            write_dicom_seg(outputs.staged(work, outputs.dicom_seg), result, dicom, model=model)
         files = _write(result, image, outputs=outputs, work=work, model=model, about=about or {})
         clock.lap("write")
         run = {
@@ -172,9 +183,9 @@ def _write(
 ) -> dict[str, int]:
     """Write all but the sidecar into `work`; return the final names and sizes."""
     made_by = f"lodbrain {__version__} {model.card.name}"
-    write_nifti(outputs.staged(work, outputs.labels), result.labels, image, description=made_by)
+    write_image(outputs.staged(work, outputs.labels), result.labels, image, description=made_by)
     if result.posteriors is not None:
-        write_nifti(outputs.staged(work, outputs.posteriors), result.posteriors, image, description=made_by)
+        write_image(outputs.staged(work, outputs.posteriors), result.posteriors, image, description=made_by)
         write_text(outputs.staged(work, outputs.posteriors_sidecar), to_text(posteriors_sidecar(result.table, about)))
     write_text(outputs.staged(work, outputs.table), labels_tsv(result.table))
     write_text(outputs.staged(work, outputs.volumes), volumes_tsv(result.volumes))
