@@ -7,7 +7,7 @@ known before the run: what is promised then is for `LARGEST_BRAIN_MM`. With the 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NoReturn
 
@@ -158,11 +158,14 @@ class Plan:
         Bytes in use at each stage, beyond what the process took before.
     spare : bool
         Whether to run `memory.sparing`, since the tiles are smaller than they could be.
+    second : bool
+        Whether there is room for the second opinion that was asked for.
     """
 
     tile_voxels: tuple[int, ...]
     stages: dict[str, int]
     spare: bool = False
+    second: bool = False
 
     @property
     def peak_bytes(self) -> int:
@@ -238,13 +241,13 @@ def _plan(
     share = math.prod(v / w for v, w in zip(work.grid.spacing_mm, work.scan.spacing_mm, strict=True))
     stages["tidying up"] = decisions + int(5 * share * 8**last * _voxels(brain))
     stages["writing"] = decisions + scan
-    return Plan(tuple(chosen), stages, spare)
+    return Plan(tuple(chosen), stages, spare, work.second)
 
 
 def check(
     work: Work, *, allowed_bytes: int, base_bytes: int, path: Path | None = None, brain: Box | None = None
 ) -> Plan:
-    """A plan that keeps the process within its budget.
+    """A plan that keeps the process within its budget, without the second opinion if only that leaves enough.
 
     Parameters
     ----------
@@ -264,6 +267,9 @@ def check(
         ``"memory"`` if not even the smallest tiles fit.
     """
     plan = make_plan(work, room=allowed_bytes - base_bytes, brain=brain)
+    if base_bytes + plan.peak_bytes > allowed_bytes and work.second:  # LOD-Brain's part cannot be tiled
+        alone = replace(work, second=False)
+        return check(alone, allowed_bytes=allowed_bytes, base_bytes=base_bytes, path=path, brain=brain)
     if base_bytes + plan.peak_bytes > allowed_bytes:
         refuse(base_bytes + plan.peak_bytes, allowed_bytes, path)
     return plan

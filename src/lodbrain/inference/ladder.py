@@ -18,7 +18,7 @@ from lodbrain.errors import InputError
 from lodbrain.images.background import blacken_background
 from lodbrain.images.intensity import brain_scaling, foreground_scaling
 from lodbrain.inference.boxes import aligned, boxes_around
-from lodbrain.inference.budget import MOST_TILE_BYTES, Plan, Work, check, make_plan
+from lodbrain.inference.budget import MOST_TILE_BYTES, Plan, Work, amount, check, make_plan
 from lodbrain.inference.calibration import Calibration
 from lodbrain.inference.consensus import SecondOpinion, is_asked, second_opinion, weight_at
 from lodbrain.inference.counts import voxels_of_class
@@ -96,6 +96,8 @@ def run_ladder(
         box = _whole(run.images[0])
 
     plan = _plan(work, options, box)
+    if work.second and not plan.second:
+        notes.append(_no_room(work, options, box))
     run = replace(run, tile_voxels=plan.tile_voxels)
     boxes = boxes_around(box, run.levels, work.shapes, run.voxels_mm)
     with sparing(wanted=plan.spare):
@@ -103,7 +105,7 @@ def run_ladder(
             progress(0.1 + 0.2 * p / last, f"level {p + 1} of {last + 1}")
             stage = refine(run, p, stage, boxes[p])
         second = None
-        if consensus is not None and work.second:
+        if consensus is not None and plan.second:
             progress(0.3, "second opinion")
             with sparing(wanted=not plan.spare):
                 second = _ask(consensus, run, stage, grid, boxes[last])
@@ -159,6 +161,13 @@ def _plan(work: Work, options: Options, brain: Box | None = None) -> Plan:
             tile_bytes=min(share, MOST_TILE_BYTES),
         )
     return check(work, allowed_bytes=options.memory_bytes, base_bytes=options.base_bytes, brain=brain)
+
+
+def _no_room(work: Work, options: Options, brain: Box) -> str:
+    """What is to be said of a second opinion that the budget has no room for."""
+    needed = amount(options.base_bytes + make_plan(work, room=0, brain=brain).peak_bytes)
+    allowed = amount(options.memory_bytes or 0)
+    return f"LOD-Brain was left out: with it {needed} of memory are needed, {allowed} are allowed or free"
 
 
 def _finest_alone(run: Run, scan: WorkingGrid, grid: WorkingGrid, notes: list[str]) -> Prediction:
