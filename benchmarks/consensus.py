@@ -60,12 +60,13 @@ class Watched(consensus.SecondOpinion):
         """The detail itself: what is decided for each weight is put into `found`."""
         for weight, classes in self.found.items():
             self.weight = weight
-            best = super().mixed(detail, grid, part).logits[0].argmax(0)
+            mean, differing = super().mixed(detail, grid, part)
+            best = mean.logits[0].argmax(0)
             if detail.side is None:  # a coarse level, whose classes have sides
                 best = torch.as_tensor(SIDELESS_OF_CLASS)[best]
             x, y, z = (slice(*span) for span in part)
             classes[x, y, z] = best.to(torch.uint8).numpy()
-        return detail
+        return detail, differing
 
 
 def main() -> int:

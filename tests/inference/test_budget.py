@@ -126,3 +126,9 @@ def test_second_opinion_is_left_out_only_where_the_budget_has_no_room_for_it() -
     assert alone <= plan.peak_bytes < most
     with pytest.raises(InputError, match=f"at least {amount(1.02 * alone)} of memory"):
         check(both, allowed_bytes=alone - 1, base_bytes=0)
+
+
+def test_disagreement_of_members_takes_a_byte_a_voxel() -> None:
+    voxels = 160 * 200 * 160
+    alone, both = (make_plan(replace(WORK, second=second), room=0).stages for second in (False, True))
+    assert both["writing"] - alone["writing"] == voxels

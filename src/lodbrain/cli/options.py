@@ -82,6 +82,7 @@ class SegmentOptions:
                 memory_bytes=parse_memory(self.memory) if self.memory is not None else None,
                 threads=self.threads,
                 posteriors=self.posteriors,
+                report=self.report,
                 resume=self.resume,
                 overwrite=self.overwrite,
                 **more,

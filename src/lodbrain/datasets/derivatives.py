@@ -18,8 +18,8 @@ BIDS_VERSION = "1.11.1"
 #: Name of the raw data set in BIDS URIs: ``bids:raw:sub-01/anat/...``.
 RAW = "raw"
 
-#: BIDS has no name for tables of volumes of a scan, nor for pages.
-BIDSIGNORE = "*_volumes.tsv\n*.html\ngroup_*\n"
+#: BIDS has no name for tables of volumes of a scan, for where two models disagree, nor for pages.
+BIDSIGNORE = "*_volumes.tsv\n*_differ.nii.gz\n*.html\ngroup_*\n"
 
 _CITATIONS = [
     "Svanera et al. 2024, Medical Image Analysis 93:103090, https://doi.org/10.1016/j.media.2024.103090",
@@ -127,6 +127,7 @@ For each T1w-like scan of the raw data set (`bids:raw:` in the JSON files; `Data
 - `*_dseg.json`: how it was made, what was found and mended in the scan, signs of trouble.
 - `*_volumes.tsv`: volumes in mm^3, counted and from the posteriors.
 - `*_probseg.nii.gz`, where it was asked for: posteriors, one volume for each entry of `LabelMap` in its JSON.
+- `*_differ.nii.gz`, for a consensus of models: 1 where its members see different tissues.
 - `*_report.html` and `index.html`, where they were asked for: pages to look at, of a scan and of all.
 
 `group_volumes.tsv` and `group_quality.tsv` have one row for each scan.

@@ -10,7 +10,7 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 
 from lodbrain.errors import InputError
-from lodbrain.segmentation.inputs import IMAGE_SUFFIXES, stem_of
+from lodbrain.segmentation.inputs import IMAGE_SUFFIXES, NOT_LABELS, stem_of
 
 #: Last words of names that say what the file is, not whose: dropped, in lower case.
 _KIND = re.compile(
@@ -150,7 +150,7 @@ def _walk(folder: Path) -> Iterable[Path]:
         folders[:] = [name for name in folders if not name.startswith(".")]
         for name in files:
             is_image = not name.startswith(".") and name.lower().endswith(IMAGE_SUFFIXES)
-            if is_image and not stem_of(name).endswith("_probseg"):
+            if is_image and not stem_of(name).endswith(NOT_LABELS):
                 yield Path(root, name)
 
 

@@ -211,8 +211,9 @@ def _plan(
     stages["preparing"] = 8 * scan if work.grid.native else 4 * scan + 8 * grid + 16 * RESAMPLED_VOXELS
 
     images = 4 * sum(map(math.prod, work.shapes))
-    # A class and a certainty a voxel, float16 posteriors; logits of the box, where they are interpolated later.
-    decisions = scan * (2 + (2 * N_CLASSES if work.posteriors else 0))
+    # A class and a certainty a voxel, whether members disagree, float16 posteriors; logits of the box, where they are
+    # interpolated later.
+    decisions = scan * (2 + work.second + (2 * N_CLASSES if work.posteriors else 0))
     kept = 0 if work.grid.native else 2 * finest.logits * _voxels(boxes[-1])
     # The coarsest level: logits, their softmax and that of the brain's classes; once more without sides for the next.
     coarsest = work.levels[0]

@@ -95,7 +95,7 @@ class SecondOpinion:
         out[0] += 1 - out.sum(0)  # what lies beyond the box
         return out
 
-    def mixed(self, detail: Detail, grid: WorkingGrid, part: Box) -> Detail:
+    def mixed(self, detail: Detail, grid: WorkingGrid, part: Box) -> tuple[Detail, torch.Tensor]:
         """A result of the ladder over a part of a grid, with the mean of both members' tissues in its logits.
 
         Parameters
@@ -105,17 +105,23 @@ class SecondOpinion:
         grid : WorkingGrid
         part : Box
             Of the grid.
+
+        Returns
+        -------
+        Detail
+        (x, y, z) bool tensor
+            Where the members see different tissues.
         """
         logits = detail.logits[0].float()
         table = _TISSUE[len(logits)].to(logits.device)
         told = self.over(grid, part).to(logits.device)
         own = tissues_of(logits)
-        self._compare(own, told)
+        differing = self._compare(own, told)
         if not self.weight:
-            return detail
+            return detail, differing
         mean = torch.lerp(own, told, self.weight).clamp_(min=_LEAST)
         logits = logits + mean.div_(own.clamp_(min=_LEAST)).log_()[table]
-        return Detail(detail.features, logits[None], detail.side)
+        return Detail(detail.features, logits[None], detail.side), differing
 
     def agreement(self, detail: Detail, grid: WorkingGrid, part: Box) -> float:
         """Mean Dice of the six tissues between a result of the ladder and these, 0 to 1."""
@@ -140,10 +146,13 @@ class SecondOpinion:
             out[to] = self.posteriors[source].float()
         return out
 
-    def _compare(self, own: torch.Tensor, told: torch.Tensor) -> None:
+    def _compare(self, own: torch.Tensor, told: torch.Tensor) -> torch.Tensor:
+        """Where the members see different tissues, (x, y, z) bool; it is counted."""
         first, second = own.argmax(0), told.argmax(0)
+        differing = first != second
         self.brain_vox += int(((first > 0) | (second > 0)).sum())
-        self.differing_vox += int((first != second).sum())
+        self.differing_vox += int(differing.sum())
+        return differing
 
 
 def weight_at(agreement: float, weight: float) -> tuple[float, str]:

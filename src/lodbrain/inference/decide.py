@@ -36,6 +36,8 @@ class Decision:
     certainty : (X, Y, Z) uint8
         Posterior of the best structure (its side left out), times 255.
     posteriors : (33, X, Y, Z) float16 or None
+    disagreement : (X, Y, Z) bool or None
+        Where the members of a consensus see different tissues; None where there is one member only.
     """
 
     classes: NDArray[np.uint8]
@@ -43,16 +45,18 @@ class Decision:
     soft_volume_vox: NDArray[np.float64] = field(default_factory=lambda: np.zeros(N_CLASSES))
     doubt_vox: NDArray[np.float64] = field(default_factory=lambda: np.zeros(N_CLASSES))
     posteriors: NDArray[np.float16] | None = None
+    disagreement: NDArray[np.bool_] | None = None
 
     @classmethod
-    def empty(cls, shape: tuple[int, int, int], *, posteriors: bool) -> Decision:
-        """All background."""
+    def empty(cls, shape: tuple[int, int, int], *, posteriors: bool, disagreement: bool = False) -> Decision:
+        """All background, on which all members agree if `disagreement` is to be kept."""
         soft = None
         if posteriors:
             soft = np.zeros((N_CLASSES, *shape), np.float16)
             soft[0] = 1
         certainty = np.full(shape, 255, np.uint8)
-        return cls(np.zeros(shape, np.uint8), certainty, posteriors=soft)
+        differing = np.zeros(shape, bool) if disagreement else None
+        return cls(np.zeros(shape, np.uint8), certainty, posteriors=soft, disagreement=differing)
 
     def put(self, part: Decision, start: tuple[int, int, int]) -> None:
         """Fill a box that begins at `start`."""
@@ -63,6 +67,8 @@ class Decision:
         self.doubt_vox += part.doubt_vox
         if self.posteriors is not None and part.posteriors is not None:
             self.posteriors[(slice(None), *where)] = part.posteriors
+        if self.disagreement is not None and part.disagreement is not None:
+            self.disagreement[where] = part.disagreement
 
 
 def decide(detail: Detail, *, posteriors: bool) -> Decision:

@@ -267,4 +267,5 @@ def _conclude(decision: Decision, notes: list[str], brain_ml: float, options: Op
         tuple(notes),
         decision.certainty,
         decision.doubt_vox,
+        disagreement=decision.disagreement,
     )

@@ -93,6 +93,8 @@ class Prediction:
         What the process was planned to take at its peak; None where that was not planned.
     coarse : CoarseView or None
         What the coarsest of several levels saw; None for networks that are not ladders.
+    disagreement : (X, Y, Z) bool or None
+        Where the members of a consensus see different tissues; None where the second was not asked.
     """
 
     classes: NDArray[np.uint8]
@@ -105,3 +107,4 @@ class Prediction:
     calibration: Calibration = field(default_factory=Calibration)
     peak_bytes: int | None = None
     coarse: CoarseView | None = None
+    disagreement: NDArray[np.bool_] | None = None

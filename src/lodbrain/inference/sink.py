@@ -44,7 +44,7 @@ class Sink:
         self.scan, self.grid, self.posteriors, self.second = scan, grid, posteriors, second
         x, y, z = ((max(0, a), min(n, b)) for (a, b), n in zip(box, grid.shape, strict=True))
         self.box: Box = (x, y, z)
-        self.decision = Decision.empty(scan.shape, posteriors=posteriors)
+        self.decision = Decision.empty(scan.shape, posteriors=posteriors, disagreement=second is not None)
         self._kept: torch.Tensor | None = None
         self._sided = False
 
@@ -107,7 +107,11 @@ class Sink:
 
     def _decide(self, detail: Detail, part: Box) -> None:
         """Decide a part of the scan's grid."""
+        differing = None
         if self.second is not None:
-            detail = self.second.mixed(detail, self.scan, part)
+            detail, mask = self.second.mixed(detail, self.scan, part)
+            differing = mask.cpu().numpy()
         (x, _), (y, _), (z, _) = part
-        self.decision.put(decide(detail, posteriors=self.posteriors), (x, y, z))
+        decision = decide(detail, posteriors=self.posteriors)
+        decision.disagreement = differing
+        self.decision.put(decision, (x, y, z))

@@ -79,12 +79,12 @@ def ensure_page(sidecar: Path, scan: Path | None) -> Path:
 def scan_page(results: Results, scan: Path | None) -> str:
     """Return the page of one scan as HTML; parameters and errors as in `write_scan_page`."""
     table = results.table()
-    image, regions = _load(results, scan)
+    image, regions, differing = _load(results, scan)
     window = window_of(image.data)
     embedded = embed(image, regions, table, window)
     volumes_mm3 = results.volumes_mm3() or _counted(regions, table, image.voxel_volume_mm3)
     rows = volume_rows(volumes_mm3, table, results.volume_notes())
-    tiles = slices(image, regions, table, window)
+    tiles = slices(image, regions, table, window, marked=differing)
     data = {
         "labels": [_script_label(label, embedded.targets) for label in table],
         "scan": embedded.scan,
@@ -109,6 +109,7 @@ def scan_page(results: Results, scan: Path | None) -> str:
         quality=asdict(quality_of(results.part("quality"))),
         notes=results.lines("notes"),
         planes=[(plane.capitalize(), [_tile(tile) for tile in tiles if tile.plane == plane]) for plane in PLANES],
+        disagreement=None if differing is None else results.part("quality").get("disagreement"),
         reference=SOURCE,
         provenance=provenance(results),
     )
@@ -168,19 +169,21 @@ def provenance(results: Results) -> list[tuple[str, str]]:
     return [(key, str(value)) for key, value in rows if value not in (None, "", {})]
 
 
-def _load(results: Results, scan: Path | None) -> tuple[Image, NDArray[np.integer]]:
-    """Scan and labels in RAS order; without the scan, what is labelled is grey."""
+def _load(results: Results, scan: Path | None) -> tuple[Image, NDArray[np.integer], NDArray[np.bool_] | None]:
+    """Scan, labels and disagreement of members in RAS order; without the scan, what is labelled is grey."""
     labels = read_labels(results.labels)
+    differing = _differing(results, labels)
     if labels.data.max(initial=0) > 255 or labels.data.min(initial=0) < 0:
         raise InputError("labels", results.labels, "the page can show labels of 0 to 255 only", "Merge some labels")
     if scan is None:
         silhouette = (labels.data > 0).astype(np.float32)
         image = replace(labels, data=np.where(silhouette > 0, 0.4, 0.0).astype(np.float32))
-        image = to_ras(image)[0]
+        image, turned = to_ras(image)
         # white is 1: one voxel in the corner, so that grey stays grey
         data = np.array(image.data)
         data[:2, :2, :2] = 1.0
-        return replace(image, data=data), to_ras(labels)[0].data
+        shown = replace(image, data=data)
+        return shown, turned.apply(labels.data), None if differing is None else turned.apply(differing)
     settings = results.part("settings")
     frame = settings.get("frame")
     image = read_image(
@@ -191,8 +194,20 @@ def _load(results: Results, scan: Path | None) -> tuple[Image, NDArray[np.intege
     if image.shape != labels.shape:
         what = f"the scan's grid is {image.shape}, the label map's {labels.shape}"
         raise InputError("other-grid", results.labels, what, "Segment the scan again with --overwrite")
-    # one affine for both, so that they are turned alike
-    return to_ras(image)[0], to_ras(replace(labels, affine=image.affine))[0].data
+    # one affine for all, so that they are turned alike
+    ras, turned = to_ras(image)
+    return ras, turned.apply(labels.data), None if differing is None else turned.apply(differing)
+
+
+def _differing(results: Results, labels: Image) -> NDArray[np.bool_] | None:
+    """Where the members of a consensus see different tissues, on the grid of the labels; None if that was not kept."""
+    if results.disagreement is None:
+        return None
+    mask = read_labels(results.disagreement).data > 0
+    if mask.shape != labels.shape:
+        what = f"its grid is {mask.shape}, that of the label map {labels.shape}"
+        raise InputError("other-grid", results.disagreement, what, "Segment the scan again with --overwrite")
+    return mask
 
 
 def _counted(regions: NDArray[np.integer], table: tuple[Label, ...], voxel_volume_mm3: float) -> dict[str, float]:

@@ -47,6 +47,12 @@ class Results:
         return self.path.with_name(f"{self.stem}_dseg.nii.gz")
 
     @property
+    def disagreement(self) -> Path | None:
+        """Mask of where the members of a consensus see different tissues; None where the result has none."""
+        path = self.path.with_name(f"{self.stem}_differ.nii.gz")
+        return path if path.name in self.part("files") and path.is_file() else None
+
+    @property
     def page(self) -> Path:
         """The report."""
         return self.path.with_name(f"{self.stem}_report.html")

@@ -28,6 +28,9 @@ AROUND_MM = 12.0
 
 JPEG_QUALITY = 80
 
+#: Magenta, which no label has, half transparent: where members of a consensus disagree.
+MARK_COLOUR, MARK_OPACITY = (255, 0, 200), 140
+
 PLANES = ("axial", "coronal", "sagittal")
 
 
@@ -44,6 +47,8 @@ class Slice:
         Width and height in pixels.
     scan, outlines : str
         ``data:`` URIs: the scan as JPEG, the outlines as PNG on nothing.
+    marks : str
+        The same of what is marked; empty where nothing can be.
     """
 
     plane: str
@@ -51,10 +56,16 @@ class Slice:
     size: tuple[int, int]
     scan: str
     outlines: str
+    marks: str = ""
 
 
 def slices(
-    scan: Image, regions: NDArray[np.integer], table: Sequence[Label], window: tuple[float, float]
+    scan: Image,
+    regions: NDArray[np.integer],
+    table: Sequence[Label],
+    window: tuple[float, float],
+    *,
+    marked: NDArray[np.bool_] | None = None,
 ) -> list[Slice]:
     """Axial, coronal and sagittal slices through what is labelled; left is left.
 
@@ -68,6 +79,8 @@ def slices(
         Their colours.
     window : (2,) float
         Intensities that are black and white.
+    marked : (X, Y, Z) bool, optional
+        To be shown in `MARK_COLOUR`, on the same grid.
     """
     spacing = scan.spacing_mm
     palette = _palette(table)
@@ -82,7 +95,7 @@ def slices(
     return [
         made
         for plane, axis in zip(PLANES, (2, 1, 0), strict=True)
-        for made in _of_plane(scan, regions, plane, axis, box, centre, inside[axis], palette, window)
+        for made in _of_plane(scan, regions, plane, axis, box, centre, inside[axis], palette, window, marked)
     ]
 
 
@@ -105,6 +118,7 @@ def _of_plane(
     places: NDArray[np.intp],
     palette: NDArray[np.uint8],
     window: tuple[float, float],
+    marked: NDArray[np.bool_] | None,
 ) -> Iterator[Slice]:
     first, last = int(places[0]), int(places[-1])
     margin = ENDS * (last - first)
@@ -134,7 +148,15 @@ def _of_plane(
             (width, height),
             data_uri(picture, "JPEG", quality=JPEG_QUALITY),
             data_uri(lines, "PNG", transparency=0, bits=8),
+            "" if marked is None else _marks(marked[tuple(cut)].T[::-1], (width, height)),
         )
+
+
+def _marks(marked: NDArray[np.bool_], size: tuple[int, int]) -> str:
+    """A picture of what is marked in a slice, (H, W) bool, in `size` pixels."""
+    picture = Picture.fromarray(marked.astype(np.uint8)).resize(size, Picture.Resampling.NEAREST)
+    picture.putpalette([0, 0, 0, *MARK_COLOUR])
+    return data_uri(picture, "PNG", transparency=bytes([0, MARK_OPACITY]), bits=1)
 
 
 def outline(labels: NDArray[np.uint8]) -> NDArray[np.uint8]:
@@ -157,7 +179,7 @@ def outline(labels: NDArray[np.uint8]) -> NDArray[np.uint8]:
     return np.where(edge, labels, 0).astype(np.uint8)
 
 
-def data_uri(picture: Picture.Image, kind: str, **options: int) -> str:
+def data_uri(picture: Picture.Image, kind: str, **options: int | bytes) -> str:
     """A picture as a ``data:`` URI."""
     buffer = io.BytesIO()
     picture.save(buffer, format=kind, optimize=True, **options)

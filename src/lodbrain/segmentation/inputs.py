@@ -20,8 +20,10 @@ PAIR_SUFFIXES = (".hdr", ".img", ".hdr.gz", ".img.gz")
 #: Of how many files of a folder without scans the first bytes are read, to tell whether they are DICOM.
 _LOOKED_AT = 100
 
+#: Ends of names of our own outputs that are images but no label maps.
+NOT_LABELS = ("_probseg", "_differ")
 #: Ends of names that are our own outputs, so that a folder can be segmented twice.
-OWN_OUTPUTS = ("_dseg", "_probseg")
+OWN_OUTPUTS = ("_dseg", *NOT_LABELS)
 
 
 @dataclass(frozen=True)

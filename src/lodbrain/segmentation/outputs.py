@@ -75,6 +75,11 @@ class Outputs:
         return self.folder / f"{self.stem}_probseg.json"
 
     @property
+    def disagreement(self) -> Path:
+        """Mask of where the members of a consensus see different tissues; with posteriors or a page only."""
+        return self.folder / f"{self.stem}_differ.nii.gz"
+
+    @property
     def report(self) -> Path:
         """The page to look at; made from the other files, and only on request."""
         return self.folder / f"{self.stem}_report.html"
@@ -87,7 +92,7 @@ class Outputs:
     @property
     def all(self) -> tuple[Path, ...]:
         """Every file, the sidecar last."""
-        made = (self.labels, self.table, self.volumes, self.posteriors, self.posteriors_sidecar)
+        made = (self.labels, self.table, self.volumes, self.posteriors, self.posteriors_sidecar, self.disagreement)
         return (*made, self.report, self.sidecar)
 
     def existing(self) -> list[Path]:

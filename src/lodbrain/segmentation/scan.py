@@ -55,6 +55,9 @@ class Segmentation:
         A row for each label, then TIV (where the model knows CSF) and brain.
     posteriors : (X, Y, Z, C) float16 or float32, or None
         One volume for each row of `table`, in its order.
+    disagreement : (X, Y, Z) bool, or None
+        Where the members of a consensus see different tissues; None for other models, and where the second was left out
+        before it was asked.
     notes : tuple of str
         What was found in the scan and mended, and what was done differently because of it.
     quality : dict of str to float
@@ -70,6 +73,7 @@ class Segmentation:
     table: tuple[Label, ...]
     volumes: tuple[Volume, ...]
     posteriors: NDArray[np.floating] | None = None
+    disagreement: NDArray[np.bool_] | None = None
     notes: tuple[str, ...] = ()
     quality: dict[str, float] = field(default_factory=dict)
     quality_reasons: tuple[str, ...] = ()
@@ -296,6 +300,7 @@ def segment_image(
     posteriors = None
     if prediction.posteriors is not None:
         posteriors = reorientation.undo(merge_posteriors(prediction.posteriors, index, table))
+    differing = prediction.disagreement
     rows = volumes(
         prediction.classes,
         prediction.soft_volume_vox,
@@ -316,6 +321,7 @@ def segment_image(
         table=table,
         volumes=rows,
         posteriors=posteriors,
+        disagreement=None if differing is None else reorientation.undo(differing),
         notes=tuple(notes),
         quality={**quality.measures, **({} if quality.score is None else {"score": quality.score})},
         quality_reasons=reasons,
@@ -325,11 +331,12 @@ def segment_image(
 
 def _sheared_again(prediction: Prediction, shear: Straightening, share: float) -> Prediction:
     """The prediction on the sheared grid, whose voxels hold a `share` of the straight one's volume in mm^3."""
-    posteriors = prediction.posteriors
+    posteriors, differing = prediction.posteriors, prediction.disagreement
     return replace(
         prediction,
         classes=shear.undo_classes(prediction.classes),
         soft_volume_vox=prediction.soft_volume_vox * share,
         doubt_vox=None if prediction.doubt_vox is None else prediction.doubt_vox * share,
         posteriors=None if posteriors is None else shear.undo_posteriors(posteriors),
+        disagreement=None if differing is None else shear.undo_classes(differing.view(np.uint8)).view(bool),
     )

@@ -8,6 +8,8 @@ from dataclasses import replace
 from os import PathLike
 from pathlib import Path
 
+import numpy as np
+
 from lodbrain.errors import InputError, shown
 from lodbrain.images.image import Image
 from lodbrain.images.io import read_image, write_nifti
@@ -113,6 +115,8 @@ def segment_file(
         if state_of(path) != before:
             result = replace(result, notes=(*result.notes, "The file changed while it was being segmented."))
         result = replace(result, notes=(*result.notes, *outputs.weaker(work)))
+        if not (settings.report or settings.posteriors):
+            result = replace(result, disagreement=None)
         files = _write(result, image, outputs=outputs, work=work, model=model, about=about or {})
         clock.lap("write")
         run = {
@@ -176,6 +180,9 @@ def _write(
     if result.posteriors is not None:
         write_nifti(outputs.staged(work, outputs.posteriors), result.posteriors, image, description=made_by)
         write_text(outputs.staged(work, outputs.posteriors_sidecar), to_text(posteriors_sidecar(result.table, about)))
+    if result.disagreement is not None:
+        mask = result.disagreement.view(np.uint8)
+        write_nifti(outputs.staged(work, outputs.disagreement), mask, image, description=made_by)
     write_text(outputs.staged(work, outputs.table), labels_tsv(result.table))
     write_text(outputs.staged(work, outputs.volumes), volumes_tsv(result.volumes))
     staged = ((shown(path.name), outputs.staged(work, path)) for path in outputs.all)

@@ -37,6 +37,8 @@ class Settings:
         Threads of the CPU; None leaves it to torch.
     posteriors : bool
         Give the posteriors, too.
+    report : bool
+        Write what only a page needs, too: where the members of a consensus see different tissues.
     frame : int or None
         Which volume of a 4D file, from 0.
     allow_odd_voxels : bool
@@ -55,6 +57,7 @@ class Settings:
     memory_bytes: int | None = None
     threads: int | None = None
     posteriors: bool = False
+    report: bool = False
     frame: int | None = None
     allow_odd_voxels: bool = False
     postprocess: bool = True

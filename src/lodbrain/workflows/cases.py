@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Literal, TypeAlias
 
 from lodbrain.errors import InputError, LodbrainError, UsageError, exit_status
-from lodbrain.segmentation.inputs import IMAGE_SUFFIXES, find_scans, scan_of, stem_of
+from lodbrain.segmentation.inputs import IMAGE_SUFFIXES, NOT_LABELS, find_scans, scan_of, stem_of
 from lodbrain.segmentation.outcome import failure
 from lodbrain.segmentation.outputs import Json, check_writable
 from lodbrain.segmentation.sidecar import to_text
@@ -157,7 +157,7 @@ def _in_folder(folder: Path, suffix: str) -> list[Case]:
 
 
 def _is_image(name: str) -> bool:
-    return not name.startswith(".") and name.lower().endswith(IMAGE_SUFFIXES) and not stem_of(name).endswith("_probseg")
+    return not name.startswith(".") and name.lower().endswith(IMAGE_SUFFIXES) and not stem_of(name).endswith(NOT_LABELS)
 
 
 def run_cases(
