@@ -161,7 +161,7 @@ def test_weight_falls_with_agreement_and_says_so() -> None:
     assert weight_at(FULL_AGREEMENT, 0.6) == (0.6, "")
     weight, note = weight_at((NO_AGREEMENT + FULL_AGREEMENT) / 2, 0.6)
     assert weight == pytest.approx(0.3)
-    assert note.startswith("LOD-Brain's weight was lowered from 0.6 to 0.30: it agrees with the ladder to 0.65 only")
+    assert note.startswith("LOD-Brain's weight was lowered from 0.6 to 0.30: it agrees with the ladder to 0.79 only")
     weight, note = weight_at(NO_AGREEMENT, 0.6)
     assert weight == 0
     assert note.startswith("LOD-Brain was left out")
