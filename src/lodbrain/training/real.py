@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
@@ -18,7 +18,7 @@ from lodbrain.images.grid import to_ras
 from lodbrain.images.intensity import from_black
 from lodbrain.images.io import read_image, read_labels
 from lodbrain.images.scan_labels import classes_of
-from lodbrain.inference.pyramid import WorkingGrid, pool, resample, working_grid
+from lodbrain.inference.pyramid import WorkingGrid, interpolation_matrix, pool, resample, working_grid
 from lodbrain.labels import CLASS_OF_INDEX, N_CLASSES, STRUCTURES
 from lodbrain.synthesis.degradations import DEGRADATIONS
 from lodbrain.synthesis.degradations import Pair as Degraded
@@ -211,16 +211,42 @@ def _resampled(case: _Scan, to: WorkingGrid, spacing_mm: tuple[float, float, flo
     """The scan on another grid: intensities and the shares of the classes are interpolated linearly."""
     x, y, z = case.image.shape
     own = WorkingGrid((x, y, z), spacing_mm, True)
-    best, second = (torch.zeros(to.shape, dtype=torch.uint8) for _ in range(2))
-    most, next_most = torch.full(to.shape, -1.0), torch.zeros(to.shape)
-    for each in np.union1d(case.best.numpy(), case.second.numpy()).tolist():
-        share = resample(_share(case, each).numpy(), own, to)
+    matrices, here, there = [], [], []
+    for axis, filled in enumerate(_filled(case)):
+        matrix = interpolation_matrix(to.shape[axis], to.spacing_mm[axis], own.shape[axis], own.spacing_mm[axis])[
+            :, filled
+        ]
+        rows = matrix.any(1).nonzero().flatten()
+        there.append(slice(int(rows[0]), int(rows[-1]) + 1))
+        here.append(filled)
+        matrices.append(matrix[there[-1]])
+    part = case.map(lambda volume: volume[tuple(here)])
+    shape = [len(matrix) for matrix in matrices]
+    best, second = (torch.zeros(shape, dtype=torch.uint8) for _ in range(2))
+    most, next_most = torch.full(shape, -1.0), torch.zeros(shape)
+    for each in np.union1d(part.best.numpy(), part.second.numpy()).tolist():
+        share = _share(part, each)
+        for axis in (2, 1, 0):  # the last axis first: the fewest strided passes
+            share = torch.tensordot(matrices[axis], share, dims=([1], [axis])).movedim(0, axis)
         above = share > most
         second = torch.where(above, best, torch.where(share > next_most, torch.tensor(each, dtype=torch.uint8), second))
         next_most = torch.where(above, most.clamp(min=0), torch.maximum(share, next_most))
         best[above], most = each, torch.maximum(share, most)
     probability = (255 * most / (most + next_most).clamp(min=1e-6)).round().to(torch.uint8)
-    return _Scan(resample(case.image.numpy(), own, to), best, second, probability)
+    volumes = []
+    for inner, beyond in ((best, 0), (second, 0), (probability, 255)):
+        volume = torch.full(to.shape, beyond, dtype=torch.uint8)
+        volume[tuple(there)] = inner
+        volumes.append(volume)
+    return _Scan(resample(case.image.numpy(), own, to), *volumes)
+
+
+def _filled(case: _Scan) -> Iterator[slice]:
+    """Along each axis, the part that holds what is not background, and a voxel around it."""
+    inside = (case.best > 0) | (case.second > 0)
+    for axis in range(3):
+        at = inside.amax([other for other in range(3) if other != axis]).nonzero().flatten()
+        yield slice(max(0, int(at[0]) - 1), int(at[-1]) + 2)
 
 
 def _share(case: _Scan, each: int) -> torch.Tensor:
