@@ -1,4 +1,4 @@
-"""Images: checked reading, atomic writing, and steps on the grid that can be undone exactly."""
+"""Images: checked reading, atomic writing, and exactly invertible operations on the grid."""
 
 from lodbrain.images.grid import Crop, Reorientation, to_ras
 from lodbrain.images.image import Image
