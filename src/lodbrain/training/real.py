@@ -1,4 +1,4 @@
-"""Scenes from real scans with labels, hard or soft, pooled to every level as in inference."""
+"""Multi-resolution samples from real scans with hard or soft labels, pooled to every level as in inference."""
 
 from __future__ import annotations
 
@@ -27,34 +27,34 @@ from lodbrain.synthesis.steps.tone import bend
 from lodbrain.training.scenes import BRAIN, Geometry, Head, Scenes, View, foci_of, log_voxel_of, random_seeds
 from lodbrain.training.settings import LabelledSet
 
-#: Ratio of voxel sides up to which a scan is resampled and trained on.
+#: Largest ratio of voxel sides of a scan that is used; it is resampled.
 LARGEST_RATIO = 1.4
-#: Scans that stay in memory: reading a compressed one takes a second.
+#: Number of scans kept in memory: reading a compressed one takes a second.
 _KEPT = 8
 _MIRROR = torch.tensor([CLASS_OF_INDEX[label.mirror] for label in STRUCTURES], dtype=torch.uint8)
 _WHITE = torch.tensor([CLASS_OF_INDEX[index] for index in (2, 41)], dtype=torch.uint8)
 
 
-#: Faults that a real scan may get on top, each up to its second step.
+#: Degradations that may be applied to a real scan, each up to its second strength.
 _FAULTS = ("bias field", "noise", "resolution", "thick slices", "motion")
 
 
 @dataclass(frozen=True)
 class Augmentation:
-    """Changes of a real scan besides mirroring.
+    """Augmentation of a real scan in addition to mirroring.
 
     Attributes
     ----------
     bias : float
         Largest log bias field.
     noise : float
-        Largest standard deviation of noise, as a share of the bright voxels.
+        Largest standard deviation of noise, as a share of the bright level.
     gamma_sd : float
         Standard deviation of the logarithm of gamma.
     clip_share : float
-        Share of scans that are clipped at 0.95 to 1.15 of white matter, as some programs normalise them.
+        Share of scans clipped at 0.95 to 1.15 of white matter, as by the normalisation of some programs.
     fault_share : float
-        Share of scans that get one of the faults of `lodbrain.synthesis.degradations`.
+        Share of scans with one of the degradations of `lodbrain.synthesis.degradations`.
     """
 
     bias: float = 0.3
@@ -72,9 +72,9 @@ class _Scan:
     ----------
     image : (X, Y, Z) float32 tensor
     best, second : (X, Y, Z) uint8 tensors
-        Likeliest class and next likeliest; the same where labels are hard.
+        Likeliest and second-likeliest class; equal where labels are hard.
     probability : (X, Y, Z) uint8 tensor
-        Of the best, times 255.
+        Probability of the likeliest, times 255.
     """
 
     image: torch.Tensor
@@ -88,24 +88,24 @@ class _Scan:
 
 
 def read_set(settings: LabelledSet) -> tuple[Labelled, ...]:
-    """The scans of a manifest or of a BIDS data set."""
+    """Return the scans of a manifest or of a BIDS data set."""
     return read_manifest(settings.manifest) if settings.manifest else read_bids(str(settings.bids))
 
 
 class RealScenes(Scenes):
-    """Scenes of real scans.
+    """Multi-resolution samples of real scans.
 
     A scan enters the ladder at the level of its own voxel size and is pooled by 2 from there; one whose sides differ
-    by more than 20% is resampled first, as in inference. A level finer than the scan is not trained on it.
+    by more than 20% is resampled first, as in inference. Levels finer than the scan are not trained on it.
 
     Parameters
     ----------
     scans : sequence of Labelled
     geometry : Geometry
     augmentation : Augmentation or None
-        None for reporting: scan number `seed` as it is.
+        None for validation: scan number `seed` without changes.
     device : str
-        Where the scans are pooled and changed.
+        Device on which scans are pooled and augmented.
     """
 
     def __init__(
@@ -121,12 +121,12 @@ class RealScenes(Scenes):
         self._read = lru_cache(_KEPT)(_read)
 
     def usable(self, position: int) -> list[int]:
-        """Numbers of the scans that are fine enough for the level at a position."""
+        """Return the indices of scans that are fine enough for the level at a position."""
         exponent = self.geometry.levels[position].exponent
         return [n for n, (_, _, own) in enumerate(self.scans) if own <= exponent]
 
     def head(self, seed: int, position: int, crops: int = 1) -> Head:
-        """The scan of a seed, pooled to the level at a position.
+        """Return the scan of a seed, pooled to the level at a position.
 
         Raises
         ------
@@ -174,7 +174,7 @@ def _below(n: int, random: torch.Generator) -> int:
 
 
 def _grid_of(scan: Labelled) -> tuple[Grid, int]:
-    """The scan's working grid in RAS order, centred on the origin, and the exponent of its voxel size."""
+    """Return the scan's working grid in RAS order, centred on the origin, and the exponent of its voxel size."""
     image, _ = to_ras(read_image(scan.volume))
     a, b, c = image.spacing_mm.tolist()
     if max(a, b, c) / min(a, b, c) > LARGEST_RATIO:
@@ -187,7 +187,7 @@ def _grid_of(scan: Labelled) -> tuple[Grid, int]:
 
 
 def _read(scan: Labelled, grid: Grid) -> _Scan:
-    """The scan, black at 0 as bias and gamma expect, and its target, on its working grid."""
+    """Read a scan, with an intensity offset that makes black 0 for bias and gamma, and its target."""
     image = read_image(scan.volume)
     ras, reorientation = to_ras(image)
     data = from_black(np.ascontiguousarray(ras.data, np.float32))
@@ -208,7 +208,7 @@ def _read(scan: Labelled, grid: Grid) -> _Scan:
 
 
 def _resampled(case: _Scan, to: WorkingGrid, spacing_mm: tuple[float, float, float]) -> _Scan:
-    """The scan on another grid: intensities and the shares of the classes are interpolated linearly."""
+    """Resample a scan to another grid: intensities and shares of classes are interpolated linearly."""
     x, y, z = case.image.shape
     own = WorkingGrid((x, y, z), spacing_mm, True)
     matrices, here, there = [], [], []
@@ -256,7 +256,7 @@ def _share(case: _Scan, each: int) -> torch.Tensor:
 
 
 def _vary(case: _Scan, grid: Grid, how: Augmentation, random: torch.Generator) -> _Scan:
-    """Mirrored in half of the cases, perhaps with a fault, with a bias field, gamma, noise, and perhaps clipped."""
+    """Augment a scan: mirroring in half of the cases, a degradation, bias field, gamma, noise, clipping."""
     flip, strength, lattice, noise, faulty, severity, clipped, clip = torch.rand(8, generator=random).tolist()
     gamma = math.exp(how.gamma_sd * float(torch.randn((), generator=random)))
     lattice_mm = 40.0 + 70.0 * lattice
