@@ -1,4 +1,4 @@
-"""`lodbrain segment`: scans in, label maps, volumes and a record of what was done out."""
+"""`lodbrain segment`: segmentation of scans into label maps, volumes and a JSON sidecar."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ def segment(
 ) -> int:
     """Segment scans on their own grids.
 
-    For each scan NAME.nii.gz the folder gets NAME_dseg.nii.gz (label map), NAME_dseg.tsv (names and colours),
-    NAME_volumes.tsv (mm^3) and NAME_dseg.json (how it was made, and what was found and mended in the scan).
+    For each scan NAME.nii.gz the folder contains NAME_dseg.nii.gz (label map), NAME_dseg.tsv (names and colours),
+    NAME_volumes.tsv (mm^3) and NAME_dseg.json (provenance, and issues detected and corrected in the input).
 
     Parameters
     ----------
@@ -36,12 +36,12 @@ def segment(
     out
         Folder for the results.
     frame
-        Which volume of a 4D file, from 0.
+        Volume of a 4D file to use, counted from 0.
     allow_odd_voxels
         Accept voxels smaller than 0.1 mm or larger than 10 mm.
     no_postprocess
-        Leave stray pieces of structures as the network draws them. By default every structure but the lateral
-        ventricles and the CSF becomes one connected component.
+        Keep all connected components of the network's labels. By default every structure except the lateral ventricles
+        and the CSF is reduced to one connected component.
     """
     options = options or SegmentOptions()
     settings = options.settings(frame=frame, allow_odd_voxels=allow_odd_voxels, postprocess=not no_postprocess)

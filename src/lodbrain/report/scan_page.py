@@ -1,4 +1,4 @@
-"""The page of one scan: look around in it, volumes, slices, quality, how it was made."""
+"""HTML page of one scan: viewer, volumes, slices, quality, provenance."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from lodbrain.segmentation.usual_volumes import SOURCE
 from lodbrain.segmentation.volumes import BRAIN, TIV
 from lodbrain.system.atomic import write_text
 
-#: The page's line that says which sidecar it was made from stands within so many bytes of its beginning.
+#: The line with the sidecar's digest is within this many bytes of the page's beginning.
 _HEAD_BYTES = 4096
 
 TIMES = " \u00d7 "
@@ -41,7 +41,7 @@ def write_scan_page(results: Results, scan: Path | None) -> Path:
     results : Results
         From `read_results`.
     scan : Path or None
-        The scan that was segmented; None shows the labels alone.
+        The segmented scan; None shows the labels alone.
 
     Returns
     -------
@@ -51,7 +51,7 @@ def write_scan_page(results: Results, scan: Path | None) -> Path:
     Raises
     ------
     InputError
-        If the label map, its table or the scan cannot be read, or they do not belong together.
+        If the label map, its table or the scan cannot be read, or they do not match.
     OutputError
         If the page cannot be written.
     """
@@ -60,7 +60,7 @@ def write_scan_page(results: Results, scan: Path | None) -> Path:
 
 
 def is_up_to_date(results: Results) -> bool:
-    """Whether the page is there, was made from this very sidecar, and shows the scan."""
+    """Return whether the page exists, was made from this sidecar, and shows the scan."""
     try:
         with results.page.open("rb") as file:
             head = file.read(_HEAD_BYTES).decode("utf-8", "replace")
@@ -71,7 +71,7 @@ def is_up_to_date(results: Results) -> bool:
 
 
 def ensure_page(sidecar: Path, scan: Path | None) -> Path:
-    """Write the page of a finished result unless it is there and up to date; errors as in `write_scan_page`."""
+    """Write the page of a finished result unless it is up to date; errors as in `write_scan_page`."""
     results = read_results(sidecar)
     return results.page if is_up_to_date(results) else write_scan_page(results, scan)
 
@@ -117,7 +117,7 @@ def scan_page(results: Results, scan: Path | None) -> str:
 
 @dataclass(frozen=True)
 class Fact:
-    """One figure at the head of a page."""
+    """One number at the top of a page."""
 
     name: str
     value: str
@@ -126,7 +126,7 @@ class Fact:
 
 
 def facts_of(results: Results, volumes_mm3: Mapping[str, float]) -> list[Fact]:
-    """The few figures to see first."""
+    """Return the main numbers."""
     masked = TIV in results.volume_notes()
     facts = [
         Fact(name, number(volumes_mm3[key] / 1000, 0), "ml")
@@ -148,7 +148,7 @@ def facts_of(results: Results, volumes_mm3: Mapping[str, float]) -> list[Fact]:
 
 
 def provenance(results: Results) -> list[tuple[str, str]]:
-    """How the result was made, in words."""
+    """Return the provenance of the result as text."""
     content, model, settings = results.content, results.part("model"), results.part("settings")
     run, grid = results.part("run"), results.part("grid")
     seconds = results.part("run", "seconds")
@@ -211,7 +211,7 @@ def _differing(results: Results, labels: Image) -> NDArray[np.bool_] | None:
 
 
 def _counted(regions: NDArray[np.integer], table: tuple[Label, ...], voxel_volume_mm3: float) -> dict[str, float]:
-    """Volumes by name, counted: for label maps that no table of volumes lies beside."""
+    """Return volumes by name, from voxel counts, for label maps without a table of volumes."""
     counts = np.bincount(regions.ravel(), minlength=256)
     return {label.name: float(counts[label.index]) * voxel_volume_mm3 for label in table if label.index < 256}
 
@@ -229,7 +229,7 @@ def _script_label(label: Label, targets: Mapping[int, tuple[float, float, float]
 def _start(
     table: tuple[Label, ...], targets: Mapping[int, tuple[float, float, float]], tiles: list[Slice]
 ) -> list[float]:
-    """Where the cross-hair begins: a thalamus if there is one, else the middle of the head."""
+    """Return the initial position of the cross-hair: a thalamus if there is one, else the centre of the head."""
     for label in table:
         if label.name.endswith("Thalamus") and label.index in targets:
             return list(targets[label.index])
@@ -237,7 +237,7 @@ def _start(
 
 
 def _shown(row: Row) -> dict[str, object]:
-    """A row of the table of volumes for the template."""
+    """Return a row of the table of volumes for the template."""
     ranges = [value.usual_ml for value in row.values if value.usual_ml is not None]
     low, high = min((low for low, _ in ranges), default=0.0), max((high for _, high in ranges), default=0.0)
     digits = 0 if high >= 100 else 1 if high >= 10 else 2

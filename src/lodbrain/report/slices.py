@@ -1,4 +1,4 @@
-"""Slices of a scan with the outlines of its labels, as small pictures inside a page."""
+"""Slices of a scan with label outlines, as small pictures inside a page."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from PIL import Image as Picture
 from lodbrain.images.image import Image
 from lodbrain.labels import Label
 
-#: Slices of each plane.
+#: Number of slices per plane.
 COUNT = 8
 
-#: What is left out at both ends of the brain, where a slice shows next to nothing.
+#: Share of the brain left out at both ends, where slices show little of it.
 ENDS = 0.1
 
-#: Pixels for a millimetre: sharp on a screen of high density at the size at which a slice is shown.
+#: Pixels per millimetre: sharp on a high-density screen at the shown size.
 PIXELS_PER_MM = 2.0
 
-#: Around the labels, so that a missed part of the brain is seen.
+#: Margin around the labels, to show missed parts of the brain.
 AROUND_MM = 12.0
 
 JPEG_QUALITY = 80
@@ -42,7 +42,7 @@ class Slice:
     ----------
     plane : {"axial", "coronal", "sagittal"}
     mm : (3,) float
-        World coordinates (RAS) of its middle.
+        World coordinates (RAS) of its centre.
     size : (2,) int
         Width and height in pixels.
     scan, outlines : str
@@ -67,7 +67,7 @@ def slices(
     *,
     marked: NDArray[np.bool_] | None = None,
 ) -> list[Slice]:
-    """Axial, coronal and sagittal slices through what is labelled; left is left.
+    """Return axial, coronal and sagittal slices through the labels; left is left.
 
     Parameters
     ----------
@@ -76,7 +76,7 @@ def slices(
     regions : (X, Y, Z) int
         Labels on the same grid.
     table : sequence of Label
-        Their colours.
+        Colours of the labels.
     window : (2,) float
         Intensities that are black and white.
     marked : (X, Y, Z) bool, optional
@@ -100,7 +100,7 @@ def slices(
 
 
 def window_of(data: NDArray[np.floating]) -> tuple[float, float]:
-    """Intensities to show as black and white: 1% of all voxels, and 99.5% of those that are brighter."""
+    """Return the intensities shown as black and white: 1% of all voxels, and 99.5% of the brighter ones."""
     sample = data[::2, ::2, ::2]
     black = float(np.percentile(sample, 1))
     above = sample[sample > black]
@@ -134,7 +134,7 @@ def _of_plane(
         grey = (scan.data[tuple(cut)].T[::-1] - window[0]) / (window[1] - window[0])
         levels = (np.clip(grey, 0, 1) * 255).astype(np.uint8)
         picture = Picture.fromarray(levels).resize((width, height), Picture.Resampling.BICUBIC)
-        # quite as large as the picture: nearest, so that the outlines follow the voxels
+        # nearest neighbour at almost full size, so that the outlines follow the voxels
         labels = Picture.fromarray(regions[tuple(cut)].T[::-1].astype(np.uint8))
         edges = outline(np.asarray(labels.resize((width, height), Picture.Resampling.NEAREST)))
         lines = Picture.fromarray(edges)
@@ -160,7 +160,7 @@ def _marks(marked: NDArray[np.bool_], size: tuple[int, int]) -> str:
 
 
 def outline(labels: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """The outermost pixels of each label, labelled; 0 elsewhere.
+    """Return the outermost pixels of each label, with their label; 0 elsewhere.
 
     Parameters
     ----------
