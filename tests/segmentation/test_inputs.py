@@ -39,6 +39,7 @@ def test_folder_gives_scans_at_any_depth_but_neither_hidden_files_nor_our_output
     others = [
         "a_dseg.nii.gz",
         "a_probseg.nii.gz",
+        "a_differ.nii.gz",
         "._a.nii.gz",
         ".git/x.nii",
         "a.json",

@@ -22,6 +22,7 @@ def test_names_are_the_stem_with_the_suffixes_of_the_contract(tmp_path: Path) ->
         "s_probseg.nii.gz",
         "s_probseg.mgz",
         "s_probseg.json",
+        "s_differ.nii.gz",
         "s_report.html",
         "s_dseg.json",
     ]

@@ -1,4 +1,4 @@
-"""`lodbrain segment`: scans in, label maps, volumes and a record of what was done out."""
+"""`lodbrain segment`: segmentation of scans into label maps, volumes and a JSON sidecar."""
 
 from __future__ import annotations
 
@@ -33,8 +33,8 @@ def segment(
 ) -> int:
     """Segment scans on their own grids.
 
-    For each scan NAME.nii.gz the folder gets NAME_dseg.nii.gz (label map), NAME_dseg.tsv (names and colours),
-    NAME_volumes.tsv (mm^3) and NAME_dseg.json (how it was made, and what was found and mended in the scan).
+    For each scan NAME.nii.gz the folder contains NAME_dseg.nii.gz (label map), NAME_dseg.tsv (names and colours),
+    NAME_volumes.tsv (mm^3) and NAME_dseg.json (provenance, and issues detected and corrected in the input).
 
     Parameters
     ----------
@@ -44,7 +44,7 @@ def segment(
     out
         Folder for the results.
     frame
-        Which volume of a 4D file, from 0.
+        Volume of a 4D file to use, counted from 0.
     allow_odd_voxels
         Accept voxels smaller than 0.1 mm or larger than 10 mm.
     no_postprocess

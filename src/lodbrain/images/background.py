@@ -1,7 +1,7 @@
-"""Background of one exact value, as masks, resampling and padding leave it, brought to black where it is none.
+"""Correction of constant backgrounds (from masks, resampling or padding) whose value is not black.
 
-The networks are trained on backgrounds of 0 in images that begin at 0. A z-scored brain has its 0 in the middle of its
-range; converters write air at -1000 or pad with white. Such a value says nothing of the head, so it is replaced.
+The networks are trained on images with a background of 0 that is also their minimum. In a z-scored brain 0 lies in the
+middle of the range; converters write air as -1000 or pad with white. Such background values are replaced.
 """
 
 from __future__ import annotations
@@ -9,20 +9,20 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-#: A background is one value in this share of the voxels on the volume's faces, or more.
+#: Share of the voxels on the volume's faces from which on their most frequent value is a background.
 _FACE_SHARE = 0.2
-#: The darkest and the brightest of the other voxels, without outliers: percentiles.
+#: Percentiles taken as the darkest and brightest intensity of the other voxels, without outliers.
 _DARK, _BRIGHT = 0.1, 95.0
-#: How far below and above the darkest of the other voxels a background is left, as shares of their range: where nine
-#: in ten of the stripped scans have it that the generator draws, which is what the networks know. In 28 real scans
-#: masked with 0 it lies 0.001 to 0.037 below. A tight mask and a background slightly too dark look the same.
+#: Distances below and above the darkest intensity of the other voxels within which a background is kept, as shares of
+#: their range. Nine in ten of the synthetic skull-stripped scans in training have their background there. In 28 real
+#: scans masked with 0 it is 0.001 to 0.037 below. A tight mask cannot be distinguished from a slightly dark background.
 _BELOW, _ABOVE = 0.4, 0.1
-#: Voxels that the percentiles are taken of.
+#: Number of voxels that the percentiles are computed from.
 _SAMPLE = 1 << 20
 
 
 def blacken_background(data: NDArray[np.float32]) -> tuple[NDArray[np.float32], str]:
-    """The scan with a background that is black, and what was done.
+    """Return the scan with a black background, and a note if it was changed.
 
     Parameters
     ----------
@@ -32,9 +32,9 @@ def blacken_background(data: NDArray[np.float32]) -> tuple[NDArray[np.float32], 
     Returns
     -------
     data : (X, Y, Z) float32
-        A copy if it was changed. Doing it again changes nothing more.
+        A copy if changed. The function is idempotent.
     note : str
-        One sentence; empty if nothing was changed.
+        One sentence; empty if unchanged.
 
     Examples
     --------
@@ -57,7 +57,7 @@ def blacken_background(data: NDArray[np.float32]) -> tuple[NDArray[np.float32], 
         return data, ""
     dark, bright = np.percentile(rest, [_DARK, _BRIGHT]).astype(np.float32)
     unit = bright - dark
-    if unit == 0:  # a mask: black and white, in whichever order
+    if unit == 0:  # a mask: two values
         return data, ""
     if dark - _BELOW * unit <= background <= dark + _ABOVE * unit:
         return data, ""
@@ -74,8 +74,8 @@ def blacken_background(data: NDArray[np.float32]) -> tuple[NDArray[np.float32], 
 
 
 def from_outside(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """The components of a mask (X, Y, Z) that touch a face of the volume."""
-    from scipy import ndimage  # a quarter of a second that few scans need
+    """Return the connected components of a mask (X, Y, Z) that touch a face of the volume."""
+    from scipy import ndimage  # imported here: it takes a quarter of a second, and few scans need it
 
     components, count = ndimage.label(mask)
     touching = np.zeros(count + 1, bool)

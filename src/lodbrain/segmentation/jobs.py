@@ -1,4 +1,4 @@
-"""Many scans, one after the other: a list of jobs, each one scan and the place of its results."""
+"""Sequential segmentation of many scans: a list of jobs, each with one scan and the names of its results."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from lodbrain.segmentation.settings import Model, Settings, check_model, load_mo
 
 @dataclass(frozen=True, eq=False)
 class Job:
-    """One scan, and where its results go. A job may be done again, or killed at any moment.
+    """One scan, and the names of its results. A job can be repeated, and killed at any time.
 
     Attributes
     ----------
@@ -32,9 +32,9 @@ class Job:
     outputs : Outputs
         Names of the files to write.
     about : mapping or None
-        More fields for the JSON files.
+        Additional fields of the JSON files.
     problem : InputError or None
-        Why it fails before any work.
+        Error that is known before any processing.
     also : tuple of Path
         Other names of the same file, which get no results of their own.
     series : DicomSeries or None
@@ -108,7 +108,7 @@ def find_jobs(
 
 
 def check_jobs(jobs: Sequence[Job], settings: Settings) -> list[Job]:
-    """Return the jobs, each with the problem, if any, that can be seen before any work."""
+    """Return the jobs, with problems that are known before any processing."""
     inputs = identities(job.path for job in jobs)
     checked = []
     for job in jobs:
@@ -121,7 +121,7 @@ def check_jobs(jobs: Sequence[Job], settings: Settings) -> list[Job]:
     return checked
 
 
-#: Makes the page of a scan that was segmented; raises `InputError` if it cannot.
+#: Function that writes the report page of a segmented scan; raises `InputError` if it fails.
 MakePage: TypeAlias = Callable[[Outcome], None]
 
 
@@ -134,25 +134,25 @@ def attempt(
     make_page: MakePage | None = None,
     ahead: ReadAhead | None = None,
 ) -> Outcome:
-    """Return the outcome of one job, a failure included.
+    """Run one job and return its outcome; errors of the scan become an outcome.
 
     Parameters
     ----------
     job : Job
     settings : Settings
     model : Model or None
-        None if the job cannot be done.
+        None if the job has a problem.
     progress : callable, optional
-        Called with the share done and a few words.
+        Called with the share done and a short text.
     make_page : callable, optional
         Called with the outcome if the segmentation is complete.
     ahead : ReadAhead, optional
-        That has begun to read the scan.
+        Reader that has started to read the scan.
 
     Raises
     ------
     UsageError, WeightsError, OutputError
-        What concerns every scan.
+        Errors that concern all scans.
     """
     started = time.monotonic()
     complete: Outcome | None = None
@@ -190,17 +190,16 @@ def segment_jobs(
     finished: Callable[[Outcome], None] | None = None,
     make_page: MakePage | None = None,
 ) -> list[Outcome]:
-    """Do jobs in this process; one that fails does not stop the others.
+    """Run jobs in this process; a job that fails does not stop the others.
 
     Parameters
     ----------
     jobs : sequence of Job
     settings : Settings, optional
-        What is asked.
     progress : callable, optional
-        Called with the share of all scans done, and a few words.
+        Called with the share done of all scans, and a short text.
     finished : callable, optional
-        Called with each outcome as it comes.
+        Called with each outcome as soon as its job ends.
     make_page : callable, optional
         As in `attempt`.
 
@@ -212,7 +211,7 @@ def segment_jobs(
     Raises
     ------
     UsageError, WeightsError, OutputError
-        What concerns all inputs. All but a full disk is found before any work.
+        Errors that concern all inputs. All but a full disk are raised before any processing.
     """
     settings = settings or Settings()
     jobs = check_jobs(jobs, settings)
@@ -220,7 +219,7 @@ def segment_jobs(
     if feasible := [job for job in jobs if job.problem is None]:
         check_model(settings)
         check_writable(feasible[0].outputs.folder)
-        # A scan may be skipped by --resume; a given budget is planned with before a voxel is read.
+        # Not with --resume, which may skip the scan, nor with a given budget, which is planned before voxels are read.
         if not settings.resume and settings.memory_bytes is None:
             ahead = ReadAhead(feasible[0].path, settings)
         model = load_model(settings)

@@ -1,4 +1,4 @@
-"""The main job: scans in, files out. One scan is one task, which may be repeated, or killed at any moment."""
+"""Segmentation of one file to output files; the task can be repeated, and killed at any time."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from dataclasses import replace
 from os import PathLike
 from pathlib import Path
+
+import numpy as np
 
 from lodbrain.errors import InputError, shown
 from lodbrain.images.dicom_conversion import Converted
@@ -25,7 +27,7 @@ from lodbrain.system.atomic import write_text
 from lodbrain.system.memory import give_back, restart_peak
 from lodbrain.version import __version__
 
-#: Share of a scan's time at which the network starts, and ends: for the progress bar only.
+#: Share of a scan's time at which the network starts and ends, for the progress bar only.
 _START, _END = 0.02, 0.95
 
 
@@ -50,15 +52,14 @@ def segment_file(
     out_dir : path
         The folder for the files named in `Outputs`, or these names themselves.
     settings : Settings, optional
-        What is asked.
     stem : str, optional
-        What the names of the outputs begin with; default: the input's name without its ending.
+        Beginning of the outputs' names; default: the input's name without its suffix.
     about : mapping, optional
-        More fields for the JSON files, such as those of BIDS.
+        Additional fields of the JSON files, such as those of BIDS.
     model : Model, optional
-        What `load_model` gave, so that many scans load it once.
+        From `load_model`, to load it once for many scans.
     progress : callable, optional
-        Called with the share done and a few words.
+        Called with the share done and a short text.
     ahead : ReadAhead, optional
         That has begun to read this scan.
     dicom : Converted, optional
@@ -72,10 +73,10 @@ def segment_file(
     Raises
     ------
     InputError
-        If the scan is refused, its outputs exist already (on resuming: made from another input, model or settings), or
+        If the scan is invalid, its outputs exist (with `resume`: made from another input, model or settings), or
         another process is writing them.
     UsageError, WeightsError
-        As `load_model`.
+        As in `load_model`.
     OutputError
         If the output cannot be written.
     """
@@ -91,7 +92,7 @@ def segment_file(
     model = model or load_model(settings)
     clock.lap("load")
     with outputs.claimed() as work:
-        check_existing(outputs, identities([path]), settings)  # again: another process may just have finished
+        check_existing(outputs, identities([path]), settings)  # again: another process may have finished since
         report(0.0, "reading")
         before = state_of(path)
         origin = made_from(path, model, settings)
@@ -111,13 +112,15 @@ def segment_file(
                 release=True,
                 progress=lambda share, text: report(_START + (_END - _START) * share, text),
             )
-        except InputError as error:  # an image in memory does not know its file
+        except InputError as error:  # errors of an image in memory have no path
             raise InputError(error.code, error.path or path, error.what, error.hint) from error
         clock.lap("segment")
         report(_END, "writing")
         if state_of(path) != before:
             result = replace(result, notes=(*result.notes, "The file changed while it was being segmented."))
         result = replace(result, notes=(*result.notes, *outputs.weaker(work)))
+        if not (settings.report or settings.posteriors):
+            result = replace(result, disagreement=None)
         if dicom is not None:
             result = replace(result, notes=(*dicom.notes, *result.notes))
         if dicom is not None and outputs.with_dicom_seg:
@@ -141,7 +144,7 @@ def segment_file(
 
 
 def check_existing(outputs: Outputs, inputs: Mapping[tuple[int, int], Path], settings: Settings) -> None:
-    """Refuse outputs that are there, unless the settings say what to do with them, or that are themselves inputs.
+    """Raise an error if outputs exist and neither `resume` nor `overwrite` is set, or if an output is an input.
 
     Parameters
     ----------
@@ -153,7 +156,7 @@ def check_existing(outputs: Outputs, inputs: Mapping[tuple[int, int], Path], set
     Raises
     ------
     InputError
-        If an output is there already, or is an input.
+        If an output exists, or is an input.
     """
     check_not_an_input(outputs, inputs)
     existing = outputs.existing()
@@ -163,7 +166,7 @@ def check_existing(outputs: Outputs, inputs: Mapping[tuple[int, int], Path], set
 
 
 def _read(path: Path, model: Model, settings: Settings, ready: ReadScan | None) -> tuple[Image, Allowance]:
-    """The scan, unless the memory that it needs is not there, and the memory that there is."""
+    """Return the scan and its memory allowance; raise an error if the memory is not enough."""
     if ready is not None:
         allowance = Allowance.now(settings, model.device, held_bytes=ready.image.data.nbytes)
         check_header(path, ready.layout, model=model, settings=settings, allowance=allowance)
@@ -187,6 +190,9 @@ def _write(
     if result.posteriors is not None:
         write_image(outputs.staged(work, outputs.posteriors), result.posteriors, image, description=made_by)
         write_text(outputs.staged(work, outputs.posteriors_sidecar), to_text(posteriors_sidecar(result.table, about)))
+    if result.disagreement is not None:
+        mask = result.disagreement.view(np.uint8)
+        write_image(outputs.staged(work, outputs.disagreement), mask, image, description=made_by)
     write_text(outputs.staged(work, outputs.table), labels_tsv(result.table))
     write_text(outputs.staged(work, outputs.volumes), volumes_tsv(result.volumes))
     staged = ((shown(path.name), outputs.staged(work, path)) for path in outputs.all)
@@ -194,7 +200,7 @@ def _write(
 
 
 class _Clock:
-    """Seconds for each stage."""
+    """Timer of the stages, in seconds."""
 
     def __init__(self) -> None:
         self.started = self.last = time.monotonic()
