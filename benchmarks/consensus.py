@@ -33,7 +33,7 @@ from lodbrain.synthesis.label_map import LabelMap
 from lodbrain.synthesis.steps.fov import RandomFieldOfView
 from lodbrain.synthesis.steps.receive import RandomBias
 
-WEIGHTS = (0.0, 0.3, 0.5, 0.7, 1.0)
+WEIGHTS = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.7, 1.0)
 #: Undisturbed, and made worse: of `synthesis.degradations`.
 STEPS = (
     ("", 0.0),
@@ -42,6 +42,7 @@ STEPS = (
     ("contrast", 1.0),
     ("contrast", 3.0),
     ("noise", 0.2),
+    ("thick slices", 2.0),
     ("thick slices", 4.0),
     ("resolution", 1.0),
     ("motion", 4.0),
@@ -57,15 +58,16 @@ class Watched(consensus.SecondOpinion):
     found: dict[float, NDArray[np.uint8]]
 
     def mixed(self, detail, grid, part):  # type: ignore[no-untyped-def]
-        """The detail itself: what is decided for each weight is put into `found`."""
+        """The detail itself; what is decided for each weight is put into `found`."""
         for weight, classes in self.found.items():
             self.weight = weight
-            best = super().mixed(detail, grid, part).logits[0].argmax(0)
+            mean, differing = super().mixed(detail, grid, part)
+            best = mean.logits[0].argmax(0)
             if detail.side is None:  # a coarse level, whose classes have sides
                 best = torch.as_tensor(SIDELESS_OF_CLASS)[best]
             x, y, z = (slice(*span) for span in part)
             classes[x, y, z] = best.to(torch.uint8).numpy()
-        return detail
+        return detail, differing
 
 
 def main() -> int:
@@ -75,7 +77,7 @@ def main() -> int:
     parser.add_argument("--uhf", type=Path, nargs="*", default=[])
     parser.add_argument("--names", type=Path)
     parser.add_argument("--model", default="accurate")
-    parser.add_argument("--only", nargs="*", help="steps by name, in place of all")
+    parser.add_argument("--only", nargs="*", help='steps such as "noise" or "noise 0.2", in place of all')
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("-o", "--out", type=Path, required=True)
     asked = parser.parse_args()
@@ -87,7 +89,7 @@ def main() -> int:
         for path, uhf in [*((path, False) for path in asked.maps), *((path, True) for path in asked.uhf)]:
             labels = read_map(path, asked.names if uhf else None)
             for what, strength, pair in scans(labels, uhf=uhf, seed=asked.seed):
-                if asked.only and what not in asked.only:
+                if asked.only and not {what, f"{what} {strength:g}"} & set(asked.only):
                     continue
                 for row in rows(pair, model):
                     writer.writerow([path.name.split(".")[0], what, strength, *row])
@@ -108,7 +110,7 @@ def scans(labels: LabelMap, *, uhf: bool, seed: int) -> Iterator[tuple[str, floa
             yield name, strength, saturated(plain)
             continue
         yield name, strength, DEGRADATIONS[name].apply(plain, strength, seed=seed) if name else plain
-    for side in (1.6, 2.0):
+    for side in (1.2, 1.6, 2.0):
         yield "voxels", side, draw(labels, seed, None, side)
 
 

@@ -7,13 +7,17 @@ import pkgutil
 import re
 import subprocess
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 import lodbrain
 from lodbrain import cli
+from lodbrain.images import Image, read_image, to_ras
+from lodbrain.images.mgz_output import write_mgz
 
 ROOT = Path(__file__).parents[1]
 PAGES = sorted(path for path in (ROOT / "docs").rglob("*.md"))
@@ -56,7 +60,24 @@ def workplace(tmp_path_factory: pytest.TempPathFactory) -> Path:
     command = folder / "bin" / "lodbrain"
     command.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m lodbrain "$@"\n')
     command.chmod(0o755)
+    if find_spec("pydicom") is not None:
+        _export(folder)
     return folder
+
+
+def _export(folder: Path) -> None:
+    """The demo's head at 2 mm as a DICOM export, and as a FreeSurfer subject."""
+    from dicom_files import FLAIR, LOCALIZER, as_slices, write_classic
+
+    head, _ = to_ras(read_image(folder / "demo" / "icbm152_T1w.nii.gz"))
+    x, y, z = (n // 2 for n in head.shape)
+    data = head.data[: 2 * x, : 2 * y, : 2 * z].reshape(x, 2, y, 2, z, 2).mean((1, 3, 5))
+    slices = as_slices(np.rint(data / data.max() * 1000).astype(np.int16))
+    write_classic(folder / "export" / "S1", slices[20:23], voxel_mm=2, series=1, header=LOCALIZER)
+    write_classic(folder / "export" / "S2", slices, voxel_mm=2, series=2)
+    write_classic(folder / "export" / "S3", slices, voxel_mm=2, series=3, header=FLAIR)
+    (folder / "subjects" / "bert" / "mri").mkdir(parents=True)
+    write_mgz(folder / "subjects" / "bert" / "mri" / "T1.mgz", data, Image(data, np.diag([2.0, 2, 2, 1])))
 
 
 @pytest.mark.slow
@@ -64,6 +85,9 @@ def workplace(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_snippets_of_a_page_run_one_after_the_other(
     page: Path, workplace: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    if page.name == "from-the-scanner.md":
+        for package in ("pydicom", "highdicom", "dcm2niix"):
+            pytest.importorskip(package, reason=f"{package} is not installed (extra dicom)")
     monkeypatch.chdir(workplace)
     names: dict[str, Any] = {}
     environment = {**os.environ, "PATH": f"{workplace / 'bin'}{os.pathsep}{os.environ['PATH']}"}

@@ -1,6 +1,6 @@
-"""Brain segmentation of MRI scans on their own grid, at the detail that the scan has.
+"""Brain segmentation of MRI scans on their own grid and at their own resolution.
 
-Importing the package is cheap: torch is loaded by the first call of `segment`.
+Importing the package is fast, because torch is imported by the first call of `segment`.
 
 Examples
 --------

@@ -1,4 +1,4 @@
-"""Run the command line with ``python -m lodbrain``."""
+"""Entry point of ``python -m lodbrain``."""
 
 import sys
 

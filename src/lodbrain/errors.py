@@ -1,7 +1,7 @@
-"""The errors that a user can meet, each one line: what, which file, what to do.
+"""Errors for users, each one line: the file, the problem, and a hint.
 
-An exception's class decides the exit code of the command line (`exit_code`); the `code` names the case for tests and
-logs.
+The class of an exception determines the exit code of the command line (`exit_code`); its `code` identifies the case in
+tests and logs.
 """
 
 from __future__ import annotations
@@ -12,9 +12,9 @@ from os import PathLike
 
 
 def shown(name: str | PathLike[str]) -> str:
-    r"""Return a file's name or path as text that every file and console takes.
+    r"""Return a file's name or path as text that can be written to any file or console.
 
-    Bytes that are not UTF-8, which Python keeps as lone surrogates, become ``\xfc``.
+    Bytes that are not UTF-8, which Python represents as lone surrogates, become escapes such as ``\xfc``.
 
     Examples
     --------
@@ -25,18 +25,18 @@ def shown(name: str | PathLike[str]) -> str:
 
 
 class LodbrainError(Exception):
-    """One line for people: what is wrong, with which file, and what to do about it.
+    """Error with a message of one line: the file, the problem, and a hint.
 
     Parameters
     ----------
     code : str
         Short stable name of the case, such as ``"truncated"``.
     path : str or PathLike or None
-        The file or folder concerned, or None where there is none.
+        The file or folder concerned, or None if there is none.
     what : str
-        What is wrong.
+        The problem.
     hint : str
-        What to do about it.
+        Advice on how to solve it.
     """
 
     exit_code = 70
@@ -47,36 +47,36 @@ class LodbrainError(Exception):
         super().__init__(" ".join(f"{where}{shown(what)}{'. ' + shown(hint) if hint else ''}".split()))
 
     def __reduce__(self) -> tuple[object, ...]:
-        """Cross process boundaries whole: the default would pass the finished line as `code`."""
+        """Support pickling: the default would pass the message as `code`."""
         return (type(self), (self.code, self.path, self.what, self.hint))
 
 
 class UsageError(LodbrainError):
-    """The command was asked for something that cannot be: exit 2, before any work."""
+    """Invalid use of a command, detected before any processing: exit 2."""
 
     exit_code = 2
 
 
 class InputError(LodbrainError):
-    """One input is missing or refused; the others of the same command go on: exit 3, or 4 if all failed."""
+    """Missing or invalid input; other inputs of the same command are processed: exit 3, or 4 if all failed."""
 
     exit_code = 4
 
 
 class WeightsError(LodbrainError):
-    """Weights are missing or are not what their card says: exit 5."""
+    """Missing weights, or weights that do not match their card: exit 5."""
 
     exit_code = 5
 
 
 class OutputError(LodbrainError):
-    """The output cannot be written: exit 6."""
+    """Output that cannot be written: exit 6."""
 
     exit_code = 6
 
 
 def install_hint(extra: str) -> str:
-    """Return the hint to install an optional part of lodbrain, which is installed from a checkout.
+    """Return the hint to install an optional extra of lodbrain from its checkout.
 
     Examples
     --------
@@ -87,12 +87,12 @@ def install_hint(extra: str) -> str:
 
 
 def exit_status(errors: Sequence[LodbrainError | None]) -> int:
-    """Return the exit status of a command on many inputs: 0 all are there, 3 some failed, 4 all failed, 70 a bug.
+    """Return the exit status of a command on many inputs: 0 all done, 3 some failed, 4 all failed, 70 a bug.
 
     Parameters
     ----------
     errors : sequence of LodbrainError or None
-        For each input why it failed, None where it did not.
+        The error of each input, None if it succeeded.
     """
     failed = [error for error in errors if error is not None]
     if any(error.exit_code == LodbrainError.exit_code for error in failed):

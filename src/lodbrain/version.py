@@ -1,3 +1,3 @@
-"""The version, in one place: read by the build, the command line and the files that are written."""
+"""Version of the package, read by the build, the command line and the writers of output files."""
 
 __version__ = "0.1.0.dev0"

@@ -52,8 +52,7 @@ def segmented(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, Settings]]:
     """Segmentation writes the name of the scan; a scan fails as its content says. Each call is listed."""
     calls: list[tuple[str, Settings]] = []
 
-    def segment_file(path: Path, folder: Path, settings: Settings, **options: object) -> Outcome:
-        outputs = Outputs(Path(folder), str(options["stem"]))
+    def segment_file(path: Path, outputs: Outputs, settings: Settings, **options: object) -> Outcome:
         first = sum(name == path.name for name, _ in calls) == 0
         calls.append((path.name, settings))
         match path.read_text():

@@ -55,7 +55,7 @@ def test_cases_whose_names_begin_alike_stay_apart(tmp_path: Path) -> None:
 
 
 def test_a_scan_beside_its_labels_is_not_taken_for_them(tmp_path: Path) -> None:
-    pred = tree(tmp_path / "pred", "a_T1w_dseg.nii.gz", "a_T1w_probseg.nii.gz")
+    pred = tree(tmp_path / "pred", "a_T1w_dseg.nii.gz", "a_T1w_probseg.nii.gz", "a_T1w_differ.nii.gz")
     ref = tree(tmp_path / "ref", "a_T1w.nii.gz", "a_glm.nii.gz")
     assert paired(pair_up(pred, ref), pred, ref) == {"a": ("a_T1w_dseg.nii.gz", "a_glm.nii.gz")}
 

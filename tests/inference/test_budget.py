@@ -114,3 +114,21 @@ def test_too_little_is_refused_with_what_is_needed_which_then_is_enough() -> Non
 def test_amounts_are_rounded_up(n_bytes: float, text: str) -> None:
     assert amount(n_bytes) == text
     assert parse_memory(text) >= n_bytes
+
+
+def test_second_opinion_is_left_out_only_where_the_budget_has_no_room_for_it() -> None:
+    both = replace(WORK, second=True)
+    alone, most = make_plan(WORK, room=0).peak_bytes, make_plan(both, room=0).peak_bytes
+    assert most > 1.2 * alone
+    assert check(both, allowed_bytes=most, base_bytes=0).second
+    plan = check(both, allowed_bytes=most - 1, base_bytes=0)
+    assert not plan.second
+    assert alone <= plan.peak_bytes < most
+    with pytest.raises(InputError, match=f"at least {amount(1.02 * alone)} of memory"):
+        check(both, allowed_bytes=alone - 1, base_bytes=0)
+
+
+def test_disagreement_of_members_takes_a_byte_a_voxel() -> None:
+    voxels = 160 * 200 * 160
+    alone, both = (make_plan(replace(WORK, second=second), room=0).stages for second in (False, True))
+    assert both["writing"] - alone["writing"] == voxels

@@ -1,5 +1,7 @@
 """Averaging of two members' tissues, on posteriors whose mean can be worked out by hand."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -41,7 +43,7 @@ def _opinion(weight: float, box: Box = WHOLE, grid: WorkingGrid = GRID) -> Secon
 @pytest.mark.parametrize("weight", [0.3, 0.5, 1.0])
 def test_tissues_are_averaged_and_structures_keep_their_shares_of_a_tissue(sided: bool, weight: float) -> None:
     detail, second = _detail(sided=sided), _opinion(weight)
-    found = second.mixed(detail, GRID, WHOLE)
+    found, _ = second.mixed(detail, GRID, WHOLE)
     own, mean = tissues_of(detail.logits[0]), tissues_of(found.logits[0])
     torch.testing.assert_close(mean, (1 - weight) * own + weight * second.posteriors.float(), rtol=1e-3, atol=1e-4)
     before, after = detail.logits[0].softmax(0), found.logits[0].softmax(0)
@@ -55,7 +57,7 @@ def test_tissues_are_averaged_and_structures_keep_their_shares_of_a_tissue(sided
 
 def test_weight_of_nothing_leaves_the_ladder_alone() -> None:
     detail, second = _detail(sided=False), _opinion(0.0)
-    assert second.mixed(detail, GRID, WHOLE) is detail
+    assert second.mixed(detail, GRID, WHOLE)[0] is detail
     assert second.disagreement > 0.5  # noise; it is measured all the same
 
 
@@ -64,7 +66,7 @@ def test_certain_members_that_contradict_each_other_give_a_finite_mean() -> None
     logits[:, 1] = 200  # left white matter, and nothing of the other tissues
     second = SecondOpinion(GRID, WHOLE, torch.zeros((7, *GRID.shape), dtype=torch.float16), 0.7)
     second.posteriors[6] = 1
-    found = second.mixed(Detail(logits, logits), GRID, WHOLE).logits[0].softmax(0)
+    found = second.mixed(Detail(logits, logits), GRID, WHOLE)[0].logits[0].softmax(0)
     torch.testing.assert_close(found[1], torch.full(GRID.shape, 1.0))  # a brainstem of 1e-170 cannot be shared out
     assert bool(found.isfinite().all())
 
@@ -111,14 +113,39 @@ def test_posteriors_are_interpolated_to_the_scan_and_sum_to_one(side_mm: float) 
 
 def test_sink_decides_the_mean_whatever_the_tiles() -> None:
     detail, second = _detail(sided=False), _opinion(0.5)
-    expected = decide(_opinion(0.5).mixed(detail, GRID, WHOLE), posteriors=True)
+    expected = decide(_opinion(0.5).mixed(detail, GRID, WHOLE)[0], posteriors=True)
     sink = Sink(GRID, GRID, WHOLE, posteriors=True, second=second)
     for x in ((0, 2), (2, 6)):
         sink.take(detail.map(lambda t, x=x: t[:, :, x[0] : x[1]]), (x, (0, 5), (0, 4)))
     found = sink.finish()
     np.testing.assert_array_equal(found.classes, expected.classes)
     np.testing.assert_allclose(found.posteriors, expected.posteriors, atol=1e-3)
+    own = tissues_of(detail.logits[0]).argmax(0)
+    np.testing.assert_array_equal(found.disagreement, (own != second.posteriors.float().argmax(0)).numpy())
     assert (TISSUE_OF_CLASS[found.classes] != TISSUE_OF_CLASS[decide(detail, posteriors=False).classes]).any()
+
+
+def test_members_agree_beyond_the_box_and_a_ladder_alone_has_no_disagreement() -> None:
+    box: Box = ((1, 5), (0, 5), (1, 4))
+    sink = Sink(GRID, GRID, box, posteriors=False, second=_opinion(0.0))
+    sink.take(_detail(sided=True), WHOLE)
+    found = sink.finish().disagreement
+    assert found is not None
+    assert found[1:5, :, 1:].mean() > 0.5  # noise
+    assert not found[:, :, 0].any() and not found[0].any() and not found[5].any()
+    alone = Sink(GRID, GRID, box, posteriors=False)
+    alone.take(_detail(sided=True), WHOLE)
+    assert alone.finish().disagreement is None
+
+
+def test_disagreement_of_a_resampled_scan_is_on_the_scans_grid() -> None:
+    scan = WorkingGrid((3, 5, 8), (2.0, 1.0, 0.5), True)
+    sink = Sink(scan, replace(GRID, native=False), WHOLE, posteriors=False, second=_opinion(0.5))
+    sink.take(_detail(sided=False), WHOLE)
+    found = sink.finish().disagreement
+    assert found is not None
+    assert found.shape == scan.shape
+    assert found.sum() == sink.second.differing_vox > 0  # type: ignore[union-attr]
 
 
 def test_lod_brain_sees_about_1_mm_as_it_is_and_the_rest_at_1_mm() -> None:
@@ -134,7 +161,7 @@ def test_weight_falls_with_agreement_and_says_so() -> None:
     assert weight_at(FULL_AGREEMENT, 0.6) == (0.6, "")
     weight, note = weight_at((NO_AGREEMENT + FULL_AGREEMENT) / 2, 0.6)
     assert weight == pytest.approx(0.3)
-    assert note.startswith("LOD-Brain's weight was lowered from 0.6 to 0.30: it agrees with the ladder to 0.65 only")
+    assert note.startswith("LOD-Brain's weight was lowered from 0.6 to 0.30: it agrees with the ladder to 0.79 only")
     weight, note = weight_at(NO_AGREEMENT, 0.6)
     assert weight == 0
     assert note.startswith("LOD-Brain was left out")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -51,3 +52,16 @@ def save_tiny_model(path: Path, levels: Sequence[Mapping[str, object]] = LEVELS)
     card = Card("tiny", "lod", "structures", config, path.name, "", "", "", "", "random", parameters)
     zoo.save(path, card, network.state_dict())
     return path
+
+
+def save_tiny_consensus(folder: Path) -> str:
+    """Fill an empty folder of models with the package's and a consensus of a tiny ladder and LOD-Brain; its name."""
+    for path in zoo.MODELS.iterdir():
+        (folder / path.name).symlink_to(path)
+    levels = (*LEVELS, {"exponent": 0, "channels": [4, 8], "sided": False})
+    card, network = zoo.load(str(save_tiny_model(folder / "tiny.safetensors", levels)))
+    zoo.save_with_card(folder / "tiny.safetensors", replace(card, file="tiny.safetensors"), network.state_dict())
+    config = {"members": ["tiny", "lod-brain-2024"], "weights": [0.5, 0.5]}
+    both = replace(zoo.card("accurate"), name="tiny-accurate", config=config, quality={})
+    (folder / "tiny-accurate.json").write_text(both.to_json())
+    return both.name

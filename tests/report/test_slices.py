@@ -7,7 +7,7 @@ from PIL import Image as Picture
 
 from lodbrain.images import Image
 from lodbrain.labels import STRUCTURES
-from lodbrain.report.slices import COUNT, PLANES, outline, slices, window_of
+from lodbrain.report.slices import COUNT, MARK_COLOUR, MARK_OPACITY, PLANES, outline, slices, window_of
 
 
 def decode(uri: str) -> np.ndarray:
@@ -73,3 +73,19 @@ def test_without_labels_the_whole_scan_is_shown(scan: Image) -> None:
 def test_the_window_of_a_flat_scan_is_not_empty() -> None:
     black, white = window_of(np.full((4, 4, 4), 7.0, np.float32))
     assert black == 7 and white > black
+
+
+def test_marks_lie_where_they_are_in_the_scan_and_let_it_shine_through(scan: Image, regions: np.ndarray) -> None:
+    marked = np.zeros(regions.shape, bool)
+    marked[12:15, 18:22] = True  # in all axial slices
+    made = slices(scan, regions, STRUCTURES, (0, 100), marked=marked)
+    axial = made[COUNT // 2]
+    picture = decode(axial.marks)
+    assert picture.shape[:2] == axial.size[::-1] == decode(axial.scan).shape[:2]
+    seen = picture[..., 3] > 0
+    assert {tuple(pixel) for pixel in picture[seen].tolist()} == {(*MARK_COLOUR, MARK_OPACITY)}
+    rows, columns = np.flatnonzero(seen.any(1)), np.flatnonzero(seen.any(0))
+    # the box begins 12 mm outside of the label, 6 voxels; 4 pixels a voxel, rows from the top
+    assert (columns[0], columns[-1] + 1) == (4 * (12 - 4), 4 * (15 - 4))
+    assert (rows[0], rows[-1] + 1) == (4 * (41 - 22), 4 * (41 - 18))
+    assert all(one.marks == "" for one in slices(scan, regions, STRUCTURES, (0, 100)))

@@ -39,6 +39,7 @@ def test_folder_gives_scans_at_any_depth_but_neither_hidden_files_nor_our_output
     others = [
         "a_dseg.nii.gz",
         "a_probseg.nii.gz",
+        "a_differ.nii.gz",
         "._a.nii.gz",
         ".git/x.nii",
         "a.json",
@@ -108,12 +109,12 @@ def folders(*inputs: Path) -> list[tuple[str, str]]:
 
 
 def test_scans_of_one_stem_in_several_folders_mirror_the_folders_below_the_common_parent(tmp_path: Path) -> None:
-    touch(*(tmp_path / "in" / name for name in ("s1/mri/orig.mgz", "s2/mri/orig.mgz", "s2/other.nii")))
-    expected = [("orig.mgz", "s1/mri"), ("orig.mgz", "s2/mri")]
-    assert folders(tmp_path / "in" / "*" / "mri" / "orig.mgz") == expected
+    touch(*(tmp_path / "in" / name for name in ("s1/anat/T1.mgz", "s2/anat/T1.mgz", "s2/other.nii")))
+    expected = [("T1.mgz", "s1/anat"), ("T1.mgz", "s2/anat")]
+    assert folders(tmp_path / "in" / "*" / "anat" / "T1.mgz") == expected
     # a scan of another stem is mirrored, too: one rule for all
     assert folders(tmp_path / "in") == [*expected, ("other.nii", "s2")]
-    assert folders(tmp_path / "in/s1/mri/orig.mgz", tmp_path / "in/s2/mri/../mri/orig.mgz") == expected
+    assert folders(tmp_path / "in/s1/anat/T1.mgz", tmp_path / "in/s2/anat/../anat/T1.mgz") == expected
 
 
 def test_one_scan_in_the_common_parent_itself_has_no_folder(tmp_path: Path) -> None:
@@ -194,7 +195,7 @@ def test_a_folder_of_dicom_files_says_how_to_convert_it(name: str, content: byte
         assert scan.problem is not None and scan.problem.code == "dicom"
         assert str(scan.problem).endswith(f"with: dcm2niix -z y -o OUT {tmp_path}/series")
     assert "there are DICOM files in this folder" in str(folder.problem)
-    assert "this is a DICOM file" in str(file.problem)
+    assert "this is DICOM" in str(file.problem)
 
 
 def test_scans_beside_dicom_files_are_found(tmp_path: Path) -> None:
@@ -210,3 +211,27 @@ def test_no_input_is_wrong_usage() -> None:
 def test_scan_of_a_file_has_no_problem(tmp_path: Path) -> None:
     touch(tmp_path / "a.nii")
     assert scan_of(tmp_path / "a.nii").problem is None
+
+
+def test_of_a_freesurfer_subject_the_t1_is_taken_under_the_subjects_name(tmp_path: Path) -> None:
+    for name in ("T1", "orig", "aseg", "norm", "orig/001"):
+        path = tmp_path / "subjects" / "bert" / "mri" / f"{name}.mgz"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+    expected = (tmp_path / "subjects/bert/mri/T1.mgz", "bert")
+    for given in ("subjects/bert", "subjects/bert/mri", "subjects"):
+        assert [(scan.path, scan.stem) for scan in find_scans([tmp_path / given])] == [expected]
+
+
+def test_a_freesurfer_subject_without_t1_gives_orig_beside_other_scans(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("a/mri/orig.mgz", "a/mri/aseg.mgz", "b/mri/orig.mgz", "b/mri/T1.mgz", "c/scan.nii", "c/T1.mgz"):
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+    found = find_scans([tmp_path])
+    assert [scan.name for scan in found] == ["a/orig.mgz", "b/T1.mgz", "T1.mgz", "scan.nii"]
+    assert [scan.stem for scan in found] == ["a", "b", "T1", "scan"]
+    monkeypatch.chdir(tmp_path / "a" / "mri")
+    assert [(str(scan.path), scan.stem) for scan in find_scans(["."])] == [("orig.mgz", "a")]

@@ -15,10 +15,14 @@ def test_names_are_the_stem_with_the_suffixes_of_the_contract(tmp_path: Path) ->
     names = [path.name for path in Outputs(tmp_path, "s").all]
     assert names == [
         "s_dseg.nii.gz",
+        "s_dseg.mgz",
+        "s_dseg.dcm",
         "s_dseg.tsv",
         "s_volumes.tsv",
         "s_probseg.nii.gz",
+        "s_probseg.mgz",
         "s_probseg.json",
+        "s_differ.nii.gz",
         "s_report.html",
         "s_dseg.json",
     ]

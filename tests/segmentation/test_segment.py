@@ -321,7 +321,7 @@ def test_a_full_disk_ends_the_command_and_leaves_the_earlier_result(
     def full(*args: Any, **options: Any) -> None:
         raise OutputError("disk-full", args[0], "the disk is full")
 
-    monkeypatch.setattr("lodbrain.segmentation.segment.write_nifti", full)
+    monkeypatch.setattr("lodbrain.segmentation.segment.write_image", full)
     with pytest.raises(OutputError, match=r"out/scan_dseg\.nii\.gz: the disk is full"):
         segment_files([path, write_scan("in/b.nii")], out, Settings(overwrite=True))
     assert {name: (out / name).read_bytes() for name in names(out)} == before

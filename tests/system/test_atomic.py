@@ -12,9 +12,8 @@ from pathlib import Path
 import pytest
 
 from lodbrain.errors import OutputError
-from lodbrain.system import atomic
+from lodbrain.system.atomic import atomic, write_text
 from lodbrain.system.atomic import atomic as atomic_in_module
-from lodbrain.system.atomic import write_text
 
 
 def only_file(folder: Path) -> str:

@@ -28,7 +28,7 @@ from lodbrain.images import read_labels
 from lodbrain.inference import ladder
 from lodbrain.models import zoo
 from lodbrain.segmentation import segment
-from lodbrain.system import atomic
+from lodbrain.system.atomic import atomic
 
 POSIX = pytest.mark.skipif(sys.platform == "win32", reason="signals and limits of POSIX")
 
@@ -138,7 +138,7 @@ def test_disk_that_is_full_ends_the_command_before_the_next_scan(
         with atomic(path):
             raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(segment, "write_nifti", full)
+    monkeypatch.setattr(segment, "write_image", full)
     assert _segment(bench, bench.nifti("a.nii"), bench.nifti("b.nii")) == 6
     assert "the disk is full. Free some space" in _one_line(capsys)
     assert len(tried) == 1

@@ -221,7 +221,8 @@ def test_wrong_use_is_refused_before_any_work(write: Callable[..., Path], tmp_pa
 def test_folder_without_bids_gives_every_image_or_those_of_the_wanted_name(
     write: Callable[..., Path], tmp_path: Path
 ) -> None:
-    for name in ("x/a.nii.gz", "x/deep/b.nii.gz", "x/deep/b_probseg.nii.gz", "x/.hidden/c.nii.gz"):
+    ours = ("x/deep/b_probseg.nii.gz", "x/deep/b_differ.nii.gz")
+    for name in ("x/a.nii.gz", "x/deep/b.nii.gz", "x/.hidden/c.nii.gz", *ours):
         write(name)
     assert [(case.path.name, str(case.folder)) for case in find_cases([tmp_path / "x"], "_T1w")] == [
         ("a.nii.gz", "."), ("b.nii.gz", "deep"),

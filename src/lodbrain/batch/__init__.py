@@ -1,1 +1,1 @@
-"""Many scans on several processes or machines. The only folder that knows Dask."""
+"""Segmentation of many scans on several processes or machines; the only package that imports Dask."""

@@ -1,4 +1,4 @@
-"""Processes on this machine, or a Dask cluster that is running already."""
+"""Dask clusters: worker processes on this machine, or the workers of an external scheduler."""
 
 from __future__ import annotations
 
@@ -21,30 +21,30 @@ from distributed import Client, LocalCluster
 
 from lodbrain.errors import UsageError
 
-#: Where Dask's own users look for the dashboard.
+#: Dask's default port of the dashboard.
 _DASHBOARD_PORT = 8787
 
-#: How often a scan whose worker is killed goes to another one before it is set aside. Not less: a kill says little of
-#: the scan, since any process of the machine may have eaten the memory.
+#: Number of times that a scan is passed on to another worker when its worker is killed. Not fewer, because any other
+#: process of the machine may have used up the memory.
 _ALLOWED_KILLS = 2
 
-#: Waiting threads that sleep: processes that share cores otherwise slow each other several-fold.
+#: Environment of workers. Waiting threads sleep; busy waiting slows down processes that share cores several-fold.
 _ENVIRONMENT = {"OMP_WAIT_POLICY": "PASSIVE", "PYTHONWARNINGS": "ignore"}
 
 
 @dataclass(frozen=True, eq=False)
 class Cluster:
-    """Where tasks go.
+    """Connection to a Dask cluster.
 
     Attributes
     ----------
     client : distributed.Client
     processes : int
-        Workers, when they were last counted.
+        Number of workers at the last count.
     machines : int
-        Machines that they run on.
+        Number of machines that they run on.
     dashboard : str or None
-        Address of the live dashboard; None where bokeh is not installed.
+        URL of the live dashboard; None if bokeh is not installed.
     """
 
     client: Client
@@ -53,29 +53,29 @@ class Cluster:
     dashboard: str | None
 
     def counted(self) -> Cluster:
-        """Return the same with its workers counted anew: those of a scheduler come and go."""
+        """Return the cluster with its current number of workers, which can change with an external scheduler."""
         workers = self.client.scheduler_info(n_workers=-1)["workers"].values()
         return replace(self, processes=len(workers), machines=len({worker["host"] for worker in workers}))
 
 
 @contextmanager
 def local_cluster(processes: int, *, scratch: Path | None = None) -> Iterator[Cluster]:
-    """Give worker processes on this machine, reachable for the same user only; they end with the block.
+    """Yield a cluster of worker processes on this machine, accessible to the same user only; it stops after the block.
 
     Parameters
     ----------
     processes : int
-        How many.
+        Number of worker processes.
     scratch : Path, optional
         Folder for Dask's own files; default: the system's temporary folder.
     """
-    # Dask speaks through logging; what matters to users is said in our own words.
+    # Dask's log messages are suppressed; lodbrain reports what users need to know.
     for name in ("distributed", "asyncio"):
         logging.getLogger(name).setLevel(logging.CRITICAL)
     config = {
         "distributed.scheduler.allowed-failures": _ALLOWED_KILLS,
-        "distributed.scheduler.worker-saturation": 1.0,  # a killed worker takes one scan with it, not two
-        "distributed.worker.memory.terminate": False,  # memory is planned by each scan
+        "distributed.scheduler.worker-saturation": 1.0,  # a killed worker affects one scan, not two
+        "distributed.worker.memory.terminate": False,  # each scan plans its memory
         "distributed.worker.memory.pause": False,
         "distributed.nanny.environ": _ENVIRONMENT,
     }
@@ -84,14 +84,14 @@ def local_cluster(processes: int, *, scratch: Path | None = None) -> Iterator[Cl
         dask.config.set(config),
         warnings.catch_warnings(),
     ):
-        warnings.simplefilter("ignore")  # such as: the dashboard's port is taken, another is used
+        warnings.simplefilter("ignore")  # such as that the dashboard's port is in use
         with _unbroken():
             cluster = LocalCluster(
                 n_workers=processes,
                 threads_per_worker=1,
                 host="127.0.0.1",
                 protocol="tls",
-                security=True,  # without it every user of this machine could run code as this one
+                security=True,  # else any user of this machine could run code as this user
                 memory_limit=0,
                 dashboard_address=f"127.0.0.1:{_free_port(_DASHBOARD_PORT)}",
                 silence_logs=logging.CRITICAL,
@@ -108,10 +108,11 @@ def local_cluster(processes: int, *, scratch: Path | None = None) -> Iterator[Cl
 
 @contextmanager
 def _unbroken() -> Iterator[None]:
-    """Let the first Ctrl-C or SIGTERM wait for the end of the block: Dask does not start or stop halfway.
+    """Defer the first Ctrl-C or SIGTERM to the end of the block, so that Dask is not interrupted at start or stop.
 
-    Ctrl-C is masked as well. Processes that are started inherit that, and so do those that Dask's thread, started here,
-    starts later: a Ctrl-C, which reaches all processes of a terminal, is the main one's, which then ends the workers.
+    SIGINT is also masked. Processes started in the block inherit the mask, as do those that Dask's thread starts later.
+    A Ctrl-C, which is sent to all processes of a terminal, is therefore handled by the main process only, which then
+    stops the workers.
     """
     if threading.current_thread() is not threading.main_thread():
         yield
@@ -121,12 +122,12 @@ def _unbroken() -> Iterator[None]:
 
     def remember(number: int, frame: FrameType | None) -> None:
         waiting.append(number)
-        signal.signal(number, before[signal.Signals(number)])  # the second one breaks in
+        signal.signal(number, before[signal.Signals(number)])  # a second signal interrupts
 
     for number in before:
         signal.signal(number, remember)
     if hasattr(signal, "pthread_sigmask"):
-        resource_tracker.ensure_running()  # or whichever process is started first undoes the mask: it starts this one
+        resource_tracker.ensure_running()  # else starting the first process starts it, which unblocks SIGINT
         signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
     try:
         yield
@@ -141,7 +142,7 @@ def _unbroken() -> Iterator[None]:
 
 @contextmanager
 def remote_cluster(address: str) -> Iterator[Cluster]:
-    """Give the cluster of a Dask scheduler that runs elsewhere; it goes on running after the block.
+    """Yield the cluster of an external Dask scheduler, which keeps running after the block.
 
     Parameters
     ----------
@@ -151,7 +152,7 @@ def remote_cluster(address: str) -> Iterator[Cluster]:
     Raises
     ------
     UsageError
-        If no scheduler answers there.
+        If no scheduler responds at the address.
     """
     logging.getLogger("distributed").setLevel(logging.CRITICAL)
     try:
@@ -173,7 +174,7 @@ def _dashboard(client: Client) -> str | None:
 
 
 def _free_port(wanted: int) -> int:
-    """Return the port if nobody listens there, else 0: any."""
+    """Return the port if it is free, else 0 for any port."""
     with socket.socket() as probe:
         try:
             probe.bind(("127.0.0.1", wanted))

@@ -1,4 +1,4 @@
-"""Jobs on a cluster: each good one done once, the others named, whatever becomes of the workers."""
+"""Execution of jobs on a cluster, with retries, tolerance of killed workers, and one outcome per job."""
 
 from __future__ import annotations
 
@@ -22,20 +22,20 @@ from lodbrain.segmentation.scan import Progress
 from lodbrain.segmentation.settings import Settings, check_model
 from lodbrain.version import __version__
 
-#: Failures that another try may not meet. A refused scan is refused again.
+#: Codes of errors that may not recur on a retry, unlike those of invalid scans.
 _WORTH_A_RETRY = ("memory", "busy", "bug", "lost")
 
 
 @dataclass(frozen=True)
 class Place:
-    """Where jobs are done.
+    """Place of execution of jobs.
 
     Attributes
     ----------
     processes : int
-        Processes on this machine.
+        Number of processes on this machine.
     scheduler : str or None
-        Address of a Dask scheduler, or path of its file, instead.
+        Address of a Dask scheduler to use instead, or path of its scheduler file.
     scratch : Path or None
         Folder for Dask's own files on this machine.
     """
@@ -55,27 +55,26 @@ def run_jobs(
     say: Callable[[str], None] | None = None,
     make_page: MakePage | None = None,
 ) -> list[Outcome]:
-    """Do jobs on several processes or machines; one that fails does not stop the others.
+    """Run jobs on several processes or machines; a job that fails does not stop the others.
 
-    A scan whose worker is killed goes to another worker. What fails for want of memory, or unexpectedly, is tried once
-    more when the others are done, then set aside. Interrupted, nothing half-written is left on this machine; workers
-    of a scheduler finish the scans that they are at.
+    A scan whose worker is killed is passed on to another worker. A scan that fails because of memory, or unexpectedly,
+    is retried once after the others. After an interruption no partial outputs are left on this machine; workers of an
+    external scheduler finish their current scans.
 
     Parameters
     ----------
     jobs : sequence of Job
     settings : Settings, optional
-        What is asked. Left open, threads and memory are shared out among the processes.
+        Threads and memory that are None are divided among the processes.
     place : Place
-        Where.
     progress : callable, optional
-        Called with the share of all scans done, and a few words.
+        Called with the share done of all scans, and a short text.
     finished : callable, optional
-        Called with each outcome as it comes.
+        Called with each outcome as soon as its job ends.
     say : callable, optional
-        Called with a line on where the work is done, and one on how long a large study would take.
+        Called with a line on the workers, and one on the time that a large study would take.
     make_page : callable, optional
-        A module's function, called by the worker with the outcome of a scan whose segmentation is complete.
+        Function of a module, called by the worker with the outcome of a complete segmentation.
 
     Returns
     -------
@@ -85,7 +84,7 @@ def run_jobs(
     Raises
     ------
     UsageError, WeightsError, OutputError
-        What concerns all inputs.
+        Errors that concern all inputs.
     """
     settings, tell = settings or Settings(), say or (lambda line: None)
     jobs = check_jobs(jobs, settings)
@@ -114,7 +113,7 @@ def run_jobs(
 
 
 class _Run:
-    """The outcomes so far, by number of the job."""
+    """State of a run: outcomes and retries, by number of the job."""
 
     def __init__(
         self,
@@ -142,7 +141,7 @@ class _Run:
         self.progress(len(self.outcomes) / len(self.jobs), text)
 
     def to_retry(self, *, only: str | None = None, but: str | None = None) -> list[int]:
-        """Return the numbers to be tried again, and take them off the list."""
+        """Return the numbers of jobs to retry, and remove them from the list."""
         numbers = [
             number
             for number, error in self.set_back.items()
@@ -154,11 +153,11 @@ class _Run:
         return numbers
 
     def round(self, numbers: Sequence[int], settings: Settings, cluster: Cluster) -> None:
-        """Do some of the jobs and take their outcomes."""
+        """Run some of the jobs and collect their outcomes."""
         if not numbers:
             return
         client = cluster.client
-        # a task that is repeated keeps what is complete: a worker may be lost after it has written everything
+        # a repeated task keeps complete outputs: a worker may be lost after it has written all files
         again = replace(settings, resume=not settings.overwrite)
         label = f"lodbrain-{os.getpid()}-{id(self)}-{'again' if numbers[0] in self.retried else 'first'}"
         futures = {
@@ -193,7 +192,7 @@ class _Run:
         except Exception as error:
             what = f"internal error: {type(error).__name__}: {error}"
             return _failed(job, LodbrainError("bug", job.path, what, "This is a bug: please report it"))
-        # complete, and not so before this run: an earlier try did it
+        # complete without --resume: an earlier attempt of this run did it
         status = "done" if outcome.status == "skipped" and not settings.resume else outcome.status
         return replace(
             outcome,
@@ -207,9 +206,9 @@ class _Run:
 
 @contextmanager
 def _tidied_up(run: _Run, place: Place) -> Iterator[None]:
-    """Remove what killed workers leave behind: the hidden folders of scans that were not finished.
+    """Remove the hidden folders left by killed workers of this machine, after the block.
 
-    Only after the block, when the workers of this machine have ended. A folder that another process works in is kept.
+    A folder that another process is using is kept.
     """
     try:
         yield
@@ -232,7 +231,7 @@ def _cluster(place: Place, scans: int) -> Iterator[Cluster]:
 
 
 def _ask_worker(cluster: Cluster, settings: Settings) -> Worker:
-    """Load the model on one worker, and return what it says: what is wrong with it concerns all scans."""
+    """Load the model on one worker and return the worker's properties; errors concern all scans."""
     worker: Worker = cluster.client.submit(prepare, settings, pure=False).result()
     if worker.version != __version__:
         what = f"its workers have lodbrain {worker.version}, this is {__version__}"
@@ -241,7 +240,7 @@ def _ask_worker(cluster: Cluster, settings: Settings) -> Worker:
 
 
 def _where(cluster: Cluster, settings: Settings) -> str:
-    """Return a line on where the work is done.
+    """Return a line that describes the workers.
 
     Examples
     --------
@@ -262,7 +261,7 @@ def _where(cluster: Cluster, settings: Settings) -> str:
 
 
 def _share_out(settings: Settings, processes: int, *, free: int, held: int = 0) -> Settings:
-    """Return the settings for one process: its share of this machine's cores and memory, with what it has already."""
+    """Return the settings for one process: its share of cores and free memory, plus the memory it already holds."""
     threads = settings.threads or max(1, _cores() // processes)
     share = settings.memory_bytes // processes if settings.memory_bytes else held + free // processes
     return replace(settings, threads=threads, memory_bytes=max(1, share))
@@ -277,7 +276,7 @@ def _failed(job: Job, error: LodbrainError) -> Outcome:
 
 
 def _as_named(error: LodbrainError | None, job: Job) -> LodbrainError | None:
-    """Return an error that names the scan and its outputs as the user did, not by their absolute paths."""
+    """Return the error with the path of the scan or output as given by the user, not the worker's absolute path."""
     if error is None or error.path is None:
         return error
     there = absolute(job)

@@ -1,4 +1,4 @@
-"""What a worker does: one scan a task, with a model that it loads once."""
+"""Tasks of a worker: one scan per task, with a model that is loaded once."""
 
 from __future__ import annotations
 
@@ -15,25 +15,25 @@ from lodbrain.segmentation.settings import Model, Settings, load_model
 from lodbrain.system.memory import free_bytes, keep_freed_memory, resident_bytes
 from lodbrain.version import __version__
 
-#: Share of a worker's limit that a scan may plan with. Dask's nanny kills a worker at 95% of its limit.
+#: Share of a worker's memory limit that a scan may use. Dask's nanny kills a worker at 95% of its limit.
 _SHARE_OF_LIMIT = 0.85
 
-#: One scan at a time in a process, however many threads Dask gives it: a scan uses them all.
+#: Limits a process to one scan at a time, which uses all threads that Dask assigns to the process.
 _TURN = threading.Lock()
 
 
 @dataclass(frozen=True)
 class Worker:
-    """What a worker says of itself.
+    """Properties of a worker.
 
     Attributes
     ----------
     version : str
-        Of lodbrain.
+        Version of lodbrain.
     free_bytes : int
         Memory that may be used on the device, with the model loaded.
     held_bytes : int
-        What the process itself takes of the device's memory, with the model loaded; 0 on a GPU.
+        Memory that the process itself uses, with the model loaded; 0 on a GPU.
     """
 
     version: str
@@ -42,24 +42,24 @@ class Worker:
 
 
 def prepare(settings: Settings) -> Worker:
-    """Load the model, and say what this worker is.
+    """Load the model, and return the properties of this worker.
 
     Raises
     ------
     UsageError, WeightsError
-        As `load_model`.
+        As in `load_model`.
     """
     device = _model(_key(settings)).device
     return Worker(__version__, free_bytes(device), resident_bytes() if device == "cpu" else 0)
 
 
 def do(job: Job, settings: Settings, make_page: MakePage | None = None) -> Outcome:
-    """Return the outcome of one job; repeated after a killed worker, it keeps what is complete.
+    """Run one job and return its outcome; if repeated after a worker was killed, complete outputs are kept.
 
     Raises
     ------
     UsageError, WeightsError, OutputError
-        What concerns every scan.
+        Errors that concern all scans.
     """
     with _TURN:
         model = _model(_key(settings))
@@ -73,14 +73,14 @@ def _model(settings: Settings) -> Model:
 
 
 def _key(settings: Settings) -> Settings:
-    """Return what the model depends on: threads and memory don't load another."""
+    """Return the settings that the model depends on, so that others do not reload it."""
     return Settings(labels=settings.labels, model=settings.model, device=settings.device)
 
 
 def _on_this_worker(settings: Settings, device: str) -> Settings:
-    """Return the settings with threads and memory that suit the worker, where the user left them open."""
+    """Return the settings with threads and memory of the worker if the user did not set them."""
     worker = get_worker()
-    if settings.threads is None:  # Dask tells torch of one thread only (OMP_NUM_THREADS)
+    if settings.threads is None:  # Dask limits torch to one thread (OMP_NUM_THREADS)
         settings = replace(settings, threads=worker.state.nthreads)
     limit = worker.memory_manager.memory_limit
     if settings.memory_bytes is None and limit and device == "cpu":
@@ -89,6 +89,6 @@ def _on_this_worker(settings: Settings, device: str) -> Settings:
 
 
 def absolute(job: Job) -> Job:
-    """Return a job that means the same files in another working directory."""
+    """Return the job with absolute paths, for use in another working directory."""
     outputs = replace(job.outputs, folder=Path.cwd() / job.outputs.folder)
     return replace(job, path=Path.cwd() / job.path, outputs=outputs)

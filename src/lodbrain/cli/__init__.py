@@ -1,4 +1,4 @@
-"""`lodbrain`, the command line: a thin shell, one file per command, each imported only when it is called."""
+"""Command line `lodbrain`: one file per command, each imported only when it is called."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from lodbrain.version import __version__
 USAGE, BUG = 2, 70
 INTERRUPTED, BROKEN_PIPE, TERMINATED = 130, 141, 143  # 128 + the number of the signal, as shells report it
 
-#: name, where it lives, one line for the help. The help is given here so that showing it imports no command.
+#: Name, import path, and summary of each command. The summary is here so that the help imports no command.
 COMMANDS = [
     ("demo", "lodbrain.cli.demo:demo", "Segment an example head: nothing to download."),
     ("segment", "lodbrain.cli.segment:segment", "Segment scans: label map, volumes and a record of what was done."),
@@ -46,7 +46,7 @@ COMMANDS = [
     ("adapt", "lodbrain.cli.adapt:adapt", "A model for the scans of a new scanner, from the scans alone."),
 ]
 
-#: Extra that brings a package which commands import at their top.
+#: Extra of each package that commands import at their top.
 EXTRAS = {
     "PIL": "report",
     "markupsafe": "report",
@@ -81,7 +81,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     Parameters
     ----------
     argv : sequence of str, optional
-        The words after ``lodbrain``, by default those of the process.
+        The words after ``lodbrain``; by default those of the process.
 
     Returns
     -------
@@ -91,25 +91,25 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     words = list(sys.argv[1:] if argv is None else argv)
     for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):  # a name that the console's encoding lacks is no reason to fail
+        if isinstance(stream, io.TextIOWrapper):  # escape characters that the console's encoding lacks
             stream.reconfigure(errors="backslashreplace")
     try:
         with _terminate_as_exception():
             status = app(words, print_error=False, exit_on_error=False, result_action="return_value")
-            if sys.stdout is not None:  # closed: lodbrain ... >&-
+            if sys.stdout is not None:  # None if closed: lodbrain ... >&-
                 sys.stdout.flush()
         return status if isinstance(status, int) else 0
     except (KeyboardInterrupt, _Terminated) as signalled:
         return _ended(signalled)
-    except (BrokenPipeError, SystemExit):  # rich turns the one into the other
-        # Whoever read the output has gone (`lodbrain models list | head -1`). Python flushes stdout once more at exit.
+    except (BrokenPipeError, SystemExit):  # rich converts the former to the latter
+        # The reader of the output has ended (`lodbrain models list | head -1`). Python flushes stdout again at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return BROKEN_PIPE
     except Exception as error:
         if ended := _signal_behind(error):
             return _ended(ended)
         if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
-            # What could not be printed would fail once more when Python flushes stdout at exit.
+            # Unprinted output would raise again when Python flushes stdout at exit.
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             where = shown(error.filename) if error.filename is not None else "standard output"
             return _fail(f"{where} cannot be written ({error.strerror}). Free some space", OutputError.exit_code)
@@ -127,12 +127,12 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 class _Terminated(BaseException):
-    """SIGTERM, as an exception: whatever cleans up after Ctrl-C cleans up after it too."""
+    """SIGTERM as an exception, so that the same cleanup runs as after Ctrl-C."""
 
 
 @contextmanager
 def _terminate_as_exception() -> Iterator[None]:
-    """Turn SIGTERM into `_Terminated` in the block; only the main thread may set a signal's handler."""
+    """Raise `_Terminated` on SIGTERM in the block; only the main thread may set a signal handler."""
 
     def handler(number: int, frame: FrameType | None) -> NoReturn:
         raise _Terminated
@@ -148,7 +148,10 @@ def _terminate_as_exception() -> Iterator[None]:
 
 
 def _signal_behind(error: BaseException | None) -> BaseException | None:
-    """The signal that an error came of: one that strikes inside of a library may break how that cleans up."""
+    """Return the signal that caused an error, or None.
+
+    A signal inside of a library may raise another error in that library's cleanup.
+    """
     while error is not None and not isinstance(error, (KeyboardInterrupt, _Terminated)):
         error = error.__cause__ or error.__context__
     return error
@@ -164,15 +167,15 @@ def _fail(line: str, status: int) -> int:
         import traceback
 
         traceback.print_exc()
-    with suppress(OSError):  # the status still tells
+    with suppress(OSError):  # the status still reports the failure
         print("lodbrain:", " ".join(line.split()), file=sys.stderr, flush=True)
     return status
 
 
 def _missing_extra(error: BaseException | None) -> tuple[str, str] | None:
-    """Package and extra, if a package of an extra is what could not be imported.
+    """Return package and extra if the import of an extra's package failed.
 
-    The error may be a cause of `error`: cyclopts wraps what the import of a command's module raises.
+    The import error may be a cause of `error`: cyclopts wraps what the import of a command's module raises.
     """
     while error is not None:
         if isinstance(error, ModuleNotFoundError) and error.name and (extra := EXTRAS.get(error.name.split(".")[0])):
@@ -184,7 +187,7 @@ def _missing_extra(error: BaseException | None) -> tuple[str, str] | None:
 def _usage(error: CycloptsError, words: Sequence[str]) -> str:
     names = [name for name, _, _ in COMMANDS]
     if isinstance(error, UnknownCommandError) and words[0] not in names:
-        # Said here: cyclopts would import every command, torch and all, to look for a likely one.
+        # Handled here: cyclopts would import every command, including torch, to suggest a similar one.
         near = difflib.get_close_matches(words[0], names, n=1)
         return f"there is no command {words[0]!r}.{f' Did you mean {near[0]!r}?' if near else ''} See: lodbrain --help"
     return f"{error} See: {' '.join(['lodbrain', *(word for word in words[:1] if word in names), '--help'])}"

@@ -1,4 +1,4 @@
-"""`lodbrain adapt`: a model for the scans of a new scanner, from nothing but the scans."""
+"""`lodbrain adapt`: adaptation of a model to unlabelled scans of a new scanner."""
 
 from __future__ import annotations
 
@@ -31,37 +31,37 @@ def adapt(
 ) -> int:
     """Adapt a model to unlabelled scans of a new scanner.
 
-    Their contrast is analysed, scans like them are synthesised from label maps, and the last levels are fine-tuned.
-    The tuned model is kept only if it is better on held-out synthetic scans of this contrast, more consistent on the
-    scans themselves, and no worse on the base model's validation; else MODEL holds the base model. A report of what
-    changed is written beside it.
+    The contrast of the scans is analysed, similar scans are synthesised from label maps, and the finest levels are
+    fine-tuned. The tuned model is kept only if it is better on held-out synthetic scans of this contrast, more
+    consistent on the scans themselves, and no worse on the base model's validation; otherwise OUT is the base model. A
+    report of all measurements is written beside it.
 
     Parameters
     ----------
     inputs
         Scans of one protocol (.nii, .nii.gz, .mgz), folders or quoted globs.
     out
-        The model to write (.safetensors), for `lodbrain segment --model`.
+        Model file to write (.safetensors), for `lodbrain segment --model`.
     minutes
-        Of fine-tuning; analysis and measuring come on top. On the CPU, of the processor.
+        Minutes of fine-tuning, without analysis and evaluation. On the CPU, this is processor time.
     base
-        Model to begin with: a name in `lodbrain models list`, or a file.
+        Model to start from: a name from `lodbrain models list`, or a file.
     levels
-        How many levels to tune, from the finest that the scans use.
+        Number of levels to tune, counted from the finest that the scans use.
     held_out
-        Synthetic scans of each kind that decide.
+        Number of held-out synthetic scans of each kind.
     scans
-        Of the given scans, how many the consistency is measured on.
+        Number of the given scans on which consistency is measured.
     labelmaps
-        Folder of label maps to draw scans from. Default: those of `lodbrain fetch labelmaps`.
+        Folder of label maps for synthesis. Default: those of `lodbrain fetch labelmaps`.
     device
-        auto, cpu, cuda, cuda:1, rocm or mps.
+        Device: auto, cpu, cuda, cuda:1, rocm or mps.
     threads
-        Threads of the CPU. Default: one a core.
+        Number of CPU threads. Default: one per core.
     frame
-        Which volume of a 4D file, from 0.
+        Volume of a 4D file to use, counted from 0.
     quiet
-        Print errors and the result only.
+        Print only errors and the result.
     """
     from lodbrain.workflows.adapt import AdaptSettings
     from lodbrain.workflows.adapt import adapt as run

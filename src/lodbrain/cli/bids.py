@@ -1,4 +1,4 @@
-"""`lodbrain bids`: the BIDS App."""
+"""`lodbrain bids`: BIDS App."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from lodbrain.segmentation.settings import Settings
 from lodbrain.workflows.bids_app import Participants, plan_participants, write_group
 from lodbrain.workflows.pages import check_installed
 
-#: As fMRIPrep and the BIDS Apps' template spell it.
+#: Spelled as in fMRIPrep and in the BIDS Apps' template.
 _SKIP = ["--skip-bids-validation", "--skip_bids_validation", "--skip_bids_validator"]
 
 
@@ -46,33 +46,33 @@ def bids(
     skip_bids_validation: Annotated[Flag, Parameter(name=_SKIP)] = False,
     options: SegmentOptions | None = None,
 ) -> int:
-    """Segment the T1w-like scans (T1w and UNIT1) of a BIDS data set, every run and session, on their own grids.
+    """Segment the T1w-like scans (T1w and UNIT1) of a BIDS data set, all runs and sessions, on their own grids.
 
-    participant: each sub-X[_ses-Y]..._T1w.nii.gz gives sub-X[_ses-Y]..._seg-lodbrain_desc-T1w with _dseg.nii.gz
-    (label map), _dseg.tsv (names and colours), _volumes.tsv (mm^3) and _dseg.json (how it was made), in the same
-    folders below OUT. group: OUT/group_volumes.tsv and OUT/group_quality.tsv of all that is finished, and with
-    --report the pages that are missing and OUT/index.html.
+    At level participant, each sub-X[_ses-Y]..._T1w.nii.gz gives sub-X[_ses-Y]..._seg-lodbrain_desc-T1w with
+    _dseg.nii.gz (label map), _dseg.tsv (names and colours), _volumes.tsv (mm^3) and _dseg.json (provenance), in the
+    same folders below OUT. Level group writes OUT/group_volumes.tsv and OUT/group_quality.tsv of all finished scans,
+    and with --report the missing pages and OUT/index.html.
 
     Parameters
     ----------
     bids_dir
-        The BIDS data set; nothing is written into it.
+        BIDS data set; nothing is written into it.
     out
         Folder for the derivatives, such as BIDS_DIR/derivatives/lodbrain.
     level
-        participant or group.
+        Analysis level: participant or group.
     participant_label
-        Only these participants, with or without sub-.
+        Process only these participants, with or without sub-. Default: all.
     session_id
-        Only these sessions, with or without ses-.
+        Process only these sessions, with or without ses-. Default: all.
     bids_filter_file
-        JSON in the form of fMRIPrep; the entry t1w counts, such as {"t1w": {"acquisition": "mprage"}}.
+        JSON filter in fMRIPrep's format; its entry t1w is used, such as {"t1w": {"acquisition": "mprage"}}.
     dry_run
-        Say what would be done, and do nothing.
+        Print what would be done without doing it.
     work_dir
-        Folder for temporary files of --jobs. Results are put together where they belong.
+        Folder for temporary files of --jobs. Default: the system's temporary folder.
     skip_bids_validation
-        Accepted for BIDS Apps' sake: the data set is not validated here.
+        Accepted for compatibility with BIDS Apps; the data set is not validated.
     """
     options = options or SegmentOptions()
     if level == "group":
@@ -119,7 +119,7 @@ def _group(bids_dir: Path, out: Path, options: SegmentOptions, *, dry_run: bool)
 
 
 def _show(plan: Participants, settings: Settings) -> int:
-    """Print what would be done, and return the exit status that can be foreseen."""
+    """Print what would be done, and return the exit status as far as it is known in advance."""
     jobs = check_jobs(plan.jobs, settings)
     for job in jobs:
         if job.problem is not None:

@@ -1,4 +1,4 @@
-"""`lodbrain evaluate calibration`: whether a model is as sure as it may be, and the model made so."""
+"""`lodbrain evaluate calibration`: calibration of a model's posteriors and of its volume intervals."""
 
 from __future__ import annotations
 
@@ -19,19 +19,19 @@ def calibration(
     coverage: float = 0.9,
     options: ValidationOptions | None = None,
 ) -> int:
-    """Fit a temperature and intervals of volumes for every level of a model, and measure what they are worth.
+    """Fit a temperature and volume intervals for every level of a model, and evaluate both.
 
-    A third of the scans gives the temperature, a third the intervals, the last judges. The folder gets
-    calibration.json, intervals.tsv, reliability.png, and the model with its calibration: use it with --model.
+    The temperature is fitted on a third of the scans, the intervals on another, and both are evaluated on the rest. The
+    folder contains calibration.json, intervals.tsv, reliability.png, and the calibrated model for --model.
 
     Parameters
     ----------
     out
         Folder for the results.
     draws
-        Synthetic scans for the finest level; each coarser one gets twice as many.
+        Number of synthetic scans for the finest level; each coarser level uses twice as many.
     coverage
-        Share of true volumes that the intervals are to hold.
+        Nominal coverage of the volume intervals, as a share of the true volumes.
     """
     options = options or ValidationOptions()
     loaded = options.load()

@@ -1,4 +1,4 @@
-"""`lodbrain compare`: several architectures, trained alike, in one table."""
+"""`lodbrain compare`: comparison of architectures trained under the same conditions."""
 
 from __future__ import annotations
 
@@ -20,18 +20,20 @@ def compare(
 ) -> int:
     """Train architectures for the same time on the same scans, and compare them.
 
-    The table has parameters, memory, seconds and Dice per class. A comparison that was stopped goes on where it was.
+    The table lists parameters, memory, seconds and Dice per class. An interrupted comparison continues where it
+    stopped.
 
     Parameters
     ----------
     configs
-        YAML files as for `lodbrain train`, that differ in architecture and levels only.
+        YAML files as for `lodbrain train` that differ only in architecture and levels.
     out
         Folder for the trainings and for comparison.md and comparison.json.
     seconds
-        Of training, for each: of the processor on the CPU, of the clock elsewhere. Default: as the files say.
+        Seconds of training per architecture: processor time on the CPU, wall-clock time elsewhere. Default: as
+        configured.
     scans
-        Validation scans that all are scored on.
+        Number of validation scans.
     """
     from lodbrain.errors import UsageError
     from lodbrain.training.config import read_config

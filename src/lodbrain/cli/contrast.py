@@ -1,4 +1,4 @@
-"""`lodbrain contrast`: what the scans to be segmented look like, for training on scans that look the same."""
+"""`lodbrain contrast`: contrast analysis of unlabelled scans, as a profile for synthesis."""
 
 from __future__ import annotations
 
@@ -31,32 +31,32 @@ def contrast(
     frame: int | None = None,
     quiet: Quiet = False,
 ) -> int:
-    """Analyse the contrast of scans that nobody labelled.
+    """Analyse the contrast of unlabelled scans.
 
     Intensities of each structure, contrast-to-noise of the tissues, bias field, noise, smoothness and background are
-    fitted to each scan, pooled, and written as YAML, which the generator of training data draws from. A scan that
-    cannot be fitted well is refused, with the reason, and left out.
+    fitted to each scan, pooled, and written as YAML for `lodbrain synth` and training. Scans whose fit is not good
+    enough are reported with the reason and left out.
 
     Parameters
     ----------
     inputs
         Scans of one protocol (.nii, .nii.gz, .mgz), folders (searched recursively) or quoted globs.
     out
-        The YAML file to write.
+        YAML file to write.
     labels
-        Label map in FreeSurfer's numbers, or a folder with one for each scan. Default: a model's posteriors.
+        Label map in FreeSurfer's numbers, or a folder with one for each scan. Default: posteriors of the model.
     model
-        Name in `lodbrain models list`, or a model file.
+        Name from `lodbrain models list`, or a model file.
     device
-        auto, cpu, cuda, cuda:1 ... or mps.
+        Device: auto, cpu, cuda, cuda:1 ... or mps.
     threads
-        Threads of the CPU. Default: one a core.
+        Number of CPU threads. Default: one per core.
     figure
-        A PNG of fitted against observed histograms, for each scan.
+        PNG to write with fitted and observed histograms of each scan.
     frame
-        Which volume of a 4D file, from 0.
+        Volume of a 4D file to use, counted from 0.
     quiet
-        Print errors only.
+        Print only errors.
     """
     with wrong_usage():
         settings = Settings(model=model, device=device, threads=threads, frame=frame, posteriors=labels is None)
@@ -76,7 +76,7 @@ def contrast(
 
 
 def summary(profile: ContrastProfile, out: Path) -> str:
-    """Return one line on what was fitted."""
+    """Return a one-line summary of the fit."""
     scans = f"{len(profile.scans)} scan{'s' if len(profile.scans) > 1 else ''}"
     contrast = profile.contrast_to_noise["white - grey"]
     return (

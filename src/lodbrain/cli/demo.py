@@ -1,4 +1,4 @@
-"""`lodbrain demo`: the main job on a head that comes along."""
+"""`lodbrain demo`: segmentation of an example head."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ def demo(
     out: Annotated[Path, Parameter(name=["--out", "-o"])] = Path("demo"),
     fetch: Flag = False,
 ) -> int:
-    """Segment an example head, print its volumes and draw a picture.
+    """Segment an example head, print its volumes and save a picture.
 
-    The example is the ICBM152 template (T1w, 1 mm, skull-stripped) that nilearn carries: nothing is downloaded.
+    The example is the ICBM152 template (T1w, 1 mm, skull-stripped) that is included in nilearn. No download is needed.
 
     Parameters
     ----------
     out
         Folder for the scan, its segmentation and the picture; earlier results in it are replaced.
     fetch
-        Download a real head from OpenNeuro (15 MB, CC0), once, and take that.
+        Use a real head from OpenNeuro (15 MB, CC0) instead; it is downloaded once.
     """
     keep_freed_memory()
     with progress_bar() as progress:

@@ -1,4 +1,4 @@
-"""`lodbrain evaluate`: how good segmentations are, and for whom."""
+"""`lodbrain evaluate`: evaluation of segmentations, and comparison of models and groups."""
 
 from __future__ import annotations
 
@@ -55,39 +55,39 @@ def labels(
     overwrite: Flag = False,
     quiet: Quiet = False,
 ) -> int:
-    """Score label maps against references: overlap, volumes and surface distances of every region that both know.
+    """Compare label maps with references: overlap, volumes and surface distances of every region that both contain.
 
-    The folder gets evaluation.tsv, a row for each case and region, and evaluation.json, which says how it was made.
+    The folder contains evaluation.tsv, with one row per case and region, and evaluation.json, with the settings.
 
     Parameters
     ----------
     pred
-        Label maps to score: a file, a folder or a BIDS tree.
+        Label maps to evaluate: a file, a folder or a BIDS tree.
     ref
-        References, paired with them by name.
+        References; they are paired with the label maps by name.
     out
-        Folder for the results. Without it they are only shown.
+        Folder for the results. Default: results are only printed.
     pred_table
-        What the prediction's numbers mean: structures, tissue, brain, freesurfer, or a TSV with the columns index and
-        freesurfer (or tissue, brain). Default: told from the map.
+        Label table of the predictions: structures, tissue, brain, freesurfer, or a TSV with the columns index and
+        freesurfer (or tissue, brain). Default: detected from the map.
     ref_table
-        The same for the references.
+        Label table of the references, as for --pred-table. Default: detected from the map.
     pred_pattern
-        Which files of the folder, such as '*_dseg.nii.gz'.
+        Pattern of the predictions in a folder, such as '*_dseg.nii.gz'. Default: all label maps.
     ref_pattern
-        The same for the references, such as '*/mri/aparc+aseg.mgz'.
+        Pattern of the references in a folder, such as '*/mri/aparc+aseg.mgz'. Default: all label maps.
     overlap_only
-        Dice and volumes only, in a fraction of the time.
+        Compute only Dice and volumes, which is much faster.
     resample
-        Bring predictions on another grid to the reference's, by nearest voxels.
+        Resample predictions on another grid to the reference's, by nearest neighbour.
     sides
-        Show left and right, too. The files always have them.
+        Print left and right sides, too. The files always contain them.
     threads
-        Regions worked on at once. Default: one a core.
+        Number of regions computed in parallel. Default: one per core.
     overwrite
-        Replace results that are there.
+        Replace existing results.
     quiet
-        Print errors only.
+        Print only errors.
     """
     settings = EvaluateSettings(
         pred_table=table_named(pred_table) if pred_table is not None else None,
@@ -127,7 +127,7 @@ def labels(
 
 
 def means_table(entries: list[dict[str, Any]], *, title: str, sides: bool = False) -> Table:
-    """Return means by region as a table for people: each structure once, its sides only on request.
+    """Return means by region as a printable table: each structure once, its sides only on request.
 
     Parameters
     ----------
@@ -135,7 +135,7 @@ def means_table(entries: list[dict[str, Any]], *, title: str, sides: bool = Fals
         From `lodbrain.workflows.evaluate.means`.
     """
     shown = [entry for entry in entries if sides or entry["side"] not in ("left", "right")]
-    # a map with sides only for some structures keeps the others in the table
+    # Structures without sides in the map are kept in the table.
     merged = {entry["region"] for entry in shown}
     shown += [entry for entry in entries if not sides and entry["region"] not in merged]
     table = Table(title=title, title_justify="left", box=None, pad_edge=False, header_style="bold")
@@ -176,38 +176,38 @@ def groups(
     overwrite: Flag = False,
     quiet: Quiet = False,
 ) -> int:
-    """Compare models, sites, scanners, ages: means with intervals, paired tests, agreement of volumes, test-retest.
+    """Compare models, sites, scanners or ages: means with intervals, paired tests, volume agreement, test-retest.
 
-    The folder gets groups.html (one page, nothing loaded from elsewhere), figures as SVG and PNG, and the tables
-    means.tsv, comparison.tsv, agreement.tsv, seen.tsv and retest.tsv where there is something to say.
+    The folder contains groups.html (a single self-contained page), figures as SVG and PNG, and the tables means.tsv,
+    comparison.tsv, agreement.tsv, seen.tsv and retest.tsv as far as the data allow.
 
     Parameters
     ----------
     results
         Folders of `lodbrain evaluate labels`, as NAME=FOLDER to name the model. Folders of `lodbrain segment` give
-        volumes for test-retest. Several of one name are put together.
+        volumes for test-retest. Folders of the same name are combined.
     out
         Folder for the page, tables and figures.
     participants
-        A participants.tsv of BIDS.
+        BIDS participants.tsv, whose columns --by and --seen-column refer to.
     by
-        Its columns to group the cases by, such as site scanner age. Numbers are cut into thirds.
+        Columns by which cases are grouped, such as site scanner age. Numeric columns are divided into thirds.
     cut
-        Where to cut a column of numbers instead, such as age=40,60.
+        Limits of the groups of a numeric column, such as age=40,60. Default: thirds of the cases.
     seen
-        Sites that the models saw in training: all others are unseen.
+        Sites that the models were trained on; all others count as unseen.
     seen_column
-        Column that holds the site.
+        Column with the site.
     title
         Heading of the page.
     seed
-        Of the bootstrap.
+        Seed of the bootstrap.
     overwrite
-        Replace results that are there.
+        Replace existing results.
     quiet
-        Print errors only.
+        Print only errors.
     """
-    from lodbrain.workflows.groups import GroupSettings, compare_results  # draws figures, which `labels` never does
+    from lodbrain.workflows.groups import GroupSettings, compare_results  # slow import: matplotlib
 
     settings = GroupSettings(
         participants=participants,

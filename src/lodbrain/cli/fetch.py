@@ -1,4 +1,4 @@
-"""`lodbrain fetch`: public data that training and tests use, verified and never half-written."""
+"""`lodbrain fetch`: verified, atomic downloads of the public data used by training and tests."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ app = App(name="fetch")
 
 @app.command
 def labelmaps(*, out: Annotated[Path | None, Parameter(name=["--out", "-o"])] = None) -> int:
-    """Get the 20 label maps of whole heads that SynthSeg publishes (Apache-2.0, 33 MB).
+    """Download the 20 label maps of whole heads published with SynthSeg (Apache-2.0, 33 MB).
 
-    Each is checked against its SHA-256. What is there already is verified and not downloaded again.
+    Each file is checked against its SHA-256. Existing files are verified and not downloaded again.
 
     Parameters
     ----------
     out
-        Folder to put them in, by default the cache, where training looks for them.
+        Folder for the files. Default: the cache, where training looks for them.
     """
     with progress_bar() as progress:
         folder = source.fetch_labelmaps(out, progress=progress)
@@ -46,26 +46,26 @@ def openneuro(
     pattern: Annotated[list[str] | None, Parameter(consume_multiple=True, negative="")] = None,
     quiet: Quiet = False,
 ) -> int:
-    """Get a dataset of OpenNeuro, or a part of it, without signing in.
+    """Download a dataset of OpenNeuro, or a part of it, without an account.
 
-    A download that breaks off goes on where it stopped when the command is run again. Each file's size is checked, and
-    its MD5 where the storage gives one; sizes and SHA-256 are written to .lodbrain-fetch.json.
+    An interrupted download continues where it stopped when the command is run again. The size of each file is checked,
+    and its MD5 if the server provides one; sizes and SHA-256 are written to .lodbrain-fetch.json.
 
     Parameters
     ----------
     accession
-        Such as ds005216.
+        Accession number, such as ds005216.
     out
         Folder for the dataset.
     version
-        Refuse any other. The storage holds the latest version only.
+        Version to require; any other is an error. The server holds the latest version only. Default: any.
     subject
-        One or more labels, with or without sub-. Default: all.
+        One or more subjects, with or without sub-. Default: all.
     pattern
-        One or more patterns of file names such as '*_T1w.nii.gz'; * stands for anything, slashes too. Default: all
-        files but derivatives.
+        One or more patterns of file names such as '*_T1w.nii.gz'; * matches any characters, including slashes. Default:
+        all files except derivatives.
     quiet
-        Print errors only.
+        Print only errors.
     """
     selection = Selection(tuple(subject or ()), tuple(pattern or ()))
     with progress_bar(show=not quiet) as progress:
@@ -81,18 +81,18 @@ def ultracortex(
     subject: Annotated[list[str] | None, Parameter(consume_multiple=True, negative="")] = None,
     quiet: Quiet = False,
 ) -> int:
-    """Get the 12 scans of UltraCortex (9.4 T, CC0) with manual labels, and those labels: some 3 GB.
+    """Download the 12 scans of UltraCortex (9.4 T, CC0) with manual labels, and those labels: about 3 GB.
 
     Parameters
     ----------
     out
         Folder for the dataset.
     version
-        Refuse any other. 1.0 holds three scans twice.
+        Version to require; any other is an error. Version 1.0 contains three scans twice.
     subject
-        One or more other subjects: all their scans, without derivatives.
+        One or more other subjects: all their scans, without derivatives. Default: the 12 with manual labels.
     quiet
-        Print errors only.
+        Print only errors.
     """
     with progress_bar(show=not quiet) as progress:
         done = uc.fetch_ultracortex(
@@ -107,7 +107,7 @@ def _tell_failed(file: Fetched) -> None:
 
 
 def _conclude(done: Fetch, *, quiet: bool) -> int:
-    """Print how many files came, and give the exit status."""
+    """Print the number of downloaded files, and return the exit status."""
     if not quiet:
         counts = Counter(file.status for file in done.files)
         text = ", ".join(f"{count} {status}" for status, count in sorted(counts.items()))

@@ -1,4 +1,4 @@
-"""`lodbrain labels`: training maps of whole heads from scans, and label maps at another voxel size."""
+"""`lodbrain labels`: label training maps of whole heads, label maps at another voxel size, and label tables."""
 
 from __future__ import annotations
 
@@ -43,42 +43,43 @@ def make(
     overwrite: Flag = False,
     quiet: Quiet = False,
 ) -> int:
-    """Make label training maps of whole heads from scans.
+    """Create label training maps of whole heads from scans.
 
-    Brain structures come from the model, or from --labels; scalp, bone, eyes, air and other tissue from the scan's
-    intensities and their place in the head. For each scan NAME_T1w.nii.gz the folder gets NAME_desc-head_dseg with
-    .nii.gz (map), .tsv (names and colours), .png (three planes) and .json (how it was made), in the input's folders.
+    Brain structures come from the model, or from --labels; scalp, bone, eyes, air and other tissue are classified by
+    intensity and position in the head. For each scan NAME_T1w.nii.gz the folder contains NAME_desc-head_dseg with
+    .nii.gz (map), .tsv (names and colours), .png (three planes) and .json (provenance), in the input's subfolders.
 
     With --teacher, each scan also gets soft training targets (NAME_desc-teacher_dseg, NAME_desc-second_dseg and
     NAME_desc-teacher_probseg: best label, second-best label, probability of the best), and manifest.csv lists the scans
-    that the teacher is sure enough of, for `real: {manifest: ...}` in a training configuration.
+    that passed the teacher's quality check, for `real: {manifest: ...}` in a training configuration.
 
     Parameters
     ----------
     inputs
-        Scans (.nii, .nii.gz, .mgz), quoted globs, or folders. Of a BIDS data set all T1w scans are taken.
+        Scans (.nii, .nii.gz, .mgz), quoted globs, or folders. Of a BIDS data set all T1w scans are used.
     out
         Folder for the maps.
     labels
-        Segmentation with FreeSurfer's numbers on the scan's grid, or a folder with one for each scan.
+        Segmentation with FreeSurfer's numbers on the scan's grid, or a folder with one for each scan. Default: the
+        model's.
     model
-        Name in `lodbrain models list`, or a model file.
+        Name from `lodbrain models list`, or a model file.
     teacher
-        Model whose soft labels are written as training targets, such as accurate; it takes the place of --model.
+        Model whose soft labels are written as training targets, such as accurate; it replaces --model. Default: none.
     device
-        auto, cpu, cuda, cuda:1 ... or mps.
+        Device: auto, cpu, cuda, cuda:1 ... or mps.
     memory
-        Budget such as 4GB or 2GiB. Default: what is free, less a margin.
+        Memory budget, such as 4GB or 2GiB. Default: free memory minus a margin.
     threads
-        Threads of the CPU. Default: one a core.
+        Number of CPU threads. Default: one per core.
     frame
-        Which volume of a 4D file, from 0.
+        Volume of a 4D file to use, counted from 0.
     resume
-        Skip scans whose maps are complete and made the same way; do the others again.
+        Skip scans whose maps are complete and made with the same settings; process the others.
     overwrite
-        Replace maps that are there.
+        Replace existing maps.
     quiet
-        Print errors only.
+        Print only errors.
     """
     with wrong_usage():
         settings = Settings(
@@ -115,10 +116,10 @@ def upsample(
     overwrite: Flag = False,
     quiet: Quiet = False,
 ) -> int:
-    """Bring label maps to a finer, or another, voxel size with smooth boundaries.
+    """Resample label maps to a finer, or another, voxel size with smooth boundaries.
 
-    Volumes of structures above 500 mm^3 are kept within 1%, and nothing falls into more pieces. NAME.nii.gz gets the
-    input's name, NAME.json the volumes before and after.
+    Volumes of structures above 500 mm^3 are preserved within 1%, and structures are not split into more connected
+    components. NAME.nii.gz has the input's name, NAME.json contains the volumes before and after.
 
     Parameters
     ----------
@@ -127,13 +128,13 @@ def upsample(
     out
         Folder for the new maps.
     voxel_size
-        The new voxel side in mm.
+        New voxel side in mm.
     resume
-        Skip maps that are complete and made the same way; do the others again.
+        Skip maps that are complete and made with the same settings; process the others.
     overwrite
-        Replace maps that are there.
+        Replace existing maps.
     quiet
-        Print errors only.
+        Print only errors.
     """
     if resume and overwrite:
         raise UsageError("setting", None, "--resume and --overwrite exclude each other")
@@ -159,16 +160,16 @@ def export(
     labels: Scheme = "structures",
     out: Annotated[Path | None, Parameter(name=["--out", "-o"])] = None,
 ) -> int:
-    """Write names and colours of the labels for another program.
+    """Write names and colours of the labels in the format of another program.
 
     Parameters
     ----------
     program
-        bids (_dseg.tsv), freesurfer (colour LUT), itksnap (label descriptions) or slicer (.ctbl).
+        Format: bids (_dseg.tsv), freesurfer (colour LUT), itksnap (label descriptions) or slicer (.ctbl).
     labels
-        Which table: structures, tissue or brain.
+        Label table: structures, tissue or brain.
     out
-        The file; without it the table is printed.
+        File to write. Default: the table is printed.
     """
     text = label_file(TABLES[labels], program)
     if out is None:
@@ -180,7 +181,7 @@ def export(
 
 
 def _teller(*, quiet: bool) -> Callable[[Outcome], None]:
-    """Return what prints a line for each outcome."""
+    """Return a function that prints a line for each outcome."""
 
     def tell(outcome: Outcome) -> None:
         if outcome.error is not None:

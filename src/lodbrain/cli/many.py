@@ -1,4 +1,4 @@
-"""What commands on many scans share: where the work is done, a line for each scan, how it went."""
+"""Shared code of commands on many scans: execution, one line per scan, summary."""
 
 from __future__ import annotations
 
@@ -25,21 +25,21 @@ def do_jobs(
     *,
     scratch: Path | None = None,
 ) -> list[Outcome]:
-    """Do jobs here, in several processes or on a cluster, and print what becomes of them.
+    """Run jobs in this process, in several, or on a cluster, and print their outcomes.
 
     Parameters
     ----------
     jobs, settings
         As in `segment_jobs`.
     options : SegmentOptions
-        Where, whether with pages, and how much is printed.
+        Number of processes or scheduler, whether pages are written, and verbosity.
     scratch : Path, optional
         As in `lodbrain.batch.run.Place`.
 
     Raises
     ------
     UsageError
-        If --jobs is below 1, or both it and a scheduler are given, or pages cannot be made here.
+        If --jobs is below 1, --jobs and a scheduler are both given, or packages for pages are missing.
     """
     if options.jobs < 1:
         raise UsageError("jobs", None, f"--jobs must be at least 1, got {options.jobs}")
@@ -65,6 +65,8 @@ def do_jobs(
             print(f"lodbrain: {outcome.page_error}", file=sys.stderr, flush=True)
 
     for job in jobs:
+        for words in job.told:
+            say(words)
         for other in job.also:
             say(f"{shown(other)}: the same file as {shown(job.path)}, which is segmented once")
     with progress_bar(show=not options.quiet) as progress:
@@ -88,7 +90,7 @@ def do_jobs(
 
 
 def result_line(outcome: Outcome) -> str:
-    """Return one line on a scan that did not fail."""
+    """Return a line on a scan that did not fail."""
     if outcome.status == "skipped":
         return f"{shown(outcome.path.name)}: {shown(outcome.outputs.labels)} is complete, skipped"
     brain = [f", brain {row.volume_mm3 / 1000:.0f} ml" for row in outcome.volumes if row.name == BRAIN]
@@ -99,7 +101,7 @@ def result_line(outcome: Outcome) -> str:
 
 
 def summary(outcomes: Sequence[Outcome]) -> str:
-    """Return how many scans were done, skipped and failed, such as ``"3 done, 1 failed"``, and how many look odd."""
+    """Return counts of done, skipped and failed scans, such as ``"3 done, 1 failed"``, and of QC warnings."""
     counts = {status: sum(outcome.status == status for outcome in outcomes) for status in ("done", "skipped", "failed")}
     doubtful = sum(outcome.signs > 0 for outcome in outcomes)
     words = ", ".join(f"{count} {status}" for status, count in counts.items() if count)

@@ -28,12 +28,12 @@ def list_models() -> int:
 
 @app.command
 def show(name: str) -> int:
-    """Show a model's card: labels, licence, training, measured Dice, where its weights lie.
+    """Show a model's card: labels, licence, training, measured Dice, and location of its weights.
 
     Parameters
     ----------
     name
-        A name that `lodbrain models list` shows.
+        Name from `lodbrain models list`.
     """
     card = zoo.card(name)
     rows = {
@@ -49,23 +49,23 @@ def show(name: str) -> int:
         **_flat("dice", card.dice),
     }
     width = max(map(len, rows))
-    for key, value in rows.items():  # not a table of rich, which would fold hashes and addresses
+    for key, value in rows.items():  # not a rich table, which would wrap hashes and addresses
         print(f"{key:{width}}  {value}")
     return 0
 
 
 @app.command
 def verify(name: str | None = None) -> int:
-    """Check the SHA-256 of weights on disk; exit status 5 if one is wrong.
+    """Check the SHA-256 of weights on disk; the exit status is 5 if one is wrong.
 
     Parameters
     ----------
     name
-        One model, whose weights must be here. Without it: every model whose weights are here.
+        Name of a model, whose weights must be on disk. Default: every model whose weights are on disk.
     """
     wrong: WeightsError | None = None
     for card in zoo.cards().values() if name is None else _networks(zoo.card(name)):
-        if zoo.members(card):  # they are in the list themselves
+        if zoo.members(card):  # members are in the list themselves
             continue
         path = zoo.locate(card)
         if path is None:
@@ -87,12 +87,12 @@ def verify(name: str | None = None) -> int:
 
 @app.command
 def get(name: str) -> int:
-    """Download a model's weights into the cache, if they are not here, and verify them.
+    """Download a model's weights into the cache unless they are there, and verify them.
 
     Parameters
     ----------
     name
-        A name that `lodbrain models list` shows.
+        Name from `lodbrain models list`.
     """
     for card in _networks(zoo.card(name)):
         path = zoo.fetch(card)
@@ -124,12 +124,12 @@ def export(name: str, *, out: Out, onnx: Flag = False) -> int:
 
 
 def _networks(card: zoo.Card) -> list[zoo.Card]:
-    """The cards that have weights of their own: of a consensus its members, else the card itself."""
+    """Return the cards that have weights: the members of a consensus, else the card itself."""
     return [zoo.card(name) for name in zoo.members(card)] or [card]
 
 
 def _origin(card: zoo.Card) -> dict[str, str]:
-    """Where a model's weights lie and come from; of a consensus its members."""
+    """Return where a model's weights, or those of a consensus's members, are stored and come from."""
     if shares := zoo.members(card):
         return {
             f"member {n}": f"{name}, weight {weight:g}, {zoo.card(name).sha256}"

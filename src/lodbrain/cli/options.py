@@ -1,4 +1,4 @@
-"""Options that several commands have in common."""
+"""Options shared by several commands."""
 
 from __future__ import annotations
 
@@ -17,35 +17,35 @@ from lodbrain.system.memory import parse_memory
 @Parameter(name="*")
 @dataclass(frozen=True, kw_only=True)
 class SegmentOptions:
-    """What commands that segment many scans are asked.
+    """Options of commands that segment many scans.
 
     Parameters
     ----------
     labels
-        32 structures with FreeSurfer's numbers, 6 tissue classes, or a brain mask.
+        Labels to write: 32 structures with FreeSurfer's numbers, 6 tissue classes, or a brain mask.
     model
-        Name in `lodbrain models list`, or a model file.
+        Name from `lodbrain models list`, or a model file.
     device
-        auto, cpu, cuda, cuda:1 ... or mps.
+        Device: auto, cpu, cuda, cuda:1 ... or mps.
     memory
-        Budget such as 4GB or 2GiB, for all processes. Default: what is free, less a margin.
+        Memory budget of all processes together, such as 4GB or 2GiB. Default: free memory minus a margin.
     threads
-        Threads of the CPU, for each process. Default: one a core.
+        Number of CPU threads per process. Default: one per core.
     posteriors
-        Write the posteriors, too: _probseg.nii.gz, one large volume for each label.
+        Write the posteriors, too: _probseg.nii.gz, with one large volume for each label.
     report
-        Write a page to look at, too: _report.html, with viewer, outlines, volumes and quality.
+        Write an HTML report, too: _report.html, with viewer, outlines, volumes and quality.
     resume
-        Skip scans whose results are complete, and do the others. Complete results of another model, other settings or a
-        changed scan are an error: they need --overwrite.
+        Skip scans whose results are complete, and process the others. Complete results of another model, other settings
+        or a changed scan are an error unless --overwrite is given.
     overwrite
-        Replace results that are there.
+        Replace existing results.
     jobs
-        Scans at a time, each in a process of its own; they share memory and cores.
+        Number of scans processed in parallel, each in its own process; they share memory and cores.
     scheduler
-        Address of a Dask scheduler, or its file: its workers do the scans.
+        Address of a Dask scheduler, or its scheduler file; its workers process the scans.
     quiet
-        Print errors only.
+        Print only errors.
     """
 
     labels: Scheme = "structures"
@@ -62,17 +62,17 @@ class SegmentOptions:
     quiet: Quiet = False
 
     def settings(self, **more: Any) -> Settings:
-        """Return them as settings of a segmentation.
+        """Return the options as settings of a segmentation.
 
         Parameters
         ----------
         **more
-            Fields of `Settings` that the command has options of its own for.
+            Further fields of `Settings`, from the command's own options.
 
         Raises
         ------
         UsageError
-            If one is out of its range, or two exclude each other.
+            If an option is out of range, or two options exclude each other.
         """
         with wrong_usage():
             return Settings(
@@ -82,6 +82,7 @@ class SegmentOptions:
                 memory_bytes=parse_memory(self.memory) if self.memory is not None else None,
                 threads=self.threads,
                 posteriors=self.posteriors,
+                report=self.report,
                 resume=self.resume,
                 overwrite=self.overwrite,
                 **more,

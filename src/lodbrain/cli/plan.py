@@ -1,4 +1,4 @@
-"""`lodbrain plan`: what a training will take, before its first step."""
+"""`lodbrain plan`: memory and time of a training, predicted before its first step."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from cyclopts import Parameter
 from rich.console import Console
 from rich.table import Table
 
-#: A laptop's card, common ones, and the largest of today's: an APU whose memory is shared.
+#: Memory sizes from a laptop's GPU to the largest at present, an APU with shared memory.
 MEMORIES = ("8GB", "16GB", "24GB", "48GB", "80GB", "141GB", "192GB")
 
 
@@ -19,19 +19,19 @@ def plan(
     memory: Annotated[list[str] | None, Parameter(consume_multiple=True, negative="")] = None,
     steps: int = 8,
 ) -> int:
-    """Memory and time of every level of a training, and what would fit into other memory.
+    """Predict memory and time of every level of a training, and what would fit into other memory.
 
-    Memory is predicted without taking a step. A few steps of each level, tried in a fresh process that goes through
-    the levels as training does, tell the time, and whether the prediction holds.
+    Memory is predicted without running a step. A few steps of each level, run in a fresh process in the order of the
+    training, measure the time and verify the prediction.
 
     Parameters
     ----------
     config
         YAML file, as for `lodbrain train`.
     memory
-        Memories to fit into, such as 8GB 24GB. Default: 8GB to 192GB.
+        Memory sizes to fit into, such as 8GB 24GB. Default: 8GB to 192GB.
     steps
-        Of the trial; 0 for none, and no time.
+        Number of trial steps; with 0 no trial is run and no time is given.
     """
     from lodbrain.cli.usage import wrong_usage
     from lodbrain.errors import UsageError
@@ -85,7 +85,7 @@ def plan(
 
 
 def duration(seconds_per_step: float | None, steps: int | None) -> str:
-    """How long so many steps take, in words."""
+    """Return the duration of `steps` steps in words."""
     if seconds_per_step is None or steps is None:
         return "-"
     minutes = seconds_per_step * steps / 60

@@ -1,4 +1,4 @@
-"""`lodbrain evaluate quality`: whether the quality score tells good results from bad ones."""
+"""`lodbrain evaluate quality`: evaluation of the quality score on degraded synthetic scans."""
 
 from __future__ import annotations
 
@@ -19,17 +19,18 @@ def quality(
     voxel_size: tuple[float, float] = (1.0, 1.4),
     options: ValidationOptions | None = None,
 ) -> int:
-    """Check the quality score: synthetic scans made worse, segmented, and scored against the truth.
+    """Evaluate the quality score: degraded synthetic scans are segmented, and predicted and true Dice compared.
 
-    Half of the draws are fitted on, the others judged. The folder gets cases.tsv, quality.json (the fit and how good it
-    is), quality.png, and the model with the fit: use it with --model. Draws that are there are not done again.
+    Half of the scans are used to fit the score, the others to evaluate it. The folder contains cases.tsv, quality.json
+    (the fit and its evaluation), quality.png, and the model with the fit for --model. Existing cases are not computed
+    again.
 
     Parameters
     ----------
     out
         Folder for the results.
     draws
-        Synthetic scans.
+        Number of synthetic scans.
     voxel_size
         Smallest and largest voxel side in mm.
     """

@@ -1,4 +1,4 @@
-"""`lodbrain report`: pages to look at results."""
+"""`lodbrain report`: HTML reports of results."""
 
 from __future__ import annotations
 
@@ -21,21 +21,21 @@ def report(
     overwrite: Flag = False,
     quiet: Quiet = False,
 ) -> int:
-    """Make pages to look at results: one for each scan, and index.html of all.
+    """Write HTML reports of results: a page for each scan, and index.html for all.
 
-    A page is one file that needs nothing else: viewer, outlines, volumes beside what is usual, quality, what was mended
-    in the input, and how it was made. The group page shows distributions and what to look at first.
+    A page is a single self-contained file with viewer, outlines, volumes and their usual ranges, quality, issues
+    detected and corrected in the input, and provenance. The group page shows distributions and outliers.
 
     Parameters
     ----------
     folder
-        Results of `lodbrain segment`, or of a BIDS derivative.
+        Folder with results of `lodbrain segment`, or with BIDS derivatives.
     scans
-        Folders with the scans that were segmented, if they do not lie beside the results.
+        Folders with the segmented scans, if these are not beside the results.
     overwrite
-        Make pages anew that are up to date.
+        Rewrite pages that are up to date.
     quiet
-        Print errors only.
+        Print only errors.
     """
     with progress_bar(show=not quiet) as progress:
         made = make_pages(folder, scans=scans or (), overwrite=overwrite, progress=progress)

@@ -1,4 +1,4 @@
-"""`lodbrain evaluate stress`: what scans may suffer before a method breaks down."""
+"""`lodbrain evaluate stress`: robustness of methods to degraded scans."""
 
 from __future__ import annotations
 
@@ -41,11 +41,11 @@ def stress(
     device: str = "auto",
     quiet: Quiet = False,
 ) -> int:
-    """Make scans worse step by step, segment them, and see what becomes of the Dice.
+    """Degrade scans step by step, segment them, and measure the Dice.
 
-    The folder gets stress.tsv, a row for each step and region; breakdown.tsv, where each method falls below the
-    threshold; stress.json; and the curves as methods and tissues, .png and .svg. Steps that are there are not done
-    again, so a run that was stopped goes on.
+    The folder contains stress.tsv, with one row per step and region; breakdown.tsv, with the strength at which each
+    method falls below the threshold; stress.json; and curves in methods and tissues, as .png and .svg. Existing steps
+    are not computed again, so that an interrupted run continues.
 
     Parameters
     ----------
@@ -54,29 +54,29 @@ def stress(
     out
         Folder for the results.
     labels
-        A label map for each scan. Without them each method is compared with its own result on the scan as it is, which
-        says how stable it is and not how good.
+        A label map for each scan. Default: each method is compared with its own result on the undegraded scan, which
+        measures its stability, not its accuracy.
     labels_table
-        What the labels' numbers mean, as in evaluate labels. Default: told from each map.
+        Label table of the labels, as in `lodbrain evaluate labels`. Default: detected from each map.
     model
-        Name in `lodbrain models list`, or a model file.
+        Name from `lodbrain models list`, or a model file.
     against
-        Other models to put beside it, such as lod-brain-2024.
+        Other models to compare with, such as lod-brain-2024. Default: none.
     finest_alone
-        Also the model's finest level without what the coarser ones tell it.
+        Also test the model's finest level without conditioning on the coarser ones.
     only
-        Some of: 'bias field', noise, resolution, 'thick slices', motion, 'field of view', rotation, contrast, offset,
-        background.
+        One or more degradations: 'bias field', noise, resolution, 'thick slices', motion, 'field of view', rotation,
+        contrast, offset, background. Default: all.
     steps
-        Strengths of each, 1 to 4.
+        Number of strengths of each degradation, 1 to 4.
     threshold
-        Dice below which a method has broken down.
+        Dice below which a method has failed.
     seed
-        Of what is drawn.
+        Seed of the random numbers.
     device
-        auto, cpu, cuda, cuda:1 ... or mps.
+        Device: auto, cpu, cuda, cuda:1 ... or mps.
     quiet
-        Print errors only.
+        Print only errors.
     """
     others = (*([workflow.FINEST] if finest_alone else []), *(against or ()))
     with wrong_usage():
@@ -103,7 +103,7 @@ def stress(
 
 
 def _stress_table(found: Stress, settings: workflow.StressSettings) -> Table:
-    """Where each method breaks down: the mean of the tissues."""
+    """Return the table of breakdown points by the mean of the tissues."""
     title = f"Mean Dice of the tissues falls below {settings.threshold:g} at"
     table = Table(title=title, title_justify="left", box=None, pad_edge=False, header_style="bold")
     table.add_column("degradation")

@@ -1,4 +1,4 @@
-"""Types of the parameters that commands have in common."""
+"""Types of parameters shared by commands."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from typing import Annotated, TypeAlias
 
 from cyclopts import Parameter
 
-#: A switch without an opposite.
+#: A switch without a negative form.
 Flag: TypeAlias = Annotated[bool, Parameter(negative="", show_default=False)]
 
-#: Print errors only.
+#: Switch: print only errors.
 Quiet: TypeAlias = Annotated[bool, Parameter(name=["--quiet", "-q"], negative="", show_default=False)]
 
 #: Folder or file for the results.

@@ -35,11 +35,11 @@ def synth(
     overwrite: Flag = False,
     quiet: Quiet = False,
 ) -> int:
-    """Make synthetic scans with labels from label maps.
+    """Generate synthetic scans with labels from label maps.
 
-    Pair k of a seed is always the same, however many are made and on however many threads. It becomes
+    Pair k of a seed is always the same, independent of the number of pairs and threads. It is written to
     sub-synth000k/anat/sub-synth000k with _T1w.nii.gz (scan; white matter is about 1000), _dseg.nii.gz (labels on its
-    grid, FreeSurfer's numbers) and _T1w.json (everything that was drawn, for --replay).
+    grid, FreeSurfer's numbers) and _T1w.json (all sampled parameters, for --replay).
 
     Parameters
     ----------
@@ -48,29 +48,29 @@ def synth(
     out
         Folder for the data set.
     number
-        How many pairs to make.
+        Number of pairs to generate.
     contrast
-        A profile from `lodbrain contrast`: scans that look like these.
+        Profile from `lodbrain contrast`; the scans resemble it. Default: any contrast.
     contrast_share
-        Share of the scans that look like these; the others have any contrast.
+        Share of the scans that resemble the profile; the others have any contrast.
     voxel_size
         Voxel side in mm. Default: that of the profile, else 0.6 to 1.4 mm.
     seed
-        Another seed gives other pairs.
+        Seed of the random numbers.
     figure
-        A PNG of the first pairs.
+        PNG to write with the first pairs.
     replay
-        The _T1w.json of a pair, which is made again from its label map.
+        The _T1w.json of a pair, which is generated again from its label map.
     device
-        auto, cpu, cuda, cuda:1 ... or mps.
+        Device: auto, cpu, cuda, cuda:1 ... or mps.
     threads
-        Pairs that are made at the same time. Default: one for each core.
+        Number of pairs generated in parallel. Default: one per core.
     resume
-        Keep pairs that are complete and made the same way; make the others.
+        Keep pairs that are complete and made with the same settings; generate the others.
     overwrite
-        Replace pairs that are there.
+        Replace existing pairs.
     quiet
-        Print errors only.
+        Print only errors.
     """
     if (number is None) == (replay is None):
         raise UsageError("number", None, "say how many pairs to make (-n), or which to make again (--replay)")

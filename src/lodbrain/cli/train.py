@@ -1,4 +1,4 @@
-"""`lodbrain train`: a model from label maps and scans, as a configuration says."""
+"""`lodbrain train`: training of a model from a configuration file."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ from lodbrain.system.memory import keep_freed_memory
 
 
 def train(config: Path, *, levels: int | None = None, accept_changes: Flag = False) -> int:
-    """Train a model as a configuration file says; a run that was stopped goes on where it was.
+    """Train a model as configured in a file. An interrupted run continues where it stopped.
 
-    On several GPUs: torchrun --nproc-per-node N -m lodbrain train CONFIG.yaml
+    Use torchrun --nproc-per-node N -m lodbrain train CONFIG.yaml for several GPUs.
 
     Parameters
     ----------
     config
-        YAML file, such as configs/default.yaml; docs/training.md tells of every field.
+        YAML file, such as configs/default.yaml; docs/training.md documents every field.
     levels
-        Train only so many levels, from the coarsest.
+        Number of levels to train, from the coarsest. Default: all.
     accept_changes
-        Go on although the configuration is not the one that the run began with.
+        Continue even if the configuration differs from the one that the run started with.
     """
     keep_freed_memory()
     from lodbrain.training.config import read_config

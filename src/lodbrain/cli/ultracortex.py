@@ -1,4 +1,4 @@
-"""`lodbrain evaluate ultracortex`: verification on heads at 9.4 T with labels drawn by hand."""
+"""`lodbrain evaluate ultracortex`: verification on 9.4 T heads with manual labels."""
 
 from __future__ import annotations
 
@@ -27,30 +27,30 @@ def ultracortex(
     overlap_only: Flag = False,
     quiet: Quiet = False,
 ) -> int:
-    """Verify a model on UltraCortex: 12 heads at 9.4 T with grey and white matter drawn by hand.
+    """Verify a model on UltraCortex: 12 heads at 9.4 T with manual labels of grey and white matter.
 
-    What the manual labels do with each of our structures is inspected and printed before anything is scored. A model
-    whose card lists one of the subjects among its training data is refused. The folder gets ultracortex.tsv,
-    summary.tsv, protocol.tsv, ultracortex.json, ultracortex.html and the segmentations, which a second run keeps.
+    The treatment of each of our structures by the manual labels is determined and printed before the evaluation. A
+    model whose card lists one of the subjects among its training data is rejected. The folder contains ultracortex.tsv,
+    summary.tsv, protocol.tsv, ultracortex.json, ultracortex.html and the segmentations, which a second run reuses.
 
     Parameters
     ----------
     out
         Folder for the results.
     data
-        Folder laid out as OpenNeuro ds005216. Default: the cache; what is missing is downloaded, some 3 GB.
+        Folder laid out as OpenNeuro ds005216. Default: the cache; missing files are downloaded, about 3 GB.
     model
-        Name in `lodbrain models list`, or a model file.
+        Name from `lodbrain models list`, or a model file.
     device
-        auto, cpu, cuda, cuda:1 ... or mps.
+        Device: auto, cpu, cuda, cuda:1 ... or mps.
     memory
-        Budget such as 4GB or 2GiB. Default: what is free, less a margin.
+        Memory budget, such as 4GB or 2GiB. Default: free memory minus a margin.
     threads
-        Threads of the CPU. Default: one a core.
+        Number of CPU threads. Default: one per core.
     overlap_only
-        Dice and volumes only, in a fraction of the time.
+        Compute only Dice and volumes, which is much faster.
     quiet
-        Print errors only.
+        Print only errors.
     """
     with wrong_usage():
         settings = Settings(

@@ -1,4 +1,4 @@
-"""Errors of commands: wrong usage, and the traceback on request."""
+"""Error handling of commands: wrong usage, and the traceback on request."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from lodbrain.errors import UsageError
 
 @contextmanager
 def wrong_usage(code: str = "setting") -> Iterator[None]:
-    """Tell of a `ValueError` in the block, such as an option out of its range, as wrong usage.
+    """Report a `ValueError` in the block, such as an option out of range, as wrong usage.
 
     Raises
     ------
     UsageError
-        Of that code, with the words of the `ValueError`.
+        With the given code and the message of the `ValueError`.
     """
     try:
         yield
@@ -26,6 +26,6 @@ def wrong_usage(code: str = "setting") -> Iterator[None]:
 
 
 def trace(error: BaseException) -> None:
-    """Print the traceback of an error, with what caused it, if LODBRAIN_DEBUG=1 asks for it."""
+    """Print the traceback of an error and its causes if LODBRAIN_DEBUG=1 is set."""
     if os.environ.get("LODBRAIN_DEBUG") == "1":
         traceback.print_exception(error)

@@ -1,4 +1,4 @@
-"""Options of the commands that try a model on synthetic scans."""
+"""Options of commands that evaluate a model on synthetic scans."""
 
 from __future__ import annotations
 
@@ -17,23 +17,23 @@ from lodbrain.workflows.validation_scans import Kind
 @Parameter(name="*")
 @dataclass(frozen=True, kw_only=True)
 class ValidationOptions:
-    """What commands that try a model on synthetic scans are asked.
+    """Options of commands that evaluate a model on synthetic scans.
 
     Parameters
     ----------
     maps
-        Label maps that the model was not trained on. Default: the four of `lodbrain fetch labelmaps` that are
-        kept for validation.
+        Label maps that the model was not trained on. Default: the four of `lodbrain fetch labelmaps` that are reserved
+        for validation.
     contrasts
-        Of the scans: t1w, or any for a model of every contrast.
+        Contrasts of the scans: t1w, or any for a model of every contrast.
     seed
-        Of the draws.
+        Seed of the synthetic scans.
     model
-        Name in `lodbrain models list`, or a model file.
+        Name from `lodbrain models list`, or a model file.
     device
-        auto, cpu, cuda, cuda:1 ... or mps.
+        Device: auto, cpu, cuda, cuda:1 ... or mps.
     quiet
-        Print errors only.
+        Print only errors.
     """
 
     maps: Annotated[list[Path] | None, Parameter(consume_multiple=True, negative="")] = None
@@ -44,6 +44,6 @@ class ValidationOptions:
     quiet: Quiet = False
 
     def load(self) -> Model:
-        """Load the model, for many scans in this process."""
+        """Load the model once for many scans in this process."""
         keep_freed_memory()
         return load_model(Settings(model=self.model, device=self.device))

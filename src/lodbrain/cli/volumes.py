@@ -1,4 +1,4 @@
-"""`lodbrain volumes`: volumes of finished segmentations, as other programs write them."""
+"""`lodbrain volumes`: volumes of segmented scans in the formats of other programs."""
 
 from __future__ import annotations
 
@@ -23,21 +23,22 @@ def volumes(
     form: Annotated[Literal["synthseg", "freesurfer"], Parameter(name="--format")] = "synthseg",
     counted: Flag = False,
 ) -> int:
-    """Gather the volumes of segmented scans.
+    """Collect the volumes of segmented scans.
 
-    synthseg: one CSV with a row for each scan, with the columns of SynthSeg's --vol. freesurfer: for each scan
-    OUT/NAME/stats/aseg.stats, so that with SUBJECTS_DIR=OUT asegstats2table makes its table.
+    Format synthseg: one CSV with a row for each scan and the columns of SynthSeg's --vol. Format freesurfer:
+    OUT/NAME/stats/aseg.stats for each scan, so that asegstats2table with SUBJECTS_DIR=OUT makes its table.
 
     Parameters
     ----------
     results
-        Folders that `lodbrain segment` or `lodbrain bids` wrote to, or single label maps.
+        Folders written by `lodbrain segment` or `lodbrain bids`, or single label maps.
     out
-        The CSV file, or the folder for aseg.stats files; what is there is replaced.
+        CSV file, or folder for aseg.stats files; existing files are replaced.
     form
-        synthseg or freesurfer.
+        Format: synthseg or freesurfer.
     counted
-        In the CSV, counted voxels rather than sums of posteriors, which SynthSeg gives. aseg.stats always has counts.
+        Write voxel counts in the CSV instead of sums of posteriors, which SynthSeg writes. aseg.stats always has
+        counts.
     """
     found = find_results(results)
     if form == "synthseg":

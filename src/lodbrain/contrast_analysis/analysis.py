@@ -1,8 +1,8 @@
-"""Contrast of a scan that nobody labelled: expectation-maximisation between what voxels are and how they look.
+"""Contrast of an unlabelled scan by expectation-maximisation of structures, partial volume and bias field.
 
-Histograms alone cannot tell grey matter in a bright corner from white matter in a dark one. So each voxel brings the
-posteriors of a model, eroded, as its prior; intensities of structures, partial volume between them, and a smooth
-bias field are fitted in turns until they agree.
+A histogram alone cannot distinguish grey matter in a bright region from white matter in a dark one. Each voxel
+therefore has the eroded posteriors of a model as its prior; intensities of structures, partial volume between them,
+and a smooth bias field are fitted alternately until they converge.
 """
 
 from __future__ import annotations
@@ -31,37 +31,37 @@ from lodbrain.contrast_analysis.sampling import Floats, Samples, draw_samples
 from lodbrain.errors import InputError
 from lodbrain.labels import SIDELESS, SIDELESS_OF_CLASS
 
-#: White matter on the generator's scale, which all scans are brought to.
+#: Intensity of white matter on the generator's scale, to which all scans are normalised.
 WHITE_LEVEL = 160.0
 
 MOST_ITERATIONS = 40
 
-#: The fit has settled when no mean changes by more than this share of white matter.
+#: The fit has converged when no mean changes by more than this share of white matter.
 TOLERANCE = 5e-4
 
-#: What of the head outside of the brain is described: its intensities at these percentiles.
+#: Percentiles that describe the intensities of the head outside of the brain.
 OUTSIDE_PERCENTILES = (2, 10, 20, 30, 40, 50, 60, 70, 80, 90, 98)
 OUTSIDE_MARGIN_MM = 4.0
 
 
 @dataclass(frozen=True, eq=False)
 class ScanFit:
-    """What was fitted to one scan. Intensities are on a scale where cerebral white matter is 160.
+    """Result of the fit to one scan. Intensities are on a scale where cerebral white matter is 160.
 
     Attributes
     ----------
     mixture : Mixture
         Intensities of the structures.
     volumes_ml : (19,) float64
-        Of the labels, by position in `SIDELESS`.
+        Volumes of the labels, by position in `SIDELESS`.
     field : LogField
         Log bias, of zero mean over the brain.
     bias_sd, bias_scale_mm : float
-        Its standard deviation over the brain, and over what distance it changes.
+        Its standard deviation over the brain, and its correlation length.
     noise : float
-        Standard deviation of the noise; on the same scale.
+        Standard deviation of the noise, on the same scale.
     noise_from : {"background", "residuals"}
-        Where it was measured.
+        Region in which it was measured.
     fwhm_mm : float
         Smoothness of the noise.
     spacing_mm : (3,) float64
@@ -70,11 +70,11 @@ class ScanFit:
     outside : tuple of float
         Intensities of the head outside of the brain at `OUTSIDE_PERCENTILES`; empty for a skull-stripped scan.
     histogram : Histogram
-        Observed and fitted.
+        Observed and fitted histogram.
     offset, unit : float
         Fitted intensity = (intensity in the file - offset) * unit / exp(log bias).
     iterations : int
-        Until the fit settled.
+        Number of iterations.
     """
 
     mixture: Mixture
@@ -113,14 +113,14 @@ def analyse(
     labels : (X, Y, Z) int
         Classes, positions in `lodbrain.labels.STRUCTURES`.
     posteriors : (X, Y, Z, 33) float, optional
-        Of all classes, as the spatial prior. Without them the labels are eroded and softened.
+        Posteriors of all classes, as the spatial prior. Without them the labels are eroded and smoothed.
     name : str, optional
-        Of the file, for errors.
+        Name of the file in errors.
 
     Raises
     ------
     InputError
-        If there is no fit, or a bad one.
+        If no fit is possible, or it does not describe the scan.
 
     Examples
     --------
@@ -157,10 +157,10 @@ def analyse(
     measured = noise_and_smoothness(residual, inner, spacing)
     noise, fwhm_mm = measured or (float(mixture.sds[WHITE_MATTER]), 0.0)
     noise_from = "residuals"
-    # Air that was masked or denoised tells less than half of the noise that the tissue shows.
+    # Masked or denoised air shows less than half of the noise in tissue.
     if background.kind == "rician" and 0.5 * noise < background.level < 1.5 * noise:
         noise, noise_from = background.level, "background"
-    # The unit is exactly 160 only now that bias and partial volume are known.
+    # The unit is exact only after bias and partial volume have been estimated.
     unit = WHITE_LEVEL / float(mixture.means[WHITE_MATTER])
     return ScanFit(
         mixture=mixture.scaled(unit),
@@ -182,7 +182,7 @@ def analyse(
 
 
 def _fit(samples: Samples) -> tuple[Mixture, LogField, int]:
-    """Turns of expectation, intensities, and bias field, until the means rest."""
+    """Alternate expectation, intensities and bias field until the means converge."""
     prior, bias = component_prior(samples), BiasFit(samples.at_mm)
     values = samples.values
     mixture = first_guess(values, samples)
@@ -202,10 +202,10 @@ def _fit(samples: Samples) -> tuple[Mixture, LogField, int]:
 def _bias_step(
     values: Floats, samples: Samples, found: Responsibilities, mixture: Mixture
 ) -> tuple[Floats, NDArray[np.float64]]:
-    """Log bias that each voxel still shows, and one over its variance.
+    """Return the remaining log bias of each voxel, and the inverse of its variance.
 
-    A pure voxel of structure k shows exp(step) m_k +- s_k, so that step = (y - m_k) / m_k +- s_k / m_k. What it may be
-    is weighed by the responsibilities; partial volume tells nothing.
+    A pure voxel of structure k has intensity exp(step) m_k +- s_k, so that step = (y - m_k) / m_k +- s_k / m_k.
+    Candidate structures are weighted by the responsibilities; partial volume is not used.
     """
     means = np.nan_to_num(mixture.means)[samples.classes]
     precision = found.pure / np.nan_to_num(mixture.sds, nan=1.0)[samples.classes] ** 2
@@ -216,7 +216,7 @@ def _bias_step(
 
 
 def _offset(brain: NDArray[np.floating], data: NDArray[np.floating]) -> float:
-    """What to subtract so that intensities start at 0: signed MP2RAGE images begin at -0.5, say."""
+    """Return the offset that makes intensities start at 0: signed MP2RAGE images begin at -0.5, for example."""
     low, high = np.percentile(brain, [0.5, 99.5])
     return float(data.min()) if low < -0.05 * abs(high) else 0.0
 
@@ -224,9 +224,9 @@ def _offset(brain: NDArray[np.floating], data: NDArray[np.floating]) -> float:
 def _residual(
     data: NDArray[np.floating], structure: NDArray[np.integer], field: LogField, spacing: Floats, mixture: Mixture
 ) -> tuple[NDArray[np.floating], NDArray[np.bool_]]:
-    """What the fit leaves of the scan, in a box; and where in it the inside of the tissue is that tells of noise.
+    """Return the residual of the fit in a box, and the mask of interior tissue in it from which noise is measured.
 
-    That is white matter or, where it is clipped and so without noise, deep grey matter.
+    The tissue is white matter or, where that is clipped and so without noise, deep grey matter.
     """
     positions = GROUP_POSITIONS[DEEP] if mixture.clipped else [WHITE_MATTER]
     chosen = np.isin(structure, positions)
@@ -241,7 +241,7 @@ def _residual(
 def _outside(
     data: NDArray[np.floating], brain: NDArray[np.bool_], spacing: Floats, background: Background
 ) -> tuple[float, ...]:
-    """Percentiles of the head outside of the brain; nothing where it cannot be told from air, or was removed."""
+    """Percentiles of the head outside of the brain; empty if air cannot be distinguished from it, or it was removed."""
     if background.kind in ("mp2rage", "unknown"):
         return ()
     step = tuple(slice(None, None, max(1, round(2.0 / v))) for v in spacing)

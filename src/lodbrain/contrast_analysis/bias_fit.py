@@ -1,7 +1,7 @@
-"""A smooth log-bias field fitted by weighted least squares, and how strong and how wide it is.
+"""Smooth log-bias field fitted by weighted least squares, with its standard deviation and correlation length.
 
-The field is a cubic B-spline as in `lodbrain.synthesis.fields`, so that what is measured here is what the generator
-draws. Voxels are first gathered in cells of some millimetres, within which such a field hardly changes.
+The field is a cubic B-spline as in `lodbrain.synthesis.fields`, so that the generator can use the measured parameters.
+Voxels are first averaged in cells of some millimetres, within which such a field hardly changes.
 """
 
 from __future__ import annotations
@@ -14,15 +14,15 @@ from scipy import linalg, ndimage
 
 from lodbrain.contrast_analysis.sampling import Floats
 
-#: Distance of the control points. Finer ones would follow anatomy, cortex against white matter above all.
+#: Distance of the control points. A finer lattice would fit anatomy, such as cortex against white matter.
 LATTICE_MM = 40.0
 CELL_MM = 8.0
 
-#: Weight of bending against the data of one average cell: anatomy makes a cell err by about 5%, the field's slope
-#: changes by about 15% from one control point to the next, (0.05 / 0.15)^2.
+#: Weight of the bending energy relative to the data of one average cell: anatomy makes an error of about 5% per cell,
+#: the field's slope changes by about 15% between control points, (0.05 / 0.15)^2.
 STIFFNESS = 0.1
 
-#: A correction of more than a half in one step is no bias.
+#: Limit of the correction in one step: a larger one is not bias.
 LARGEST_STEP = 0.5
 
 
@@ -35,9 +35,9 @@ class LogField:
     control : (L, M, N) float64
         Values at the control points.
     first_mm : (3,) float64
-        Where the first of them lies, from the centre of the scan's first voxel.
+        Position of the first one, from the centre of the scan's first voxel.
     lattice_mm : float
-        Their distance.
+        Distance of the control points.
     """
 
     control: Floats
@@ -51,7 +51,7 @@ class LogField:
         return values
 
     def on(self, shape: tuple[int, ...], spacing_mm: Floats, start: tuple[int, ...] = (0, 0, 0)) -> Floats:
-        """(X, Y, Z): log bias on a box of the scan's grid that begins at voxel `start`."""
+        """(X, Y, Z): log bias on a box of the scan's grid that starts at voxel `start`."""
         x, y, z = (
             spline_weights((np.arange(n) + s) * v - first, self.lattice_mm, count)
             for n, s, v, first, count in zip(shape, start, spacing_mm, self.first_mm, self.control.shape, strict=True)
@@ -59,29 +59,29 @@ class LogField:
         return np.asarray(np.einsum("lmn,xl,ym,zn->xyz", self.control, x, y, z, optimize=True))
 
     def plus(self, constant: float) -> LogField:
-        """The field with a constant added everywhere."""
+        """Return the field plus a constant."""
         return LogField(self.control + constant, self.first_mm, self.lattice_mm)
 
 
 def spline_weights(at_mm: Floats, lattice_mm: float, count: int) -> Floats:
-    """(P, count): weight of each control point, the first of which lies at 0, at each position."""
+    """(P, count): weight of each control point at each position; the first control point is at 0."""
     distance = np.abs(at_mm[:, None] / lattice_mm - np.arange(count))
     inner = 2 / 3 - distance**2 + distance**3 / 2
     return np.where(distance < 1, inner, np.maximum(2 - distance, 0) ** 3 / 6)
 
 
 class BiasFit:
-    """Weighted least squares of a smooth field at given points; everything that does not change is done once.
+    """Weighted least squares of a smooth field at given points; matrices that do not change are computed once.
 
     Parameters
     ----------
     at_mm : (N, 3) float64
-        Where the samples lie.
+        Positions of the samples.
 
     Attributes
     ----------
     field : LogField
-        As it is now; flat at first.
+        Present estimate; flat at first.
     values : (N,) float64
         The field at the samples.
     """
@@ -101,16 +101,16 @@ class BiasFit:
         self._bending = _bending(shape)
 
     def improve(self, step: Floats, precision: Floats, weights: Floats) -> None:
-        """Add to the field what the samples say it lacks, and keep its mean over them at 0.
+        """Add a correction of the field fitted to the samples, and set its mean over them to 0.
 
         Parameters
         ----------
         step : (N,) float64
-            Log bias that each sample still shows.
+            Remaining log bias of each sample.
         precision : (N,) float64
-            One over the variance of that.
+            Inverse of its variance.
         weights : (N,) float64
-            Voxels that each sample stands for.
+            Number of voxels that each sample represents.
         """
         target = np.clip(step, -LARGEST_STEP, LARGEST_STEP) + self.values
         cells = len(self._design)
@@ -127,7 +127,7 @@ class BiasFit:
 
 
 def _bending(shape: list[int]) -> Floats:
-    """Sum of squared second differences along each axis, and a little of the squares, so that it can be inverted."""
+    """Return squared second differences along each axis, plus a small multiple of the squares for invertibility."""
     total = 1e-3 * np.eye(int(np.prod(shape)))
     for axis in range(3):
         second = np.diff(np.eye(shape[axis]), n=2, axis=0)
@@ -138,10 +138,10 @@ def _bending(shape: list[int]) -> Floats:
 
 
 def strength_and_scale(field: LogField, mask: NDArray[np.bool_], spacing_mm: Floats) -> tuple[float, float]:
-    """Standard deviation of a log field over the brain, and over how many millimetres it changes.
+    """Return the standard deviation of a log field over the brain, and its correlation length in mm.
 
-    The scale L is that of a random field with correlation exp(-d^2 / (2 L^2)): then the variance of its slope is that
-    of the field over L^2. A flat field has the scale of the control points.
+    The length L is that of a random field with correlation exp(-d^2 / (2 L^2)), for which the variance of the slope is
+    the field's variance over L^2. A flat field has the distance of the control points as its length.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""Fitted against observed histogram, and whether a fit can be trusted."""
+"""Goodness of fit: comparison of the fitted with the observed histogram, and rejection of bad fits."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ from lodbrain.errors import InputError
 
 BINS = 128
 
-#: Pure voxels of cortex and of white matter that a fit needs.
+#: Least numbers of pure voxels of cortex and of white matter for a fit.
 FEWEST_VOXELS = 200
 
-#: Difference of white matter and cortex, in standard deviations, below which their labels mean nothing.
+#: Least difference of white matter and cortex in standard deviations; below it, the labels do not match the scan.
 LEAST_CONTRAST = 0.5
 
-#: Largest spread of white matter, free of bias, over its mean: noise of 8% and more leaves it under 0.12.
+#: Largest coefficient of variation of bias-corrected white matter: with noise of 8% and more it is below 0.12.
 MOST_SPREAD = 0.2
 
 #: Largest Wasserstein distance of the fitted from the observed histogram, in units of the difference of white matter
@@ -38,18 +38,18 @@ MOST_MISMATCH = 0.15
 
 @dataclass(frozen=True, eq=False)
 class Histogram:
-    """Densities over the intensities of the brain, free of bias.
+    """Densities over the bias-corrected intensities of the brain.
 
     Attributes
     ----------
     centres : (B,) float64
-        Middles of the bins.
+        Centres of the bins.
     observed : (B,) float64
-        Of the scan; sums to 1 over the bins.
+        Density of the scan; sums to 1 over the bins.
     groups : dict of str to (B,) float64
-        Of the pure voxels of each group of structures, as fitted.
+        Fitted density of the pure voxels of each group of structures.
     mixed, other : (B,) float64
-        Of partial volume and of whatever is no structure, as fitted.
+        Fitted density of partial volume and of voxels outside of all structures.
     """
 
     centres: Floats
@@ -60,28 +60,28 @@ class Histogram:
 
     @property
     def fitted(self) -> Floats:
-        """(B,) float64: the sum of all that was fitted."""
+        """(B,) float64: sum of all fitted densities."""
         total: Floats = np.sum([*self.groups.values(), self.mixed, self.other], axis=0)
         return total
 
     def distance(self) -> float:
-        """Wasserstein distance of fitted and observed: how far intensities must move to make both the same."""
+        """Wasserstein distance of fitted and observed density."""
         width = float(self.centres[1] - self.centres[0])
         fitted = self.fitted / self.fitted.sum()
         return float(np.abs(np.cumsum(self.observed - fitted)).sum()) * width
 
     def scaled(self, factor: float) -> Histogram:
-        """The same for intensities times a factor."""
+        """Return the same histogram for intensities times a factor."""
         return replace(self, centres=self.centres * factor)
 
 
 def compare(values: Floats, samples: Samples, prior: Prior, mixture: Mixture) -> Histogram:
-    """Histogram of the samples and of the mixture that was fitted to them, where labels alone say what each voxel is.
+    """Return the histogram of the samples and of the fitted mixture, with component weights from the labels alone.
 
     Parameters
     ----------
     values : (N,) float64
-        Intensities, free of the bias field.
+        Intensities, bias-corrected.
     """
     edges = np.linspace(float(np.quantile(values, 0.001)), float(np.quantile(values, 0.999)), BINS + 1)
     centres, width = (edges[1:] + edges[:-1]) / 2, edges[1] - edges[0]
@@ -109,7 +109,7 @@ def compare(values: Floats, samples: Samples, prior: Prior, mixture: Mixture) ->
 
 
 def check_fit(mixture: Mixture, histogram: Histogram, *, name: str | None = None) -> None:
-    """Refuse a fit that does not describe the scan.
+    """Raise if a fit does not describe the scan.
 
     Raises
     ------
@@ -137,11 +137,11 @@ def check_fit(mixture: Mixture, histogram: Histogram, *, name: str | None = None
 
 
 def relative_mismatch(mixture: Mixture, histogram: Histogram) -> float:
-    """Distance of the fitted from the observed histogram in units of the difference of white matter and cortex."""
+    """Return the distance of fitted and observed histogram in units of the difference of white matter and cortex."""
     return histogram.distance() / abs(float(mixture.means[WHITE_MATTER] - mixture.means[CORTEX]))
 
 
 def contrast_to_noise(mixture: Mixture, one: int, other: int) -> float:
-    """Difference of two means over the root mean square of the standard deviations."""
+    """Return the difference of two means over the root mean square of the standard deviations."""
     pooled = np.sqrt((mixture.sds[one] ** 2 + mixture.sds[other] ** 2) / 2)
     return float((mixture.means[one] - mixture.means[other]) / pooled)

@@ -1,8 +1,8 @@
-"""A mixture of pure structures, of partial volume between neighbours, and of whatever fits nothing.
+"""Mixture model of pure structures, partial volume between neighbours, and outliers.
 
-A voxel whose neighbourhood surely belongs to structure a follows N(m_a, s_a). Where structures meet, it is either pure
-or holds a share t of a and 1 - t of b, with every t as likely: then its intensity is spread evenly between m_a and m_b,
-blurred by the noise, ::
+A voxel whose neighbourhood certainly belongs to structure a follows N(m_a, s_a). At a border a voxel is either pure or
+holds a share t of a and 1 - t of b, with t uniform: then its intensity is uniform between m_a and m_b, blurred by the
+noise, ::
 
     p(y) = (Phi((y - low) / s) - Phi((y - high) / s)) / (high - low),   s^2 = (s_a^2 + s_b^2) / 2
 
@@ -10,7 +10,7 @@ with low and high the smaller and the larger of the two means.
 
 References
 ----------
-Partial volume with an even share: Santago and Gage, IEEE Transactions on Image Processing 4 (1995) 1531,
+Partial volume with a uniform share: Santago and Gage, IEEE Transactions on Image Processing 4 (1995) 1531,
 doi:10.1109/83.469934.
 """
 
@@ -27,7 +27,7 @@ from lodbrain.labels import SIDELESS
 
 WHITE, GREY, FLUID, DEEP = "white", "grey", "fluid", "deep grey"
 
-#: Structures that are likely to look alike: few pure voxels are helped by the others of the group.
+#: Groups of structures of similar intensity: estimates from few pure voxels are shrunk towards the group.
 GROUPS: dict[str, tuple[str, ...]] = {
     WHITE: ("Cerebral-White-Matter", "Cerebellum-White-Matter", "Brain-Stem"),
     GREY: ("Cerebral-Cortex", "Cerebellum-Cortex", "Hippocampus", "Amygdala"),
@@ -40,44 +40,44 @@ WHITE_MATTER, CORTEX = POSITION["Cerebral-White-Matter"], POSITION["Cerebral-Cor
 
 PAIRS = ((0, 1), (0, 2), (1, 2))
 
-#: Share of the voxels near a border that are pure: a layer on each side of it is near, half of one is mixed.
+#: Share of pure voxels near a border: one layer on each side counts as near, and half of one is mixed.
 PURE_AT_BORDER = 0.5
 
-#: Voxels that tell as much as one independent voxel: anatomy and its errors vary over a few voxels.
+#: Voxels per independent voxel: anatomy and its errors are correlated over a few voxels.
 CORRELATED = 8.0
 
-#: Smallest spread of a structure, and smallest difference of structures within a group, in units of white matter.
+#: Least standard deviation of a structure, and of means within a group, in units of white matter.
 LEAST_SD, LEAST_DIFFERENCE = 0.005, 0.01
 
-#: Smallest spread where white matter is clipped, as by FreeSurfer at 110: where so large a share of it has one value.
-#: Else the fit would end at that value with no spread at all, and call the rest outliers.
+#: White matter is clipped, as by FreeSurfer at 110, if at least this share of it has one value; its standard deviation
+#: is then at least this. Otherwise the fit would collapse to that value and call the rest outliers.
 CLIPPED_SHARE, CLIPPED_SD = 0.2, 0.03
 
-#: Share of outliers among voxels whose neighbourhood is sure; more would cut off the flanks of what is not Gaussian, as
-#: white matter is not in scans clipped at its peak. Near borders the share is fitted, from 1% on.
+#: Share of outliers among voxels with a certain neighbourhood; a larger one would cut off the tails of non-Gaussian
+#: tissue, such as white matter clipped at its peak. Near borders the share is fitted, starting from 1%.
 OUTLIERS_INSIDE, OUTLIERS, MOST_OUTLIERS = 0.001, 0.01, 0.5
 
 
 @dataclass(frozen=True, eq=False)
 class Mixture:
-    """Intensities of the structures, by position in `SIDELESS`; NaN for those that the scan does not have.
+    """Intensities of the structures, by position in `SIDELESS`; NaN for those absent from the scan.
 
     Attributes
     ----------
     means, sds : (19,) float64
-        Of pure voxels.
+        Means and standard deviations of pure voxels.
     voxels : (19,) float64
-        Pure voxels that they rest on.
+        Number of pure voxels of each structure.
     own : (19,) float64
-        How far the mean is the structure's own (1), not its group's (0).
+        Weight of the structure's own mean against its group's, 0 to 1.
     outliers : float
-        Share of voxels near borders that fit nothing: vessels, membranes, labels that are wrong.
+        Share of outliers among voxels near borders: vessels, membranes, wrong labels.
     low, high : float
-        What outliers are spread over evenly.
+        Range over which outliers are uniform.
     least_sd : float
-        No spread is smaller.
+        Lower limit of the standard deviations.
     clipped : bool
-        Whether much of white matter has one value.
+        Whether a large share of white matter has a single value.
     """
 
     means: Floats
@@ -91,23 +91,23 @@ class Mixture:
     clipped: bool
 
     def scaled(self, factor: float) -> Mixture:
-        """The same for intensities times a factor."""
+        """Return the same mixture for intensities times a factor."""
         scaled = {name: getattr(self, name) * factor for name in ("means", "sds", "low", "high", "least_sd")}
         return replace(self, **scaled)
 
 
 @dataclass(frozen=True, eq=False)
 class Prior:
-    """Prior probability of each component in each sample; pure, mixed and other sum to 1 (outliers come on top).
+    """Prior probability of each component in each sample; pure, mixed and other sum to 1 (outliers are in addition).
 
     Attributes
     ----------
     pure, mixed : (N, 3) float64
-        Of the candidates, and of the `PAIRS` of candidates.
+        Probabilities of the candidates, and of the `PAIRS` of candidates.
     other : (N,) float64
-        That it is no structure.
+        Probability of no structure.
     border : (N,) float64
-        How near to a border it is: what erosion took away.
+        Proximity to a border: the probability removed by erosion.
     """
 
     pure: Floats
@@ -116,7 +116,7 @@ class Prior:
     border: Floats
 
     def outliers(self, mixture: Mixture) -> Floats:
-        """(N,): that it fits nothing."""
+        """(N,): probability of an outlier."""
         share: Floats = self.border * mixture.outliers + (1 - self.border) * OUTLIERS_INSIDE
         return share
 
@@ -133,7 +133,7 @@ class Responsibilities:
 def component_prior(samples: Samples) -> Prior:
     """Split the prior of the labels into pure voxels and partial volume.
 
-    What erosion leaves is pure. Of the rest, a half is pure and a half is mixed from the pairs that meet.
+    What remains after erosion is pure. Half of the rest is pure, and half is mixed from the pairs of candidates.
     """
     structure = samples.classes > 0
     border = np.clip(1 - samples.pure.sum(1), 0, 1)
@@ -148,7 +148,7 @@ def component_prior(samples: Samples) -> Prior:
 
 
 def first_guess(values: Floats, samples: Samples) -> Mixture:
-    """Medians and spreads of the voxels that erosion leaves, or of all where it leaves too few."""
+    """Return medians and spreads of the voxels that remain after erosion, or of all voxels where these are too few."""
     n = len(SIDELESS)
     means, sds, count = np.full(n, np.nan), np.full(n, np.nan), np.zeros(n)
     likeliest, core = samples.classes[:, 0], samples.pure[:, 0]
@@ -171,12 +171,12 @@ def first_guess(values: Floats, samples: Samples) -> Mixture:
 
 
 def expect(values: Floats, samples: Samples, prior: Prior, mixture: Mixture) -> Responsibilities:
-    """What each voxel most probably is.
+    """Return the responsibilities of the components for each voxel.
 
     Parameters
     ----------
     values : (N,) float64
-        Intensities, free of the bias field.
+        Intensities, bias-corrected.
     """
     even = np.where((values >= mixture.low) & (values <= mixture.high), 1 / (mixture.high - mixture.low), 1e-12)
     means, sds = np.nan_to_num(mixture.means), np.nan_to_num(mixture.sds, nan=1.0)
@@ -196,7 +196,7 @@ def expect(values: Floats, samples: Samples, prior: Prior, mixture: Mixture) -> 
 
 
 def maximise(values: Floats, samples: Samples, prior: Prior, found: Responsibilities, mixture: Mixture) -> Mixture:
-    """Means and spreads of the pure voxels, the uncertain ones drawn towards their group."""
+    """Return means and spreads of the pure voxels; uncertain ones are shrunk towards their group."""
     n = len(SIDELESS)
     classes, share = samples.classes.ravel(), (found.pure * samples.weights[:, None]).ravel()
     y = np.repeat(values, samples.classes.shape[1])
@@ -229,13 +229,13 @@ def maximise(values: Floats, samples: Samples, prior: Prior, found: Responsibili
 
 
 def normal_density(y: Floats, mean: Floats, sd: Floats) -> Floats:
-    """Density of pure voxels."""
+    """Return the density of pure voxels."""
     density: Floats = np.exp(-0.5 * ((y - mean) / sd) ** 2) / (np.sqrt(2 * np.pi) * sd)
     return density
 
 
 def mixed_density(y: Floats, one: Floats, other: Floats, sd: Floats) -> Floats:
-    """Density of voxels that hold two structures, every share as likely.
+    """Return the density of voxels that hold two structures, with uniform shares.
 
     Examples
     --------

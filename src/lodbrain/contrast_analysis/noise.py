@@ -1,4 +1,4 @@
-"""Noise, smoothness and background of a scan, measured where there is nothing else to see."""
+"""Noise, its smoothness, and background of a scan, measured in air and within one tissue."""
 
 from __future__ import annotations
 
@@ -11,31 +11,31 @@ from numpy.typing import NDArray
 from lodbrain.contrast_analysis.sampling import Floats
 from lodbrain.synthesis.profile import BackgroundKind
 
-#: Edge of the blocks in the corners of the volume that are taken as air, as a share of its side.
+#: Side of the corner blocks that are taken as air, as a share of the volume's side.
 CORNER = 0.12
 
-#: Air brighter than this share of white matter is no magnitude noise, but that of MP2RAGE's ratio image.
+#: Air brighter than this share of white matter is not magnitude noise, but the noise of MP2RAGE's ratio image.
 BRIGHT_AIR = 0.2
 
-#: Correlation of neighbouring voxels above which the corners hold tissue, not noise.
+#: If neighbouring voxels are correlated more than this, the corners hold tissue, not noise.
 LARGEST_CORRELATION = 0.5
 
-#: Voxels apart at which noise no longer knows of its neighbour, and anatomy does not differ yet.
+#: Lag in voxels at which noise is uncorrelated and anatomy is still the same.
 FAR = 3
 FEWEST_PAIRS = 200
 
-#: Median of the absolute values of a standard normal variable.
+#: Median of the absolute value of a standard normal variable.
 _MAD = 0.6745
 
 
 @dataclass(frozen=True)
 class Background:
-    """What the air looks like.
+    """Appearance of air.
 
     Attributes
     ----------
     kind : {"zero", "rician", "mp2rage", "unknown"}
-        One constant value; magnitude noise; MP2RAGE's noise of full range; tissue in all corners.
+        One constant value; magnitude noise; MP2RAGE's noise over the full range; tissue in all corners.
     level : float
         The constant value; the noise's standard deviation before the magnitude is taken; the largest value.
     """
@@ -45,16 +45,16 @@ class Background:
 
 
 def measure_background(data: NDArray[np.floating], brain: NDArray[np.bool_], white_matter: float) -> Background:
-    """Kind and strength of the background, from the darker half of the volume's eight corners.
+    """Return kind and level of the background, from the darker half of the volume's eight corners.
 
     Parameters
     ----------
     data : (X, Y, Z) float
-        The scan, its smallest possible intensity 0.
+        The scan, with 0 as its lowest possible intensity.
     brain : (X, Y, Z) bool
-        Never taken as air.
+        Voxels that are never taken as air.
     white_matter : float
-        Its intensity.
+        Intensity of white matter.
 
     Examples
     --------
@@ -81,7 +81,7 @@ def measure_background(data: NDArray[np.floating], brain: NDArray[np.bool_], whi
         return Background("unknown", 0.0)
     if air.mean() > BRIGHT_AIR * white_matter:
         return Background("mp2rage", 2 * float(air.mean()))
-    # Real-valued noise lies on both sides of 0; of magnitudes, the mean square is twice the variance.
+    # Real-valued noise is distributed around 0; of magnitudes, the mean square is twice the variance.
     parts = 1 if (air < 0).mean() > 0.2 else 2
     return Background("rician", math.sqrt(float((air**2).mean()) / parts))
 
@@ -98,25 +98,25 @@ def _neighbour_correlation(blocks: list[Floats]) -> float:
 def noise_and_smoothness(
     residual: NDArray[np.floating], mask: NDArray[np.bool_], spacing_mm: Floats
 ) -> tuple[float, float] | None:
-    """Standard deviation of noise, and the width of its blur, from differences of voxels within one tissue.
+    """Return the standard deviation of noise, and the width of its blur, from differences of voxels within one tissue.
 
-    Half the variance of the difference of two voxels, D(h), grows with their distance h from the part of the noise that
-    they do not share to all of it: the correlation of neighbours is 1 - D(1) / D(`FAR`). White noise blurred by a
-    Gaussian of standard deviation s is correlated by exp(-h^2 / (4 s^2)). Slow changes, as of anatomy or of what is
-    left of the bias field, hardly matter to either.
+    Half the variance of the difference of two voxels, D(h), grows with their distance h from the uncorrelated part of
+    the noise's variance to all of it: the correlation of neighbours is 1 - D(1) / D(`FAR`). White noise blurred by a
+    Gaussian of standard deviation s has the correlation exp(-h^2 / (4 s^2)). Slow variation, of anatomy or of the
+    remaining bias field, hardly affects either.
 
     Parameters
     ----------
     residual : (X, Y, Z) float
-        The scan less what is expected of it.
+        The scan minus its expectation.
     mask : (X, Y, Z) bool
-        Inside of one tissue, away from its border.
+        Interior of one tissue, away from its border.
     spacing_mm : (3,) float64
 
     Returns
     -------
     noise, fwhm_mm : float
-        Or None where the mask holds too few pairs of voxels.
+        None instead if the mask holds too few pairs of voxels.
     """
     far, widths = [], []
     for axis in range(3):
@@ -134,7 +134,7 @@ def noise_and_smoothness(
 
 
 def _half_variance(residual: NDArray[np.floating], mask: NDArray[np.bool_], axis: int, lag: int) -> float | None:
-    """Half the variance, robustly, of the difference of voxels `lag` apart; None for too few pairs."""
+    """Return half the variance (robust) of the difference of voxels `lag` apart; None for too few pairs."""
     n = residual.shape[axis]
     ahead, behind = (np.arange(lag, n), np.arange(n - lag)) if n > lag else (np.arange(0), np.arange(0))
     pairs = mask.take(ahead, axis) & mask.take(behind, axis)

@@ -1,4 +1,4 @@
-"""From the fits of several scans to one profile."""
+"""Pooling of the fits of several scans into one profile."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ from lodbrain.synthesis.profile import Air, Bias, ContrastProfile, Intensity, No
 
 
 def pool(fits: Sequence[ScanFit], names: Sequence[str]) -> ContrastProfile:
-    """One profile of scans that look alike.
+    """Return one profile of scans of similar contrast.
 
-    Each scan's fit is on a scale where its own white matter is 160, whatever the scanner's gain. Every scan counts the
-    same; only the scans that have a structure tell of it.
+    Each scan's fit is on a scale where its own white matter is 160, whatever the scanner's gain. Scans have equal
+    weights; a structure is averaged over the scans that have it.
 
     Parameters
     ----------
     fits : sequence of ScanFit
         At least one.
     names : sequence of str
-        Of the scans, for the record.
+        Names of the scans, for the record.
     """
     if not fits:
         raise ValueError("fits must hold at least one scan, got none")
@@ -70,7 +70,7 @@ def pool(fits: Sequence[ScanFit], names: Sequence[str]) -> ContrastProfile:
 
 
 def record(fit: ScanFit, name: str) -> ScanRecord:
-    """What is written down of one scan."""
+    """Return the record of one scan's measurements."""
     x, y, z = fit.spacing_mm.tolist()
     return ScanRecord(
         name=name,
@@ -85,7 +85,7 @@ def record(fit: ScanFit, name: str) -> ScanRecord:
 
 
 def _contrasts(structures: dict[str, Intensity]) -> dict[str, float]:
-    """Contrast-to-noise of white matter, cortex, deep grey matter and fluid; of what there is."""
+    """Contrast-to-noise ratios of white matter, cortex, deep grey matter and fluid, where present."""
     kinds = {WHITE: [SIDELESS[WHITE_MATTER]], GREY: [SIDELESS[CORTEX]]}
     kinds |= {kind: [SIDELESS[k] for k in GROUP_POSITIONS[kind] if SIDELESS[k] in structures] for kind in (DEEP, FLUID)}
     looks = {kind: _together([structures[name] for name in names]) for kind, names in kinds.items() if names}
@@ -99,7 +99,7 @@ def _contrasts(structures: dict[str, Intensity]) -> dict[str, float]:
 
 
 def _together(looks: Sequence[Intensity]) -> tuple[float, float]:
-    """Mean, and standard deviation within structures, of several structures, each by its volume."""
+    """Return mean, and standard deviation within structures, of several structures weighted by volume."""
     weights = np.array([look.volume_ml for look in looks])
     mean = np.average([look.mean for look in looks], weights=weights)
     return float(mean), float(np.sqrt(np.average([look.sd**2 for look in looks], weights=weights)))

@@ -1,4 +1,4 @@
-"""Voxels of a scan with what is known of their labels beforehand: what expectation-maximisation works on."""
+"""Sampling of brain voxels with prior probabilities of structures, as input of expectation-maximisation."""
 
 from __future__ import annotations
 
@@ -12,41 +12,41 @@ from lodbrain.labels import SIDELESS, SIDELESS_OF_CLASS
 
 Floats = NDArray[np.float64]
 
-#: Likeliest structures that a voxel may belong to; more than three never meet in one voxel but at a few corners.
+#: Number of candidate structures per voxel; more than three meet only in a few corner voxels.
 CANDIDATES = 3
 
-#: Voxels of one structure that are looked at. Of 10,000, a mean is known to 1% of the spread.
+#: Number of voxels sampled per structure. With 10,000, a mean has a standard error of 1% of the spread.
 MOST_VOXELS = 10_000
 
-#: Blur of hard labels, in voxels: half a voxel of partial volume, and the rest for borders drawn askew.
+#: Blur of hard labels, in voxels: half a voxel of partial volume, and the rest for errors of borders.
 SOFTENING_VOX = 0.7
 
-#: Power of the eroded posteriors: networks are too sure of themselves. On synthetic scans of four heads, powers of 1,
-#: 4, 8 and 16 gave a median error of the means of 1.4, 1.0, 1.1 and 1.2 (white matter: 160).
+#: Exponent of the eroded posteriors, because networks are overconfident. On synthetic scans of four heads, exponents of
+#: 1, 4, 8 and 16 gave a median error of the means of 1.4, 1.0, 1.1 and 1.2 (white matter: 160).
 SURENESS = 4
 
-#: Steps to the six neighbours.
+#: Offsets of the six neighbours.
 _CROSS = np.concatenate([np.eye(3, dtype=np.intp), -np.eye(3, dtype=np.intp)])
 
 
 @dataclass(frozen=True, eq=False)
 class Samples:
-    """Voxels of the brain, evenly drawn from each structure.
+    """Voxels of the brain, sampled evenly from each structure.
 
     Attributes
     ----------
     values : (N,) float64
         Intensities.
     weights : (N,) float64
-        Voxels of the scan that each sample stands for.
+        Number of the scan's voxels that each sample represents.
     at_mm : (N, 3) float64
         Centres, along the axes of the scan, from the centre of its first voxel.
     classes : (N, 3) int
-        Likeliest structures, positions in `SIDELESS`, the likeliest first. 0 is whatever is no structure.
+        Likeliest structures, positions in `SIDELESS`, the likeliest first. 0 is no structure.
     shares : (N, 3) float64
-        Prior probability of each; sums to 1.
+        Prior probability of each; they sum to 1.
     pure : (N, 3) float64
-        Part of it that remains after erosion: as sure of the neighbours as of the voxel itself.
+        Part of it that remains after erosion: as certain of the neighbours as of the voxel itself.
     """
 
     values: Floats
@@ -65,7 +65,7 @@ def draw_samples(
     *,
     skip: float | None = None,
 ) -> Samples:
-    """Voxels to fit a contrast to, the same ones each time.
+    """Return the voxels to which a contrast is fitted; the same ones on each call.
 
     Parameters
     ----------
@@ -76,9 +76,9 @@ def draw_samples(
     labels : (X, Y, Z) int
         Classes, positions in `lodbrain.labels.STRUCTURES`.
     posteriors : (X, Y, Z, 33) float, optional
-        Of all classes. Without them the labels are eroded and softened.
+        Posteriors of all classes. Without them the labels are eroded and smoothed.
     skip : float, optional
-        A value that voxels without signal have, as around a skull-stripped brain.
+        Value of voxels without signal, as around a skull-stripped brain.
     """
     box = _brain_box(labels)
     data, labels = data[box], labels[box]
@@ -104,7 +104,10 @@ def draw_samples(
 
 
 def _of_posteriors(posteriors: NDArray[np.floating], index: NDArray[np.intp]) -> tuple[Floats, Floats]:
-    """(N, 19) posterior of each structure of both sides at voxels (N, 3), and how surely all of the cross is that."""
+    """Return posterior and eroded posterior, both (N, 19), of each structure (both sides) at voxels (N, 3).
+
+    The eroded one is the minimum over the voxel and its six neighbours, to the power `SURENESS`.
+    """
     shares = pure = _both_sides(posteriors, index)
     for step in _CROSS:
         pure = np.minimum(pure, _both_sides(posteriors, _moved(index, step, posteriors.shape)))
@@ -119,7 +122,7 @@ def _both_sides(posteriors: NDArray[np.floating], index: NDArray[np.intp]) -> Fl
 
 
 def _of_labels(structure: NDArray[np.integer], index: NDArray[np.intp]) -> tuple[Floats, Floats]:
-    """(N, 19) share of each structure around voxels (N, 3), and whether all of the cross is that structure."""
+    """Return two (N, 19) arrays: shares of structures around voxels (N, 3), and 1 where all neighbours are the same."""
     rows, here = np.arange(len(index)), structure[tuple(index.T)]
     shares, inner = np.zeros((len(index), len(SIDELESS))), np.ones(len(index), bool)
     for step in np.ndindex(3, 3, 3):
@@ -136,13 +139,13 @@ def _of_labels(structure: NDArray[np.integer], index: NDArray[np.intp]) -> tuple
 
 
 def _moved(index: NDArray[np.intp], step: NDArray[np.intp], shape: tuple[int, ...]) -> NDArray[np.intp]:
-    """Neighbours of voxels (N, 3); at the border the voxels themselves."""
+    """Return neighbours of voxels (N, 3); at the border the voxels themselves."""
     moved: NDArray[np.intp] = np.clip(index + step, 0, np.array(shape[:3]) - 1)
     return moved
 
 
 def _brain_box(labels: NDArray[np.integer]) -> tuple[slice, slice, slice]:
-    """The part of the volume that holds structures, and two voxels around it."""
+    """Return the box of the volume that holds structures, with a margin of two voxels."""
     found = ndimage.find_objects((labels > 0).astype(np.uint8))
     if not found:
         raise ValueError("labels must hold a structure, got background only")
@@ -153,7 +156,7 @@ def _brain_box(labels: NDArray[np.integer]) -> tuple[slice, slice, slice]:
 
 
 def _spread(structure: NDArray[np.integer]) -> NDArray[np.intp]:
-    """(N, 3): voxels of each structure, `MOST_VOXELS` at most, drawn with a fixed seed."""
+    """(N, 3): voxels of each structure, `MOST_VOXELS` at most, sampled with a fixed seed."""
     generator = np.random.default_rng(0)
     flat = structure.ravel()
     chosen = []

@@ -1,4 +1,4 @@
-"""Structures of few voxels borrow from those that look alike: empirical Bayes.
+"""Empirical Bayes shrinkage: structures of few voxels borrow from structures of similar intensity.
 
 References
 ----------
@@ -13,14 +13,14 @@ from numpy.typing import NDArray
 
 from lodbrain.contrast_analysis.sampling import Floats
 
-#: The spread of a structure is held to that of its group as if by so many independent voxels.
+#: The spread of a structure is shrunk towards its group's as if by this many independent voxels.
 PRIOR_VOXELS = 20.0
 
 
 def shrunk_means(
     means: Floats, variances: Floats, counts: Floats, *, least_difference: float
 ) -> tuple[Floats, NDArray[np.float64]]:
-    """Means of a group of structures, each drawn towards that of the group as far as its own is uncertain.
+    """Return means of a group of structures, each shrunk towards the group's mean by its uncertainty.
 
     Parameters
     ----------
@@ -62,7 +62,7 @@ def shrunk_means(
 
 
 def shrunk_variances(variances: Floats, counts: Floats) -> Floats:
-    """Variances within the structures of a group, (G,), each held to that of the group by `PRIOR_VOXELS`."""
+    """Return variances within the structures of a group, (G,), each shrunk towards the group's by `PRIOR_VOXELS`."""
     total = counts.sum()
     pooled = (counts * variances).sum() / total if total > 0.5 else variances.mean()
     drawn: Floats = (counts * variances + PRIOR_VOXELS * pooled) / (counts + PRIOR_VOXELS)

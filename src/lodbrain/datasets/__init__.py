@@ -1,1 +1,1 @@
-"""Public data: where it comes from, its hashes, and where it is kept."""
+"""Public datasets: download, verification and local storage; BIDS input and derivatives."""

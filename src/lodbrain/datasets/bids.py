@@ -1,7 +1,7 @@
-"""Scans of a BIDS data set: found, chosen, and the names of what is made from them.
+"""Discovery and selection of scans in a BIDS data set, and names of their derivatives.
 
-bids2table was tried and left out: it returned nothing for a folder with a dot in its name, 41 copies of each file where
-a link leads in a circle, and needs 170 MB of pyarrow. Names of anatomical scans are simple enough to be read here.
+bids2table is not used: it returned nothing for a folder with a dot in its name and 41 copies of each file with a
+circular link, and it needs 170 MB of pyarrow. Names of anatomical scans are simple enough to be parsed here.
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ from typing import Any
 
 from lodbrain.errors import InputError, UsageError
 
-#: What is taken for T1-weighted unless a filter asks for others: T1w, and MP2RAGE's uniform image. T1map is not: its
-#: contrast is the reverse; nor MP2RAGE: these are the single inversions.
+#: Suffixes of T1-weighted scans, used unless a filter names others: T1w, and MP2RAGE's uniform image. T1map is excluded
+#: because its contrast is inverted, MP2RAGE because it denotes the single inversion images.
 T1W_LIKE = ("T1w", "UNIT1")
 
-#: Endings of images, as BIDS allows them.
+#: Image extensions allowed by BIDS.
 _EXTENSIONS = (".nii.gz", ".nii")
 
-#: Short name in file names -> name in filters, in the order of a file's name (BIDS 1.11, for anatomy and derivatives).
+#: Entity key in file names -> name in filters, in the order of file names (BIDS 1.11, for anatomy and derivatives).
 ENTITIES = {
     "sub": "subject", "ses": "session", "sample": "sample", "task": "task", "acq": "acquisition", "ce": "ceagent",
     "rec": "reconstruction", "dir": "direction", "run": "run", "mod": "modality", "echo": "echo", "flip": "flip",
@@ -32,13 +32,13 @@ ENTITIES = {
     "scale": "scale", "res": "resolution", "den": "density", "label": "label", "desc": "description",
 }  # fmt: skip
 
-#: Signed or complex halves of an image, which are no picture of a head.
+#: Parts of a complex-valued image other than the magnitude.
 _NOT_MAGNITUDE = ("phase", "real", "imag")
 
-#: Entities that tell an image in its own space from copies of it in others. ``cohort`` belongs to ``space``.
+#: Entities of resampled copies of an image in other spaces or resolutions. ``cohort`` belongs to ``space``.
 _SPACE = ("space", "cohort", "res", "den")
 
-#: Filters of fMRIPrep write these for "has none" and "has any".
+#: Values in fMRIPrep's filters that mean "has none" and "has any".
 _NONE, _ANY = (None, "Query.NONE", "<Query.NONE: 1>"), ("*", "Query.ANY", "<Query.ANY: 2>")
 
 _LABEL = re.compile(r"[A-Za-z0-9+]+")
@@ -53,13 +53,13 @@ class BidsScan:
     path : Path
         The file.
     relative : str
-        Its place in the data set, with forward slashes.
+        Path relative to the data set, with forward slashes.
     entities : dict of str to str
-        Short name -> value, in the order of the name.
+        Entity key -> value, in the order of the file name.
     suffix : str
         Such as ``"T1w"``.
     problem : InputError or None
-        Why it cannot be segmented.
+        Error because of which it cannot be segmented.
     """
 
     path: Path
@@ -70,14 +70,14 @@ class BidsScan:
 
     @property
     def folder(self) -> Path:
-        """Folder of its results in a derivative data set: that of the scan in its own."""
+        """Folder of its results in a derivative data set: the same as that of the scan in the raw data set."""
         return Path(self.relative).parent
 
     @property
     def stem(self) -> str:
-        """What the names of its results begin with.
+        """Beginning of the names of its results.
 
-        The scan's suffix becomes part of ``desc``, so that two contrasts of a session don't collide.
+        The scan's suffix becomes part of ``desc``, so that names of two contrasts in a session differ.
 
         Examples
         --------
@@ -94,7 +94,7 @@ class BidsScan:
 
 @dataclass(frozen=True)
 class Choice:
-    """Which scans of a data set are wanted.
+    """Selection of scans in a data set.
 
     Attributes
     ----------
@@ -112,16 +112,16 @@ class Choice:
 
 @dataclass(frozen=True)
 class Found:
-    """What a data set has of what is wanted.
+    """Selected scans of a data set.
 
     Attributes
     ----------
     scans : tuple of BidsScan
-        By participant, session and name; those with a problem among them.
+        Sorted by participant, session and name, including those with a problem.
     without : tuple of str
-        Participants that were not asked for by name and have no such scan, such as ``"sub-01"``.
+        Participants without a selected scan, such as ``"sub-01"``, unless they were selected by name.
     copies : tuple of (BidsScan, BidsScan)
-        What was left out as a copy in another space or resolution, and the scan of `scans` that it is a copy of.
+        Scans excluded as copies in another space or resolution, each with the original in `scans`.
     """
 
     scans: tuple[BidsScan, ...]
@@ -130,12 +130,12 @@ class Found:
 
 
 def labels(given: Iterable[str], prefix: str) -> tuple[str, ...]:
-    """Return labels without their prefix, each once.
+    """Return unique labels without their prefix.
 
     Raises
     ------
     UsageError
-        If one is not made of letters and digits.
+        If a label contains other characters than letters, digits and ``+``.
 
     Examples
     --------
@@ -150,12 +150,12 @@ def labels(given: Iterable[str], prefix: str) -> tuple[str, ...]:
 
 
 def read_filter(path: Path) -> dict[str, Any]:
-    """Return what a filter file of fMRIPrep's form asks of T1w images: its entry ``t1w``.
+    """Return the filter of T1w images in a filter file of fMRIPrep's format: its entry ``t1w``.
 
     Raises
     ------
     UsageError
-        If the file cannot be read, is no such JSON, or names an unknown entity.
+        If the file cannot be read, is not a JSON filter, or names an unknown entity.
     """
     hint = 'Expected JSON such as {"t1w": {"acquisition": "mprage", "run": [1, 2]}}'
     try:
@@ -176,9 +176,9 @@ def read_filter(path: Path) -> dict[str, Any]:
 def find_bids_scans(root: Path, choice: Choice | None = None) -> Found:
     """Return the T1w-like scans of a BIDS data set.
 
-    Only ``sub-*/[ses-*/]anat`` is looked into, so links that lead in circles do no harm. Of a scan and its copies in
-    other spaces (``space-MNI152NLin2009cAsym_res-2``, as fMRIPrep writes them) the one in its own space is taken, or
-    else the first; a filter that names ``space`` or ``resolution`` chooses instead.
+    Only ``sub-*/[ses-*/]anat`` is searched, so circular links are harmless. Of a scan and its copies in other spaces
+    (``space-MNI152NLin2009cAsym_res-2``, as written by fMRIPrep), the scan in its native space is selected, or the
+    first copy if there is none, unless a filter names ``space`` or ``resolution``.
 
     Parameters
     ----------
@@ -190,7 +190,7 @@ def find_bids_scans(root: Path, choice: Choice | None = None) -> Found:
     Raises
     ------
     InputError
-        If there is no such folder, or it has no participants.
+        If the folder does not exist, or has no participants.
     """
     choice = choice or Choice()
     if not root.is_dir():
@@ -222,7 +222,7 @@ def find_bids_scans(root: Path, choice: Choice | None = None) -> Found:
         groups.setdefault((scan.folder, same, scan.suffix), []).append(scan)
     copy_of: dict[str, BidsScan] = {}
     for group in groups.values():
-        # a name without these entities is native; two files of one name but for the ending are no copies
+        # names without these entities are native; files that differ only in their extension are not copies
         native = min(group, key=lambda scan: sum(name in scan.entities for name in _SPACE))
         copy_of |= {scan.relative: native for scan in group if scan.entities != native.entities}
     kept = tuple(scan for scan in scans if scan.relative not in copy_of)
@@ -231,7 +231,7 @@ def find_bids_scans(root: Path, choice: Choice | None = None) -> Found:
 
 
 def scan_at(relative: str, root: Path = Path()) -> BidsScan:
-    """Return a scan whose name is taken apart; its place is relative to the data set."""
+    """Return a scan with the entities parsed from its name; `relative` is its path in the data set."""
     name = relative.rsplit("/", 1)[-1]
     stem = next((name[: -len(end)] for end in _EXTENSIONS if name.endswith(end)), name)
     *pairs, suffix = stem.split("_")
@@ -240,10 +240,10 @@ def scan_at(relative: str, root: Path = Path()) -> BidsScan:
 
 
 def _sessions(person: Path, choice: Choice) -> list[Path]:
-    """The folders that hold a participant's ``anat``: its sessions, or itself."""
+    """Return the folders that may contain a participant's ``anat``: its sessions, and its own folder."""
     try:
         names = sorted(entry.name for entry in os.scandir(person) if entry.name.startswith("ses-"))
-    except OSError:  # a broken link, or links in a circle
+    except OSError:  # a broken or circular link
         return []
     wanted = [name for name in names if not choice.sessions or name[4:] in choice.sessions]
     return [person / name for name in wanted] + ([] if choice.sessions else [person])
@@ -270,7 +270,7 @@ def _matches(scan: BidsScan, filters: Mapping[str, Any]) -> bool:
 
 
 def _fits(value: str | None, wanted: Any) -> bool:
-    """Whether an entity's value, None where the name has no such entity, is what a filter asks for."""
+    """Return whether an entity's value, None if the name does not have the entity, matches a filter."""
     options = wanted if isinstance(wanted, list) else [wanted]
     if value is None:
         return any(option in _NONE for option in options)
@@ -278,14 +278,14 @@ def _fits(value: str | None, wanted: Any) -> bool:
 
 
 def _same(value: str, option: Any) -> bool:
-    """Whether they are equal, as numbers where the filter has one: run 1 is ``run-01``."""
+    """Return whether a value and a filter option are equal; an integer option matches numerically (1 and ``01``)."""
     if isinstance(option, int) and not isinstance(option, bool):
         return value.isdigit() and int(value) == option
     return bool(value == option)
 
 
 def _checked(scan: BidsScan) -> BidsScan:
-    """The scan, with what is wrong with it before it is read."""
+    """Return the scan with a problem that is known before it is read, if any."""
     person, session = (scan.entities.get(name) for name in ("sub", "ses"))
     expected = "_".join(part for part in scan.folder.parts if part.startswith(("sub-", "ses-")))
     named = f"sub-{person}" + (f"_ses-{session}" if session is not None else "")

@@ -1,4 +1,4 @@
-"""The derivative data set around our results: what describes it, and what a validator shall pass over."""
+"""BIDS derivative data set of the results: description, README, ``.bidsignore`` and sidecar fields."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ BIDS_VERSION = "1.11.1"
 #: Name of the raw data set in BIDS URIs: ``bids:raw:sub-01/anat/...``.
 RAW = "raw"
 
-#: BIDS has no name for tables of volumes of a scan, nor for pages.
-BIDSIGNORE = "*_volumes.tsv\n*.html\ngroup_*\n"
+#: BIDS has no name for tables of volumes of a scan, for where two models disagree, nor for pages.
+BIDSIGNORE = "*_volumes.tsv\n*_differ.nii.gz\n*.html\ngroup_*\n"
 
 _CITATIONS = [
     "Svanera et al. 2024, Medical Image Analysis 93:103090, https://doi.org/10.1016/j.media.2024.103090",
@@ -28,7 +28,7 @@ _CITATIONS = [
 
 
 def about(scan: BidsScan) -> dict[str, Any]:
-    """Return the fields that BIDS asks of the JSON beside a derivative."""
+    """Return the fields that BIDS requires in the sidecar of a derivative."""
     return {
         "Description": f"Brain structures, segmented by lodbrain on the grid of the {scan.suffix} image",
         "Sources": [f"bids:{RAW}:{scan.relative}"],
@@ -40,8 +40,8 @@ def about(scan: BidsScan) -> dict[str, Any]:
 def description(raw: Path, out: Path) -> dict[str, Any]:
     """Return the content of ``dataset_description.json`` for results of the data set `raw` in the folder `out`.
 
-    Where the raw data set is, is said relative to `out`: a path of this machine would help nobody else. Its name, DOI
-    and authors are taken over.
+    The path of the raw data set is relative to `out`, since absolute paths are not portable. Its name, DOI, license and
+    authors are copied.
     """
     source = _read(raw / "dataset_description.json")
     link = Path(os.path.relpath(raw.resolve(), out.resolve())).as_posix()
@@ -70,14 +70,14 @@ def description(raw: Path, out: Path) -> dict[str, Any]:
 
 
 def begin(raw: Path, out: Path) -> None:
-    """Make `out` a derivative data set: description, README, ``.bidsignore``.
+    """Write the description, README and ``.bidsignore`` of a derivative data set into `out`.
 
-    Files of these names that are ours are renewed; a README and ``.bidsignore`` that are there stay.
+    The description is updated; an existing README or ``.bidsignore`` is kept.
 
     Raises
     ------
     UsageError
-        If `out` is the raw data set, or holds one that is not ours.
+        If `out` is the raw data set, or contains another data set.
     OutputError
         If it cannot be written.
     """
@@ -91,12 +91,12 @@ def begin(raw: Path, out: Path) -> None:
 
 
 def check_out(raw: Path, out: Path) -> None:
-    """Refuse an output folder that holds another data set.
+    """Raise an error if an output folder contains another data set.
 
     Raises
     ------
     UsageError
-        If `out` is the raw data set, or described as another pipeline's.
+        If `out` is the raw data set, or its description names another pipeline.
     """
     if raw.exists() and out.exists() and raw.samefile(out):
         hint = "Name another folder, such as derivatives/lodbrain in it"
@@ -111,7 +111,7 @@ def check_out(raw: Path, out: Path) -> None:
 
 
 def _read(path: Path) -> dict[str, Any]:
-    """The content of a description; nothing where there is none, or no JSON in it."""
+    """Return the content of a description; empty if the file is missing or not a JSON object."""
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, InputError):
@@ -127,6 +127,7 @@ For each T1w-like scan of the raw data set (`bids:raw:` in the JSON files; `Data
 - `*_dseg.json`: how it was made, what was found and mended in the scan, signs of trouble.
 - `*_volumes.tsv`: volumes in mm^3, counted and from the posteriors.
 - `*_probseg.nii.gz`, where it was asked for: posteriors, one volume for each entry of `LabelMap` in its JSON.
+- `*_differ.nii.gz`, for a consensus of models: 1 where its members see different tissues.
 - `*_report.html` and `index.html`, where they were asked for: pages to look at, of a scan and of all.
 
 `group_volumes.tsv` and `group_quality.tsv` have one row for each scan.

@@ -1,4 +1,4 @@
-"""One file from the web: verified, retried, never half-written."""
+"""Download of one small file, with verification, retries and atomic writing."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from lodbrain.system.atomic import atomic
 if TYPE_CHECKING:
     import requests
 
-#: `progress(fraction, text)`: how far, 0..1, and with what.
+#: `progress(fraction, text)`: share done, 0..1, and the current file.
 Progress = Callable[[float, str], None]
 
 TIMEOUT_S = 30
@@ -32,9 +32,9 @@ class Remote:
     name : str
         Name of the file on disk.
     url : str
-        Where it is published, pinned to one version.
+        URL of one version of the file.
     checksum : str
-        ``"sha256:..."`` or, where the publisher gives nothing better, ``"md5:..."``.
+        ``"sha256:..."``, or ``"md5:..."`` if the publisher provides nothing better.
     """
 
     name: str
@@ -43,7 +43,7 @@ class Remote:
 
 
 def cache_folder(name: str) -> Path:
-    """Folder of one kind of download: ``$LODBRAIN_CACHE/<name>``, by default below the user's cache folder."""
+    """Return the cache folder ``$LODBRAIN_CACHE/<name>``, by default below the user's cache folder."""
     root = os.environ.get("LODBRAIN_CACHE")
     return (Path(root).expanduser() if root else platformdirs.user_cache_path("lodbrain")) / name
 
@@ -51,32 +51,32 @@ def cache_folder(name: str) -> Path:
 def download(
     remote: Remote, folder: Path, *, progress: Progress | None = None, attempts: int = 3, pause_s: float = 1.0
 ) -> Path:
-    """Path of the file in `folder`, downloaded unless it is there and verified.
+    """Return the path of the file in `folder`; download it if it is missing, and verify its checksum.
 
     Parameters
     ----------
     remote : Remote
-        What to get.
+        File to download.
     folder : Path
-        Where to; made if it is missing.
+        Target folder; created if missing.
     progress : callable, optional
-        Told how far the download is.
+        Called with the share done and the file's name.
     attempts : int
-        How often to try when the connection fails or the server is busy (HTTP 5xx, 429).
+        Number of attempts if the connection fails or the server is busy (HTTP 5xx, 429).
     pause_s : float
-        Seconds before the second attempt, doubled for each one after it.
+        Seconds before the second attempt, doubled for each further one.
 
     Returns
     -------
     Path
-        ``folder / remote.name``, complete and of the right checksum.
+        ``folder / remote.name``, complete and verified.
 
     Raises
     ------
     WeightsError
-        If the file, there already or just downloaded, is not the published one. A file that was there is left alone.
+        If the existing or downloaded file does not have the published checksum. An existing file is kept.
     InputError
-        If the file cannot be had: the line says which, from where, and where to put it by hand.
+        If the download fails; the error names the file, its URL, and where to put it by hand.
     OutputError
         If the folder cannot be written to.
     """
@@ -128,7 +128,7 @@ def _verify(path: Path, remote: Remote, named: Path, *, hint: str) -> None:
 
 
 def _passing(error: requests.RequestException) -> bool:
-    """Whether the failure may pass by itself; a 404 does not."""
+    """Return whether a failure may be temporary, unlike a 404."""
     return error.response is None or error.response.status_code >= 500 or error.response.status_code == 429
 
 
@@ -145,7 +145,7 @@ def _reason(error: requests.RequestException) -> str:
 
 
 class _Bar:
-    """The progress bar that pooch expects, told on as a fraction."""
+    """Progress bar in the form that pooch expects, which reports the share done to a callable."""
 
     def __init__(self, name: str, progress: Progress) -> None:
         self.name, self.progress, self.done, self.total = name, progress, 0, 0

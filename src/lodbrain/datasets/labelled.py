@@ -1,4 +1,4 @@
-"""Lists of real scans with labels and sites: from a CSV manifest, or from a BIDS data set with label maps."""
+"""Lists of real scans with labels and sites, from a CSV manifest or a BIDS data set with label maps."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from pathlib import Path
 
 from lodbrain.errors import InputError, UsageError
 
-#: Columns of a manifest. Without the site, all scans are of one.
+#: Columns of a manifest. Without the column site, all scans belong to one site.
 COLUMNS = ("volume", "labels", "site")
 
 _SUFFIXES = (".nii.gz", ".nii", ".mgz")
 _ONE_SITE = "all"
 
 
-#: Ends of the names of a soft target's files, in the form of BIDS derivatives: the best label of each voxel, the
-#: second-best, and the probability of the best among the two.
+#: Endings of a soft target's files, named like BIDS derivatives: the most probable label of each voxel, the second, and
+#: the probability of the first among the two.
 BEST, SECOND, PROBABILITY = "desc-teacher_dseg", "desc-second_dseg", "desc-teacher_probseg"
 
 
@@ -29,7 +29,7 @@ class Labelled:
     ----------
     volume, labels : Path
     site : str
-        Where it was acquired: what is held out, and reported apart.
+        Site of acquisition; sites are held out and reported separately.
     """
 
     volume: Path
@@ -38,7 +38,7 @@ class Labelled:
 
     @property
     def soft(self) -> tuple[Path, Path] | None:
-        """Second-best labels and probability of the best ones, where the labels are a teacher's; else None."""
+        """Second labels, and probability of the first, if the labels come from a teacher model; else None."""
         if BEST not in self.labels.name:
             return None
         second, probability = (
@@ -48,19 +48,19 @@ class Labelled:
 
 
 def read_manifest(path: str | PathLike[str]) -> tuple[Labelled, ...]:
-    """The scans of a CSV file with the columns volume, labels and (optional) site.
+    """Return the scans of a CSV file with the columns volume, labels and (optional) site.
 
     Parameters
     ----------
     path : path
-        Its relative paths count from its own folder.
+        The CSV file. Relative paths in it are relative to its folder.
 
     Raises
     ------
     UsageError
         If it cannot be read, or a column is missing or unknown.
     InputError
-        If a file that it names is not there; the message says in which line.
+        If a file that it names is missing; the error gives the line.
     """
     path = Path(path)
     hint = f"The first line is: {','.join(COLUMNS)}"
@@ -91,16 +91,16 @@ def read_manifest(path: str | PathLike[str]) -> tuple[Labelled, ...]:
 
 
 def read_bids(root: str | PathLike[str]) -> tuple[Labelled, ...]:
-    """The T1w scans of a BIDS data set that have a label map in the scan's own space.
+    """Return the T1w scans of a BIDS data set that have a label map in the scan's own space.
 
-    A label map is a ``*_dseg`` file of the same subject and session whose name begins as the scan's does, among the
-    raw data or anywhere under ``derivatives/``; of several the first by name counts. The site is the column ``site`` of
+    A label map is a ``*_dseg`` file whose name begins with the scan's name without its suffix, among the raw data or
+    anywhere under ``derivatives/``; of several the first by name is used. The site is the column ``site`` of
     ``participants.tsv``.
 
     Raises
     ------
     InputError
-        If the folder is no data set, or no scan has labels.
+        If the folder is not a data set, or no scan has labels.
     """
     root = Path(root)
     hint = "Label maps are derivatives/*/sub-*/[ses-*/]anat/*_dseg.nii.gz, on the grid of the scan"
@@ -126,7 +126,7 @@ def _belongs(name: str, stem: str) -> bool:
 
 
 def read_sites(path: Path) -> dict[str, str]:
-    """Return the site of each participant of a ``participants.tsv``; empty where there is no such file or column."""
+    """Return the site of each participant in a ``participants.tsv``; empty if the file or column is missing."""
     if not path.is_file():
         return {}
     with path.open(encoding="utf-8-sig", newline="") as file:

@@ -1,4 +1,4 @@
-"""The 20 label maps of whole heads that SynthSeg publishes, from which training samples its scans.
+"""SynthSeg's 20 published label maps of whole heads, from which training scans are synthesised.
 
 References
 ----------
@@ -14,7 +14,7 @@ from pathlib import Path
 from lodbrain.datasets.download import Progress, Remote, cache_folder, download
 from lodbrain.errors import InputError
 
-#: The commit of SynthSeg's repository whose files these are.
+#: Commit of SynthSeg's repository that the files are taken from.
 COMMIT = "3168fdf38ad220bd1927be43b67c5e9409a78ee7"
 URL = f"https://raw.githubusercontent.com/BBillot/SynthSeg/{COMMIT}/data/training_label_maps"
 
@@ -46,16 +46,16 @@ SHA256 = {
 def fetch_labelmaps(
     folder: str | PathLike[str] | None = None, *, url: str = URL, progress: Progress | None = None
 ) -> Path:
-    """Folder with the 20 label maps; downloads those that are missing and verifies all.
+    """Download the missing label maps, verify all 20, and return their folder.
 
     Parameters
     ----------
     folder : path-like, optional
-        Where to put them, by default ``$LODBRAIN_CACHE/labelmaps``.
+        Target folder; default: ``$LODBRAIN_CACHE/labelmaps``.
     url : str
-        Folder on the web that holds them.
+        URL of the folder that contains the files.
     progress : callable, optional
-        Told the fraction done, 0..1, and the file at hand.
+        Called with the share done, 0..1, and the current file.
 
     Returns
     -------
@@ -65,7 +65,7 @@ def fetch_labelmaps(
     Raises
     ------
     InputError, WeightsError, OutputError
-        See `lodbrain.datasets.download.download`. What was complete by then stays, so that a second call goes on.
+        As in `lodbrain.datasets.download.download`. Complete files are kept, so that a second call continues.
     """
     target = Path(folder) if folder is not None else cache_folder("labelmaps")
 
@@ -81,13 +81,13 @@ def fetch_labelmaps(
 
 
 def find_labelmaps(folder: str | PathLike[str] | None = None) -> tuple[Path, ...]:
-    """Paths of the label maps to train on, sorted by name.
+    """Return the paths of the label maps to train on, sorted by name.
 
     Parameters
     ----------
     folder : path-like, optional
-        A folder of label maps of your own (``.nii``, ``.nii.gz`` or ``.mgz``). By default the 20 published ones, looked
-        for in ``$LODBRAIN_DATA/labelmaps``, then in ``$LODBRAIN_CACHE/labelmaps``.
+        Folder of custom label maps (``.nii``, ``.nii.gz`` or ``.mgz``). Default: the 20 published ones, in
+        ``$LODBRAIN_DATA/labelmaps`` or else in ``$LODBRAIN_CACHE/labelmaps``.
 
     Returns
     -------
@@ -97,7 +97,7 @@ def find_labelmaps(folder: str | PathLike[str] | None = None) -> tuple[Path, ...
     Raises
     ------
     InputError
-        If there are none, or not all 20 published ones.
+        If the folder has none, or one of the 20 published ones is missing.
     """
     if folder is not None:
         paths = sorted(path for path in Path(folder).glob("*") if path.name.endswith((".nii", ".nii.gz", ".mgz")))

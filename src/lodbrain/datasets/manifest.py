@@ -1,4 +1,4 @@
-"""What was downloaded into a folder: sizes, hashes and the server's version of each file, as JSON."""
+"""Manifest of a download folder: size, hashes and server version of each file, as JSON."""
 
 from __future__ import annotations
 
@@ -11,27 +11,27 @@ from typing import Any
 from lodbrain.system.atomic import write_text
 from lodbrain.version import __version__
 
-#: Hidden, so that BIDS tools pass over it.
+#: A hidden file, so that BIDS tools ignore it.
 NAME = ".lodbrain-fetch.json"
 _SAVE_EVERY_S = 5.0
 
 
 @dataclass(frozen=True)
 class Entry:
-    """One file.
+    """Record of one file.
 
     Attributes
     ----------
     size : int
         Bytes.
     sha256, md5 : str
-        Of the file on the disk.
+        Hashes of the file on disk.
     etag : str
-        The server's, when the file was downloaded.
+        ETag from the server at the time of download.
     version_id : str
-        The server's name for that state of the object; with ``?versionId=`` it can be had again. Empty if unknown.
+        S3 version of the object, which ``?versionId=`` requests again. Empty if unknown.
     verified : {"md5", "size"}
-        What agreed with the publisher's listing.
+        Property that was verified against the publisher's listing.
     """
 
     size: int
@@ -44,15 +44,15 @@ class Entry:
 
 @dataclass(eq=False)
 class Manifest:
-    """The record of a folder; it is read at the start and written as files come.
+    """Record of a folder, read at the start and updated as files are downloaded.
 
     Attributes
     ----------
     folder : Path
     dataset : dict
-        Accession, version and how the version is known.
+        Accession, version and the evidence for the version.
     entries : dict of str to Entry
-        By the file's name below the folder.
+        By file name relative to the folder.
     """
 
     folder: Path
@@ -62,12 +62,12 @@ class Manifest:
 
     @property
     def path(self) -> Path:
-        """The file."""
+        """Path of the JSON file."""
         return self.folder / NAME
 
     @classmethod
     def read(cls, folder: Path) -> Manifest:
-        """The record of a folder; an empty one where there is none, or none that can be read."""
+        """Return the record of a folder; an empty one if it is missing or invalid."""
         found = cls(folder)
         try:
             content = json.loads(found.path.read_text(encoding="utf-8"))
@@ -78,13 +78,13 @@ class Manifest:
         return found
 
     def add(self, name: str, entry: Entry) -> None:
-        """Record a file; the disk follows within a few seconds."""
+        """Record a file; the manifest is saved at most every five seconds."""
         self.entries[name] = entry
         if time.monotonic() - self._saved > _SAVE_EVERY_S:
             self.save()
 
     def save(self) -> None:
-        """Write the record."""
+        """Write the manifest."""
         self.folder.mkdir(parents=True, exist_ok=True)
         content = {
             "software": "lodbrain",

@@ -1,4 +1,4 @@
-"""Scans of OpenNeuro (openneuro.org), which come from its public storage without signing in."""
+"""Download of OpenNeuro datasets (openneuro.org) from its public storage, without an account."""
 
 from __future__ import annotations
 
@@ -21,13 +21,12 @@ from lodbrain.datasets.transfer import Receipt, Source, check, transfer
 from lodbrain.datasets.web import Client
 from lodbrain.errors import InputError, LodbrainError, OutputError, UsageError
 
-#: Path style: the bucket's name has a dot, so that no certificate fits it as a host.
+#: Path-style URL: the bucket's name contains a dot, so no TLS certificate matches it as a host name.
 BUCKET = "https://s3.amazonaws.com/openneuro.org"
 
 #: One adult head, T1w, 15 MB, CC0: ds002014, "Language Production fMRI" (Wegrzyn et al.,
-#: doi:10.18112/openneuro.ds002014.v1.0.1). Version and checksum are those that OpenNeuro's own record of the dataset
-#: (its git-annex branch) gives for the file. It gives an MD5 only: that shows a file broken or mixed up on the way, and
-#: is no proof against a deliberate forgery.
+#: doi:10.18112/openneuro.ds002014.v1.0.1). Version and checksum are from the git-annex branch of OpenNeuro's dataset,
+#: which provides an MD5 only. It detects damaged or wrong files but not deliberate forgery.
 HEAD = Remote(
     "sub-01_T1w.nii.gz",
     "https://s3.amazonaws.com/openneuro.org/ds002014/sub-01/anat/sub-01_T1w.nii.gz"
@@ -37,12 +36,12 @@ HEAD = Remote(
 
 
 def fetch_head(*, progress: Progress | None = None) -> Path:
-    """Path of a real head (T1w, CC0) in the cache; downloaded the first time.
+    """Return the path of a real head (T1w, CC0) in the cache; download it the first time.
 
     Parameters
     ----------
     progress : callable, optional
-        Told the fraction done, 0..1, and the file's name.
+        Called with the share done, 0..1, and the file's name.
 
     Returns
     -------
@@ -52,29 +51,29 @@ def fetch_head(*, progress: Progress | None = None) -> Path:
     Raises
     ------
     InputError, WeightsError, OutputError
-        See `lodbrain.datasets.download.download`.
+        As in `lodbrain.datasets.download.download`.
     """
     return download(HEAD, cache_folder("openneuro-ds002014"), progress=progress)
 
 
 @dataclass(frozen=True)
 class Selection:
-    """Which files of a dataset.
+    """Selection of files in a dataset. Files at its top level are always selected.
 
     Attributes
     ----------
     subjects : tuple of str
-        Labels with or without ``sub-``; none for all.
+        Labels with or without ``sub-``; empty for all.
     patterns : tuple of str
-        File names below the dataset, where ``*`` stands for anything, slashes too. None: every file outside of
-        ``derivatives`` and ``sourcedata``. What lies at the top of the dataset is always taken.
+        Patterns of file names relative to the dataset, in which ``*`` matches any characters including slashes. If
+        empty, all files outside ``derivatives`` and ``sourcedata`` are selected.
     """
 
     subjects: tuple[str, ...] = ()
     patterns: tuple[str, ...] = ()
 
     def takes(self, name: str) -> bool:
-        """Whether a file is wanted.
+        """Return whether a file is selected.
 
         Examples
         --------
@@ -95,12 +94,12 @@ class Selection:
 
 @dataclass(frozen=True)
 class Fetched:
-    """One file of a dataset: there, or why not.
+    """Outcome of one file of a dataset.
 
     Attributes
     ----------
     name : str
-        Below the folder.
+        File name relative to the folder.
     status : {"downloaded", "there", "failed"}
     error : LodbrainError or None
     """
@@ -112,15 +111,15 @@ class Fetched:
 
 @dataclass(frozen=True)
 class Fetch:
-    """A dataset, or the part of it that was asked for.
+    """Downloaded dataset, or the selected part of it.
 
     Attributes
     ----------
     folder : Path
     version : str or None
-        That the dataset says it is.
+        Version according to the dataset's own files.
     evidence : str
-        How that is known.
+        Source of the version.
     files : tuple of Fetched
     """
 
@@ -131,7 +130,7 @@ class Fetch:
 
     @property
     def exit_code(self) -> int:
-        """0 if all files are there, 3 if some are, 4 if none is."""
+        """Exit status: 0 if all files are present, 3 if some are, 4 if none is."""
         failed = sum(file.status == "failed" for file in self.files)
         return 0 if not failed else 4 if failed == len(self.files) else 3
 
@@ -147,7 +146,7 @@ def fetch_dataset(
     progress: Progress | None = None,
     finished: Callable[[Fetched], None] = lambda file: None,
 ) -> Fetch:
-    """Files of an OpenNeuro dataset in a folder, laid out as there; those that are there already are verified.
+    """Download files of an OpenNeuro dataset into a folder of the same layout; existing files are verified.
 
     Parameters
     ----------
@@ -155,24 +154,24 @@ def fetch_dataset(
         Such as ``ds005216``.
     folder : path
     selection : Selection, optional
-        Default: all but derivatives.
+        Default: all but derivatives and sourcedata.
     version : str, optional
-        Refuse any other; default: whatever the bucket holds, which is the latest snapshot.
+        Required version; default: the latest snapshot, which is what the bucket contains.
     bucket_url : str
     client : Client, optional
     progress : callable, optional
-        Told the share of bytes that is there, and a few words.
+        Called with the share of bytes present, and a short text.
     finished : callable, optional
-        Told of each file as it is done.
+        Called with the outcome of each file.
 
     Raises
     ------
     UsageError
-        If the accession is none.
+        If the accession is invalid.
     InputError
-        If the bucket cannot be listed, holds no such dataset or another version of it, or nothing is selected.
+        If the bucket cannot be listed, does not contain the dataset or the version, or no file is selected.
     OutputError
-        If the folder cannot be written to, or the disk is too full.
+        If the folder cannot be written to, or the disk does not have enough space.
     """
     if not re.fullmatch(r"ds\d{6}", accession):
         raise UsageError("accession", None, f"{accession!r} is no accession of OpenNeuro", "It looks like ds005216")
@@ -214,7 +213,7 @@ def fetch_dataset(
 
 
 def _listed(client: Client, bucket_url: str, accession: str) -> dict[str, S3Object]:
-    """The files of a dataset, by name."""
+    """Return the objects of a dataset, by file name."""
     prefix = f"{accession}/"
     listed = {o.key.removeprefix(prefix): o for o in list_objects(client, bucket_url, prefix) if o.key[-1] != "/"}
     if not listed:
@@ -225,7 +224,7 @@ def _listed(client: Client, bucket_url: str, accession: str) -> dict[str, S3Obje
 def _fetch_one(
     client: Client, bucket_url: str, o: S3Object, name: str, manifest: Manifest, progress: Callable[[int], None]
 ) -> Fetched:
-    """One file, there or failed; what concerns all of them is raised."""
+    """Return the outcome of one file; errors that concern all files are raised."""
     source = Source(object_url(bucket_url, o.key), o.size, o.etag, o.md5)
     try:
         target = contained(manifest.folder, name)
@@ -250,7 +249,7 @@ def _record(manifest: Manifest, name: str, o: S3Object, found: Receipt) -> None:
 
 
 def _check_space(root: Path, wanted: dict[str, S3Object]) -> None:
-    """Refuse before the first byte what the disk has no room for."""
+    """Raise an error if the disk does not have enough space for the missing files."""
 
     def is_there(name: str) -> bool:
         try:

@@ -1,4 +1,4 @@
-"""Names that come from elsewhere, kept inside of the folder they belong to."""
+"""Validation of file names from servers and archives, so that files stay inside their folder."""
 
 from __future__ import annotations
 
@@ -7,26 +7,26 @@ from pathlib import Path
 
 from lodbrain.errors import InputError
 
-#: Names that Windows takes for devices, whatever their ending.
+#: Device names reserved by Windows, with any extension.
 _DEVICES = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?", re.IGNORECASE)
 _LONGEST_NAME = 255
 
 
 def contained(root: Path, relative: str) -> Path:
-    """Path of a file below a folder.
+    """Return the path of a file below a folder, after checking that its name is safe.
 
     Parameters
     ----------
     root : Path
         The folder.
     relative : str
-        The file's name below it, with forward slashes, as a server or an archive gives it.
+        File name relative to the folder, with forward slashes, as given by a server or an archive.
 
     Raises
     ------
     InputError
-        ``"unsafe-name"`` if the name is absolute, climbs with ``..``, goes through a link that leaves the folder, or
-        cannot be a file's name everywhere.
+        ``"unsafe-name"`` if the name is absolute, contains ``..``, passes through a link out of the folder, or is not
+        valid on all operating systems.
 
     Examples
     --------

@@ -1,4 +1,4 @@
-"""What a public S3 bucket holds, without signing in."""
+"""Listing of a public S3 bucket, without credentials."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from lodbrain.datasets.web import Client
 
-#: A page lists 1000 objects in some 400 KB.
+#: Limits of a listing. A page lists 1000 objects in about 400 KB.
 MOST_PAGE_BYTES = 1 << 24
 MOST_PAGES = 10_000
 
@@ -27,7 +27,7 @@ class S3Object:
     Attributes
     ----------
     key : str
-        Its name, as the server gives it: not to be trusted.
+        Name as given by the server; untrusted.
     size : int
         Bytes.
     etag : str
@@ -40,17 +40,17 @@ class S3Object:
 
     @property
     def md5(self) -> str | None:
-        """MD5 of the content, where the ETag is one: of objects that were uploaded in one part."""
+        """MD5 of the content if the ETag is one, as for objects uploaded in one part; else None."""
         return self.etag if re.fullmatch(r"[0-9a-f]{32}", self.etag) else None
 
 
 def object_url(bucket_url: str, key: str) -> str:
-    """Where an object is to be had."""
+    """Return the URL of an object."""
     return f"{bucket_url}/{quote(key, safe='/')}"
 
 
 def list_objects(client: Client, bucket_url: str, prefix: str) -> Iterator[S3Object]:
-    """Objects whose keys begin with a prefix, page by page.
+    """Yield the objects whose keys begin with a prefix.
 
     Parameters
     ----------
@@ -62,7 +62,7 @@ def list_objects(client: Client, bucket_url: str, prefix: str) -> Iterator[S3Obj
     Raises
     ------
     InputError
-        If the bucket cannot be listed, or answers something that is no listing.
+        If the bucket cannot be listed, or the response is not a valid listing.
 
     References
     ----------
@@ -89,7 +89,7 @@ def list_objects(client: Client, bucket_url: str, prefix: str) -> Iterator[S3Obj
 
 
 def _parse(body: bytes, url: str) -> Element:
-    """The root of a listing, its tags without their namespace."""
+    """Return the root element of a listing, with tags without namespace."""
     import defusedxml.ElementTree
     from defusedxml import DefusedXmlException
 

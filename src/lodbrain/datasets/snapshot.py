@@ -1,9 +1,8 @@
-"""Which version of a dataset OpenNeuro's storage holds, as far as the dataset itself says it.
+"""Version of the dataset snapshot in OpenNeuro's storage, from the dataset's own files.
 
-The bucket lists the latest snapshot only. Its files do not say in which snapshot they were first; but every snapshot
-writes a line into ``CHANGES`` and its DOI into ``dataset_description.json``, and those two name the latest one. So a
-version can be verified while it is the latest, and is refused afterwards: what the bucket then holds under the same
-names may be another file.
+The bucket contains the latest snapshot only. Its objects do not record their snapshot, but every snapshot adds a line
+to ``CHANGES`` and writes its DOI into ``dataset_description.json``, which therefore name the latest one. A version can
+be verified only while it is the latest. Older versions are rejected, because files of the same names may have changed.
 """
 
 from __future__ import annotations
@@ -21,7 +20,7 @@ _MOST_BYTES = 1 << 22
 
 @dataclass(frozen=True)
 class Published:
-    """What a dataset says of its version.
+    """Version of a dataset according to its own files.
 
     Attributes
     ----------
@@ -36,19 +35,19 @@ class Published:
 
     @property
     def version(self) -> str | None:
-        """``CHANGES`` decides: the DOI in the description is sometimes an earlier one."""
+        """Version in ``CHANGES``, else in the DOI, which is sometimes that of an earlier snapshot."""
         return self.changes or self.doi
 
     @property
     def evidence(self) -> str:
-        """How the version is known, for the record."""
+        """Source of the version, as text for the manifest."""
         says = [f"CHANGES says {self.changes}"] if self.changes else []
         says += [f"DatasetDOI says {self.doi}"] if self.doi else []
         return "; ".join(says) or "the dataset does not say which version it is"
 
 
 def published(client: Client, bucket_url: str, accession: str, objects: dict[str, S3Object]) -> Published:
-    """What the bucket's copy of a dataset says of its version.
+    """Return the version of a dataset according to its files in the bucket.
 
     Parameters
     ----------
@@ -57,7 +56,7 @@ def published(client: Client, bucket_url: str, accession: str, objects: dict[str
     accession : str
         Such as ``ds005216``.
     objects : dict of str to S3Object
-        The files at the top of the dataset, by name.
+        Files of the dataset, by name.
     """
 
     def text(name: str) -> str:
@@ -77,12 +76,12 @@ def published(client: Client, bucket_url: str, accession: str, objects: dict[str
 
 
 def check_version(found: Published, accession: str, wanted: str | None) -> None:
-    """Refuse a dataset that is not of the version that is wanted.
+    """Raise an error if a dataset does not have the required version.
 
     Raises
     ------
     InputError
-        ``"version"``; what to do about it is said.
+        ``"version"``, with a hint on how to get it.
     """
     if wanted is None or found.version == wanted:
         return

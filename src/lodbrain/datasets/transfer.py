@@ -1,4 +1,4 @@
-"""One large file from the web: resumed where it broke off, verified, and there only when it is whole."""
+"""Resumable download of one large file, verified and published atomically."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ if sys.platform != "win32":
     import fcntl
 
 _BLOCK = 1 << 20
-#: Of what has come when a connection breaks, less than this is lost.
+#: Bytes per block; at most this much is lost if the connection breaks.
 _CHUNK = 1 << 14
 
 
 @dataclass(frozen=True)
 class Source:
-    """A file as its publisher describes it.
+    """File as described by its publisher.
 
     Attributes
     ----------
@@ -39,7 +39,7 @@ class Source:
     etag : str
         Changes with the content.
     md5 : str or None
-        Of the content, where it is known.
+        MD5 of the content, if known.
     """
 
     url: str
@@ -50,16 +50,16 @@ class Source:
 
 @dataclass(frozen=True)
 class Receipt:
-    """What was found of a file.
+    """Hashes and verification of a file on disk.
 
     Attributes
     ----------
     sha256, md5 : str
-        Of the file on the disk.
+        Hashes of the file on disk.
     version_id : str
-        The server's name for this state of the object; empty where it gave none, or nothing was downloaded.
+        S3 version of the object; empty if the server gave none, or nothing was downloaded.
     verified : {"md5", "size"}
-        What of it agrees with what the publisher says.
+        Property that was verified against the publisher's description.
     """
 
     sha256: str
@@ -71,24 +71,24 @@ class Receipt:
 def transfer(
     client: Client, source: Source, target: Path, *, progress: Callable[[int], None] = lambda size: None
 ) -> Receipt:
-    """Bring a file to `target`, going on with what an earlier call left.
+    """Download a file to `target`, continuing the partial file of an earlier call.
 
-    What has come so far lies beside the target in a hidden file, ``.lodbrain-<hash>.part``, which belongs to this state
-    of this file only.
+    The partial file is a hidden file beside the target, ``.lodbrain-<hash>.part``; the hash depends on URL and ETag.
 
     Parameters
     ----------
     client : Client
     source : Source
     target : Path
-        Does not exist; its folder is made.
+        Must not exist; its folder is created.
     progress : callable, optional
-        Told how many bytes are there.
+        Called with the number of bytes present.
 
     Raises
     ------
     InputError
-        If it cannot be had, or is not what its publisher says. What has come is kept in the first case only.
+        If the download fails, or the file does not match the publisher's description. The partial file is kept in the
+        first case only.
     OutputError
         If it cannot be written.
     """
@@ -118,7 +118,7 @@ def transfer(
 
 
 def check(path: Path, source: Source, *, version_id: str = "") -> Receipt | None:
-    """What a file on the disk is, or None if it is not what its publisher describes."""
+    """Return the receipt of a file on disk, or None if it does not match its publisher's description."""
     if path.stat().st_size != source.size:
         return None
     sha256, md5 = hashlib.sha256(), hashlib.md5(usedforsecurity=False)
@@ -132,8 +132,8 @@ def check(path: Path, source: Source, *, version_id: str = "") -> Receipt | None
 
 
 def _append(client: Client, source: Source, file: IO[bytes], have: int, progress: Callable[[int], None]) -> str:
-    """Add what is missing to the file that has so many bytes; give the server's version of the object."""
-    # If-Range: should the object have changed, the whole new one comes, and fails the check of its length or hash
+    """Append the missing bytes to a file of `have` bytes; return the S3 version of the object."""
+    # If-Range: if the object has changed, the server sends all of the new one, which fails the check of length or hash
     headers = {"Range": f"bytes={have}-", "If-Range": f'"{source.etag}"'} if have else {}
     with client.open(source.url, headers) as answer:
         if answer.status_code == 200 and have:  # the server cannot resume
@@ -157,7 +157,7 @@ def _append(client: Client, source: Source, file: IO[bytes], have: int, progress
 
 
 def _promised(answer: requests.Response, have: int) -> int | None:
-    """Bytes that the answer says it will bring, None if it does not say."""
+    """Return the number of bytes that a response announces, None if it does not announce any."""
     if answer.status_code == 206:
         match = re.fullmatch(r"bytes (\d+)-(\d+)/(\d+|\*)", answer.headers.get("Content-Range", ""))
         if match is None or int(match[1]) != have:
@@ -174,7 +174,7 @@ def _size(file: IO[bytes]) -> int:
 
 @contextmanager
 def _locked(part: Path, target: Path) -> Iterator[IO[bytes]]:
-    """The partial file, opened for this process alone."""
+    """Yield the partial file, locked by this process."""
     part.parent.mkdir(parents=True, exist_ok=True)
     with open(os.open(part, os.O_RDWR | os.O_CREAT, 0o666), "r+b") as file:
         if sys.platform != "win32":
@@ -183,14 +183,14 @@ def _locked(part: Path, target: Path) -> Iterator[IO[bytes]]:
             except BlockingIOError as error:
                 hint = "Wait for it to finish"
                 raise InputError("in-use", target, "another process is downloading this file", hint) from error
-            except OSError:  # no locks on this file system: two downloads at a time fail the check of their hash
+            except OSError:  # no locks on this file system: concurrent downloads fail the hash check
                 pass
         yield file
 
 
 @contextmanager
 def _writing(target: Path) -> Iterator[None]:
-    """Turn what the disk refuses into an `OutputError`."""
+    """Convert errors of the file system to `OutputError`."""
     try:
         yield
     except OSError as error:

@@ -1,4 +1,4 @@
-"""UltraCortex: heads at 9.4 T, twelve of them with grey and white matter segmented by hand (OpenNeuro ds005216).
+"""UltraCortex dataset: heads at 9.4 T, twelve with manual segmentations of grey and white matter (OpenNeuro ds005216).
 
 References
 ----------
@@ -20,11 +20,11 @@ if TYPE_CHECKING:
 
 ACCESSION, VERSION = "ds005216", "1.1.0"
 
-#: The manual labels: tissue and side.
+#: Tissue and side of each manual label.
 LABELS = {2: ("white matter", "left"), 41: ("white matter", "right"), 3: ("grey matter", "left")}
 LABELS[42] = ("grey matter", "right")
 
-#: Scans of version 1.0 that are another scan once more; version 1.1.0 is without them.
+#: Scans of version 1.0 that duplicate other scans; version 1.1.0 does not contain them.
 DUPLICATES = ("sub-3_ses-3", "sub-60_ses-2", "sub-62_ses-2")
 
 
@@ -39,7 +39,7 @@ class TestScan:
     sequence : {"MP2RAGE", "MP-RAGE"}
     voxel_mm : float
     shape : tuple of 3 int
-        Sorted: published without the order of the axes.
+        Sorted in ascending order, since it is published without the order of the axes.
     """
 
     subject: str
@@ -49,7 +49,7 @@ class TestScan:
 
     @property
     def stem(self) -> str:
-        """What the names of its files begin with."""
+        """Beginning of the names of its files."""
         return f"sub-{self.subject}_ses-1"
 
 
@@ -60,7 +60,7 @@ SCANS: tuple[TestScan, ...] = (
     *(TestScan(s, "MP-RAGE", 0.6, (288, 352, 352)) for s in ("45", "57")),
 )
 
-#: The scans with manual labels, and those labels.
+#: Patterns of the scans with manual labels, and of the labels.
 TEST_FILES = tuple(
     pattern
     for scan in SCANS
@@ -74,24 +74,24 @@ TEST_FILES = tuple(
 def fetch_ultracortex(
     folder: str | PathLike[str], *, subjects: tuple[str, ...] = (), version: str = VERSION, **options: Any
 ) -> Fetch:
-    """The twelve scans with manual labels, and the labels; or all files of some subjects but derivatives.
+    """Download the twelve scans with manual labels and the labels, or all raw files of some subjects.
 
     Parameters
     ----------
     folder : path
     subjects : tuple of str
-        Labels; none for the twelve.
+        Labels; empty for the twelve scans.
     version : str
-        1.0.0 is refused: it holds duplicates.
+        Version of the dataset; 1.0.0 is rejected because it contains duplicates.
     **options
-        Of `fetch_dataset`.
+        Passed to `fetch_dataset`.
 
     Raises
     ------
     UsageError
-        If the version is one with duplicates.
+        If the version contains duplicates.
     InputError, OutputError
-        As `fetch_dataset`.
+        As in `fetch_dataset`.
     """
     if version.startswith("1.0."):
         what = f"version {version} holds duplicates ({', '.join(DUPLICATES)} are other scans once more)"
@@ -102,7 +102,7 @@ def fetch_ultracortex(
 
 @dataclass(frozen=True)
 class Case:
-    """A scan and its manual labels on the disk.
+    """Scan with manual labels on disk.
 
     Attributes
     ----------
@@ -110,7 +110,7 @@ class Case:
         Without ``sub-``.
     scan, labels : Path
     published : TestScan or None
-        What is known of it; None for a subject that is none of the twelve (a tree of the same layout).
+        Published properties; None for a subject that is not one of the twelve (in a folder of the same layout).
     """
 
     subject: str
@@ -120,7 +120,7 @@ class Case:
 
 
 def find_cases(folder: str | PathLike[str]) -> tuple[Case, ...]:
-    """Scans with manual labels in a folder laid out as the dataset, sorted by subject.
+    """Return the scans with manual labels in a folder of the dataset's layout, sorted by subject.
 
     Parameters
     ----------
@@ -129,7 +129,7 @@ def find_cases(folder: str | PathLike[str]) -> tuple[Case, ...]:
     Raises
     ------
     InputError
-        If there are none; if the scan of manual labels is missing; if it is a scan that version 1.0 has twice.
+        If there are none, a scan of manual labels is missing, or a scan is a duplicate of version 1.0.
     """
     root = Path(folder)
     known = {scan.stem: scan for scan in SCANS}
@@ -151,15 +151,15 @@ def find_cases(folder: str | PathLike[str]) -> tuple[Case, ...]:
 
 
 def trained_on(card: Card, subjects: tuple[str, ...]) -> tuple[str, ...]:
-    """Subjects of UltraCortex that a model's card names among its training data.
+    """Return the test subjects that a model's card names as training data.
 
-    A card that says it was trained on UltraCortex without naming subjects is taken to have seen them all.
+    If a card names UltraCortex as training data without subjects, all subjects are returned.
 
     Parameters
     ----------
     card : Card
     subjects : tuple of str
-        Those to be tested, without ``sub-``.
+        Test subjects, without ``sub-``.
     """
     import json
     import re

@@ -1,4 +1,4 @@
-"""Asking a web server politely: a pause after each failure, twice as long each time, or as long as the server says."""
+"""HTTP client with timeouts, and retries after exponential backoff or the server's ``Retry-After``."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ if TYPE_CHECKING:
 
 
 class Passing(Exception):
-    """A failure that may pass by itself; its text says what happened.
+    """Temporary failure, after which a request can be retried.
 
     Parameters
     ----------
     what : str
-        For people.
+        Description of the failure.
     wait_s : float or None
-        How long the server asks to wait.
+        Seconds that the server asks to wait.
     """
 
     def __init__(self, what: str, wait_s: float | None = None) -> None:
@@ -35,18 +35,18 @@ class Passing(Exception):
 
 @dataclass(frozen=True)
 class Client:
-    """How to ask, over connections that stay open within a ``with`` block.
+    """HTTP client, whose connections stay open within a ``with`` block.
 
     Attributes
     ----------
     attempts : int
-        Failures in a row after which to give up. Whatever brings a part of a file ends the row.
+        Number of consecutive failures after which to give up. The count restarts when a part of a file is received.
     pause_s, longest_s : float
-        Before the second attempt, doubled for each one after it; and the longest, whatever the server asks for.
+        Pause before the second attempt, doubled for each further one; and the longest pause, whatever the server asks.
     timeout_s : float
-        Silence after which a connection counts as stalled.
+        Seconds without data after which a connection counts as stalled.
     sleep : callable
-        Waits so many seconds.
+        Waits the given number of seconds.
     """
 
     attempts: int = 6
@@ -64,27 +64,27 @@ class Client:
             self._sessions.pop().close()
 
     def pause(self, failures: int, wait_s: float | None) -> None:
-        """Wait after so many failures in a row."""
+        """Wait after a number of consecutive failures."""
         pause = self.pause_s * 2 ** (failures - 1) if wait_s is None else wait_s
         self.sleep(min(max(pause, 0.0), self.longest_s))
 
     @contextmanager
     def open(self, url: str, headers: Mapping[str, str] | None = None) -> Iterator[requests.Response]:
-        """Answer to one GET, its body not yet read.
+        """Yield the response to one GET, with the body not yet read.
 
         Raises
         ------
         Passing
-            Broken or stalled connections, also while the body is read in the block; HTTP 429 and 5xx.
+            If the connection breaks or stalls, also while the body is read in the block; on HTTP 429 and 5xx.
         InputError
-            Any other answer than 200 and 206.
+            On any other status than 200 and 206.
         """
         import requests
 
         if not self._sessions:
             session = requests.Session()
             session.headers["User-Agent"] = f"lodbrain/{__version__}"
-            session.headers["Accept-Encoding"] = "identity"  # lengths and ranges are those of the file
+            session.headers["Accept-Encoding"] = "identity"  # so that lengths and ranges refer to the file
             self._sessions.append(session)
         try:
             with self._sessions[0].get(url, headers=headers, stream=True, timeout=self.timeout_s) as answer:
@@ -97,7 +97,7 @@ class Client:
         except requests.Timeout as error:
             raise Passing(f"no answer within {self.timeout_s:g} s") from error
         except requests.ConnectionError as error:
-            # a body that stalls arrives as this, too
+            # also raised if the body stalls
             stalled = "timed out" in str(error)
             raise Passing(f"stalled for {self.timeout_s:g} s" if stalled else "no connection") from error
         except requests.exceptions.ChunkedEncodingError as error:
@@ -107,12 +107,12 @@ class Client:
         raise InputError("download", url, f"is not to be had ({what})", "Check its name and the version")
 
     def read(self, url: str, *, most_bytes: int) -> bytes:
-        """A small document, whole.
+        """Return the content of a small document.
 
         Raises
         ------
         InputError
-            If it cannot be had, or is larger than `most_bytes`.
+            If the download fails, or the document is larger than `most_bytes`.
         """
         failures = 0
         while True:
@@ -133,7 +133,7 @@ class Client:
 
 
 def _seconds(retry_after: str | None) -> float | None:
-    """How long a ``Retry-After`` header asks to wait, in seconds or until a date; None if it says nothing readable."""
+    """Return the seconds to wait from a ``Retry-After`` header (seconds or a date); None if missing or invalid."""
     if retry_after is None:
         return None
     try:

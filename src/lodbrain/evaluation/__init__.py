@@ -1,1 +1,1 @@
-"""How good a segmentation is: overlap, distances between surfaces, and statistics over cases."""
+"""Evaluation of segmentations: overlap, surface distances, and statistics over cases."""

@@ -1,4 +1,4 @@
-"""Agreement of volumes: with a reference (Bland and Altman), and of one subject's scans with each other (test-retest).
+"""Agreement of volumes with a reference (Bland-Altman) and between scans of a subject (test-retest).
 
 References
 ----------
@@ -22,7 +22,7 @@ Z = 1.959963984540054
 
 @dataclass(frozen=True)
 class BlandAltman:
-    """How far predicted volumes are from reference volumes.
+    """Agreement of predicted with reference volumes.
 
     Attributes
     ----------
@@ -32,7 +32,7 @@ class BlandAltman:
     bias_error_mm3, limit_error_mm3 : float
         Standard errors of the bias and of each limit.
     bias_percent, low_percent, high_percent : float
-        The same of differences in percent of the mean of both.
+        The same for differences in percent of the mean of both.
     """
 
     n: int
@@ -48,7 +48,7 @@ class BlandAltman:
 
 @dataclass(frozen=True)
 class Retest:
-    """How far volumes of the same subject are from each other.
+    """Agreement of volumes between scans of the same subject.
 
     Attributes
     ----------
@@ -57,9 +57,9 @@ class Retest:
     within_sd_mm3 : float
         Root of the mean variance within subjects.
     cv_percent : float
-        Root mean square of the subjects' standard deviation over their mean.
+        Root mean square of the subjects' coefficients of variation (standard deviation over mean).
     repeatability_mm3 : float
-        Two scans of a subject differ by less in 95%: 1.96 sqrt(2) within_sd.
+        Repeatability coefficient 1.96 sqrt(2) within_sd: 95% of differences of two scans of a subject are smaller.
     icc : float
         ICC(1,1): share of the variance that is between subjects. NaN for one subject.
     """
@@ -74,12 +74,12 @@ class Retest:
 
 
 def bland_altman(pred: NDArray[np.float64], ref: NDArray[np.float64]) -> BlandAltman:
-    """Bias and limits of agreement.
+    """Return bias and limits of agreement.
 
     Parameters
     ----------
     pred, ref : (n,) float
-        Volumes in mm^3; pairs with a NaN, and pairs of zeros, are left out.
+        Volumes in mm^3; pairs with a NaN, and pairs of zeros, are ignored.
 
     Examples
     --------
@@ -107,12 +107,12 @@ def _limits(differences: NDArray[np.float64]) -> tuple[float, float, float]:
 
 
 def retest(volumes: Mapping[str, Sequence[float]]) -> Retest | None:
-    """Repeatability of volumes, or None where no subject was scanned twice.
+    """Return the repeatability of volumes, or None where no subject was scanned twice.
 
     Parameters
     ----------
     volumes : mapping of str to sequence of float
-        Subject -> volumes in mm^3 of its scans. Subjects with one scan are left out.
+        Subject -> volumes in mm^3 of its scans. Subjects with one scan are ignored.
 
     Examples
     --------
@@ -133,7 +133,7 @@ def retest(volumes: Mapping[str, Sequence[float]]) -> Retest | None:
     if subjects > 1:
         grand = float((means * sizes).sum() / total)
         between = float((sizes * (means - grand) ** 2).sum()) / (subjects - 1)
-        k = (total - float((sizes**2).sum()) / total) / (subjects - 1)  # scans a subject, for unequal numbers
+        k = (total - float((sizes**2).sum()) / total) / (subjects - 1)  # scans per subject, for unequal numbers
         scale = between + (k - 1) * within
         icc = (between - within) / scale if scale > 0 else math.nan
     sd = math.sqrt(within)

@@ -1,4 +1,4 @@
-"""Several models on the same cases: paired differences, Wilcoxon's test, Holm's correction.
+"""Comparison of models on the same cases: paired differences, Wilcoxon's test, Holm's correction.
 
 References
 ----------
@@ -21,7 +21,7 @@ from lodbrain.evaluation.groups import Interval, bootstrap_mean
 
 @dataclass(frozen=True)
 class Comparison:
-    """One model less another, on the subjects that both have.
+    """Difference of two models on their common subjects.
 
     Attributes
     ----------
@@ -29,7 +29,7 @@ class Comparison:
     difference : Interval
         Mean of one minus other over the n common subjects.
     wins, losses : int
-        Subjects on whom `one` is better, and on whom `other` is.
+        Numbers of subjects on whom `one` is better, and on whom `other` is.
     p : float
         Two-sided Wilcoxon signed-rank test; 1 where all differences are 0, NaN without common subjects.
     """
@@ -45,16 +45,16 @@ class Comparison:
 def compare_models(
     values: Mapping[str, Mapping[str, float]], *, rng: np.random.Generator, more_is_better: bool = True
 ) -> list[Comparison]:
-    """Compare each two of several models on one metric of one region.
+    """Compare each pair of models on one metric of one region.
 
     Parameters
     ----------
     values : mapping of str to mapping of str to float
         Model -> subject -> value.
     rng : Generator
-        For the intervals.
+        Generator for the bootstrap intervals.
     more_is_better : bool
-        As of Dice; not of distances.
+        True for Dice, False for distances.
 
     Examples
     --------
@@ -80,7 +80,7 @@ def compare_models(
 
 
 def holm(p: Sequence[float]) -> NDArray[np.float64]:
-    """P values of a family of tests, adjusted by Holm's step-down method; NaN stay, and do not count.
+    """Return P values of a family of tests, adjusted by Holm's step-down method; NaN are kept and not counted.
 
     Examples
     --------

@@ -1,4 +1,4 @@
-"""Bring a label map onto another one's grid: by turning axes if that will do, by resampling only when asked."""
+"""Mapping of a label map to another one's grid: reorientation of axes, and nearest-neighbour resampling on request."""
 
 from __future__ import annotations
 
@@ -12,21 +12,21 @@ from lodbrain.errors import InputError
 from lodbrain.images.grid import closest_ras
 from lodbrain.images.image import Image
 
-#: Corners of two grids may lie this share of a voxel side apart: qform and sform round differently.
+#: Largest distance of two grids' corners as a share of a voxel side: qform and sform are rounded differently.
 _SAME = 0.02
 
 
 def on_grid_of(ref: Image, image: Image, *, resample: bool = False) -> tuple[NDArray[np.integer], list[str]]:
-    """Voxels of a label map in the order and on the grid of another one.
+    """Return the voxels of a label map in the axis order and on the grid of another one.
 
     Parameters
     ----------
     ref : Image
-        Whose grid is used.
+        Image with the target grid.
     image : Image
-        Label map. Axes in another order or direction are turned, which changes no voxel.
+        Label map. Axes in another order or direction are reoriented, which changes no voxel value.
     resample : bool
-        Take the nearest voxel where the grids differ.
+        Use the nearest voxel where the grids differ.
 
     Returns
     -------
@@ -58,11 +58,11 @@ def on_grid_of(ref: Image, image: Image, *, resample: bool = False) -> tuple[NDA
 
 
 def _turned_affine(image: Image, ref: Image) -> NDArray[np.float64]:
-    """Affine of `image` after its axes were turned into the order and direction of `ref`'s."""
+    """Affine of `image` after reorientation to the axis order and direction of `ref`."""
     to_ras, back = closest_ras(image.affine), closest_ras(ref.affine)
     affine = to_ras.affine(image.affine, image.shape)
     shape = [image.shape[axis] for axis in to_ras.axes]
-    # ref axis `axes[k]` becomes RAS axis k; the way back goes through the same pairs.
+    # ref axis `axes[k]` becomes RAS axis k; the inverse uses the same pairs.
     turn = np.zeros((4, 4))
     turn[3, 3] = 1
     for ras, (axis, flipped) in enumerate(zip(back.axes, back.flipped, strict=True)):

@@ -1,6 +1,6 @@
 """Means over groups of cases with bootstrap intervals, and the difference between two groups.
 
-A subject scanned several times counts once: its scans are averaged first. Intervals are percentiles of the means of
+A subject with several scans counts once: its scans are averaged first. Intervals are percentiles of the means of
 resampled subjects (Efron B, Tibshirani RJ. An Introduction to the Bootstrap, 1993, chapter 13).
 """
 
@@ -17,20 +17,20 @@ from scipy import stats
 from lodbrain.evaluation.participants import subject_of
 from lodbrain.evaluation.score import Row
 
-#: Resamples of a bootstrap: their percentiles move by some 2% of the interval's width from seed to seed.
+#: Number of bootstrap resamples: the percentiles vary with the seed by about 2% of the interval's width.
 RESAMPLES = 4000
 
 
 @dataclass(frozen=True)
 class Interval:
-    """A mean with its interval.
+    """A mean with its confidence interval.
 
     Attributes
     ----------
     mean, low, high : float
-        NaN where there is nothing to average; low and high also for fewer than two subjects.
+        NaN without values; low and high also for fewer than two subjects.
     n : int
-        Subjects with a value.
+        Number of subjects with a value.
     """
 
     mean: float
@@ -41,7 +41,7 @@ class Interval:
 
 @dataclass(frozen=True)
 class Difference:
-    """Mean of one group less that of another.
+    """Mean of one group minus the mean of another.
 
     Attributes
     ----------
@@ -58,7 +58,7 @@ class Difference:
 def bootstrap_mean(
     values: NDArray[np.float64], *, rng: np.random.Generator, confidence: float = 0.95, resamples: int = RESAMPLES
 ) -> Interval:
-    """Mean and percentile interval of independent values; NaN are left out.
+    """Return mean and percentile interval of independent values; NaN are ignored.
 
     Parameters
     ----------
@@ -88,7 +88,7 @@ def compare_groups(
     confidence: float = 0.95,
     resamples: int = RESAMPLES,
 ) -> Difference:
-    """How far apart two groups of different subjects are, such as sites seen in training and sites not seen.
+    """Return the difference of two groups of different subjects, such as sites seen in training and unseen sites.
 
     Parameters
     ----------
@@ -106,12 +106,12 @@ def compare_groups(
 
 
 def by_subject(rows: Sequence[Row], metric: str) -> dict[str, float]:
-    """A metric of one region by subject: the mean over a subject's scans in which it is defined.
+    """Return a metric of one region by subject: the mean over the subject's scans in which it is defined.
 
     Parameters
     ----------
     rows : sequence of Row
-        Of one region.
+        Rows of one region.
     metric : str
         Name of a field of `Row`.
     """

@@ -1,4 +1,4 @@
-"""Rows of metrics as files, and back: a tidy TSV, one row a case and region, and JSON with how it was made."""
+"""Metric files: a tidy TSV with one row per case and region, and JSON with the parameters of the evaluation."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from lodbrain.system.atomic import write_text
 
 TSV, JSON = "evaluation.tsv", "evaluation.json"
 
-#: What BIDS writes where there is no value.
+#: Missing value in BIDS.
 NOT_AVAILABLE = "n/a"
 
 _TEXTS = ("case", "level", "region", "side", "status")
@@ -44,14 +44,14 @@ def write_rows(path: Path, rows: Iterable[Row]) -> None:
 
 
 def read_rows(path: Path) -> list[Row]:
-    """Metrics from a file of `write_rows`, or from the folder that holds it.
+    """Return metrics from a file of `write_rows`, or from the folder that holds it.
 
-    A folder of `lodbrain segment`'s results gives its volumes.
+    For a folder of `lodbrain segment`'s results, the volumes are returned.
 
     Raises
     ------
     InputError
-        If it is missing or has other columns.
+        If the file is missing or has other columns.
     """
     if path.is_dir():
         if not (path / TSV).exists():
@@ -71,26 +71,26 @@ def read_rows(path: Path) -> list[Row]:
 
 
 def read_volumes(folder: Path) -> list[Row]:
-    """Volumes that `lodbrain segment` wrote, as rows without a reference: for test-retest.
+    """Return volumes written by `lodbrain segment`, as rows without a reference, for test-retest statistics.
 
     Parameters
     ----------
     folder : Path
-        With files ``NAME_volumes.tsv``, in folders below it too.
+        Folder with files ``NAME_volumes.tsv``, also in subfolders.
 
     Raises
     ------
     InputError
         If there are none, or one cannot be read.
     """
-    # reversed: the brainstem is a structure before it is a tissue
+    # reversed, so that the brainstem is a structure and not a tissue
     places = {
         f"{r.side.capitalize()}-{r.name}" if r.side in ("left", "right") else r.name: r for r in reversed(REGIONS)
     }
     places |= {BRAIN: places["Brain"], TIV: INTRACRANIAL}
     rows = []
     for path in sorted(folder.rglob("*_volumes.tsv")):
-        if path.name == GROUP_VOLUMES:  # the same volumes once more
+        if path.name == GROUP_VOLUMES:  # the same volumes again
             continue
         case = re.sub(r"(_T1w|_desc-[^_]+)?_volumes\.tsv$", "", path.name)
         try:

@@ -1,4 +1,4 @@
-"""How much two masks overlap, from counts of voxels alone.
+"""Overlap of two masks, from voxel counts.
 
 References
 ----------
@@ -17,14 +17,14 @@ from numpy.typing import NDArray
 
 @dataclass(frozen=True)
 class Counts:
-    """Voxels of two masks.
+    """Voxel counts of two masks.
 
     Attributes
     ----------
     pred, ref : int
-        Of the prediction and of the reference.
+        Voxels of the prediction and of the reference.
     both : int
-        Of both at once.
+        Voxels of their intersection.
     """
 
     pred: int
@@ -33,17 +33,17 @@ class Counts:
 
     @property
     def dice(self) -> float:
-        """2 |P and R| / (|P| + |R|); 0 where one is empty, NaN where both are."""
+        """2 |P and R| / (|P| + |R|); 0 if one is empty, NaN if both are."""
         return 2 * self.both / (self.pred + self.ref) if self.pred + self.ref else math.nan
 
     @property
     def volume_similarity(self) -> float:
-        """1 - | |P| - |R| | / (|P| + |R|), wherever they lie; 0 where one is empty, NaN where both are."""
+        """1 - | |P| - |R| | / (|P| + |R|), independent of position; 0 if one is empty, NaN if both are."""
         return 1 - abs(self.pred - self.ref) / (self.pred + self.ref) if self.pred + self.ref else math.nan
 
 
 def count(pred: NDArray[np.bool_], ref: NDArray[np.bool_]) -> Counts:
-    """Voxels of two masks of one shape.
+    """Return voxel counts of two masks of one shape.
 
     Examples
     --------
@@ -58,7 +58,7 @@ def count(pred: NDArray[np.bool_], ref: NDArray[np.bool_]) -> Counts:
 
 
 def contingency(pred: NDArray[np.uint8], ref: NDArray[np.uint8], n: int) -> NDArray[np.int64]:
-    """(n, n) voxels of each combination of two maps with values 0..n-1; rows are the prediction's.
+    """(n, n) voxel counts of each combination of two maps with values 0..n-1; rows are the prediction's.
 
     Parameters
     ----------
@@ -73,5 +73,5 @@ def contingency(pred: NDArray[np.uint8], ref: NDArray[np.uint8], n: int) -> NDAr
 
 
 def counts_of(table: NDArray[np.int64], values: list[int]) -> Counts:
-    """Counts of the two masks of all voxels with one of `values`, from a `contingency` table."""
+    """Return the counts of two masks (voxels with one of `values`) from a `contingency` table."""
     return Counts(int(table[values].sum()), int(table[:, values].sum()), int(table[np.ix_(values, values)].sum()))

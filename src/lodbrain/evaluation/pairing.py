@@ -1,4 +1,4 @@
-"""Which label map belongs to which: files, folders and BIDS trees paired by the names of their files and folders."""
+"""Pairing of predictions with references in files, folders and BIDS trees, by file and folder names."""
 
 from __future__ import annotations
 
@@ -10,21 +10,21 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 
 from lodbrain.errors import InputError
-from lodbrain.segmentation.inputs import IMAGE_SUFFIXES, stem_of
+from lodbrain.segmentation.inputs import IMAGE_SUFFIXES, NOT_LABELS, stem_of
 
-#: Last words of names that say what the file is, not whose: dropped, in lower case.
+#: Suffixes that name the kind of file, not the case: removed, in lower case.
 _KIND = re.compile(
     r"dseg|seg|segmentation|labels?|labelmap|mask|brainmask|manual|gt|ref|reference|pred|prediction|synthseg|glm|0000"
     r"|aseg|wmparc|aparc(\.\w+)?\+aseg(\.deep)?"
 )
 
-#: The same for scans. A file of such a name is taken for a label map only if there is no other of that identity.
+#: Suffixes of scans. A file with one of them is used as a label map only if the case has no other file.
 _SCAN = re.compile(r"t1w?|t2w?|flair|pdw|t2starw|unit1|mp2rage|ss|brain|orig|norm|nu|rawavg")
 
-#: BIDS entities that say how a file was made.
+#: BIDS entities that describe the processing.
 _HOW = ("desc-", "space-", "res-", "den-", "label-", "seg-", "atlas-", "segmentation-")
 
-#: Folders that say nothing about whose files are in them.
+#: Folders whose names do not identify a case.
 _PLACES = ("anat", "mri", "label", "labels", "seg", "derivatives")
 
 
@@ -35,7 +35,7 @@ class Pair:
     Attributes
     ----------
     case : str
-        What the reference's name says about whose it is.
+        Identity of the case, from the reference's name.
     pred, ref : Path
     """
 
@@ -46,13 +46,13 @@ class Pair:
 
 @dataclass(frozen=True)
 class Pairing:
-    """What was paired, and what was not.
+    """Pairs, and files that could not be paired.
 
     Attributes
     ----------
     pairs : tuple of Pair
     problems : tuple of InputError
-        A reference without a prediction, or several that could be meant.
+        A reference without a prediction, or with several candidates.
     unused : tuple of Path
         Predictions without a reference.
     """
@@ -64,7 +64,7 @@ class Pairing:
 
 @dataclass(frozen=True)
 class _File:
-    """A label map with the words that say whose it is."""
+    """A label map with the words that identify its case."""
 
     path: Path
     folders: tuple[str, ...]
@@ -72,7 +72,7 @@ class _File:
 
     @property
     def whole(self) -> tuple[str, ...]:
-        # sub-01/ses-1/anat/sub-01_ses-1_dseg: a BIDS name says it all, whatever tree it lies in
+        # sub-01/ses-1/anat/sub-01_ses-1_dseg: a BIDS name is a complete identity, whatever its folders
         named = any(word.startswith("sub-") for word in self.words)
         return self.words if named else (*self.folders, *self.words)
 
@@ -85,21 +85,21 @@ def pair_up(pred: Path, ref: Path, *, pred_pattern: str | None = None, ref_patte
     """Pair predictions with references.
 
     Two files are a pair whatever their names. Otherwise the words of a name, separated by ``_``, are compared without
-    those that say what the file is (``dseg``, ``T1w``, ``aparc+aseg``, ``desc-...``); names without any other, as in
-    FreeSurfer's ``sub-01/mri/aseg.mgz``, are told by their folders. Where no two are equal, one name may go on where
-    the other ends, if only one does.
+    those that name the kind of file (``dseg``, ``T1w``, ``aparc+aseg``, ``desc-...``); names without any other word, as
+    in FreeSurfer's ``sub-01/mri/aseg.mgz``, are identified by their folders. Where no two are equal, one name may be a
+    prefix of the other, if the match is unique.
 
     Parameters
     ----------
     pred, ref : Path
         Files, or folders that are searched for NIfTI and MGH files.
     pred_pattern, ref_pattern : str, optional
-        Shell pattern of the names, or with a ``/`` of the paths below the folder, to choose among many.
+        Shell pattern of the names, or with a ``/`` of the paths below the folder, to select files.
 
     Raises
     ------
     InputError
-        If one of them does not exist or holds no label map.
+        If one of them does not exist or contains no label map.
     """
     preds, refs = _files(pred, pred_pattern), _files(ref, ref_pattern)
     if pred.is_file() and ref.is_file():
@@ -150,7 +150,7 @@ def _walk(folder: Path) -> Iterable[Path]:
         folders[:] = [name for name in folders if not name.startswith(".")]
         for name in files:
             is_image = not name.startswith(".") and name.lower().endswith(IMAGE_SUFFIXES)
-            if is_image and not stem_of(name).endswith("_probseg"):
+            if is_image and not stem_of(name).endswith(NOT_LABELS):
                 yield Path(root, name)
 
 
@@ -166,7 +166,7 @@ def _named(path: Path, folders: tuple[str, ...]) -> _File:
 
 
 def _one_each(files: list[_File], option: str, problems: list[InputError]) -> list[_File]:
-    """One file of each identity; where several label maps could be meant, a problem."""
+    """Return one file of each identity; add a problem where several label maps have the same identity."""
     groups: dict[tuple[tuple[str, ...], tuple[str, ...]], list[_File]] = {}
     for file in files:
         groups.setdefault((file.folders, file.words), []).append(file)

@@ -1,4 +1,4 @@
-"""Who the cases are: subject and session from their names, site, scanner, field strength, age from participants.tsv."""
+"""Participants of the cases: subject and session from file names, site, scanner and age from participants.tsv."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ import numpy as np
 from lodbrain.errors import InputError, UsageError
 from lodbrain.evaluation.metric_files import NOT_AVAILABLE
 
-#: A column of numbers with more values than this, or with few cases for each, is cut into groups.
+#: A numeric column with more values than this, or with few cases for each, is divided into groups.
 MOST_VALUES = 6
 
 _UNKNOWN = ("", NOT_AVAILABLE, "nan", "NaN", "unknown")
@@ -38,7 +38,7 @@ class Participants:
     path: Path
 
     def of(self, case: str) -> Mapping[str, str]:
-        """The row of a case's subject; empty where there is none."""
+        """Return the row of a case's subject; empty where there is none."""
         subject = subject_of(case)
         for name in (subject, f"sub-{subject}", subject.removeprefix("sub-"), case):
             if name in self.rows:
@@ -47,7 +47,7 @@ class Participants:
 
 
 def subject_of(case: str) -> str:
-    """The subject of a case: what follows ``sub-``, or the whole name where there is no such word.
+    """Return the subject of a case: the word with ``sub-``, or the whole name without such a word.
 
     Examples
     --------
@@ -62,12 +62,12 @@ def subject_of(case: str) -> str:
 
 
 def read_participants(path: Path) -> Participants:
-    """Read a participants.tsv of BIDS: a column participant_id and any others.
+    """Read a BIDS participants.tsv: a column participant_id and any others.
 
     Raises
     ------
     InputError
-        If it is missing or has no such column.
+        If the file is missing or has no such column.
     """
     if path.is_dir():
         path = path / "participants.tsv"
@@ -88,7 +88,7 @@ def read_participants(path: Path) -> Participants:
 def group_cases(
     cases: Sequence[str], participants: Participants, column: str, *, cuts: Sequence[float] = ()
 ) -> dict[str, list[str]]:
-    """Cases by the value of a column, in order; those without a value are left out.
+    """Return cases by the value of a column, in order; cases without a value are ignored.
 
     Parameters
     ----------
@@ -96,13 +96,14 @@ def group_cases(
     participants : Participants
     column : str
     cuts : sequence of float
-        Where to cut a column of numbers: 40 and 60 give below 40, 40 to below 60, 60 and above. Without any, a column
-        of more than six different numbers (or of fewer than two cases each) is cut into thirds of the cases.
+        Limits of the groups of a numeric column: 40 and 60 give below 40, 40 to below 60, 60 and above. Without
+        limits, a column of more than six different numbers (or of fewer than two cases each) is divided into thirds of
+        the cases.
 
     Raises
     ------
     UsageError
-        If there is no such column, or `cuts` are given for one that holds words.
+        If there is no such column, or `cuts` are given for a column of words.
     """
     if column not in participants.columns:
         there = ", ".join(participants.columns[1:]) or "none"
@@ -132,7 +133,7 @@ def group_cases(
 
 
 def _thirds(numbers: Sequence[float]) -> list[float]:
-    """Where to cut different numbers into thirds, rounded to a power of ten that is 1% to 10% of their range."""
+    """Return the limits between thirds of different numbers, rounded to a power of ten of 1% to 10% of their range."""
     digits = -math.floor(math.log10((max(numbers) - min(numbers)) / 10))
     return sorted({round(float(q), digits) for q in np.quantile(numbers, [1 / 3, 2 / 3])})
 

@@ -1,18 +1,18 @@
-"""What a reference with few labels does with structures that it does not name: seen from the data, then decided.
+"""Protocol of a reference with few labels: how it treats structures that it does not name, derived from the data.
 
-A manual segmentation of grey and white matter says nothing in words about cerebellum, deep grey matter or ventricles.
-Where its labels lie relative to our structures says it. The rule, written before anything is scored:
+A manual segmentation of grey and white matter does not document how cerebellum, deep grey matter and ventricles are
+labelled. The position of its labels relative to our structures shows it. The rule, fixed before evaluation:
 
-- cerebral cortex is grey matter, cerebral white matter is white matter: that is what the reference is of;
+- cerebral cortex is grey matter, cerebral white matter is white matter: these are what the reference segments;
 - another paired structure is *grey*, *white* or *nothing* if at least `CLEAR` of its voxels, over all cases together,
-  are labelled so, and counts as that;
+  have that label, and counts as that;
 - a structure for which no share reaches `CLEAR`, and a midline structure that is labelled (it has no side), is *mixed*:
-  its voxels are left out of what is scored, in prediction and reference.
+  its voxels are excluded from evaluation, in prediction and reference.
 
 References
 ----------
-The rule looks at references of the very cases that are scored. It has four outcomes a structure, depends on no single
-voxel's being right, and is reported with the result.
+The rule uses references of the evaluated cases. It has four outcomes per structure, does not depend on single voxels,
+and is reported with the result.
 """
 
 from __future__ import annotations
@@ -28,9 +28,9 @@ from lodbrain.labels import SIDELESS, SIDELESS_OF_CLASS, STRUCTURES
 
 Treatment: TypeAlias = Literal["grey", "white", "nothing", "mixed"]
 
-#: Share of a structure's voxels that decides what the reference takes it for.
+#: Share of a structure's voxels from which on their label decides its treatment.
 CLEAR = 0.75
-#: A structure that is hardly there says nothing.
+#: Structures with fewer voxels are treated as nothing.
 LEAST_VOXELS = 20
 GIVEN: dict[str, Treatment] = {"Cerebral-Cortex": "grey", "Cerebral-White-Matter": "white"}
 _MIDLINE = {label.name for label in STRUCTURES if label.side is None}
@@ -38,12 +38,12 @@ _MIDLINE = {label.name for label in STRUCTURES if label.side is None}
 
 @dataclass(frozen=True)
 class Shares:
-    """Where the reference's labels lie in one structure of ours, sides together.
+    """Distribution of the reference's labels in one of our structures, both sides together.
 
     Attributes
     ----------
     structure : str
-        ``"Background"`` is what we label as nothing.
+        ``"Background"`` is the voxels outside of all our structures.
     voxels : int
     grey, white, nothing : float
         Shares of its voxels; NaN where it has none.
@@ -59,12 +59,12 @@ class Shares:
 
 
 def count_labels(classes: NDArray[np.integer], tissue: NDArray[np.integer]) -> NDArray[np.int64]:
-    """(19, 3) voxels of each structure without sides that the reference calls nothing, grey and white.
+    """(19, 3) voxels of each structure without sides that the reference labels as nothing, grey and white.
 
     Parameters
     ----------
     classes : (X, Y, Z) int
-        Ours, positions in `STRUCTURES`.
+        Our classes, positions in `STRUCTURES`.
     tissue : (X, Y, Z) int
         The reference: 0 nothing, 1 grey, 2 white matter.
     """
@@ -76,12 +76,12 @@ def count_labels(classes: NDArray[np.integer], tissue: NDArray[np.integer]) -> N
 
 
 def decide_protocol(counts: NDArray[np.integer]) -> tuple[Shares, ...]:
-    """What the reference does with each structure, from counts over all cases.
+    """Return the reference's treatment of each structure, from counts over all cases.
 
     Parameters
     ----------
     counts : (19, 3) int
-        As `count_labels`, added up.
+        Sum of `count_labels` over the cases.
     """
     rows = []
     for name, (nothing, grey, white) in zip(SIDELESS, counts.tolist(), strict=True):
@@ -107,7 +107,7 @@ def _of_words(kind: str) -> Treatment:
 def apply_protocol(
     classes: NDArray[np.integer], protocol: tuple[Shares, ...], numbers: Mapping[tuple[str, str], int]
 ) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
-    """Our label map in the reference's labels, and the region that is scored.
+    """Return our label map in the reference's labels, and the evaluated region.
 
     Parameters
     ----------

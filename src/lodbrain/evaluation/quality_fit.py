@@ -1,4 +1,4 @@
-"""Does a quality score tell good results from bad ones: a logistic fit, correlations, the ROC of finding failures."""
+"""Evaluation of the quality score: linear fit of the logit, correlations, ROC of failures."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ FAILED_DICE = 0.7
 
 @dataclass(frozen=True, eq=False)
 class Logistic:
-    """An intercept and a weight for each feature, of the logit of what is predicted.
+    """Intercept and weights of a linear model of the logit.
 
     Attributes
     ----------
@@ -29,7 +29,7 @@ class Logistic:
     weights: NDArray[np.float64]
 
     def predict(self, features: NDArray[np.float64]) -> NDArray[np.float64]:
-        """(n,) value for each row of (n, k) features, between 0 and 1."""
+        """Return predictions (n,) between 0 and 1 for the rows of (n, k) features."""
         value: NDArray[np.float64] = expit(self.intercept + features @ self.weights)
         return value
 
@@ -37,27 +37,27 @@ class Logistic:
 def fit_logistic(
     features: NDArray[np.float64], target: NDArray[np.float64], *, signs: Sequence[int], ridge: float = 1.0
 ) -> Logistic:
-    """Logistic regression of least squares, on standardised features whose direction is known, with a ridge.
+    """Fit a logistic curve by least squares, on standardised features with weights of known signs and a ridge penalty.
 
-    A feature that never changes gets no weight.
+    A constant feature has a weight of 0.
 
-    Some tens of cases cannot tell which of six features that go together speaks for what. That confidence speaks for a
-    result and unequal sides against it need not be learnt: weights of the other sign are 0.
+    Some tens of cases do not determine the weights of six correlated features. Their signs are known beforehand, for
+    example that confidence indicates a good result and asymmetry a bad one: weights of the other sign are 0.
 
     Parameters
     ----------
     features : (n, k) float
     target : (n,) float
     signs : (k,) of 1 and -1
-        Whether more of a feature speaks for a higher value or a lower one.
+        Sign of each feature's effect on the target.
     ridge : float
-        Penalty on the squared change of the prediction, near the mean target, with a standard deviation of a feature:
-        as if so many cases spoke for weights of 0.
+        Penalty on the squared change of the prediction, near the mean target, per standard deviation of a feature:
+        equivalent to this number of additional cases in favour of weights of 0.
 
     Raises
     ------
     ValueError
-        If there are fewer than three rows, or the shapes do not fit.
+        If there are fewer than three rows, or the shapes do not match.
 
     Examples
     --------
@@ -90,18 +90,18 @@ def fit_logistic(
 
 @dataclass(frozen=True, eq=False)
 class Agreement:
-    """How a score goes with the true Dice.
+    """Agreement of a score with the true Dice.
 
     Attributes
     ----------
     n, failed : int
-        Cases, and those with a Dice below `FAILED_DICE`.
+        Numbers of cases, and of those with a Dice below `FAILED_DICE`.
     pearson, spearman, mean_error : float
         Correlations, and the mean absolute difference. NaN where undefined.
     auc : float
-        Chance that a failed case has the lower score than one that did not fail; NaN without both kinds.
+        Probability that a failed case has a lower score than a good one; NaN without both kinds.
     false_alarms, found : (m,) float
-        The ROC: shares of good and of failed cases below each threshold, from (0, 0) to (1, 1).
+        The ROC: shares of good (false alarms) and of failed cases (found) below each threshold, from (0, 0) to (1, 1).
     thresholds : (m,) float
     """
 
@@ -117,7 +117,7 @@ class Agreement:
 
 
 def agreement(score: NDArray[np.float64], dice: NDArray[np.float64], *, failed_below: float = FAILED_DICE) -> Agreement:
-    """Compare scores with the Dice that the same results have.
+    """Compare scores with the Dice of the same results.
 
     Parameters
     ----------

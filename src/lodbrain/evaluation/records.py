@@ -1,4 +1,4 @@
-"""Records of the statistics over cases: what tables and figures are made of."""
+"""Records of the statistics over cases, as used by tables and figures."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from lodbrain.evaluation.comparison import Comparison
 from lodbrain.evaluation.groups import Difference, Interval
 from lodbrain.evaluation.regions import INTRACRANIAL, LEVELS, REGIONS, Level
 
-#: Name of the mean over the regions of a level, and of the group of all cases.
+#: Name of the mean over a level's regions, and of the group of all cases.
 MEAN, ALL = "mean", "all"
 
 LEVELS_WITH_MEAN: tuple[Level, ...] = ("structure", "merged", "tissue")
@@ -42,11 +42,12 @@ class GroupMean:
     Attributes
     ----------
     model, column, group, metric : str
-        `column` is what the cases were grouped by; for all of them, `column` and `group` are ``"all"``.
+        `column` is the column by which cases were grouped; for all cases, `column` and `group` are ``"all"``.
     place : Place
     interval : Interval
     missed, invented : int
-        Cases in which the region is in the reference only, in the prediction only.
+        Numbers of cases with the region in the reference only (false negatives), and in the prediction only (false
+        positives).
     """
 
     model: str
@@ -61,7 +62,7 @@ class GroupMean:
 
 @dataclass(frozen=True)
 class SeenDifference:
-    """Mean over sites seen in training less mean over sites not seen."""
+    """Mean over sites seen in training minus mean over unseen sites."""
 
     model: str
     place: Place
@@ -72,7 +73,7 @@ class SeenDifference:
 
 @dataclass(frozen=True)
 class ModelDifference:
-    """Two models on the same cases."""
+    """Comparison of two models on the same cases."""
 
     place: Place
     metric: str
@@ -82,7 +83,7 @@ class ModelDifference:
 
 @dataclass(frozen=True)
 class VolumeAgreement:
-    """Predicted against reference volumes."""
+    """Agreement of predicted and reference volumes."""
 
     model: str
     place: Place
@@ -91,7 +92,7 @@ class VolumeAgreement:
 
 @dataclass(frozen=True)
 class VolumeRetest:
-    """Predicted volumes of subjects scanned more than once."""
+    """Repeatability of predicted volumes of subjects scanned more than once."""
 
     model: str
     place: Place
@@ -100,7 +101,7 @@ class VolumeRetest:
 
 @dataclass(frozen=True, eq=False)
 class Statistics:
-    """What is known about the models.
+    """All statistics of one or several models.
 
     Attributes
     ----------

@@ -1,8 +1,8 @@
-"""The regions that are scored: structures by side, both sides together, tissue classes, the brain.
+"""Evaluated regions: structures by side, both sides together, tissue classes, the brain.
 
-Label maps of any table are first brought to *atoms*: small numbers for what a label can say at most. A table with
-sides says "Left-Thalamus", one without says "Thalamus", a tissue map "Basal-Ganglia". A region is the set of atoms that
-lie in it, so that maps of different detail are compared on what both of them know.
+Label maps of any table are first converted to *atoms*, numbers of the smallest units that labels can describe. A table
+with sides has "Left-Thalamus", one without has "Thalamus", a tissue map has "Basal-Ganglia". A region is a set of
+atoms, so that maps of different detail are compared on the regions that both describe.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ RegionSide: TypeAlias = Literal["left", "right", "both", "midline"]
 
 LEVELS: tuple[Level, ...] = ("structure", "merged", "tissue", "brain")
 
-#: Names of the paired structures without their side, in the order of their left indices.
+#: Names of the paired structures without side, in the order of their left indices.
 PAIRED: tuple[str, ...] = tuple(label.name.removeprefix("Left-") for label in STRUCTURES if label.side == "left")
 
 #: Atoms: 0 background, 1..32 the classes of `lodbrain.labels`, then paired structures of unknown side, tissues, the
-#: brain, and FreeSurfer's own CSF, which is a small part of ours.
+#: brain, and FreeSurfer's own CSF, which is a small part of our CSF.
 UNSIDED: dict[str, int] = {name: len(STRUCTURES) + place for place, name in enumerate(PAIRED)}
 _FIRST_TISSUE = len(STRUCTURES) + len(PAIRED)
 TISSUE_ATOMS: dict[int, int] = {label.index: _FIRST_TISSUE + place for place, label in enumerate(TISSUES[1:])}
@@ -36,7 +36,7 @@ CSF = 24
 
 @dataclass(frozen=True)
 class Region:
-    """A part of the head that is scored as one mask.
+    """A part of the head that is evaluated as one mask.
 
     Attributes
     ----------
@@ -46,9 +46,9 @@ class Region:
     level : {"structure", "merged", "tissue", "brain"}
         A single structure; its two sides together; a tissue class; everything but CSF.
     atoms : frozenset of int
-        All that lies in it.
+        Atoms that make up the region.
     known_by : frozenset of frozenset of int
-        A table with all atoms of one of these sets can say where the region is.
+        A table that has all atoms of one of these sets can represent the region.
     """
 
     name: str
@@ -58,12 +58,12 @@ class Region:
     known_by: frozenset[frozenset[int]]
 
     def is_known(self, atoms: Collection[int]) -> bool:
-        """Whether a table with these atoms can say where the region is."""
+        """Return whether a table with these atoms can represent the region."""
         return any(needed <= set(atoms) for needed in self.known_by)
 
 
 def regions_of(pred_atoms: Collection[int], ref_atoms: Collection[int]) -> tuple[Region, ...]:
-    """The regions that two tables both know.
+    """Return the regions that two tables can both represent.
 
     Parameters
     ----------
@@ -114,8 +114,8 @@ def _regions() -> tuple[Region, ...]:
     return (*sided, *merged.values(), *tissues, brain)
 
 
-#: Every region, in the order in which tables show them.
+#: Every region, in the order of tables.
 REGIONS: tuple[Region, ...] = _regions()
 
-#: Only in tables of volumes: no label map names it, so its overlap is not measured.
+#: Only in tables of volumes: no label map contains it, so that its overlap is not measured.
 INTRACRANIAL = Region(TIV, "both", "brain", frozenset(), frozenset())

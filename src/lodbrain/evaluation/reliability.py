@@ -1,4 +1,4 @@
-"""Are posteriors as often right as they say: reliability, expected calibration error, the temperature that mends it."""
+"""Calibration of posteriors: reliability curve, expected calibration error, temperature scaling."""
 
 from __future__ import annotations
 
@@ -10,24 +10,24 @@ from numpy.typing import NDArray
 from scipy import optimize
 from scipy.special import logsumexp
 
-#: Bins of equal width, as Guo et al. have them.
+#: Number of bins of equal width, as in Guo et al.
 BINS = 15
 _TEMPERATURES = (0.2, 5.0)
 
 
 @dataclass(frozen=True, eq=False)
 class Reliability:
-    """How often a decision was right, by how sure it was.
+    """Reliability curve: accuracy of decisions by their posterior.
 
     Attributes
     ----------
     edges : (B + 1,) float64
-        Of the bins of certainty, from 0 to 1.
+        Edges of the bins of certainty, from 0 to 1.
     count : (B,) int64
     certainty, accuracy : (B,) float64
-        Means of each bin; NaN where it is empty.
+        Means within each bin; NaN where it is empty.
     error : float
-        Expected calibration error: mean of their difference, weighted by the counts; NaN without voxels.
+        Expected calibration error: mean absolute difference of both, weighted by the counts; NaN without voxels.
 
     References
     ----------
@@ -42,12 +42,12 @@ class Reliability:
 
 
 def reliability(certainty: NDArray[np.floating], right: NDArray[np.bool_], *, bins: int = BINS) -> Reliability:
-    """Sort decisions by their certainty.
+    """Return the reliability curve of decisions.
 
     Parameters
     ----------
     certainty : (n,) float
-        Posterior of what was decided, 0 to 1.
+        Posterior of the decided class, 0 to 1.
     right : (n,) bool
     bins : int
 
@@ -67,14 +67,14 @@ def reliability(certainty: NDArray[np.floating], right: NDArray[np.bool_], *, bi
 
 
 def sharpen(log_p: NDArray[np.floating], temperature: float) -> NDArray[np.float64]:
-    """Log posteriors (n, C) at another temperature: log p / temperature, normalised again."""
+    """Return log posteriors (n, C) at another temperature: log p / temperature, normalised."""
     scaled = log_p.astype(np.float64) / temperature
     result: NDArray[np.float64] = scaled - logsumexp(scaled, axis=1, keepdims=True)
     return result
 
 
 def fit_temperature(log_p: NDArray[np.floating], truth: NDArray[np.integer]) -> float:
-    """The temperature at which the mean log posterior of the truth is highest.
+    """Return the temperature that maximises the mean log posterior of the truth.
 
     Parameters
     ----------
@@ -100,9 +100,9 @@ def fit_temperature(log_p: NDArray[np.floating], truth: NDArray[np.integer]) -> 
 
 
 def conformal_width(residuals: NDArray[np.floating], coverage: float) -> float:
-    """The residual that a new one stays below with a probability of at least `coverage`.
+    """Return the residual that a new one does not exceed with a probability of at least `coverage`.
 
-    The ceil((n + 1) coverage)-th smallest of n exchangeable residuals; infinite where n is too small for that.
+    It is the ceil((n + 1) coverage)-th smallest of n exchangeable residuals; infinite where n is too small.
 
     Examples
     --------

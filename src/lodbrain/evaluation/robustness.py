@@ -1,4 +1,4 @@
-"""How Dice falls as scans get worse: steps, curves, and where they break down."""
+"""Robustness to degraded scans: Dice by strength of the degradation, and breakdown points."""
 
 from __future__ import annotations
 
@@ -13,26 +13,26 @@ from statistics import fmean
 from lodbrain.errors import InputError
 from lodbrain.evaluation.metric_files import NOT_AVAILABLE
 
-#: The region whose curve is drawn first: the mean of the tissues.
+#: Region of the first curve: the mean of the tissues.
 MEAN = "mean"
 
 
 @dataclass(frozen=True)
 class Step:
-    """One segmentation and one region of it.
+    """Result of one region in one segmentation.
 
     Attributes
     ----------
     scan, method, degradation : str
     strength : float
-        0: the scan as it is.
+        0 for the undegraded scan.
     region : str
         A tissue, a structure with its sides merged, the brain, or ``"mean"`` of the tissues.
     level : str
     dice : float
-        NaN where neither has it; 0 where no brain was found.
+        NaN if the region is empty in both maps; 0 if no brain was found.
     score : float
-        The quality score that the method gave itself; NaN if it gives none.
+        Predicted Dice, as reported by the method; NaN if it reports none.
     """
 
     scan: str
@@ -50,15 +50,15 @@ COLUMNS = tuple(field.name for field in fields(Step))
 
 @dataclass(frozen=True, eq=False)
 class Stress:
-    """What came of it.
+    """Results of a stress test.
 
     Attributes
     ----------
     steps : tuple of Step
     reference : str
-        What the Dice is against.
+        Reference of the Dice.
     problems : tuple of InputError
-        Scans that were left out.
+        Scans that could not be tested.
     """
 
     steps: tuple[Step, ...]
@@ -66,7 +66,7 @@ class Stress:
     problems: tuple[InputError, ...] = ()
 
     def curve(self, method: str, degradation: str, region: str) -> tuple[list[float], list[float]]:
-        """Strengths from 0 upwards, and the mean Dice over scans at each."""
+        """Return strengths from 0 upwards, and the mean Dice over scans at each."""
         values: dict[float, list[float]] = {}
         for step in self.steps:
             if (step.method, step.region) == (method, region) and step.degradation in (degradation, ""):
@@ -77,30 +77,30 @@ class Stress:
 
     @property
     def methods(self) -> tuple[str, ...]:
-        """In the order in which they were tried."""
+        """Methods in the order of their first results."""
         return tuple(dict.fromkeys(step.method for step in self.steps))
 
     @property
     def exit_code(self) -> int:
-        """0 if all scans were tried, 3 if some, 4 if none."""
+        """0 if all scans were tested, 3 if some, 4 if none."""
         return 0 if not self.problems else 3 if self.steps else 4
 
 
 def break_down(strengths: Sequence[float], dice: Sequence[float], *, threshold: float) -> float | None:
-    """Strength at which the Dice first falls below a threshold, interpolated between steps.
+    """Return the strength at which the Dice first falls below a threshold, interpolated between steps.
 
     Parameters
     ----------
     strengths : sequence of float
-        Rising, from 0.
+        In ascending order, from 0.
     dice : sequence of float
-        At each; NaN where there is none: such steps are left out.
+        Dice at each strength; steps with NaN are ignored.
     threshold : float
 
     Returns
     -------
     float or None
-        0 if it is below from the start, None if it never falls below.
+        0 if the first value is below, None if no value is.
 
     Examples
     --------
@@ -125,17 +125,17 @@ def break_down(strengths: Sequence[float], dice: Sequence[float], *, threshold: 
 
 
 def key_of(step: Step) -> tuple[str, str, str, float, str, str]:
-    """What a step is known by."""
+    """Return the key that identifies a step."""
     return step.scan, step.method, step.degradation, step.strength, step.region, step.level
 
 
 def read_steps(path: Path) -> list[Step]:
-    """Steps of an earlier run; none where there is no such file.
+    """Return the steps of an earlier run; none if there is no such file.
 
     Raises
     ------
     InputError
-        If it is damaged.
+        If the file is damaged.
     """
 
     def number(text: str) -> float:

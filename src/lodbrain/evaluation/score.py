@@ -1,4 +1,4 @@
-"""Score one label map against another: a row of metrics for each region that both know."""
+"""Metrics of one label map against another: one row for each region that both tables can represent."""
 
 from __future__ import annotations
 
@@ -21,10 +21,11 @@ from lodbrain.images.image import Image
 from lodbrain.labels import CLASS_OF_INDEX, STRUCTURES
 from lodbrain.labels.sides import nearer_to_right
 
-#: both: in either map; missed: in the reference only; invented: in the prediction only; absent: in neither.
+#: both: in either map; missed (false negative): only in the reference; invented (false positive): only in the
+#: prediction; absent: in neither.
 Status: TypeAlias = Literal["both", "missed", "invented", "absent"]
 
-#: Columns of `Row` that say how good the prediction is; whether more is better.
+#: Quality metrics among the columns of `Row`; True if more is better.
 METRICS: dict[str, bool] = {
     "dice": True,
     "volume_similarity": True,
@@ -34,16 +35,16 @@ METRICS: dict[str, bool] = {
     "nsd_1mm": True,
 }
 
-#: Headers store float32: a distance of exactly one voxel must not fail a tolerance of one voxel by rounding.
+#: Headers store float32: rounding must not make a distance of one voxel exceed a tolerance of one voxel.
 _SLACK = 1 + 1e-4
 
-#: Numbers that a note lists before it says how many more there are.
+#: Longest list of numbers in a note.
 _LISTED = 6
 
 
 @dataclass(frozen=True)
 class Row:
-    """The metrics of one region in one case. What is not defined is NaN: see the table in docs/evaluation.md.
+    """Metrics of one region in one case. Undefined metrics are NaN: see the table in docs/evaluation.md.
 
     Attributes
     ----------
@@ -80,13 +81,13 @@ COLUMNS: tuple[str, ...] = tuple(field.name for field in fields(Row))
 
 @dataclass(frozen=True)
 class PairScore:
-    """What came of one pair.
+    """Metrics and notes of one pair.
 
     Attributes
     ----------
     rows : tuple of Row
     notes : tuple of str
-        What was not as usual, one sentence each.
+        Unusual findings, one sentence each.
     """
 
     rows: tuple[Row, ...]
@@ -112,22 +113,22 @@ def score_pair(
     resample: bool = False,
     threads: int = 1,
 ) -> PairScore:
-    """Score one label map against another.
+    """Compute the metrics of one label map against another.
 
     Parameters
     ----------
     pred, ref : Image
         Label maps. They may differ in the order and direction of their axes, not in their grid.
     case : str
-        Name for the rows.
+        Name of the case in the rows.
     pred_table, ref_table : LabelTable
-        What their numbers mean.
+        Meaning of their numbers.
     surfaces : bool
-        False leaves out what takes the time: distances are NaN.
+        False skips the surface distances, which take most of the time: they are NaN.
     resample : bool
-        Bring a prediction on another grid to the reference's, by the nearest voxel.
+        Resample a prediction on another grid to the reference's, by nearest neighbour.
     threads : int
-        Regions that are worked on at once.
+        Number of regions computed in parallel.
 
     Raises
     ------
@@ -161,7 +162,7 @@ def score_pair(
         status: Status = "both" if counts.pred and counts.ref else "missed" if counts.ref else "invented"
         if not counts.pred and not counts.ref:
             status = "absent"
-        # One empty mask: no distance is defined, and no part of the surface that there is lies near the other.
+        # One mask is empty: distances are undefined, and no part of the other surface is within the tolerance.
         nowhere = 0.0 if surfaces and status in ("missed", "invented") else None
         rows.append(
             Row(
@@ -184,7 +185,7 @@ def score_pair(
 
 
 def _partial(rows: Sequence[Row]) -> list[str]:
-    """A note where the reference lacks most structures: it was hardly drawn to say that they are not there."""
+    """Return a note if the reference lacks most structures, because it is probably incomplete."""
     single = [row for row in rows if row.level == "structure"]
     invented = sum(row.status == "invented" for row in single)
     if 2 * invented <= len(single):
@@ -218,7 +219,7 @@ def _atoms(
 
 
 def _give_sides(atoms: NDArray[np.uint8], unsided: int, sides: tuple[int, int], affine: NDArray[np.floating]) -> int:
-    """Give voxels of `unsided` the side that is nearer, in place; returns how many there were."""
+    """Give voxels of `unsided` the nearer side, in place; return their number."""
     without, left, right = (atoms == atom for atom in (unsided, *sides))
     if not without.any() or not (left.any() or right.any()):
         return 0
@@ -234,9 +235,9 @@ def _all_surfaces(
     *,
     threads: int,
 ) -> dict[Region, _Surfaces]:
-    """Surface metrics of the regions that both maps have, the largest boxes first."""
+    """Return surface metrics of the regions present in both maps, the largest boxes first."""
     boxes = _boxes(pred, ref)
-    # Two regions of the same atoms, as the brainstem and its tissue class, are one mask.
+    # Regions of the same atoms, such as the brainstem and its tissue class, are computed once.
     masks: dict[frozenset[int], list[Region]] = {}
     for region in regions:
         masks.setdefault(region.atoms.intersection(boxes), []).append(region)
@@ -264,7 +265,7 @@ def _all_surfaces(
 
 
 def _boxes(pred: NDArray[np.uint8], ref: NDArray[np.uint8]) -> dict[int, tuple[slice, ...]]:
-    """The box around each atom in both maps together."""
+    """Return the bounding box of each atom in both maps together."""
     boxes: dict[int, tuple[slice, ...]] = {}
     for atoms in (pred, ref):
         for atom, box in enumerate(ndimage.find_objects(atoms), start=1):

@@ -1,4 +1,4 @@
-"""All statistics over the cases of one or several models."""
+"""Statistics over the cases of one or several models."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def analyse(
     seen: Collection[str] | None = None,
     seed: int = 0,
 ) -> Statistics:
-    """Statistics over cases.
+    """Compute the statistics over cases.
 
     Parameters
     ----------
@@ -53,9 +53,9 @@ def analyse(
     groups : mapping of str to mapping of str to collection of str, optional
         Column -> group -> cases.
     seen : collection of str, optional
-        Cases of sites that were seen in training; all others were not.
+        Cases of sites that were seen in training; all others are unseen.
     seed : int
-        For the resamples.
+        Seed of the bootstrap resamples.
 
     Raises
     ------
@@ -110,7 +110,7 @@ def analyse(
 
 
 def _by_place(model: str, rows: Sequence[Row]) -> dict[Place, dict[str, Row]]:
-    """Rows by region and case, in the order of tables."""
+    """Return rows by region and case, in the order of tables."""
     found: dict[Place, dict[str, Row]] = {}
     for row in rows:
         place = Place(row.level, row.region, row.side)
@@ -121,14 +121,17 @@ def _by_place(model: str, rows: Sequence[Row]) -> dict[Place, dict[str, Row]]:
 
 
 def _averaged(place: Place, level: str) -> bool:
-    """Whether a region counts for the mean of a level: each structure once, and no CSF, whose protocols differ most."""
+    """Return whether a region counts for the mean of a level.
+
+    Each structure counts once. CSF does not count, because its definition differs most between protocols.
+    """
     if place.region.startswith(_CSF):
         return False
     return place.level == level or (level == "merged" and place.level == "structure" and place.side == "midline")
 
 
 def _with_means(models: Mapping[str, Mapping[Place, Mapping[str, Row]]]) -> dict[str, dict[Place, list[Row]]]:
-    """Rows by region, with those of the mean of each level, over the regions that all models of that level have."""
+    """Return rows by region, with the mean of each level over the regions that all models of that level have."""
     complete: dict[str, dict[Place, list[Row]]] = {model: {} for model in models}
     for level in LEVELS_WITH_MEAN:
         having = {model: rows for model, rows in models.items() if any(place.level == level for place in rows)}
@@ -144,7 +147,7 @@ def _with_means(models: Mapping[str, Mapping[Place, Mapping[str, Row]]]) -> dict
 
 
 def _mean_row(parts: Sequence[Row], level: Level) -> Row:
-    """The mean of each metric over the regions of a case in which it is defined; volumes have none."""
+    """Return the mean of each metric over the regions of a case in which it is defined; volumes have no mean."""
     averaged: dict[str, Any] = {}
     for metric in METRICS:
         values = [value for row in parts if not math.isnan(value := float(getattr(row, metric)))]
@@ -174,7 +177,7 @@ def _common(
 
 
 def _adjusted(found: Sequence[_Tested]) -> Iterator[_Tested]:
-    """Records with Holm's correction; a family is all tests of one metric at one level."""
+    """Apply Holm's correction to the records; a family is all tests of one metric at one level."""
     families: dict[tuple[str, str, bool], list[int]] = {}
     for number, each in enumerate(found):
         families.setdefault((each.place.level, each.metric, each.place.region == MEAN), []).append(number)

@@ -1,19 +1,19 @@
-"""Distances between the surfaces of two masks, weighted by area, in mm, on voxels of any sides.
+"""Surface distances of two masks in mm, weighted by area, for anisotropic voxels.
 
 The definition is that of DeepMind's surface-distance. The mask's surface runs between the centres of its voxels and
 those around it: each cube of 2 x 2 x 2 voxel centres with some inside and some outside holds a *surface element*. Its
-area is that of the marching-cubes triangles of its case (there are 256) at the voxel sides given; its place is the
+area is that of the marching-cubes triangles of its case (one of 256) for the given voxel sides; its position is the
 centre of the cube, a corner of the voxels:
 
 ::
 
     o---o---o       o outside, x inside: centres of voxels
-    | * | * |       * surface elements, each with the area that its 8 corners tell
-    o---x---x       everything outside of the volume counts as outside of the mask
+    | * | * |       * surface elements, each with the area given by its 8 corners
+    o---x---x       voxels outside of the volume count as outside of the mask
 
-A distance goes from an element of one surface to the nearest element of the other. The areas' table and the statistics
-are the library's. Its own search for distances is not used: it fails on empty masks with NumPy 2, calls parts of SciPy
-that are deprecated, and takes a distance transform of the whole box where a k-d tree of the surface will do.
+A distance is from an element of one surface to the nearest element of the other. The table of areas and the statistics
+are the library's. Its own search for distances is not used: it fails on empty masks with NumPy 2, calls deprecated
+parts of SciPy, and computes a distance transform of the whole box where a k-d tree of the surface suffices.
 
 References
 ----------
@@ -40,7 +40,7 @@ _FULL = 255
 
 @dataclass(frozen=True, eq=False)
 class SurfaceDistances:
-    """Distances from each surface to the other, with the areas that they count for.
+    """Distances from each surface to the other, with the areas as their weights.
 
     Attributes
     ----------
@@ -56,16 +56,19 @@ class SurfaceDistances:
     ref_areas: NDArray[np.float64]
 
     def hausdorff(self, percent: float = 95.0) -> float:
-        """The greater of the two distances, in mm, within which `percent` of a surface's area lies to the other."""
+        """Return the larger of the two percentiles, in mm, of the distances from one surface to the other.
+
+        `percent` is the share of each surface's area within that distance.
+        """
         return float(surface_distance.compute_robust_hausdorff(self._for_library(), percent))
 
     def average(self) -> float:
-        """Mean distance in mm over the area of both surfaces: the average symmetric surface distance."""
+        """Return the average symmetric surface distance: mean distance in mm over the area of both surfaces."""
         weighted = self.pred_to_ref @ self.pred_areas + self.ref_to_pred @ self.ref_areas
         return float(weighted / (self.pred_areas.sum() + self.ref_areas.sum()))
 
     def dice(self, tolerance_mm: float) -> float:
-        """Share of the area of both surfaces that lies at most `tolerance_mm` from the other one."""
+        """Return the share of the area of both surfaces that is at most `tolerance_mm` from the other one."""
         return float(surface_distance.compute_surface_dice_at_tolerance(self._for_library(), tolerance_mm))
 
     def _for_library(self) -> dict[str, NDArray[np.float64]]:
@@ -80,12 +83,12 @@ class SurfaceDistances:
 def surface_distances(
     pred: NDArray[np.bool_], ref: NDArray[np.bool_], spacing_mm: NDArray[np.float64] | tuple[float, float, float]
 ) -> SurfaceDistances | None:
-    """Distances between the surfaces of two masks, or None where one of them is empty.
+    """Return the distances between the surfaces of two masks, or None if one of them is empty.
 
     Parameters
     ----------
     pred, ref : (X, Y, Z) bool
-        Cropping them to a box around both changes nothing.
+        Cropping them to a box around both does not change the result.
     spacing_mm : (3,) float
         Voxel sides.
 
@@ -148,10 +151,10 @@ def _nearest(start: NDArray[np.bool_], goal: NDArray[np.bool_], spacing_mm: NDAr
     away = ~goal[start]
     if away.any():
         elements, goals = np.argwhere(start)[away], np.argwhere(goal)
-        # An unbalanced tree of grid points is built in a fraction of the time, and searched as fast.
+        # An unbalanced tree of grid points is built in a fraction of the time, and searches are as fast.
         tree = cKDTree(goals * spacing_mm, balanced_tree=False, compact_nodes=False)
         _, nearest = tree.query(elements * spacing_mm)
-        # From whole steps, not from differences of positions: one step of 0.7 mm is 0.7, not 0.7000000000000002.
+        # Computed from integer steps, not from positions: one step of 0.7 mm is 0.7, not 0.7000000000000002.
         distances[away] = np.sqrt((((elements - goals[nearest]) * spacing_mm) ** 2).sum(axis=1))
     return distances
 
@@ -159,6 +162,6 @@ def _nearest(start: NDArray[np.bool_], goal: NDArray[np.bool_], spacing_mm: NDAr
 def _sorted(
     distances: NDArray[np.float64], areas: NDArray[np.float64]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    # By distance, then by area, as the library does: a percentile at a tie then falls on the same element.
+    # By distance, then by area, as in the library: a percentile at a tie then falls on the same element.
     order = np.lexsort((areas, distances))
     return distances[order], areas[order]

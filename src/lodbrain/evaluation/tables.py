@@ -1,7 +1,7 @@
-"""What the numbers of a label map mean: tables built in, and tables of your own.
+"""Label tables: the meaning of a label map's numbers, built in or read from a TSV.
 
 Built in are ``structures``, ``tissue`` and ``brain``, as `lodbrain segment` writes them, and ``freesurfer`` for aseg,
-aparc+aseg, wmparc and aparc.a2009s+aseg (`lodbrain.labels.freesurfer`). A table of your own is a TSV: see `read_table`.
+aparc+aseg, wmparc and aparc.a2009s+aseg (`lodbrain.labels.freesurfer`). For custom tables, see `read_table`.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from lodbrain.labels import BRAIN, CLASS_OF_INDEX, STRUCTURES, TISSUES
 from lodbrain.labels.freesurfer import FREESURFER
 from lodbrain.labels.numbers import count_numbers, replace_numbers
 
-#: Columns of a TSV that can say what a number means, and what they hold.
+#: Columns of a TSV that can define a number's meaning, and their values.
 MEANINGS = {
     "freesurfer": "a number of FreeSurfer",
     "structures": "a number of this package's structures",
@@ -36,13 +36,13 @@ _NONE = ("", "0", "n/a")
 
 @dataclass(frozen=True, eq=False)
 class LabelTable:
-    """What each number of a label map means.
+    """Meaning of each number of a label map.
 
     Attributes
     ----------
     name : str
     atoms : mapping of int to int
-        Number in the file -> atom of `lodbrain.evaluation.regions`, 0 for what belongs to no structure.
+        Number in the file -> atom of `lodbrain.evaluation.regions`, 0 for numbers of no structure.
     """
 
     name: str
@@ -56,11 +56,11 @@ class LabelTable:
 
     @property
     def known(self) -> frozenset[int]:
-        """The atoms that maps of this table can hold."""
+        """Atoms that maps of this table can contain."""
         return frozenset(self.atoms.values()) - {0}
 
     def restricted(self, numbers: Iterable[int], name: str = "") -> LabelTable:
-        """The table of maps that were only drawn in part: other numbers are unknown to it.
+        """Return the table for partially labelled maps, to which other numbers are unknown.
 
         Examples
         --------
@@ -72,7 +72,7 @@ class LabelTable:
         return LabelTable(name or self.name, {number: atom for number, atom in self.atoms.items() if number in kept})
 
     def apply(self, labels: NDArray[np.integer]) -> tuple[NDArray[np.uint8], dict[int, int]]:
-        """Atoms of a label map, and the numbers that are not in the table with their counts of voxels.
+        """Return the atoms of a label map, and the voxel counts of numbers that are not in the table.
 
         Parameters
         ----------
@@ -90,7 +90,7 @@ class LabelTable:
 
 
 def _freesurfer() -> dict[int, int]:
-    """Atoms of FreeSurfer's numbers; what has its side by position only has none here."""
+    """Atoms of FreeSurfer's numbers; structures whose side follows from position have none here."""
     atoms = {}
     for number, (left, right) in FREESURFER.items():
         place = CLASS_OF_INDEX[left]
@@ -109,12 +109,12 @@ BUILT_IN: dict[str, LabelTable] = {
 
 
 def table_named(given: str | Path) -> LabelTable:
-    """A built-in table by its name, or the table in a TSV file.
+    """Return a built-in table by its name, or the table in a TSV file.
 
     Raises
     ------
     UsageError
-        If it is neither, or the file cannot be used.
+        If it is neither, or the file is not valid.
     """
     if str(given) in BUILT_IN:
         return BUILT_IN[str(given)]
@@ -125,14 +125,14 @@ def table_named(given: str | Path) -> LabelTable:
 
 
 def detect_table(path: Path, labels: NDArray[np.integer]) -> LabelTable:
-    """The built-in table that a label map follows.
+    """Return the built-in table of a label map.
 
-    The names in the TSV beside it (``NAME_dseg.tsv``) decide, if there is one; otherwise its numbers do.
+    The names in the TSV beside it (``NAME_dseg.tsv``) decide, if it exists; otherwise its numbers do.
 
     Raises
     ------
     InputError
-        If some of its numbers are in none.
+        If some of its numbers are in no table.
     """
     present = set(count_numbers(labels))
     candidates = (BRAIN_TABLE, TISSUE_TABLE, STRUCTURES_TABLE, FREESURFER_TABLE)
@@ -149,12 +149,12 @@ def detect_table(path: Path, labels: NDArray[np.integer]) -> LabelTable:
 
 
 def read_table(path: str | Path) -> LabelTable:
-    """A table of your own.
+    """Read a custom table.
 
-    The TSV has a column ``index`` and one that says what a number means: ``freesurfer``, ``structures``, ``tissue`` or
-    ``brain``; empty, 0 and n/a stand for none of ours. ``freesurfer`` and ``structures`` differ in 24 only, which here
-    is all CSF. A column ``side`` (left, right, none) or the words left and right in ``name`` tell a structure without
-    sides (vermis, a whole thalamus) from the left one, whose number it then uses.
+    The TSV has a column ``index`` and one that defines a number's meaning: ``freesurfer``, ``structures``, ``tissue``
+    or ``brain``; empty, 0 and n/a mean none of our structures. ``freesurfer`` and ``structures`` differ in 24 only,
+    which is all CSF here. A column ``side`` (left, right, none) or the words left and right in ``name`` distinguish a
+    structure without sides (vermis, a whole thalamus) from the left one, whose number it then uses.
 
     Parameters
     ----------
@@ -163,7 +163,7 @@ def read_table(path: str | Path) -> LabelTable:
     Raises
     ------
     UsageError
-        With the line, where something is wrong.
+        If a line is not valid; the message names the line.
     """
     path = Path(path)
     try:
@@ -204,7 +204,7 @@ def _atom(meaning: str, target: int) -> int:
 
 
 def _side(row: Mapping[str, str]) -> str:
-    """``left``, ``right``, ``none``, or nothing where the row does not say."""
+    """Return ``left``, ``right``, ``none``, or an empty string if the row has no side."""
     if row.get("side"):
         return _SIDE_WORDS.get(row["side"].lower(), "none")
     words = re.split(r"[^a-z]+", row.get("name", "").lower())
@@ -216,10 +216,10 @@ def _side_of_atom(atom: int) -> str | None:
 
 
 def _without_sides(atoms: Mapping[int, int], sides: Mapping[int, str]) -> dict[int, int]:
-    """Atoms in which what has no side is no longer taken for the side whose number it used.
+    """Return atoms in which structures without sides do not count as the side whose number they used.
 
-    Where some rows tell their side, a row that does not has none. Where no row does, a structure has no sides if the
-    number of only one of them occurs.
+    If some rows have a side, a row without one is a structure without sides. If no row has, a structure has no sides if
+    the number of only one of them occurs.
     """
     told = any(side in ("left", "right") for side in sides.values())
     used = set(atoms.values())
@@ -238,7 +238,7 @@ def _without_sides(atoms: Mapping[int, int], sides: Mapping[int, str]) -> dict[i
 
 
 def _named_beside(path: Path) -> LabelTable | None:
-    """The table whose names are those of the TSV beside a label map."""
+    """Return the table whose names equal those of the TSV beside a label map."""
     beside = path.with_name(re.sub(r"\.(nii\.gz|nii|mgz|mgh)$", "", path.name, flags=re.IGNORECASE) + ".tsv")
     try:
         with beside.open(encoding="utf-8", newline="") as file:

@@ -1,15 +1,13 @@
-"""Images: checked reading, atomic writing, and steps on the grid that can be undone exactly."""
+"""Images: checked reading, writing, and exactly invertible operations on the grid."""
 
 from lodbrain.images.grid import Crop, Reorientation, to_ras
 from lodbrain.images.image import Image
 from lodbrain.images.io import nifti_bytes, read_array, read_image, read_labels, write_nifti
-from lodbrain.system.atomic import atomic
 
 __all__ = [
     "Crop",
     "Image",
     "Reorientation",
-    "atomic",
     "nifti_bytes",
     "read_array",
     "read_image",

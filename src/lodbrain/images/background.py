@@ -1,7 +1,7 @@
-"""Background of one exact value, as masks, resampling and padding leave it, brought to black where it is none.
+"""Correction of constant backgrounds (from masks, resampling or padding) whose value is not black.
 
-The networks are trained on backgrounds of 0 in images that begin at 0. A z-scored brain has its 0 in the middle of its
-range; converters write air at -1000 or pad with white. Such a value says nothing of the head, so it is replaced.
+The networks are trained on images with a background of 0 that is also their minimum. In a z-scored brain 0 lies in the
+middle of the range; converters write air as -1000 or pad with white. Such background values are replaced.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ SAMPLE = 1 << 20
 
 
 def blacken_background(data: NDArray[np.float32]) -> tuple[NDArray[np.float32], str]:
-    """The scan with a background that is black, and what was done.
+    """Return the scan with a black background, and a note if it was changed.
 
     Parameters
     ----------
@@ -32,9 +32,9 @@ def blacken_background(data: NDArray[np.float32]) -> tuple[NDArray[np.float32], 
     Returns
     -------
     data : (X, Y, Z) float32
-        A copy if it was changed. Doing it again changes nothing more.
+        A copy if changed. The function is idempotent.
     note : str
-        One sentence; empty if nothing was changed.
+        One sentence; empty if unchanged.
 
     Examples
     --------
@@ -57,7 +57,7 @@ def blacken_background(data: NDArray[np.float32]) -> tuple[NDArray[np.float32], 
         return data, ""
     dark, bright = np.percentile(rest, [DARK, BRIGHT]).astype(np.float32)
     unit = bright - dark
-    if unit == 0:  # a mask: black and white, in whichever order
+    if unit == 0:  # a mask: two values
         return data, ""
     if dark - BELOW * unit <= background <= dark + ABOVE * unit:
         return data, ""
@@ -74,8 +74,8 @@ def blacken_background(data: NDArray[np.float32]) -> tuple[NDArray[np.float32], 
 
 
 def from_outside(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """The components of a mask (X, Y, Z) that touch a face of the volume."""
-    from scipy import ndimage  # a quarter of a second that few scans need
+    """Return the connected components of a mask (X, Y, Z) that touch a face of the volume."""
+    from scipy import ndimage  # imported here: it takes a quarter of a second, and few scans need it
 
     components, count = ndimage.label(mask)
     touching = np.zeros(count + 1, bool)

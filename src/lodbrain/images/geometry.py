@@ -1,4 +1,4 @@
-"""Checks of an affine: what no scan can have is refused, what is unusual is noted."""
+"""Checks of an affine: errors for impossible values, notes on unusual ones."""
 
 from __future__ import annotations
 
@@ -11,42 +11,43 @@ from lodbrain.errors import InputError
 
 MIN_VOXEL_MM, MAX_VOXEL_MM = 0.1, 10.0
 
-#: Beyond this ratio of voxel sides structures are guessed between slices rather than seen.
+#: Ratio of voxel sides above which structures between slices are interpolated rather than imaged.
 _THICK_RATIO = 3.0
 
-#: A brain is some 140 x 170 x 130 mm; with less than this along an axis parts of it lie outside.
+#: A brain is about 140 x 170 x 130 mm; in a field of view below this, parts of it are cut off.
 _SMALL_FIELD_MM = 100.0
 
-#: Angles are noted from here on (half a degree), and refused where axes meet at less than 45 degrees.
+#: Cosines between axes from which on shear is noted (half a degree), and is an error (axes at less than 45 degrees).
 _NOTED_COSINE, _LARGEST_COSINE = 0.01, np.sqrt(0.5)
 
-#: Numbers beyond are damage: scanners put their origin within some metres, and no voxel is thinner than an atom.
+#: Values beyond these come from damage: scanners' origins lie within some metres, and no voxel is thinner than an atom.
 _FARTHEST_MM, _THINNEST_MM = 1e6, 1e-7
 
-#: Determinant of the unit axes; 1 for a right angle.
+#: Determinant of the unit axes below which they are coplanar; it is 1 at right angles.
 _FLAT_DETERMINANT = 1e-3
 
 
 def check_affine(
     path: Path | None, affine: NDArray[np.float64], shape: tuple[int, int, int], *, allow_odd_voxels: bool = False
 ) -> list[str]:
-    """Notes on what is unusual in a grid.
+    """Check a grid, and return notes on unusual properties.
 
     Parameters
     ----------
     path : Path or None
-        For the message.
+        Named in error messages.
     affine : (4, 4) float64
         Voxel to millimetres.
     shape : tuple of int
         (X, Y, Z).
     allow_odd_voxels : bool
-        Accept voxel sides outside of 0.1 to 10 mm.
+        Whether to accept voxel sides outside 0.1 to 10 mm.
 
     Raises
     ------
     InputError
-        ``bad-affine``: not finite, or its axes do not span space. ``odd-voxels``.
+        ``bad-affine`` if it is not finite, out of range, singular or sheared by more than 45 degrees. ``odd-voxels``
+        if voxel sides are outside 0.1 to 10 mm.
     """
     hint = "Its orientation is lost: convert it again from DICOM."
     if not np.isfinite(affine).all():
@@ -88,7 +89,7 @@ def check_affine(
 
 
 def shear_cosine(affine: NDArray[np.float64]) -> float:
-    """The largest cosine between two axes: 0 at right angles.
+    """Return the largest cosine between two axes: 0 at right angles.
 
     Parameters
     ----------

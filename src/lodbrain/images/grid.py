@@ -1,4 +1,4 @@
-"""Orientation and extent of a volume, each step undone exactly and without interpolation."""
+"""Reorientation and cropping of a volume, exactly invertible and without interpolation."""
 
 from __future__ import annotations
 
@@ -11,27 +11,27 @@ from numpy.typing import NDArray
 
 from lodbrain.images.image import Image
 
-#: Assignments of axes whose fit differs by less than this are equal: headers store float32.
+#: Axis assignments whose scores differ by less than this are ties: headers store float32.
 _TIE = 1e-4
 
 
 @dataclass(frozen=True)
 class Reorientation:
-    """A permutation and flips of the axes.
+    """Permutation and flips of the axes.
 
     Attributes
     ----------
     axes : tuple of int
-        For each new axis, the old axis that becomes it.
+        For each new axis, the index of the old axis.
     flipped : tuple of bool
-        For each new axis, whether it runs backwards.
+        For each new axis, whether it is reversed.
     """
 
     axes: tuple[int, int, int]
     flipped: tuple[bool, bool, bool]
 
     def apply(self, array: NDArray[Any]) -> NDArray[Any]:
-        """The array in the new order: a view.
+        """Return a view of the array in the new order.
 
         Parameters
         ----------
@@ -41,7 +41,7 @@ class Reorientation:
         return turned[self._flips()]
 
     def undo(self, array: NDArray[Any]) -> NDArray[Any]:
-        """The array in the old order: a view. Takes back `apply` exactly.
+        """Return a view of the array in the old order, the exact inverse of `apply`.
 
         Parameters
         ----------
@@ -51,16 +51,16 @@ class Reorientation:
         return array[self._flips()].transpose(*back, *range(3, array.ndim))
 
     def affine(self, affine: NDArray[np.float64], shape: tuple[int, int, int]) -> NDArray[np.float64]:
-        """The affine of the volume in the new order.
+        """Return the affine of the volume in the new order.
 
         Parameters
         ----------
         affine : (4, 4) float64
-            Of the volume in the old order.
+            Affine of the volume in the old order.
         shape : tuple of int
-            In the old order.
+            Shape in the old order.
         """
-        # old index = turn @ new index: axis k of the new order runs along axes[k], from its far end where flipped.
+        # old index = turn @ new index: axis k of the new order runs along axes[k], from its far end if flipped.
         turn = np.zeros((4, 4))
         turn[3, 3] = 1
         for new, (old, flipped) in enumerate(zip(self.axes, self.flipped, strict=True)):
@@ -74,16 +74,16 @@ class Reorientation:
 
 @dataclass(frozen=True)
 class Crop:
-    """A box cut out of a volume; parts of it may lie outside.
+    """Crop of a volume to a box, which may extend beyond the volume.
 
     Attributes
     ----------
     start : tuple of int
-        First voxel; negative outside.
+        First voxel; negative if outside.
     size : tuple of int
-        Voxels of the box.
+        Shape of the box.
     shape : tuple of int
-        Of the volume that it was cut from.
+        Shape of the volume.
     """
 
     start: tuple[int, int, int]
@@ -91,7 +91,7 @@ class Crop:
     shape: tuple[int, int, int]
 
     def apply(self, array: NDArray[Any], *, fill: float = 0) -> NDArray[Any]:
-        """The box, filled with `fill` outside of the volume. A view where all of it lies inside."""
+        """Return the box, with `fill` outside the volume; a view if all of it lies inside."""
         inside, in_box = self._overlap()
         if all(s.stop - s.start == n for s, n in zip(inside, self.size, strict=True)):
             return array[inside]
@@ -100,20 +100,20 @@ class Crop:
         return box
 
     def undo(self, array: NDArray[Any], *, fill: float = 0) -> NDArray[Any]:
-        """The box put back into a volume of `fill`; what lay outside of the volume is dropped."""
+        """Return a volume of `fill` that contains the box; voxels of the box outside the volume are dropped."""
         inside, in_box = self._overlap()
         whole = np.full(self.shape + array.shape[3:], fill, dtype=array.dtype)
         whole[inside] = array[in_box]
         return whole
 
     def affine(self, affine: NDArray[np.float64]) -> NDArray[np.float64]:
-        """The affine of the box."""
+        """Return the affine of the box."""
         moved = affine.copy()
         moved[:3, 3] += affine[:3, :3] @ np.array(self.start, dtype=np.float64)
         return moved
 
     def _overlap(self) -> tuple[tuple[slice, ...], tuple[slice, ...]]:
-        """The common part, as seen in the volume and in the box."""
+        """Return the overlap of box and volume, as slices of the volume and of the box."""
         inside, in_box = [], []
         for start, size, length in zip(self.start, self.size, self.shape, strict=True):
             first = min(max(start, 0), length)
@@ -124,19 +124,19 @@ class Crop:
 
 
 def to_ras(image: Image) -> tuple[Image, Reorientation]:
-    """The image with its axes to the right, the front and up, as nearly as without interpolation, and how to undo it.
+    """Return the image in the orientation closest to RAS, without interpolation, and the reorientation.
 
     Parameters
     ----------
     image : Image
-        Of any of the 48 orientations, oblique too.
+        In any of the 48 orientations, also oblique.
 
     Returns
     -------
     image : Image
-        data is a view. `header` is None: results are written on the original's grid.
+        data is a view. `header` is None, because results are written on the original's grid.
     reorientation : Reorientation
-        `undo` brings an array back to the original's order.
+        Its `undo` restores the original order of an array.
 
     Examples
     --------
@@ -153,11 +153,11 @@ def to_ras(image: Image) -> tuple[Image, Reorientation]:
 
 
 def closest_ras(affine: NDArray[np.float64]) -> Reorientation:
-    """The permutation and flips that bring the axes nearest to right, front and up.
+    """Return the permutation and flips that bring the axes closest to RAS.
 
-    Each of the six permutations is scored by the cosines between axes and directions, so that at 45 degrees, too, every
-    axis gets exactly one direction. Ties are broken by the resulting axes in space, not by the order in the file: all
-    48 orientations of one scan come out the same.
+    Each of the six permutations is scored by the cosines between axes and directions, so that every axis gets exactly
+    one direction, also at 45 degrees. Ties are broken by the resulting axes in space, not by the order in the file, so
+    that all 48 orientations of one scan give the same result.
 
     Parameters
     ----------
@@ -166,7 +166,7 @@ def closest_ras(affine: NDArray[np.float64]) -> Reorientation:
     """
     axes = affine[:3, :3] / np.linalg.norm(affine[:3, :3], axis=0)
     left, _, right = np.linalg.svd(axes)
-    rotation = left @ right  # the nearest right-angled axes: shear does not decide
+    rotation = left @ right  # nearest orthogonal axes, so that shear has no influence
 
     candidates = []
     for order in permutations(range(3)):

@@ -1,4 +1,4 @@
-"""`Image`: a volume, where it lies in the head, and what was found and mended when it was read."""
+"""`Image`: a volume with its affine, header, and notes on issues detected and corrected on reading."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ class Image:
     data : (X, Y, Z) or (X, Y, Z, C)
         Voxels. float32 for scans, integers for label maps.
     affine : (4, 4) float64
-        Voxel indices to millimetres, x to the right, y to the front, z up (RAS).
+        Voxel indices to RAS in millimetres.
     header : Nifti1Header or None
-        The grid as the file states it (qform, sform, both codes, units), for writing results; None for arrays.
+        Grid as in the file (qform, sform, both codes, units), for writing results; None for arrays.
         A `Nifti2Header` for NIfTI-2. Its affine may be in another unit than `affine`, which is always in millimetres.
     notes : tuple of str
-        What was found and mended, one sentence each.
+        Issues detected and corrected, one sentence each.
 
     Examples
     --------
@@ -48,7 +48,9 @@ class Image:
         object.__setattr__(self, "affine", affine)
 
     def forget(self) -> None:
-        """Let go of the voxels: zeros of the same shape that take no memory. Shape, affine, header and notes stay.
+        """Release the voxels: replace them by zeros of the same shape that take no memory.
+
+        Shape, affine, header and notes are kept.
 
         Examples
         --------
@@ -62,17 +64,17 @@ class Image:
 
     @property
     def shape(self) -> tuple[int, int, int]:
-        """Voxels along the three axes of space."""
+        """Number of voxels along the three spatial axes."""
         x, y, z = self.data.shape[:3]
         return x, y, z
 
     @property
     def spacing_mm(self) -> NDArray[np.float64]:
-        """(3,) float: voxel sides, the lengths of the affine's columns."""
+        """Voxel sides (3,) float64 in mm: the lengths of the affine's columns."""
         spacing: NDArray[np.float64] = np.linalg.norm(self.affine[:3, :3], axis=0)
         return spacing
 
     @property
     def voxel_volume_mm3(self) -> float:
-        """Volume of a voxel, the absolute determinant of the affine: also right where axes are sheared."""
+        """Volume of a voxel: the absolute determinant of the affine, which is also valid for sheared axes."""
         return float(abs(np.linalg.det(self.affine[:3, :3])))

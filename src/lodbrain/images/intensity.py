@@ -1,11 +1,13 @@
-"""Intensity normalisation, the same in training and inference: a scan's offset, gain and background do not matter.
+"""Intensity normalisation for training and inference, invariant to a scan's offset, gain and background.
 
-1. A background of one exact value that is no plausible black becomes the darkest of the other voxels
+1. A constant background that is not plausibly black is set to the darkest intensity of the other voxels
    (`lodbrain.images.background`).
-2. The coarsest level sees the image from its `black_level`, in units of its bright half (`foreground_scaling`).
-3. Once it has found the brain, the finer levels see the image in units of the brain's own spread (`brain_scaling`).
+2. For the coarsest level, the image is scaled by its `black_level` and the mean of its bright half
+   (`foreground_scaling`).
+3. For the finer levels, it is scaled by the median and interquartile range of the brain found by the coarsest level
+   (`brain_scaling`).
 
-A whole-volume z-score would depend on how much air and neck the field of view holds.
+A whole-volume z-score would depend on the amount of air and neck in the field of view.
 """
 
 from __future__ import annotations
@@ -32,7 +34,7 @@ LEAST_BRAIN_VOXELS = 200
 
 @dataclass(frozen=True)
 class Scaling:
-    """A fixed linear scaling: (image - offset) / unit, clamped to +-`limit`.
+    """Linear scaling (image - offset) / unit, clamped to +-`limit`.
 
     Attributes
     ----------
@@ -47,19 +49,19 @@ class Scaling:
     limit: float
 
     def apply(self, image: torch.Tensor) -> torch.Tensor:
-        """The scaled image, of the same shape, as a new tensor."""
+        """Return the scaled image as a new tensor of the same shape."""
         return ((image - self.offset) / self.unit).clamp_(-self.limit, self.limit)
 
 
 def black_level(image: torch.Tensor) -> float:
-    """The intensity of no signal: what one voxel in 200 is darker than.
+    """Return the intensity without signal: one voxel in 200 is darker.
 
-    It is 0 where air was masked with 0, about 0 in magnitude images, and moves with every offset.
+    It is 0 if air was masked with 0, about 0 in magnitude images, and shifts with the intensity offset.
 
     Parameters
     ----------
     image : (X, Y, Z) float tensor
-        Finite values; of more than two million voxels only some are looked at.
+        Finite values; images of more than two million voxels are subsampled.
 
     Examples
     --------
@@ -72,12 +74,12 @@ def black_level(image: torch.Tensor) -> float:
 
 
 def from_black(data: NDArray[np.float32]) -> NDArray[np.float32]:
-    """A scan whose black is 0, for whatever multiplies intensities or pads with 0.
+    """Return a scan shifted to a black level of 0, as required before multiplying intensities or padding with 0.
 
     Parameters
     ----------
     data : (X, Y, Z) float32
-        Finite. It is returned itself if it needs no change.
+        Finite. It is returned itself if no change is needed.
 
     Examples
     --------
@@ -92,7 +94,7 @@ def from_black(data: NDArray[np.float32]) -> NDArray[np.float32]:
 
 
 def foreground_scaling(image: torch.Tensor) -> Scaling:
-    """Scaling for the coarsest level: from black, in units of the mean of all voxels above the mean.
+    """Return the scaling for the coarsest level: offset by the black level, unit the mean of all voxels above the mean.
 
     Parameters
     ----------
@@ -102,7 +104,7 @@ def foreground_scaling(image: torch.Tensor) -> Scaling:
     Returns
     -------
     Scaling
-        Of unit 1 where all voxels are the same.
+        With a unit of 1 if all voxels are equal.
 
     Examples
     --------
@@ -110,7 +112,7 @@ def foreground_scaling(image: torch.Tensor) -> Scaling:
     Scaling(offset=5.0, unit=20.0, limit=4.0)
     """
     black = black_level(image)
-    image = image - black  # first, so that an offset costs no digit of the means
+    image = image - black  # first, so that an offset does not reduce the precision of the means
     bright = image[image > image.mean()]
     unit = float(bright.mean()) if bright.numel() else 1.0
     return Scaling(black, unit if unit > 0 else 1.0, FOREGROUND_LIMIT)
@@ -124,14 +126,14 @@ def brain_scaling(image: torch.Tensor, brain: torch.Tensor, *, least_voxels: int
     image : (X, Y, Z) float tensor
         The image on the coarsest level's grid.
     brain : (X, Y, Z) bool tensor
-        Where the coarsest level saw the brain.
+        Brain mask from the coarsest level.
     least_voxels : int
-        With a smaller mask the foreground (all above the mean) takes its place.
+        If the mask is smaller, the foreground (all voxels above the mean) is used instead.
 
     Returns
     -------
     Scaling
-        Of the image's own unit where the voxels do not differ.
+        If the interquartile range is 0, its unit is the absolute median, at least 1.
 
     Examples
     --------

@@ -1,4 +1,4 @@
-"""Reading scans and label maps with every check, and writing results on their grid."""
+"""Reading of scans and label maps with all checks, and writing of results on their grid."""
 
 from __future__ import annotations
 
@@ -18,13 +18,14 @@ from lodbrain.images.geometry import check_affine
 from lodbrain.images.image import Image
 from lodbrain.images.layout import Layout
 from lodbrain.images.load import load
+from lodbrain.images.mgz_output import write_mgz
 from lodbrain.images.values import looks_like_labels, to_intensities, to_labels
 from lodbrain.system.atomic import atomic
 
 PathLike = str | os.PathLike[str]
 
 #: zlib levels. Label map of 256^3 int16: level 1 0.05 s, 4 0.10 s and 39% smaller, 6 0.13 s and 43% smaller.
-#: Posteriors hardly shrink at any level, so the fastest.
+#: Posteriors hardly shrink at any level, so the fastest is used.
 _LEVEL_LABELS, _LEVEL_FLOATS = 4, 1
 
 _SLAB = 16
@@ -37,21 +38,22 @@ def read_image(
     allow_odd_voxels: bool = False,
     check: Callable[[Layout], None] | None = None,
 ) -> Image:
-    """A scan with float32 intensities, or the reason why it cannot be one.
+    """Return a scan with float32 intensities.
 
-    The file is read to its end and its checksums are verified. What can be mended is, and noted in `Image.notes`.
+    The file is read to its end and its checksums are verified. Issues that can be corrected are corrected and recorded
+    in `Image.notes`.
 
     Parameters
     ----------
     path : str or PathLike
-        NIfTI-1 or NIfTI-2 (``.nii``, ``.nii.gz``, a ``.hdr`` and ``.img`` pair) or MGH (``.mgh``, ``.mgz``), told by
-        content.
+        NIfTI-1 or NIfTI-2 (``.nii``, ``.nii.gz``, a ``.hdr`` and ``.img`` pair) or MGH (``.mgh``, ``.mgz``), detected
+        by content.
     frame : int, optional
-        Which volume of a 4D file, from 0.
+        Volume of a 4D file, from 0.
     allow_odd_voxels : bool
-        Accept voxel sides outside of 0.1 to 10 mm.
+        Whether to accept voxel sides outside 0.1 to 10 mm.
     check : callable, optional
-        Called with the header's statements before any voxel is read; it may refuse them. The affine is not checked yet.
+        Called with the layout before voxels are read; it may raise an error. The affine is not checked at this point.
 
     Returns
     -------
@@ -61,7 +63,7 @@ def read_image(
     Raises
     ------
     InputError
-        The file is missing, damaged, or no scan.
+        If the file is missing, damaged, or not a scan.
 
     Examples
     --------
@@ -69,7 +71,7 @@ def read_image(
     >>> image.shape, image.spacing_mm  # doctest: +SKIP
     """
     source = Path(path)
-    layout, buffer, notes = load(source, frame, room=4, check=check)  # float32 will lie in the same memory
+    layout, buffer, notes = load(source, frame, room=4, check=check)  # converted to float32 in place
     notes += check_affine(source, layout.affine, layout.shape, allow_odd_voxels=allow_odd_voxels)
     values, mended = to_intensities(
         source,
@@ -83,21 +85,21 @@ def read_image(
 
 
 def read_array(data: NDArray[Any], affine: NDArray[np.float64], *, allow_odd_voxels: bool = False) -> Image:
-    """A scan from an array, with the checks of `read_image`.
+    """Return a scan from an array, with the checks of `read_image`.
 
     Parameters
     ----------
     data : (X, Y, Z) int or float
-        Copied.
+        The array is copied.
     affine : (4, 4) float
         Voxel to millimetres, RAS.
     allow_odd_voxels : bool
-        Accept voxel sides outside of 0.1 to 10 mm.
+        Whether to accept voxel sides outside 0.1 to 10 mm.
 
     Raises
     ------
     InputError
-        The array is no scan.
+        If the array is not a scan.
     """
     data, affine = np.asarray(data), np.asarray(affine, dtype=np.float64)
     if data.ndim != 3 or 1 in data.shape or 0 in data.shape:
@@ -115,22 +117,22 @@ def read_array(data: NDArray[Any], affine: NDArray[np.float64], *, allow_odd_vox
 
 
 def read_labels(path: PathLike) -> Image:
-    """A label map with integer data.
+    """Return a label map with integer data.
 
     Parameters
     ----------
     path : str or PathLike
-        As for `read_image`. Whole numbers stored as floats are accepted.
+        As for `read_image`. Integers stored as floats are accepted.
 
     Returns
     -------
     Image
-        data (X, Y, Z), the smallest of int16, int32 and int64 that holds the labels.
+        data (X, Y, Z), in the smallest of int16, int32 and int64 that holds the labels.
 
     Raises
     ------
     InputError
-        The file is missing, damaged, or holds values that are not whole numbers.
+        If the file is missing, damaged, or holds values that are not integers.
     """
     source = Path(path)
     layout, buffer, notes = load(source, None)
@@ -143,7 +145,7 @@ def read_labels(path: PathLike) -> Image:
 def write_nifti(path: PathLike, data: NDArray[Any], like: Image, *, description: str = "") -> None:
     """Write a result on the grid of an image, atomically.
 
-    qform, sform, both codes, voxel sizes and units are `like`'s own. The same input gives the same bytes.
+    qform, sform, both codes, voxel sizes and units are those of `like`. The output is deterministic.
 
     Parameters
     ----------
@@ -152,16 +154,16 @@ def write_nifti(path: PathLike, data: NDArray[Any], like: Image, *, description:
     data : (X, Y, Z) or (X, Y, Z, C)
         On `like`'s grid. The dtype is kept; bool becomes uint8, float16 (which NIfTI lacks) float32.
     like : Image
-        Whose grid is used.
+        Image that defines the grid.
     description : str
         Free text for the header, at most 79 bytes.
 
     Raises
     ------
     ValueError
-        `data` is not on `like`'s grid, or the name ends otherwise.
+        If `data` is not on `like`'s grid, or the name has another suffix.
     OutputError
-        The file cannot be written.
+        If the file cannot be written.
     """
     target = Path(path)
     if not target.name.endswith((".nii", ".nii.gz")):
@@ -172,28 +174,36 @@ def write_nifti(path: PathLike, data: NDArray[Any], like: Image, *, description:
         file: IO[bytes] | gzip.GzipFile = plain
         if target.name.endswith(".gz"):
             level = _LEVEL_FLOATS if stored.kind == "f" else _LEVEL_LABELS
-            # Without name and time in its header the stream depends on the content alone.
+            # No name and time in the gzip header, so that the bytes depend on the content alone.
             file = stack.enter_context(gzip.GzipFile("", "wb", level, plain, mtime=0))
         file.write(head)
         for slab in _slabs(data):
-            # Copied compactly before it is turned into the file's order: four times as fast where strides are 2^n.
+            # A compact copy before reordering to the file's order is four times as fast if strides are powers of 2.
             file.write(slab.astype(stored, order="K").tobytes("F"))
 
 
+def write_image(path: PathLike, data: NDArray[Any], like: Image, *, description: str = "") -> None:
+    """Write a result in the format that its name tells: as `write_nifti`, or as `write_mgz`, which keeps no text."""
+    if os.fspath(path).endswith(".mgz"):
+        write_mgz(path, data, like)
+    else:
+        write_nifti(path, data, like, description=description)
+
+
 def nifti_bytes(data: NDArray[Any], like: Image, *, description: str = "") -> bytes:
-    """What `write_nifti` would write into a ``.nii``, in memory.
+    """Return the bytes that `write_nifti` writes into a ``.nii``.
 
     Raises
     ------
     ValueError
-        `data` is not on `like`'s grid.
+        If `data` is not on `like`'s grid.
     """
     head, stored = _head(data, like, description)
     return head + data.astype(stored, order="K").tobytes("F")
 
 
 def _head(data: NDArray[Any], like: Image, description: str) -> tuple[bytes, np.dtype[Any]]:
-    """Everything before the voxels, and the type that they are stored as."""
+    """Return the bytes before the voxels, and the dtype that the voxels are stored as."""
     if data.ndim not in (3, 4) or data.shape[:3] != like.shape:
         raise ValueError(f"data must be on the grid {like.shape}, got {data.shape}")
     stored = np.dtype({"b1": "u1", "f2": "f4"}.get(data.dtype.str[1:], data.dtype)).newbyteorder("<")
@@ -210,7 +220,7 @@ def _image(
 
 
 def _slabs(data: NDArray[Any]) -> Iterator[NDArray[Any]]:
-    """Slabs (X, Y, some) in the order of the file."""
+    """Yield slabs (X, Y, up to 16) in the order of the file."""
     volumes = [data] if data.ndim == 3 else [data[..., channel] for channel in range(data.shape[3])]
     for volume in volumes:
         for z in range(0, volume.shape[2], _SLAB):

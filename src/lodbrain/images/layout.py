@@ -1,4 +1,4 @@
-"""What a checked header says: where the voxels lie in the file and in the head."""
+"""Layout of an image file: shape, type and position of the voxels, and affine, from a checked header."""
 
 from __future__ import annotations
 
@@ -11,39 +11,39 @@ from numpy.typing import NDArray
 
 from lodbrain.errors import InputError
 
-#: 1290^3, beyond any head scan; larger products come from damaged headers.
+#: 1290^3, more than any head scan has; larger values come from damaged headers.
 MAX_VOXELS = 1 << 31
 
-#: A scan never packs this well; only above 1 GiB, since small empty masks do.
+#: Compression ratio that no scan reaches. It is tested only above 1 GiB, because small empty masks reach it.
 _MAX_RATIO, _RATIO_FROM_BYTES = 200, 1 << 30
 
 
 @dataclass(frozen=True)
 class Layout:
-    """A header's statements, each checked.
+    """Checked fields of a header.
 
     Attributes
     ----------
     shape : tuple of int
         (X, Y, Z).
     frames : int
-        Volumes in the file, 1 for 3D.
+        Number of volumes in the file, 1 for 3D.
     dtype : numpy dtype
-        Of the voxels in the file, with byte order.
+        Type of the voxels in the file, with byte order.
     offset : int
-        Bytes before the first voxel, counted from the start of the file with the voxels.
+        Bytes before the first voxel in the file that holds the voxels.
     affine : (4, 4) float64
         Voxel to millimetres, RAS.
     header : Nifti1Header
-        Grid for results, single-file NIfTI, in the input's own units.
+        Grid for results, as a single-file NIfTI header in the input's own units.
     slope, intercept : float
         Intensity = slope * stored + intercept.
     pair : bool
-        The voxels lie in a second file (.img).
+        Whether the voxels are in a second file (.img).
     tail : bool
-        Bytes behind the voxels are usual (MGH's tags).
+        Whether bytes after the voxels are expected (MGH's tags).
     notes : tuple of str
-        What was found and mended.
+        Issues detected and corrected.
     """
 
     shape: tuple[int, int, int]
@@ -60,18 +60,18 @@ class Layout:
 
     @property
     def frame_bytes(self) -> int:
-        """Bytes of one volume."""
+        """Number of bytes of one volume."""
         x, y, z = self.shape
         return x * y * z * self.dtype.itemsize
 
 
 def checked_shape(path: Path, dims: list[int]) -> tuple[tuple[int, int, int], int]:
-    """(X, Y, Z) and the number of frames.
+    """Return (X, Y, Z) and the number of frames.
 
     Raises
     ------
     InputError
-        Sizes that are not positive, fewer than three or more than four dimensions, or more voxels than any scan has.
+        If sizes are not positive, there are fewer than three or more than four dimensions, or more than `MAX_VOXELS`.
     """
     if any(size <= 0 for size in dims):
         raise InputError("bad-header", path, f"its header claims the shape {_times(dims)}", "Export the scan again.")
@@ -86,12 +86,12 @@ def checked_shape(path: Path, dims: list[int]) -> tuple[tuple[int, int, int], in
 
 
 def check_size(path: Path, layout: Layout, *, size: int, capacity: int, compressed: bool) -> None:
-    """Refuse, before anything is allocated, a header that claims more than its file can hold.
+    """Raise an error, before memory is allocated, if a header claims more voxels than its file can hold.
 
     Parameters
     ----------
     size, capacity : int
-        Bytes of the file, and the most it can hold decompressed.
+        Bytes of the file, and the largest number of bytes that it can decompress to.
     compressed : bool
         Whether the file is gzip.
     """

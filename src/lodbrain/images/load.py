@@ -1,4 +1,4 @@
-"""From a file to its checked header and the stored voxels of one volume."""
+"""Loading of an image file: checked layout and stored voxels of one volume."""
 
 from __future__ import annotations
 
@@ -19,23 +19,23 @@ _GZIP_NAMES, _PLAIN_NAMES, _MGH_NAMES = (".gz", ".mgz"), (".nii", ".hdr", ".img"
 def load(
     path: Path, frame: int | None, *, room: int = 1, check: Callable[[Layout], None] | None = None
 ) -> tuple[Layout, bytearray, list[str]]:
-    """Layout, the voxels of one frame as stored, and notes; the whole file is read and verified.
+    """Return the layout, the stored voxels of one frame, and notes; the whole file is read and verified.
 
     Parameters
     ----------
     path : Path
         Image, or either file of a ``.hdr`` and ``.img`` pair.
     frame : int or None
-        Which volume of a 4D file, from 0.
+        Volume of a 4D file, from 0.
     room : int
-        Bytes a voxel that the buffer has at least; smaller voxels lie at its end.
+        Smallest number of bytes per voxel in the buffer; smaller voxels are stored at its end.
     check : callable, optional
-        Called with the header's statements before any voxel is read; it may refuse them.
+        Called with the layout before voxels are read; it may raise an error.
 
     Raises
     ------
     InputError
-        The file is missing, damaged, not an image, or not one volume of real numbers.
+        If the file is missing, damaged, not an image, or not one volume of real numbers.
     """
     with ExitStack() as stack:
         stream = stack.enter_context(Stream(_header_file(path)))
@@ -72,7 +72,10 @@ def load(
 
 
 def _layout(stream: Stream, head: bytes) -> Layout:
-    """The layout, by content. Where it is refused, damage of the stream is named instead, as the deeper reason."""
+    """Return the layout, with the format detected by content.
+
+    If the header is invalid and the stream is damaged as well, the error reports the damage, which is the cause.
+    """
     try:
         if mgh.is_mgh(head):
             return mgh.read_layout(stream, head)
@@ -103,7 +106,7 @@ def _chosen_frame(path: Path, layout: Layout, frame: int | None) -> int:
 
 
 def _header_file(path: Path) -> Path:
-    """The ``.hdr`` beside an ``.img``; any other path itself."""
+    """Return the ``.hdr`` of an ``.img``; any other path unchanged."""
     name = path.name.lower().removesuffix(".gz")
     return _partner(path, ".hdr") if name.endswith(".img") and path.exists() else path
 
@@ -113,7 +116,7 @@ def _voxel_file(header: Path) -> Path:
 
 
 def _partner(path: Path, suffix: str) -> Path:
-    """The other file of a pair, plain or gzip."""
+    """Return the other file of a pair, plain or gzip."""
     stem = path.name[:-3] if path.name.lower().endswith(".gz") else path.name
     stem = stem.rpartition(".")[0] or stem
     for name in (stem + suffix, stem + suffix + ".gz", stem + suffix.upper()):
@@ -123,7 +126,7 @@ def _partner(path: Path, suffix: str) -> Path:
 
 
 def _name_notes(stream: Stream, head: bytes) -> list[str]:
-    """Notes where the name promises another form than the content has."""
+    """Return notes if the file's suffix does not match its content."""
     name, notes = stream.path.name.lower(), []
     if stream.compressed and name.endswith(_PLAIN_NAMES):
         notes.append(f"The file is gzip-compressed although its name ends in {stream.path.suffix}.")

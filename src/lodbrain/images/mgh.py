@@ -1,4 +1,4 @@
-"""Headers of FreeSurfer's MGH and MGZ files.
+"""Reader of the headers of FreeSurfer's MGH and MGZ files.
 
 References
 ----------
@@ -31,29 +31,29 @@ _DATA_OFFSET = 284
 _DTYPES = {0: ">u1", 1: ">i4", 3: ">f4", 4: ">i2", 10: ">u2"}
 _COLOUR = 11
 
-#: FreeSurfer's axes for files that state none: left, down, front.
+#: FreeSurfer's default axes for files without orientation: left, inferior, anterior.
 _DEFAULT_AXES = np.array([[-1, 0, 0], [0, 0, -1], [0, 1, 0]], dtype=np.float64)
 
 
 def is_mgh(head: bytes) -> bool:
-    """Whether the first four bytes are MGH's version number."""
+    """Return whether the first four bytes are MGH's version number."""
     return head[:4] == _VERSION
 
 
 def read_layout(stream: Stream, head: bytes) -> Layout:
-    """The checked header.
+    """Return the layout from a checked header.
 
     Parameters
     ----------
     stream : Stream
-        Positioned behind `head`.
+        Positioned after `head`.
     head : bytes
         The first four bytes of the file.
 
     Raises
     ------
     InputError
-        The header is cut, contradicts itself, or describes something that is not a volume of real numbers.
+        If the header is truncated, inconsistent, or does not describe a volume of real numbers.
     """
     path = stream.path
     block = head + stream.read(_DATA_OFFSET - len(head))
@@ -71,14 +71,14 @@ def read_layout(stream: Stream, head: bytes) -> Layout:
         )
     notes: list[str] = []
     affine = np.eye(4)
-    with np.errstate(invalid="ignore", over="ignore"):  # numbers that are none, in a damaged header
+    with np.errstate(invalid="ignore", over="ignore"):  # NaN and infinity in a damaged header
         if header["good_ras"]:
             sides, axes = header["delta"].astype(np.float64), header["axes"].astype(np.float64)
             centre = header["centre"].astype(np.float64)
         else:
             notes.append("No orientation is stated: left and right are unknown and may be swapped in the result.")
             sides, axes, centre = np.ones(3), _DEFAULT_AXES, np.zeros(3)
-        affine[:3, :3] = axes.T * sides  # the file lists each axis' direction cosines in turn
+        affine[:3, :3] = axes.T * sides  # the file stores the direction cosines axis by axis
         affine[:3, 3] = centre - affine[:3, :3] @ (np.array(shape) / 2)
     usable = np.isfinite(affine).all() and abs(np.linalg.det(affine[:3, :3])) > 0
     return Layout(
@@ -87,7 +87,7 @@ def read_layout(stream: Stream, head: bytes) -> Layout:
         dtype=np.dtype(_DTYPES[code]),
         offset=_DATA_OFFSET,
         affine=affine,
-        header=scanner_header(affine if usable else np.eye(4)),  # an unusable one is refused by the caller
+        header=scanner_header(affine if usable else np.eye(4)),  # the caller rejects an unusable affine
         tail=True,
         notes=tuple(notes),
     )

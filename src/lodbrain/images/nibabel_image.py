@@ -1,4 +1,4 @@
-"""nibabel's images in memory, in and out."""
+"""Conversion from and to nibabel images."""
 
 from __future__ import annotations
 
@@ -14,29 +14,29 @@ from lodbrain.images.io import read_array
 
 
 def is_nibabel(scan: object) -> bool:
-    """Whether this is an image of nibabel; nibabel is not imported to find out."""
+    """Return whether an object is an image of nibabel, without importing nibabel."""
     nibabel = sys.modules.get("nibabel")
     return nibabel is not None and isinstance(scan, nibabel.spatialimages.SpatialImage)
 
 
 def read_nibabel(scan: Any, *, frame: int | None = None, allow_odd_voxels: bool = False) -> Image:
-    """An image of nibabel as a scan, with the checks of `read_array`.
+    """Return a scan from a nibabel image, with the checks of `read_array`.
 
-    Its voxels are taken as nibabel gives them: unlike a file, they cannot be checked against the file's checksum.
+    The voxels are used as loaded by nibabel; the file's checksum is not verified.
 
     Parameters
     ----------
     scan : nibabel.spatialimages.SpatialImage
         (X, Y, Z), or (X, Y, Z, N).
     frame : int, optional
-        Which volume of a 4D image, from 0.
+        Volume of a 4D image, from 0.
     allow_odd_voxels : bool
-        Accept voxel sides outside of 0.1 to 10 mm.
+        Whether to accept voxel sides outside 0.1 to 10 mm.
 
     Raises
     ------
     InputError
-        The image is no scan, or has no such frame.
+        If the image is not a scan, or does not have this frame.
     """
     if scan.affine is None:
         raise InputError("bad-affine", None, "the image has no affine", "Give one: it says which side is left.")
@@ -53,7 +53,7 @@ def read_nibabel(scan: Any, *, frame: int | None = None, allow_odd_voxels: bool 
 
 
 def to_nibabel(data: NDArray[Any], affine: NDArray[np.float64]) -> Any:
-    """A `nibabel.Nifti1Image` of an array."""
+    """Return an array as a `nibabel.Nifti1Image` in mm."""
     import nibabel
 
     image: Any = nibabel.Nifti1Image(data, affine)  # type: ignore[no-untyped-call]

@@ -1,4 +1,4 @@
-"""Headers of NIfTI-1 and NIfTI-2: every field that matters is checked before a single voxel is read.
+"""Reader and writer of NIfTI-1 and NIfTI-2 headers; all relevant fields are checked before voxels are read.
 
 References
 ----------
@@ -35,7 +35,7 @@ _DTYPES = {
 }
 _COMPLEX, _COLOUR = (32, 1792, 2048), (128, 2304)
 
-#: Extensions hold text such as DICOM's fields: some MB at most.
+#: Largest extensions: they hold text such as DICOM fields, some MB at most.
 _MAX_EXTENSIONS = 1 << 26
 
 _AGAIN = "Export the scan again."
@@ -43,24 +43,24 @@ _SIZES: dict[int, Any] = {348: Nifti1Header, 540: Nifti2Header}
 
 
 def is_nifti(head: bytes) -> bool:
-    """Whether the first four bytes are NIfTI's (or Analyze's) header size in either byte order."""
+    """Return whether the first four bytes are the header size of NIfTI (or Analyze) in either byte order."""
     return any(int.from_bytes(head[:4], order) in _SIZES for order in ("little", "big"))
 
 
 def read_layout(stream: Stream, head: bytes) -> Layout:
-    """The checked header.
+    """Return the layout from a checked header.
 
     Parameters
     ----------
     stream : Stream
-        Positioned behind `head`.
+        Positioned after `head`.
     head : bytes
         The first four bytes of the file.
 
     Raises
     ------
     InputError
-        The header is cut, contradicts itself, or describes something that is not one volume of real numbers.
+        If the header is truncated, inconsistent, or does not describe volumes of real numbers.
     """
     path = stream.path
     big = int.from_bytes(head, "little") not in _SIZES
@@ -104,22 +104,22 @@ def result_header(
     dtype: np.dtype[Any],
     description: str,
 ) -> bytes:
-    """The bytes before the first voxel of a result.
+    """Return the bytes before the first voxel of a result.
 
-    Nothing but the grid is taken over: descriptions and names in a scan's header can tell who was scanned.
+    Only the grid is copied, because descriptions and names in a scan's header may identify the participant.
 
     Parameters
     ----------
     grid : Nifti1Header or None
-        Grid as read. None: qform and sform are both made from `affine`, code 1 (scanner), in mm.
+        Grid as read. If None, qform and sform are both set from `affine`, with code 1 (scanner), in mm.
     affine : (4, 4) float64
-        Voxel to millimetres; used without `grid`.
+        Voxel to millimetres; used if `grid` is None.
     shape : tuple of int
         (X, Y, Z) or (X, Y, Z, C).
     dtype : numpy dtype
-        Of the voxels to follow.
+        Type of the voxels.
     description : str
-        Free text, at most 79 bytes are kept.
+        Free text, truncated to 79 bytes.
     """
     template: Any = scanner_header(affine) if grid is None else grid
     new = template.copy()
@@ -135,9 +135,9 @@ def result_header(
     return bytes(new.binaryblock) + b"\0\0\0\0"
 
 
-@np.errstate(over="ignore", invalid="ignore")  # numbers so far out are refused by `check_affine`
+@np.errstate(over="ignore", invalid="ignore")  # `check_affine` rejects such values
 def scanner_header(affine: NDArray[np.float64]) -> Nifti1Header:
-    """A header with qform and sform from an affine in mm, both of code 1 (scanner)."""
+    """Return a header with qform and sform from an affine in mm, both with code 1 (scanner)."""
     header = _SIZES[348](endianness="<")
     header.set_data_shape((1, 1, 1))
     header.set_qform(affine, code=1)
@@ -147,7 +147,7 @@ def scanner_header(affine: NDArray[np.float64]) -> Nifti1Header:
 
 
 def _check_magic(path: Path, block: bytes, size: int) -> bool:
-    """True for a pair of files, False for a single one."""
+    """Return True for a pair of files, False for a single file."""
     magic = block[344:348] if size == 348 else block[4:12]
     single, pair = (b"n+1\0", b"ni1\0") if size == 348 else (b"n+2\0\r\n\x1a\n", b"ni2\0\r\n\x1a\n")
     if magic not in (single, pair):
@@ -174,7 +174,7 @@ def _dtype(path: Path, header: Any) -> np.dtype[np.generic]:
 
 
 def _offset(stream: Stream, header: Any, size: int, *, pair: bool, big: bool) -> tuple[int, list[str]]:
-    """Bytes before the voxels, after a look at the extensions that lie there."""
+    """Return the number of bytes before the voxels, after checking the extensions in them, and notes."""
     path, stated = stream.path, float(header["vox_offset"])
     if not math.isfinite(stated) or stated != int(stated) or stated < 0:
         raise InputError("bad-header", path, f"its header puts the voxels at byte {stated:g}", _AGAIN)
@@ -194,7 +194,7 @@ def _offset(stream: Stream, header: Any, size: int, *, pair: bool, big: bool) ->
         length = int.from_bytes(stream.read(8)[:4], "big" if big else "little", signed=True)
         if length == 0:
             position += 8
-            break  # padding behind the last extension
+            break  # padding after the last extension
         if length < 8 or length > offset - position:
             raise InputError("bad-header", path, f"its header extension claims {length} bytes", _AGAIN)
         stream.skip(length - 8)
@@ -204,7 +204,7 @@ def _offset(stream: Stream, header: Any, size: int, *, pair: bool, big: bool) ->
 
 
 def _scaling(header: Any) -> tuple[float, float, list[str]]:
-    """Slope, intercept, and a note where they cannot be used."""
+    """Return slope, intercept, and a note if they are invalid."""
     slope, intercept = float(header["scl_slope"]), float(header["scl_inter"])
     if math.isnan(slope) or slope == 0:
         return 1.0, 0.0, []

@@ -1,4 +1,4 @@
-"""Where a NIfTI volume lies: qform, sform, pixdim and units, weighed against each other."""
+"""Affine of a NIfTI header from qform, sform, pixdim and units, with checks of their consistency."""
 
 from __future__ import annotations
 
@@ -19,24 +19,24 @@ _KNOWN_CODES = range(6)
 _MM_PER_UNIT = {1: 1000.0, 3: 0.001}
 _UNIT_NAMES = {1: "metres", 3: "micrometres"}
 
-#: qform and sform disagree where a corner of the volume moves by more than this part of a voxel.
+#: qform and sform disagree if a corner of the volume differs by more than this fraction of a voxel.
 _DISAGREEMENT_VOX = 0.1
 
-#: pixdim and affine disagree beyond this ratio; rounding in files stays below.
+#: pixdim and affine disagree if their ratio exceeds this value; rounding in files stays below.
 _PIXDIM_RATIO = 1.01
 
 
-@np.errstate(over="ignore", invalid="ignore")  # numbers so far out are refused by `check_affine`
+@np.errstate(over="ignore", invalid="ignore")  # `check_affine` rejects such values
 def read_grid(path: Path, header: Any, shape: tuple[int, int, int]) -> tuple[Affine, Nifti1Header, list[str]]:
-    """The affine in the file's own units, the grid for results, and what was found.
+    """Return the affine in the file's own units, the grid for results, and notes.
 
-    The sform wins over the qform; with neither, nibabel's convention holds: x runs from right to left, the origin is in
-    the centre, and left and right are unknown.
+    The sform takes precedence over the qform. Without both, nibabel's convention is used: x runs from right to left,
+    the origin is in the centre, and left and right are unknown.
 
     Parameters
     ----------
     path : Path
-        For the message.
+        Named in error messages.
     header : Nifti1Header or Nifti2Header
         As read, little-endian, unchecked.
     shape : tuple of int
@@ -45,16 +45,16 @@ def read_grid(path: Path, header: Any, shape: tuple[int, int, int]) -> tuple[Aff
     Returns
     -------
     affine : (4, 4) float64
-        May still be singular or not finite where the sform is.
+        Singular or not finite if the sform is.
     grid : Nifti1Header
-        A header of a single file with the grid only.
+        Single-file header with the grid only.
     notes : list of str
         One sentence each.
 
     Raises
     ------
     InputError
-        ``bad-affine``: the only source of the affine is unusable.
+        ``bad-affine`` if the only source of the affine is unusable.
     """
     grid = _grid_only(header)
     notes = _units_notes(header)
@@ -83,14 +83,14 @@ def read_grid(path: Path, header: Any, shape: tuple[int, int, int]) -> tuple[Aff
 
 @np.errstate(over="ignore")
 def affine_mm(affine: Affine, grid: Any) -> Affine:
-    """The affine in millimetres."""
+    """Return the affine in millimetres."""
     scaled = affine.copy()
     scaled[:3] *= _MM_PER_UNIT.get(int(grid["xyzt_units"]) & 7, 1.0)
     return scaled
 
 
 def _grid_only(header: Any) -> Any:
-    """A fresh single-file header with the fields of the grid; all others may name a person."""
+    """Return a new single-file header with the fields of the grid only, because others may identify a person."""
     grid = type(header)(endianness="<")
     for field in ("qform_code", "sform_code", "quatern_b", "quatern_c", "quatern_d"):
         grid[field] = header[field]
@@ -117,7 +117,7 @@ def _sform(grid: Any) -> Affine:
 
 
 def _mend_pixdim(path: Path, grid: Any, sform: Affine | None) -> list[str]:
-    """Make `pixdim` positive and finite, from the sform where there is one."""
+    """Make `pixdim` positive and finite, by the sform if there is one, and return notes."""
     stated = np.array(grid["pixdim"][1:4], dtype=np.float64)
     usable = np.isfinite(stated) & (stated != 0)
     if sform is None:
@@ -130,7 +130,7 @@ def _mend_pixdim(path: Path, grid: Any, sform: Affine | None) -> list[str]:
     sides = np.linalg.norm(sform[:3, :3], axis=0)
     mended = np.where(usable, np.abs(stated), sides)
     if not (np.isfinite(mended).all() and mended.all()):
-        return []  # the sform is singular as well and is refused later
+        return []  # the sform is singular as well and is rejected later
     grid["pixdim"][1:4] = mended
     if not (stated == mended).all():
         return [f"The pixdim ({_numbers(stated)}) is impossible; the affine's ({_numbers(sides)}) is used."]
@@ -142,15 +142,15 @@ def _mend_pixdim(path: Path, grid: Any, sform: Affine | None) -> list[str]:
 
 
 def _qform(grid: Any) -> Affine | None:
-    """The qform (method 2 of the standard), None where its fields are no rotation."""
+    """Return the qform (method 2 of the standard); None if its fields are not a rotation."""
     bcd = np.array([float(grid[f"quatern_{axis}"]) for axis in "bcd"])
     shift = np.array([float(grid[f"qoffset_{axis}"]) for axis in "xyz"])
     squares = float(bcd @ bcd) if np.isfinite(bcd).all() else np.inf
     if squares > 1.01 or not np.isfinite(shift).all():
         return None
-    if squares > 1 - 1e-7:  # a half turn up to rounding, as in nifti1_io.c
+    if squares > 1 - 1e-7:  # a rotation by 180 degrees up to rounding, as in nifti1_io.c
         bcd /= np.sqrt(squares)
-    if squares > 1 + 3e-7:  # nibabel refuses more than this, so the result's header gets the mended numbers
+    if squares > 1 + 3e-7:  # nibabel rejects larger values, so the result's header gets the corrected ones
         for axis, value in zip("bcd", bcd, strict=True):
             grid[f"quatern_{axis}"] = value
     to_matrix: Any = quat2mat
@@ -169,7 +169,7 @@ def _drop_qform(grid: Any) -> None:
 
 
 def _centred(grid: Any, shape: tuple[int, int, int]) -> Affine:
-    """The affine that nibabel gives to a file without orientation: radiological, origin in the centre."""
+    """Return nibabel's affine for a file without orientation: radiological, origin in the centre."""
     sides = np.array(grid["pixdim"][1:4], dtype=np.float64) * [-1, 1, 1]
     affine = np.diag([*sides, 1.0])
     affine[:3, 3] = -sides * (np.array(shape) - 1) / 2
@@ -177,7 +177,7 @@ def _centred(grid: Any, shape: tuple[int, int, int]) -> Affine:
 
 
 def _disagreement(grid: Any, sform: Affine, qform: Affine, shape: tuple[int, int, int]) -> list[str]:
-    """A note that records both where they move a corner of the volume apart."""
+    """Return a note with both affines if they disagree at a corner of the volume."""
     corners = np.array([[*corner, 1] for corner in product(*((0, n) for n in shape))], dtype=np.float64)
     apart = float(np.linalg.norm(corners @ (sform - qform).T, axis=1).max())
     if apart <= _DISAGREEMENT_VOX * float(np.min(grid["pixdim"][1:4])):

@@ -1,4 +1,4 @@
-"""Classes of a label map in FreeSurfer's numbers that lies on the grid of a scan."""
+"""Conversion of FreeSurfer label maps on the grid of a scan to classes."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ from lodbrain.labels import CLASS_OF_INDEX
 from lodbrain.labels.freesurfer import structures_of
 from lodbrain.labels.numbers import replace_numbers
 
-#: Voxel positions that may differ between a scan and its labels: headers store float32.
+#: Tolerance of the affines of a scan and its labels: headers store float32.
 _SAME_MM = 0.01
 
 
 def classes_of(labels: Image, scan: Image, path: Path) -> NDArray[np.uint8]:
-    """Classes of a label map in FreeSurfer's numbers, on the grid of a scan.
+    """Return the classes of a label map in FreeSurfer's numbers, on the grid of a scan.
 
-    What each number means, and which are refused, is in `lodbrain.labels.freesurfer`.
+    `lodbrain.labels.freesurfer` defines the accepted numbers and their meaning.
 
     Parameters
     ----------
     labels, scan : Image
     path : Path
-        Of the label map, for errors.
+        Path of the label map, for error messages.
 
     Returns
     -------
@@ -37,7 +37,7 @@ def classes_of(labels: Image, scan: Image, path: Path) -> NDArray[np.uint8]:
     Raises
     ------
     InputError
-        If the label map is on another grid, has a number that is not known, or holds no structure.
+        If the label map is on another grid, has an unknown number, or contains no structure.
     """
     if labels.shape != scan.shape or np.abs(labels.affine - scan.affine).max() > _SAME_MM:
         what = f"the label map is on another grid ({labels.shape}) than its scan ({scan.shape})"
@@ -51,20 +51,20 @@ def classes_of(labels: Image, scan: Image, path: Path) -> NDArray[np.uint8]:
 def to_classes(
     labels: NDArray[np.integer], affine: NDArray[np.floating], path: str | PathLike[str] | None = None
 ) -> NDArray[np.uint8]:
-    """Classes of FreeSurfer's numbers.
+    """Return the classes of FreeSurfer's numbers.
 
     Parameters
     ----------
     labels : (X, Y, Z) int
     affine : (4, 4) float
-        Voxel to world (RAS+), mm: some numbers have a side by position only.
+        Voxel to world (RAS+), mm. The side of some numbers is determined by position.
     path : path, optional
-        For errors.
+        For error messages.
 
     Raises
     ------
     InputError
-        If a number is not known.
+        If a number is unknown.
     """
     classes: NDArray[np.uint8] = replace_numbers(structures_of(labels, affine, path=path), CLASS_OF_INDEX, np.uint8)
     return classes

@@ -1,4 +1,4 @@
-"""Scans whose axes are not at right angles, brought to a straight grid and results brought back."""
+"""Resampling of scans with sheared axes to an orthogonal grid, and of results back to the scan's grid."""
 
 from __future__ import annotations
 
@@ -12,23 +12,24 @@ from numpy.typing import NDArray
 from lodbrain.images.geometry import shear_cosine
 from lodbrain.images.image import Image
 
-#: Cosine between axes: 0.02 is about one degree, over 250 mm a shift of 5 mm from end to end.
+#: Cosine between axes above which a scan is resampled: 0.02 is about one degree, or 5 mm of shift over 250 mm.
 SHEAR_COSINE = 0.02
 
-#: A straight grid of more than so many times the voxels gets larger ones: long thin voxels reach across many.
+#: Largest ratio of the voxel counts of the orthogonal and sheared grid. Beyond it, as with long thin voxels, the
+#: orthogonal grid gets larger voxels.
 _MOST_GROWTH = 8
 
 
 @dataclass(frozen=True, eq=False)
 class Straightening:
-    """A resampling between a sheared grid and a straight one.
+    """Resampling between a sheared and an orthogonal ("straight") grid.
 
     Attributes
     ----------
     to_sheared : (4, 4) float64
         Voxel of the straight grid to voxel of the sheared one.
     straight, sheared : tuple of int
-        The shapes (X, Y, Z).
+        Shapes (X, Y, Z) of the grids.
     """
 
     to_sheared: NDArray[np.float64]
@@ -36,7 +37,7 @@ class Straightening:
     sheared: tuple[int, int, int]
 
     def apply(self, data: NDArray[np.float32]) -> NDArray[np.float32]:
-        """The scan on the straight grid, linearly interpolated; what it does not cover is its darkest intensity.
+        """Return the scan on the straight grid, linearly interpolated, with its minimum outside of the scan.
 
         Parameters
         ----------
@@ -46,9 +47,9 @@ class Straightening:
         return _interpolate(data, self.to_sheared, self.straight, float(data.min()))
 
     def undo_classes(self, classes: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        """Classes on the sheared grid: the one with the largest share, linearly interpolated.
+        """Return classes on the sheared grid: those with the largest linearly interpolated share.
 
-        Taken one class after the other, each in the box where it is, so that no channel is held for the whole scan.
+        Classes are interpolated one after the other, each in its bounding box, to save memory.
 
         Parameters
         ----------
@@ -69,11 +70,11 @@ class Straightening:
             better = part > share[where]
             best[where][better] = value
             share[where][better] = part[better]
-        best[1 - total >= share] = 0  # the rest of the shares is the background's
+        best[1 - total >= share] = 0  # the remaining share is background
         return best
 
     def undo_posteriors(self, posteriors: NDArray[np.floating]) -> NDArray[np.float16]:
-        """Posteriors on the sheared grid; outside of the straight one all is background, which comes first.
+        """Return posteriors on the sheared grid; outside the straight grid all is background, the first class.
 
         Parameters
         ----------
@@ -87,7 +88,7 @@ class Straightening:
         return out
 
     def _box(self, mask: NDArray[np.bool_]) -> tuple[slice, slice, slice]:
-        """The part of the sheared grid that a mask on the straight one, and linear interpolation, reach."""
+        """Return the box of the sheared grid that a mask on the straight grid reaches by linear interpolation."""
         ends = []
         for axis in range(3):
             at = np.flatnonzero(mask.any(tuple(a for a in range(3) if a != axis)))
@@ -100,7 +101,7 @@ class Straightening:
 
 
 def is_sheared(affine: NDArray[np.float64]) -> bool:
-    """Whether two axes are more than about a degree off the right angle.
+    """Return whether two axes deviate from a right angle by more than about a degree.
 
     Parameters
     ----------
@@ -111,9 +112,9 @@ def is_sheared(affine: NDArray[np.float64]) -> bool:
 
 
 def straighten(image: Image) -> tuple[Image, Straightening]:
-    """The scan on a straight grid that covers all of it, and the way back.
+    """Return the scan on a straight grid that covers it, and the resampling between both grids.
 
-    It has the scan's voxel sides, unless that made it far larger than the scan.
+    The straight grid has the scan's voxel sides, unless it would have more than 8 times as many voxels.
 
     Parameters
     ----------
@@ -123,7 +124,7 @@ def straighten(image: Image) -> tuple[Image, Straightening]:
     Returns
     -------
     Image
-        `header` is None: results are written on the original's grid.
+        `header` is None, because results are written on the original's grid.
     Straightening
 
     Examples
@@ -138,7 +139,7 @@ def straighten(image: Image) -> tuple[Image, Straightening]:
     axes = image.affine[:3, :3]
     left, _, right = np.linalg.svd(axes / image.spacing_mm)
     corners = np.array(list(product(*((0, n - 1) for n in image.shape)))) @ axes.T + image.affine[:3, 3]
-    along = corners @ (left @ right)  # mm along the nearest right-angled axes
+    along = corners @ (left @ right)  # mm along the nearest orthogonal axes
     spacing = image.spacing_mm
     low, shape = _span(along, spacing)
     while math.prod(shape) > _MOST_GROWTH * math.prod(image.shape):
@@ -152,7 +153,7 @@ def straighten(image: Image) -> tuple[Image, Straightening]:
 
 
 def _span(along: NDArray[np.float64], spacing: NDArray[np.float64]) -> tuple[NDArray[np.float64], tuple[int, int, int]]:
-    """First voxel, and number of voxels, of a grid through the origin that covers all points along its axes (in mm)."""
+    """Return first voxel and shape of a grid through the origin that covers all points along its axes (in mm)."""
     low = np.floor(along.min(0) / spacing + 1e-6)
     x, y, z = (int(n) for n in np.ceil(along.max(0) / spacing - 1e-6) - low + 1)
     return low, (x, y, z)
@@ -161,7 +162,7 @@ def _span(along: NDArray[np.float64], spacing: NDArray[np.float64]) -> tuple[NDA
 def _interpolate(
     data: NDArray[np.float32], matrix: NDArray[np.float64], shape: tuple[int, int, int], outside: float
 ) -> NDArray[np.float32]:
-    from scipy.ndimage import affine_transform  # slow to import, and most scans have axes at right angles
+    from scipy.ndimage import affine_transform  # slow to import, and rarely needed
 
     out: NDArray[np.float32] = affine_transform(
         data, matrix[:3, :3], matrix[:3, 3], output_shape=shape, output=np.float32, order=1, cval=outside

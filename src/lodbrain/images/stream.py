@@ -1,7 +1,7 @@
-"""The bytes of a file in order, plain or gzip, verified to the very end.
+"""Sequential reader of a file, plain or gzip, with verification to its end.
 
-A gzip file ends with a checksum and a length. A reader that stops at the last voxel never sees them and hands out
-damaged voxels; `Stream.finish` reads on, so that every fault in the file is found.
+A gzip file ends with a checksum and a length. A reader that stops at the last voxel does not check them and may return
+damaged voxels; `Stream.finish` reads to the end of the file and verifies them.
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ from typing import BinaryIO
 
 from lodbrain.errors import InputError
 
-#: Compressed bytes that are read at once. Few and large steps: between two of them another thread may run Python.
+#: Compressed bytes read, and decompressed bytes returned, at once. Steps are large to limit switches between threads.
 _CHUNK = 1 << 20
 _STEP = 1 << 20
 
-#: Decompressed bytes allowed beyond what the header claims: tags of MGH are far below, a bomb is far above.
+#: Decompressed bytes allowed beyond the header's claim: tags of MGH are far below, a gzip bomb is far above.
 _MAX_SURPLUS = 1 << 26
 
-#: Deflate cannot compress better than 1032 : 1 (zlib's technical details).
+#: Largest compression ratio of deflate, 1032 : 1 (zlib's technical details).
 _MAX_DEFLATE_RATIO = 1032
 
 _SIGNATURES = {
@@ -40,17 +40,17 @@ _SIGNATURES = {
 
 
 class Stream:
-    """One file, opened for reading from its start to its end.
+    """File opened for sequential reading.
 
     Parameters
     ----------
     path : Path
-        File to open. Compression is told from the content, never from the name.
+        File to open. Compression is detected from the content, not from the name.
 
     Raises
     ------
     InputError
-        The file is missing, empty, unreadable, or plainly something else than an image.
+        If the file is missing, empty, unreadable, or has the content of another known format.
     """
 
     def __init__(self, path: Path) -> None:
@@ -78,11 +78,11 @@ class Stream:
 
     @property
     def capacity(self) -> int:
-        """Most bytes that the file can possibly hold once decompressed."""
+        """Largest possible number of bytes after decompression."""
         return self.size * _MAX_DEFLATE_RATIO if self.compressed else self.size
 
     def read(self, n_bytes: int) -> bytes:
-        """The next `n_bytes`, fewer at the end. For headers: builds a copy."""
+        """Return the next `n_bytes` as a copy, fewer at the end; for headers."""
         parts = []
         while n_bytes > 0 and (part := self._some(n_bytes)):
             parts.append(part)
@@ -90,7 +90,7 @@ class Stream:
         return b"".join(parts)
 
     def fill(self, buffer: bytearray | memoryview) -> int:
-        """Fill `buffer`; the number of bytes that there were."""
+        """Fill `buffer`; return the number of bytes read."""
         done = 0
         with memoryview(buffer) as view:
             while done < len(view) and (part := self._some(min(_STEP, len(view) - done))):
@@ -99,7 +99,7 @@ class Stream:
         return done
 
     def skip(self, n_bytes: int) -> int:
-        """Pass over `n_bytes`; the number of bytes that there were."""
+        """Skip `n_bytes`; return the number of bytes skipped."""
         if not self.compressed:
             start = self._file.tell()
             end = min(start + n_bytes, self.size)
@@ -111,14 +111,14 @@ class Stream:
         return done
 
     def finish(self) -> tuple[int, int]:
-        """Read on to the end and verify it.
+        """Read to the end of the file and verify its checksums.
 
         Returns
         -------
         surplus : int
-            Bytes that were left inside of the stream.
+            Number of unread bytes in the stream.
         garbage : int
-            Bytes behind the end of a gzip stream.
+            Number of bytes after the end of a gzip stream.
         """
         surplus = 0
         if not self.compressed:
@@ -134,7 +134,7 @@ class Stream:
         return surplus, self._garbage
 
     def _some(self, limit: int) -> bytes:
-        """Between 1 and `limit` bytes, none at the end."""
+        """Return between 1 and `limit` bytes, none at the end."""
         try:
             return self._inflated(limit) if self.compressed else self._file.read(limit)
         except zlib.error as error:
@@ -150,7 +150,7 @@ class Stream:
         while True:
             if self._inflate.eof and not self._next_member():
                 return b""
-            # zlib checks each member's checksum and length itself when it meets its trailer (wbits 31).
+            # zlib checks each member's checksum and length at its trailer (wbits 31).
             part = self._inflate.decompress(self._pending, limit)
             self._pending = self._inflate.unconsumed_tail
             if part:
@@ -163,7 +163,7 @@ class Stream:
                     )
 
     def _next_member(self) -> bool:
-        """Go on with the next gzip member (bgzip writes many), or count what lies behind the last one."""
+        """Continue with the next gzip member (bgzip writes many), or count the bytes after the last one."""
         rest = self._inflate.unused_data
         if len(rest) < 2:
             rest += self._file.read(_CHUNK)
@@ -175,7 +175,7 @@ class Stream:
 
 
 def _open(path: Path) -> tuple[int, BinaryIO]:
-    """Size and open file, or the reason why not."""
+    """Return size and open file; raise an error with the reason if it cannot be opened."""
     try:
         status = path.stat()
         if not stat.S_ISREG(status.st_mode):
@@ -199,7 +199,7 @@ def _open(path: Path) -> tuple[int, BinaryIO]:
 
 
 def _refuse_stand_ins(path: Path, head: bytes) -> None:
-    """Refuse what often lies in an image's place, by content."""
+    """Raise an error for content that is often found in place of an image, such as a web page or an LFS pointer."""
     text = head.lstrip(b"\xef\xbb\xbf \t\r\n").lower()
     if text.startswith((b"<!doctype", b"<html", b"<head", b"<?xml", b"<!--")):
         raise InputError("html-page", path, "it is a web page, not an image", "The download failed: fetch it again.")

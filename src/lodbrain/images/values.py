@@ -1,4 +1,4 @@
-"""From stored voxels to intensities or labels: what can be mended is, and noted."""
+"""Conversion of stored voxels to intensities or labels, with correction of invalid values."""
 
 from __future__ import annotations
 
@@ -14,19 +14,20 @@ from lodbrain.errors import InputError
 _CHUNK = 1 << 20
 _SAMPLE = 1 << 20
 
-#: Above this part of NaN and Inf a scan is refused, unless they surround a head.
+#: Share of NaN and Inf above which a scan is rejected, unless they surround a head.
 _MAX_BAD = 0.5
-#: What is finite is a head or a brain if the largest component holds this share of it, of which this share has six
-#: finite neighbours: of a ball of 12 voxels' diameter 0.58, of scattered voxels (half of all, at most) 0.5^6.
+#: Finite voxels are taken as a head or brain if the largest connected component holds the first share of them, and the
+#: second share of it has six finite neighbours: in a ball of 12 voxels' diameter this is 0.58, in scattered voxels
+#: (at most half of all) 0.5^6.
 _IN_ONE_PIECE, _INSIDE = 0.9, 0.5
 
-#: Beyond this many times its range an offset is removed before float32, of 2^24 steps, loses the differences.
+#: Ratio of offset to range above which the offset is removed, since float32 has only 24 bits for the differences.
 _MOST_OFFSET = 2.0**12
 
-#: Intensities whose squares leave float32 are scaled or clipped.
+#: Range of magnitudes outside which intensities are scaled or clipped, because their squares exceed float32.
 _LARGEST, _SMALLEST = 1e18, 1e-18
 
-#: Part of the foreground voxels equal to their neighbour, above which an image looks like a label map.
+#: Share of foreground voxels equal to their neighbour above which an image looks like a label map.
 _FLAT = 0.8
 
 
@@ -39,18 +40,18 @@ def to_intensities(
     slope: float = 1.0,
     intercept: float = 0.0,
 ) -> tuple[NDArray[np.float32], list[str]]:
-    """float32 intensities, and notes on what was mended.
+    """Return float32 intensities, and notes on corrections.
 
     Parameters
     ----------
     path : Path or None
-        For the message.
+        Named in error messages.
     buffer : bytearray
-        Voxels as stored, at its end. It is used up: where it has four bytes a voxel, the result lies in its memory.
+        Stored voxels, at its end. It is overwritten: if it has four bytes per voxel, the result uses its memory.
     dtype : numpy dtype
-        Of the stored voxels.
+        Type of the stored voxels.
     shape : (3,) int, optional
-        Of the volume, first axis fastest. Default: as many voxels as the buffer can hold, in one row.
+        Shape of the volume, first axis fastest. Default: one row of as many voxels as the buffer can hold.
     slope, intercept : float
         Intensity = slope * stored + intercept.
 
@@ -64,8 +65,8 @@ def to_intensities(
     Raises
     ------
     InputError
-        ``not-finite``: more than half are NaN or Inf, and the others are no compact piece. ``constant``: all are the
-        same.
+        ``not-finite`` if more than half are NaN or Inf, and the others do not form a compact component. ``constant``
+        if all are equal.
     """
     notes: list[str] = []
     n_voxels = math.prod(shape) if shape is not None else len(buffer) // dtype.itemsize
@@ -94,14 +95,14 @@ def to_intensities(
         notes.append(f"Intensities up to {magnitude:.3g} were multiplied by {factor:.3g} and clipped to +-{limit:.3g}.")
     fill = 0.0
     if n_bad:
-        darkest = np.percentile(_sample(stored, slope, intercept), 0.1)  # robust against a few wild voxels
+        darkest = np.percentile(_sample(stored, slope, intercept), 0.1)  # robust against outliers
         fill = float(np.clip(darkest * factor, -limit, limit))
     plain = slope == 1 and intercept == 0 and factor == 1 and not np.isfinite(limit)
     if plain and not n_bad and dtype == np.float32 and dtype.isnative:
         intensities = np.frombuffer(buffer, np.float32)
     else:
         begin = len(buffer) - stored.nbytes
-        del stored  # the buffer cannot shrink while it is looked at
+        del stored  # the buffer cannot be resized while a view exists
         intensities = _convert(buffer, dtype, begin, slope * factor, intercept * factor, limit, fill)
     low, high = float(intensities.min()), float(intensities.max())
     if low == high:
@@ -114,12 +115,12 @@ def to_intensities(
 def to_labels(
     path: Path | None, buffer: bytearray, dtype: np.dtype[Any], *, slope: float = 1.0, intercept: float = 0.0
 ) -> tuple[NDArray[np.integer[Any]], list[str]]:
-    """Labels in the smallest of int16, int32 and int64 that holds them, and notes.
+    """Return labels in the smallest of int16, int32 and int64 that holds them, and notes.
 
     Raises
     ------
     InputError
-        ``not-labels``: values that are not whole numbers. ``not-finite``: more than half are NaN or Inf.
+        ``not-labels`` if values are not integers. ``not-finite`` if more than half are NaN or Inf.
     """
     stored = np.frombuffer(buffer, dtype)
     lowest, highest, n_bad = _bounds(stored)
@@ -137,19 +138,19 @@ def to_labels(
         if dtype.kind == "f" or slope != 1 or intercept != 0:
             exact = np.where(np.isfinite(part), part, 0).astype(np.float64) * slope + intercept
             part = np.rint(exact)
-            if not np.allclose(exact, part, rtol=0, atol=1e-3):  # scaling in float32 leaves some dust
+            if not np.allclose(exact, part, rtol=0, atol=1e-3):  # scaling in float32 has rounding errors
                 raise InputError("not-labels", path, what, hint)
         labels[start : start + _CHUNK] = part
     return labels, [f"NaN or Inf in {n_bad / stored.size:.2%} of the voxels; they were set to 0."] if n_bad else []
 
 
 def looks_like_labels(data: NDArray[np.float32]) -> bool:
-    """Whether a volume holds whole numbers in flat patches, as label maps and masks do.
+    """Return whether a volume consists of integers in constant regions, like label maps and masks.
 
     Parameters
     ----------
     data : (X, Y, Z) float32
-        Looked at in the middle slices.
+        Only the middle slices are tested.
     """
     middle = data.shape[2] // 2
     slab = data[:, :, max(0, middle - 8) : middle + 8]
@@ -162,7 +163,7 @@ def looks_like_labels(data: NDArray[np.float32]) -> bool:
 
 
 def _bounds(stored: NDArray[Any]) -> tuple[float, float, int]:
-    """Lowest and highest finite value, and how many are NaN or Inf."""
+    """Return the lowest and highest finite value, and the number of NaN and Inf."""
     if stored.dtype.kind in "iu":
         return int(stored.min()), int(stored.max()), 0
     lowest, highest, n_bad = np.inf, -np.inf, 0
@@ -181,8 +182,8 @@ def _bounds(stored: NDArray[Any]) -> tuple[float, float, int]:
 
 
 def _is_compact(finite: NDArray[np.bool_]) -> bool:
-    """Whether a mask (X, Y, Z), not empty, is one solid piece: a head or a brain, not what damage left."""
-    from scipy import ndimage  # a quarter of a second that few scans need
+    """Return whether a mask (X, Y, Z) is one compact component, like a head or a brain, and not remains of damage."""
+    from scipy import ndimage  # imported here: it takes a quarter of a second, and few scans need it
 
     components, count = ndimage.label(finite)
     if count == 0:
@@ -194,16 +195,16 @@ def _is_compact(finite: NDArray[np.bool_]) -> bool:
 
 
 def _sample(stored: NDArray[Any], slope: float, intercept: float) -> NDArray[np.float64]:
-    """Finite intensities, about a million of them."""
+    """Return a sample of about a million finite intensities."""
     part = stored[:: stored.size // _SAMPLE + 1].astype(np.float64)
     sample: NDArray[np.float64] = part[np.isfinite(part)] * slope + intercept
     return sample
 
 
 def _tame(sample: NDArray[np.float64], magnitude: float) -> tuple[float, float]:
-    """Factor and limit that bring extreme intensities into the range of float32.
+    """Return the factor and limit that bring extreme intensities into the range of float32.
 
-    A few wild voxels are clipped; where all are extreme, the bulk is scaled to 1000.
+    A few outliers are clipped; if all intensities are extreme, their 99th percentile is scaled to 1000.
     """
     bulk = float(np.percentile(np.abs(sample), 99)) if sample.size else 0.0
     if bulk == 0:
@@ -215,10 +216,10 @@ def _tame(sample: NDArray[np.float64], magnitude: float) -> tuple[float, float]:
 def _convert(
     buffer: bytearray, dtype: np.dtype[Any], begin: int, slope: float, intercept: float, limit: float, fill: float
 ) -> NDArray[np.float32]:
-    """Scaled float32 of the voxels from byte `begin` on, in the buffer's own memory where it is large enough.
+    """Return scaled float32 of the voxels from byte `begin` on, in the buffer's own memory if it is large enough.
 
-    Chunk after chunk is copied, scaled and written back: voxel i goes to bytes 4i to 4i+4. Smaller voxels lie at the
-    end of the buffer, larger ones are wider than what takes their place: what is not yet read is never written to.
+    Voxels are copied, scaled and written back in chunks: voxel i is written to bytes 4i to 4i+4. No unread voxel is
+    overwritten, because smaller voxels are stored at the end of the buffer, and larger ones shrink to four bytes.
     """
     stored = np.frombuffer(buffer, dtype, offset=begin)
     n_voxels, in_place = stored.size, len(buffer) >= 4 * stored.size
@@ -241,7 +242,7 @@ def _convert(
         result[start : start + _CHUNK] = part
     if dtype.itemsize == 8:
         del stored, part, result
-        del buffer[4 * n_voxels :]  # gives the second half of the memory back
+        del buffer[4 * n_voxels :]  # frees the second half of the memory
         result = np.frombuffer(buffer, np.float32)
     return result
 

@@ -1,1 +1,1 @@
-"""From a scan to labels, volumes and files."""
+"""Inference: labels, posteriors and soft volumes of an intensity array."""

@@ -1,4 +1,4 @@
-"""Where each level works: the brain that the coarsest one has seen, with a margin that grows from fine to coarse."""
+"""Boxes of the levels: the brain found by the coarsest level, with a margin that grows from fine to coarse."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from typing import Protocol
 
 from lodbrain.inference.tiling import Box, grow
 
-#: Around the coarse brain mask: what the mask may have missed.
+#: Margin around the coarse brain mask, for brain that the mask may have missed.
 MARGIN_MM = 12.0
-#: Doubling looks at one coarse voxel beyond the tile.
+#: Fine voxels that upsampling by 2 reads beyond the tile: one coarse voxel.
 DOUBLING_HALO = 2
 
 
 class Reach(Protocol):
-    """What of a level decides its boxes."""
+    """Properties of a level that determine its boxes."""
 
     @property
     def radius(self) -> int:
@@ -23,22 +23,22 @@ class Reach(Protocol):
 
     @property
     def stride(self) -> int:
-        """Multiple that the pooling needs."""
+        """Multiple that the pooling requires of the box's sides."""
 
 
 def alignment(level: Reach) -> int:
-    """Multiple that boxes of a level start and stop on: coarse voxels and the pooling fit."""
+    """Return the multiple that a level's boxes start and stop on, so that they hold whole coarse and pooled voxels."""
     return max(2, level.stride)
 
 
 def halo(level: Reach) -> int:
-    """Voxels that a tile of a level reads around its core."""
+    """Return how many voxels a tile of a level reads around its core."""
     align = alignment(level)
     return -(-(level.radius + DOUBLING_HALO) // align) * align
 
 
 def aligned(box: Box, level: Reach, shape: Sequence[int]) -> Box:
-    """A box widened to a level's alignment and clipped to its padded volume of at least `shape` voxels."""
+    """Return a box widened to a level's alignment and clipped to its padded volume of at least `shape` voxels."""
     align = alignment(level)
     x, y, z = (-(-n // align) * align for n in shape)
     return grow(box, (0, 0, 0), (x, y, z), align)
@@ -47,10 +47,10 @@ def aligned(box: Box, level: Reach, shape: Sequence[int]) -> Box:
 def boxes_around(
     brain: Box, levels: Sequence[Reach], shapes: Sequence[tuple[int, int, int]], voxels_mm: Sequence[float]
 ) -> list[Box]:
-    """The box of each level's grid that it works on, around a box of the coarsest.
+    """Return the box that each level processes on its own grid, around the brain's box on the coarsest.
 
-    The margin is `MARGIN_MM` and no less than the receptive radius, so that every voxel of the brain is judged by real
-    voxels only, and what the level below needs is there.
+    The margin is at least `MARGIN_MM` and the receptive radius, so that no voxel of the brain is predicted from
+    padding, and the box contains all voxels that the next finer level reads.
 
     Parameters
     ----------
@@ -58,9 +58,9 @@ def boxes_around(
         On the coarsest level's grid.
     levels : sequence of Reach
     shapes : sequence of tuple of 3 int
-        Of the levels' images, coarsest first, like all of these.
+        Shapes of the levels' images. All three sequences are ordered coarsest first.
     voxels_mm : sequence of float
-        Their voxel sides.
+        Voxel sides of the levels' images.
     """
     boxes: list[Box] = [brain]
     margin_mm = 0.0

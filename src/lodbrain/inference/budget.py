@@ -1,13 +1,13 @@
-"""What one scan takes at its peak, stage by stage, and the tiles that keep it within a budget.
+"""Memory plan of a scan: bytes of each stage, and tiles that fit a budget.
 
-Every term is an array that the code makes: voxels times bytes. Only `LIBRARIES` is measured. The brain's box is not
-known before the run: what is promised then is for `LARGEST_BRAIN_MM`. With the box, tiles and peak are computed again.
+Every term is the size of an array that the code allocates: voxels times bytes. Only `LIBRARIES` is measured. Before the
+run the brain's box is unknown, and the plan assumes `LARGEST_BRAIN_MM`; tiles and peak are recomputed with the box.
 """
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NoReturn
 
@@ -23,36 +23,36 @@ from lodbrain.inference.tiling import Box, shape_of, tiles
 from lodbrain.labels import N_CLASSES, SIDELESS
 from lodbrain.models.lod import Ladder
 
-#: Box of the largest brain that a scan is accepted for before it is looked at, in RAS order: brains of adults are up to
-#: 190 mm long and 160 mm wide; a tilted head needs some more.
+#: Box of the largest brain that the plan assumes before the run, in RAS order: brains of adults are up to 190 mm long
+#: and 160 mm wide; a tilted head needs some more.
 LARGEST_BRAIN_MM = (170.0, 200.0, 180.0)
-#: One tile takes no more: larger ones are no faster.
+#: Largest size of one tile: larger ones are no faster.
 MOST_TILE_BYTES = 850_000_000
-#: Code and tables that the libraries load with the first scan, and a heap's last, half-used pages: measured.
+#: Measured: code and tables that the libraries load with the first scan, and half-used pages of the heap.
 LIBRARIES = 60 << 20
-#: A slab's logits with what is made of them at once: their float, softmax, order and sums (`levels`, `decide`);
-#: float32, and interpolated along each axis in turn (`sink`).
+#: Copies of a slab's logits that exist at once: as float32, softmax, order and sums (`levels`, `decide`); as float32
+#: and interpolated along each axis in turn (`sink`).
 _SCORED_COPIES, _SLAB_COPIES = 5, 4
-#: What is asked for is this much more than what is needed: processes differ by some pages of the libraries.
+#: Factor between the memory that the error message asks for and the estimate: processes differ by some library pages.
 _ROUNDED_UP = 1.02
 
 
 @dataclass(frozen=True)
 class LevelSize:
-    """What the memory of a level depends on.
+    """Properties of a level that determine its memory.
 
     Attributes
     ----------
     channels : int
-        At its own resolution.
+        Channels at the level's own resolution.
     logits : int
-        Numbers that it scores a voxel with.
+        Logits per voxel.
     radius, stride : int
-        As of `models.lod.Level`.
+        As in `models.lod.Level`.
     itemsize : int
         Bytes of a number in its convolutions.
     block : int
-        As of `models.lod.LevelConfig`.
+        As in `models.lod.LevelConfig`.
     """
 
     channels: int
@@ -64,34 +64,35 @@ class LevelSize:
 
     @property
     def tile_bytes(self) -> float:
-        """A voxel of a tile at its peak: a residual block's input, inner and outer tensor; the image, and scaled."""
+        """Peak bytes per voxel of a tile: input, inner and outer tensor of a residual block; image, raw and scaled."""
         return 3 * self.hole_bytes + 16
 
     @property
     def hole_bytes(self) -> float:
-        """A voxel's share of the heap's holes, where freed memory is kept: one tensor (measured: 0.5 to 0.9 of one)."""
+        """Bytes per voxel of freed memory that the heap retains: one tensor (measured: 0.5 to 0.9 of one)."""
         return self.channels * self.itemsize / self.block**3
 
     def result_bytes(self, logits: int) -> int:
-        """A voxel of a result: features, and float32 logits."""
+        """Return the bytes per voxel of a level output: features, and float32 logits."""
         return self.channels * self.itemsize + 4 * logits
 
 
 @dataclass(frozen=True)
 class Work:
-    """A scan, and what is to be done with it.
+    """The grids, levels and outputs of one segmentation.
 
     Attributes
     ----------
     scan, grid : WorkingGrid
-        Its own grid, and the one that the networks run on.
+        The scan's own grid, and the grid that the networks run on.
     levels : tuple of LevelSize
-        Those that it uses, coarsest first.
+        Levels that run, coarsest first.
     stored_bytes : int
-        Of a voxel in the file.
+        Bytes of a voxel in the file.
     posteriors : bool
+        Whether the posteriors of all classes are returned.
     second : bool
-        Whether a second opinion on the tissues is asked for (`inference.consensus`).
+        Whether LOD-Brain runs as a second member (`inference.consensus`).
     """
 
     scan: WorkingGrid
@@ -112,7 +113,7 @@ class Work:
         posteriors: bool,
         second: bool = False,
     ) -> Work:
-        """What a ladder has to do that computes in `dtype`, but for its coarsest level, which does in float32."""
+        """Return the work of a ladder whose coarsest level computes in float32 and all others in `dtype`."""
         levels = []
         for p in range(ladder.level_for(grid.voxel_mm) + 1):
             level = ladder.level(p)
@@ -124,7 +125,7 @@ class Work:
 
     @property
     def shapes(self) -> list[tuple[int, int, int]]:
-        """Of the levels' images, coarsest first."""
+        """Shapes of the levels' images, coarsest first."""
         shapes = [self.grid.shape]
         for _ in self.levels[1:]:
             x, y, z = (-(-n // 2) for n in shapes[0])
@@ -133,13 +134,13 @@ class Work:
 
     @property
     def voxels_mm(self) -> list[float]:
-        """Their voxel sides."""
+        """Voxel sides of the levels' images, coarsest first."""
         last = len(self.levels) - 1
         return [self.grid.voxel_mm * 2.0 ** (last - p) for p in range(last + 1)]
 
     @property
     def largest_brain(self) -> Box:
-        """The box, on the coarsest grid, of `LARGEST_BRAIN_MM` in the middle of the scan."""
+        """Box of `LARGEST_BRAIN_MM` in the middle of the scan, on the coarsest grid."""
         shape, voxel_mm = self.shapes[0], self.voxels_mm[0]
         sides = [min(n, math.ceil(mm / voxel_mm)) for n, mm in zip(shape, LARGEST_BRAIN_MM, strict=True)]
         x, y, z = (((n - side) // 2, (n - side) // 2 + side) for n, side in zip(shape, sides, strict=True))
@@ -148,25 +149,28 @@ class Work:
 
 @dataclass(frozen=True)
 class Plan:
-    """Tiles that keep a scan within its budget, if any can.
+    """Tile sizes of the levels, and the memory of each stage with them.
 
     Attributes
     ----------
     tile_voxels : tuple of int
-        That a tile of each level may read, coarsest level first; the coarsest is never cut.
+        Largest number of voxels that a tile of each level may read, coarsest level first; the coarsest is never cut.
     stages : dict of str to int
-        Bytes in use at each stage, beyond what the process took before.
+        Bytes in use at each stage, beyond what the process used before.
     spare : bool
         Whether to run `memory.sparing`, since the tiles are smaller than they could be.
+    second : bool
+        Whether there is room for the second opinion that was asked for.
     """
 
     tile_voxels: tuple[int, ...]
     stages: dict[str, int]
     spare: bool = False
+    second: bool = False
 
     @property
     def peak_bytes(self) -> int:
-        """The largest of the stages, and what the libraries load."""
+        """Bytes of the largest stage, plus what the libraries load."""
         return max(self.stages.values()) + LIBRARIES
 
 
@@ -178,19 +182,19 @@ def make_plan(
     tile_voxels: int | None = None,
     tile_bytes: float = MOST_TILE_BYTES,
 ) -> Plan:
-    """The largest tiles that fit, or the smallest ones where none do.
+    """Return a plan with the largest tiles that fit, or with the smallest possible tiles if none do.
 
     Parameters
     ----------
     work : Work
     room : float
-        Bytes that may be used at the peak, beyond what the process took before; infinite for no limit.
+        Bytes that may be used at the peak, beyond what the process used before; infinite for no limit.
     brain : Box, optional
         On the coarsest grid; default: `Work.largest_brain`.
     tile_voxels : int, optional
-        Largest number of voxels that a tile reads, in place of a choice.
+        Largest number of voxels that a tile reads; chosen from `room` by default.
     tile_bytes : float
-        What one tile may take, however much there is.
+        Upper limit of one tile's memory, also where `room` is larger.
     """
     plan = _plan(work, math.inf, brain, tile_voxels, tile_bytes, spare=False)
     return plan if plan.peak_bytes <= room else _plan(work, room, brain, tile_voxels, tile_bytes, spare=True)
@@ -204,14 +208,15 @@ def _plan(
     last, finest = len(work.levels) - 1, work.levels[-1]
     scan, grid = math.prod(work.scan.shape), math.prod(work.grid.shape)
     stages = {"reading": scan * max(4, work.stored_bytes)}
-    # RAS order is a copy. A resampled scan is taken in slabs, which exist four times on their way.
+    # Reordering to RAS copies the array. A scan is resampled in slabs, of which four copies exist at once.
     stages["preparing"] = 8 * scan if work.grid.native else 4 * scan + 8 * grid + 16 * RESAMPLED_VOXELS
 
     images = 4 * sum(map(math.prod, work.shapes))
-    # A class and a certainty a voxel, float16 posteriors; logits of the box, where they are interpolated later.
-    decisions = scan * (2 + (2 * N_CLASSES if work.posteriors else 0))
+    # A class and a certainty a voxel, whether members disagree, float16 posteriors; logits of the box, where they are
+    # interpolated later.
+    decisions = scan * (2 + work.second + (2 * N_CLASSES if work.posteriors else 0))
     kept = 0 if work.grid.native else 2 * finest.logits * _voxels(boxes[-1])
-    # The coarsest level: logits, their softmax and that of the brain's classes; once more without sides for the next.
+    # The coarsest level: logits, their softmax and that of the brain's classes; a sideless copy for the next level.
     coarsest = work.levels[0]
     head = math.prod(-(-n // coarsest.stride) * coarsest.stride for n in work.shapes[0])
     stages["level 1"] = images + int(head * max(coarsest.tile_bytes, coarsest.result_bytes(3 * coarsest.logits)))
@@ -234,27 +239,27 @@ def _plan(
 
     if kept:
         stages["interpolating"] = decisions + kept + opinion + _SLAB_COPIES * 4 * INTERPOLATED_VOXELS * finest.logits
-    # Connected components: the box once more, numbered in four bytes.
+    # Connected components: a copy of the box, and component numbers of four bytes.
     share = math.prod(v / w for v, w in zip(work.grid.spacing_mm, work.scan.spacing_mm, strict=True))
     stages["tidying up"] = decisions + int(5 * share * 8**last * _voxels(brain))
     stages["writing"] = decisions + scan
-    return Plan(tuple(chosen), stages, spare)
+    return Plan(tuple(chosen), stages, spare, work.second)
 
 
 def check(
     work: Work, *, allowed_bytes: int, base_bytes: int, path: Path | None = None, brain: Box | None = None
 ) -> Plan:
-    """A plan that keeps the process within its budget.
+    """A plan that keeps the process within its budget, without the second opinion if only that leaves enough.
 
     Parameters
     ----------
     work : Work
     allowed_bytes : int
-        What the process may take at its peak.
+        Memory that the process may use at its peak.
     base_bytes : int
-        What it took before the scan was read.
+        Memory that it used before the scan was read.
     path : Path, optional
-        For the message.
+        Named in the error message.
     brain : Box, optional
         As for `make_plan`.
 
@@ -264,13 +269,16 @@ def check(
         ``"memory"`` if not even the smallest tiles fit.
     """
     plan = make_plan(work, room=allowed_bytes - base_bytes, brain=brain)
+    if base_bytes + plan.peak_bytes > allowed_bytes and work.second:  # LOD-Brain's part cannot be tiled
+        alone = replace(work, second=False)
+        return check(alone, allowed_bytes=allowed_bytes, base_bytes=base_bytes, path=path, brain=brain)
     if base_bytes + plan.peak_bytes > allowed_bytes:
         refuse(base_bytes + plan.peak_bytes, allowed_bytes, path)
     return plan
 
 
 def refuse(needed_bytes: int, allowed_bytes: int, path: Path | None) -> NoReturn:
-    """Raise the one line that says what is needed.
+    """Raise an error that states the memory needed.
 
     Raises
     ------
@@ -283,7 +291,7 @@ def refuse(needed_bytes: int, allowed_bytes: int, path: Path | None) -> NoReturn
 
 
 def amount(n_bytes: float) -> str:
-    """Bytes as `memory.parse_memory` reads them, rounded up.
+    """Return a number of bytes as text that `memory.parse_memory` reads, rounded up.
 
     Examples
     --------
@@ -294,13 +302,13 @@ def amount(n_bytes: float) -> str:
 
 
 def _tile_voxels(level: LevelSize, box: Box, room: float) -> int:
-    """What a tile of a level may read: what there is room for, and no less than four halos a side."""
+    """Return how many voxels a tile of a level may read: as many as fit in `room`, at least four halos a side."""
     least = math.prod(min(n, 4 * halo(level)) for n in shape_of(box))
     return max(least, int(room / level.tile_bytes))
 
 
 def _most_read(level: LevelSize, box: Box, most_voxels: int) -> int:
-    """Voxels that the largest tile of a box reads."""
+    """Return how many voxels the largest tile of a box reads."""
     cut = tiles(box, halo=halo(level), align=alignment(level), most_voxels=most_voxels)
     return max(_voxels(tile.read) for tile in cut)
 

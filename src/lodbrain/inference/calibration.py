@@ -1,7 +1,7 @@
-"""What makes a network's certainty honest: a temperature for its posteriors, and intervals around its volumes.
+"""Calibration of a model: temperature of its posteriors, and prediction intervals of its volumes.
 
-Both are fitted on scans that nothing was trained on (`lodbrain evaluate calibration`) and kept in the model's card, for
-each level of the ladder that a scan may end on.
+Both are fitted on scans held out from training (`lodbrain evaluate calibration`) and stored in the model's card, for
+each level that can be the finest for a scan.
 """
 
 from __future__ import annotations
@@ -13,31 +13,31 @@ from typing import Any
 
 from lodbrain.errors import WeightsError
 
-#: Doubt below this share of a volume says nothing: intervals do not get narrower than for it.
+#: Lower bound of the relative posterior variance: smaller values carry no information, so intervals get no narrower.
 LEAST_DOUBT = 0.01
-#: A temperature beyond this, either way, was not fitted on anything sensible.
+#: Largest plausible temperature; the smallest is its inverse.
 _MOST_TEMPERATURE = 10.0
 
 
 @dataclass(frozen=True)
 class Calibration:
-    """That of one level.
+    """Calibration of one level.
 
     Attributes
     ----------
     temperature : float
-        Log odds are divided by it: above 1 the network was too sure of itself.
+        Divisor of the logits; above 1 the uncalibrated network was overconfident.
     coverage : float
-        Share of true volumes that should lie in their intervals.
+        Nominal share of true volumes that lie in their intervals.
     widths : mapping of str to float
-        By name of a row of the volumes table, sides left out: half the width of the interval of the logarithm of the
-        volume, in units of the doubt. Empty: no intervals are known.
+        Half the width of the interval of the logarithm of the volume, in units of the relative posterior variance, by
+        name of a row of the volumes table without its side. Empty if the model has no intervals.
 
     Notes
     -----
-    Voxels err together, so the doubt about a volume is not that of independent voxels. The share of doubtful voxels,
-    sum p (1 - p) / sum p, only orders scans from clear to unclear; how much volumes really were off per unit of it was
-    measured, and the width is the conformal quantile of that (Lei et al. 2018, Distribution-free predictive inference
+    Errors of voxels are correlated, so the error of a volume does not follow from independent voxels. The relative
+    posterior variance, sum p (1 - p) / sum p, only ranks scans from certain to uncertain. The error of volumes per unit
+    of it was measured, and the width is its conformal quantile (Lei et al. 2018, Distribution-free predictive inference
     for regression, doi:10.1080/01621459.2017.1307116, section 5.2: residuals scaled by their expected size).
     """
 
@@ -46,14 +46,14 @@ class Calibration:
     widths: Mapping[str, float] = field(default_factory=dict)
 
     def interval(self, name: str, volume: float, doubt: float) -> tuple[float, float] | None:
-        """The range that the true volume lies in with probability `coverage`; None where nothing is known of it.
+        """Return the range that holds the true volume with probability `coverage`; None if the row has no interval.
 
         Parameters
         ----------
         name : str
-            Of the row, as in the volumes table.
+            Name of a row of the volumes table.
         volume, doubt : float
-            Sums of p and of p (1 - p), in the same unit; the interval is in it, too.
+            Sums of p and of p (1 - p), in the same unit, which is also that of the interval.
         """
         width = self.widths.get(sideless(name))
         if width is None or volume <= 0:
@@ -63,17 +63,17 @@ class Calibration:
 
 
 def relative_doubt(volume: float, doubt: float) -> float:
-    """The share of a volume above 0 that is in doubt, at least `LEAST_DOUBT`."""
+    """Return the posterior variance of a volume above 0 relative to the volume, at least `LEAST_DOUBT`."""
     return max(LEAST_DOUBT, doubt / volume)
 
 
 def sideless(name: str) -> str:
-    """The name of a structure without its side."""
+    """Return the name of a structure without its side."""
     return name.removeprefix("Left-").removeprefix("Right-")
 
 
 def read_calibration(content: Mapping[str, Any]) -> dict[int, Calibration]:
-    """The calibrations that a card holds, by the level's exponent; none in a card without.
+    """Return the calibrations in a card, by the level's exponent; empty if the card has none.
 
     Raises
     ------
@@ -99,7 +99,7 @@ def read_calibration(content: Mapping[str, Any]) -> dict[int, Calibration]:
 
 
 def write_calibration(calibrations: Mapping[int, Calibration]) -> dict[str, Any]:
-    """What a card holds of calibrations, as `read_calibration` reads it."""
+    """Return calibrations as a card stores them, in the form that `read_calibration` reads."""
     return {
         str(exponent): {
             "temperature": round(one.temperature, 4),

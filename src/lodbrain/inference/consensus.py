@@ -1,7 +1,7 @@
-"""A second opinion on the tissues: LOD-Brain's posteriors at 1 mm, averaged with the ladder's on the scan's grid.
+"""Consensus of two members: LOD-Brain's tissue posteriors at 1 mm, averaged with the ladder's on the scan's grid.
 
 Tissue posteriors are averaged; a structure's posterior is the tissue's posterior times the ladder's posterior of the
-structure given the tissue. The ladder alone tells CSF from background, and left from right.
+structure given the tissue. CSF against background, and left against right, come from the ladder alone.
 """
 
 from __future__ import annotations
@@ -22,14 +22,15 @@ from lodbrain.labels import SIDELESS, SIDELESS_OF_CLASS, TISSUE_OF_CLASS, TISSUE
 from lodbrain.models.consensus import Consensus
 from lodbrain.models.lod import Detail
 
-#: Voxel side that LOD-Brain was trained at, and how far a side may be from it to be seen as it is.
+#: Voxel side that LOD-Brain was trained at, and the deviation up to which a scan is not resampled for it.
 TRAINED_MM, TOLERANCE_MM = 1.0, 0.1
-#: Finest and coarsest mean voxel side (mm) of scans that LOD-Brain is asked about. Posteriors of 1 mm blur what finer
-#: voxels show: at 0.7 mm a weight of one half took 0.015 from the Dice of structures (`benchmarks/consensus.py`).
+#: Finest and coarsest mean voxel side (mm) of scans that LOD-Brain runs on. Posteriors of 1 mm blur the detail of finer
+#: voxels: at 0.7 mm a weight of one half lowered the Dice of structures by 0.015 (`benchmarks/consensus.py`).
 ASKED_MM = (0.85, 1.5)
 #: Agreement of the members (mean Dice of the tissues at 2 mm) below which the second does not count, and from which on
-#: it counts fully; in between its weight grows linearly.
-NO_AGREEMENT, FULL_AGREEMENT = 0.5, 0.8
+#: it counts fully; in between its weight grows linearly. Slices of 4 mm, with an agreement of 0.75, lost 0.008 of the
+#: Dice of structures to a weight of 0.4, and nothing to one of 0.13 (`benchmarks/consensus.py`).
+NO_AGREEMENT, FULL_AGREEMENT = 0.7, 0.88
 #: Posteriors below this are taken for it where they are divided by.
 _LEAST = 1e-30
 _SIDELESS_TISSUE = np.zeros(len(SIDELESS), np.int64)
@@ -39,20 +40,20 @@ _TISSUE = {len(table): torch.as_tensor(table) for table in (_SIDELESS_TISSUE, TI
 
 @dataclass(eq=False)
 class SecondOpinion:
-    """Tissue posteriors of the second member, and what was seen of them beside the ladder's.
+    """Tissue posteriors of the second member, and its agreement with the ladder.
 
     Attributes
     ----------
     grid : WorkingGrid
-        Their grid, with the corner of the scan's.
+        Grid of the posteriors; its corner is that of the scan's grid.
     box : Box
-        The part of it that they cover; beyond it all is background.
+        Part of the grid that the posteriors cover; all voxels outside are background.
     posteriors : (7, X, Y, Z) float16 tensor
-        Over the box.
+        Posteriors over the box.
     weight : float
-        Their share in the mean, 0 to 1.
+        Weight of these posteriors in the mean, 0 to 1.
     brain_vox, differing_vox : int
-        Voxels that either member takes for brain, and those of them with another tissue in each, so far.
+        Running counts: voxels that either member labels as brain, and those that the members label differently.
     """
 
     grid: WorkingGrid
@@ -65,17 +66,17 @@ class SecondOpinion:
 
     @property
     def disagreement(self) -> float:
-        """Share of the brain where the members see different tissues."""
+        """Share of the brain that the members label as different tissues."""
         return self.differing_vox / max(1, self.brain_vox)
 
     def over(self, grid: WorkingGrid, part: Box) -> torch.Tensor:
-        """Posteriors over a part of another grid of the same corner, interpolated linearly.
+        """Return posteriors over a part of another grid with the same corner, interpolated linearly.
 
         Parameters
         ----------
         grid : WorkingGrid
         part : Box
-            Of that grid.
+            In voxels of `grid`.
 
         Returns
         -------
@@ -92,10 +93,10 @@ class SecondOpinion:
             near = slice(int(used[0]), int(used[-1]) + 1) if len(used) else slice(0, 1)
             moved = out.narrow(axis + 1, near.start, near.stop - near.start).float().movedim(axis + 1, -1)
             out = (moved @ matrix[:, near].T).movedim(-1, axis + 1)
-        out[0] += 1 - out.sum(0)  # what lies beyond the box
+        out[0] += 1 - out.sum(0)  # background beyond the box
         return out
 
-    def mixed(self, detail: Detail, grid: WorkingGrid, part: Box) -> Detail:
+    def mixed(self, detail: Detail, grid: WorkingGrid, part: Box) -> tuple[Detail, torch.Tensor]:
         """A result of the ladder over a part of a grid, with the mean of both members' tissues in its logits.
 
         Parameters
@@ -105,20 +106,26 @@ class SecondOpinion:
         grid : WorkingGrid
         part : Box
             Of the grid.
+
+        Returns
+        -------
+        Detail
+        (x, y, z) bool tensor
+            Where the members see different tissues.
         """
         logits = detail.logits[0].float()
         table = _TISSUE[len(logits)].to(logits.device)
         told = self.over(grid, part).to(logits.device)
         own = tissues_of(logits)
-        self._compare(own, told)
+        differing = self._compare(own, told)
         if not self.weight:
-            return detail
+            return detail, differing
         mean = torch.lerp(own, told, self.weight).clamp_(min=_LEAST)
         logits = logits + mean.div_(own.clamp_(min=_LEAST)).log_()[table]
-        return Detail(detail.features, logits[None], detail.side)
+        return Detail(detail.features, logits[None], detail.side), differing
 
     def agreement(self, detail: Detail, grid: WorkingGrid, part: Box) -> float:
-        """Mean Dice of the six tissues between a result of the ladder and these, 0 to 1."""
+        """Return the mean Dice of the six tissues between a level output and these posteriors, 0 to 1."""
         own = tissues_of(detail.logits[0].float()).argmax(0)
         told = self.over(grid, part).to(own.device).argmax(0)
         both = torch.bincount(own[own == told], minlength=len(TISSUES)).double()
@@ -128,7 +135,7 @@ class SecondOpinion:
         return float((2 * both / sizes.clamp(min=1))[1:].mean())
 
     def _cut(self, part: Box) -> torch.Tensor:
-        """Posteriors over a part of their own grid; background beyond the box."""
+        """Return posteriors over a part of their own grid; background beyond the box."""
         spans = [(max(a, lo), min(b, hi)) for (a, b), (lo, hi) in zip(part, self.box, strict=True)]
         out = self.posteriors.new_zeros((len(self.posteriors), *shape_of(part)), dtype=torch.float32)
         out[0] = 1
@@ -140,24 +147,27 @@ class SecondOpinion:
             out[to] = self.posteriors[source].float()
         return out
 
-    def _compare(self, own: torch.Tensor, told: torch.Tensor) -> None:
+    def _compare(self, own: torch.Tensor, told: torch.Tensor) -> torch.Tensor:
+        """Where the members see different tissues, (x, y, z) bool; it is counted."""
         first, second = own.argmax(0), told.argmax(0)
+        differing = first != second
         self.brain_vox += int(((first > 0) | (second > 0)).sum())
-        self.differing_vox += int((first != second).sum())
+        self.differing_vox += int(differing.sum())
+        return differing
 
 
 def weight_at(agreement: float, weight: float) -> tuple[float, str]:
-    """The weight that a second member is given, and what is to be said of it; empty if it counts fully.
+    """Return the weight of the second member, and a note if it is lowered (else an empty string).
 
-    The ladder was trained on strong bias fields, flat contrasts and noise, LOD-Brain was not: where the members see
-    different brains, it is the second that is wrong.
+    The ladder was trained on strong bias fields, flat contrasts and noise; LOD-Brain was not. If the members disagree,
+    LOD-Brain is assumed to be wrong.
 
     Parameters
     ----------
     agreement : float
         From `SecondOpinion.agreement`.
     weight : float
-        That of the card.
+        Full weight, from the card.
 
     Examples
     --------
@@ -176,12 +186,12 @@ def weight_at(agreement: float, weight: float) -> tuple[float, str]:
 
 
 def is_asked(scan: WorkingGrid) -> bool:
-    """Whether LOD-Brain is asked about scans of such voxels, by their mean side."""
+    """Return whether LOD-Brain runs on a scan, by its mean voxel side."""
     return ASKED_MM[0] <= scan.voxel_mm <= ASKED_MM[1]
 
 
 def tissues_of(logits: torch.Tensor) -> torch.Tensor:
-    """(7, ...) posteriors of the tissues, from logits (33, ...) or (19, ...) of the structures."""
+    """Return tissue posteriors (7, ...) from logits (33, ...) or (19, ...) of the structures."""
     p = logits.softmax(0)
     return p.new_zeros((len(TISSUES), *p.shape[1:])).index_add_(0, _TISSUE[len(p)].to(p.device), p)
 
@@ -193,17 +203,17 @@ def second_opinion(
     brain: Box,
     options: Options,
 ) -> SecondOpinion:
-    """Run the second member at 1 mm where the brain is.
+    """Run the second member at 1 mm in the brain's box.
 
     Parameters
     ----------
     network : Consensus
     image : (X, Y, Z) float32 tensor
-        The scan as the ladder's finest level sees it, not scaled.
+        Input of the ladder's finest level, not scaled.
     grid : WorkingGrid
-        Its grid.
+        Grid of `image`.
     brain : Box
-        The part of the grid that holds the brain, with a margin.
+        Part of the grid that holds the brain, with a margin.
     options : Options
     """
     from lodbrain.inference.lod_brain_2024 import tissue_posteriors
@@ -219,7 +229,7 @@ def second_opinion(
 
 
 def grid_for(grid: WorkingGrid) -> WorkingGrid:
-    """The grid that LOD-Brain sees: the ladder's where that is of about 1 mm, else one of 1 mm."""
+    """Return the grid that LOD-Brain runs on: the ladder's if its voxels are about 1 mm, else a grid of 1 mm."""
     if all(abs(side - TRAINED_MM) <= TOLERANCE_MM for side in grid.spacing_mm):
         return grid
     x, y, z = (max(1, round(n * v / TRAINED_MM)) for n, v in zip(grid.shape, grid.spacing_mm, strict=True))
@@ -227,7 +237,7 @@ def grid_for(grid: WorkingGrid) -> WorkingGrid:
 
 
 def box_for(grid: WorkingGrid, brain: Box) -> Box:
-    """A box of a grid on the grid that LOD-Brain sees, widened to whole voxels and clipped to it."""
+    """Return a box on the grid that LOD-Brain runs on, widened to whole voxels and clipped to the grid."""
     fine = grid_for(grid)
     x, y, z = (
         (max(0, math.floor(start * own / side)), min(n, math.ceil(stop * own / side)))
@@ -237,7 +247,7 @@ def box_for(grid: WorkingGrid, brain: Box) -> Box:
 
 
 def second_bytes(grid: WorkingGrid, brain: Box, *, dtype: torch.dtype) -> tuple[int, int]:
-    """What a second opinion takes while it is made, and afterwards; arguments as in `second_opinion`."""
+    """Return the bytes that `second_opinion` takes while it runs, and that its result takes; same arguments."""
     from lodbrain.inference.lod_brain_2024 import peak_memory_bytes
 
     fine, box = grid_for(grid), box_for(grid, brain)

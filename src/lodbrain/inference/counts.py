@@ -1,4 +1,4 @@
-"""Counts and look-ups of the classes of a label map, in the box that is not background."""
+"""Voxel counts and index look-up of a label map's classes, within the bounding box of the foreground."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 
 def occupied(classes: NDArray[np.integer], *, margin: int = 0) -> tuple[slice, slice, slice]:
-    """Return the smallest box that holds all voxels above 0, with a margin of voxels; empty where there are none.
+    """Return the smallest box that holds all voxels above 0, with a margin in voxels; empty if there are none.
 
     Examples
     --------
@@ -22,9 +22,10 @@ def occupied(classes: NDArray[np.integer], *, margin: int = 0) -> tuple[slice, s
 
 
 def voxels_of_class(classes: NDArray[np.integer], count: int) -> NDArray[np.int64]:
-    """Return how many voxels each of `count` classes has.
+    """Return the number of voxels of each of `count` classes.
 
-    Slice by slice of the box that is not background: NumPy's bincount copies its input to eight bytes a voxel.
+    Slices of the foreground's box are counted one by one, because NumPy's bincount copies its input to eight bytes a
+    voxel.
 
     Examples
     --------
@@ -38,7 +39,7 @@ def voxels_of_class(classes: NDArray[np.integer], count: int) -> NDArray[np.int6
 
 
 def indices_of(classes: NDArray[np.uint8], index: NDArray[np.integer]) -> NDArray[np.uint8]:
-    """Return a label map with the index of each voxel's class, made slice by slice as above.
+    """Return a label map with the index of each voxel's class, converted slice by slice to save memory.
 
     Parameters
     ----------

@@ -1,6 +1,6 @@
-"""From logits to labels: the best class, how certain it is, and soft volumes.
+"""Decision per voxel from logits: class, certainty, soft volumes and posterior variance.
 
-It goes row by row, so that 33 channels of a whole head are never held at once.
+Voxels are processed in blocks of rows, so that 33 channels of a whole head are never held at once.
 """
 
 from __future__ import annotations
@@ -30,12 +30,14 @@ class Decision:
     Attributes
     ----------
     classes : (X, Y, Z) uint8
-        The best class.
+        Most probable class.
     soft_volume_vox, doubt_vox : (33,) float64
-        Sums of the posteriors p, and of p (1 - p).
+        Sums over voxels of the posteriors p, and of their variances p (1 - p).
     certainty : (X, Y, Z) uint8
-        Posterior of the best structure (its side left out), times 255.
+        Posterior of the most probable structure, sides pooled, times 255.
     posteriors : (33, X, Y, Z) float16 or None
+    disagreement : (X, Y, Z) bool or None
+        Where the members of a consensus see different tissues; None where there is one member only.
     """
 
     classes: NDArray[np.uint8]
@@ -43,19 +45,21 @@ class Decision:
     soft_volume_vox: NDArray[np.float64] = field(default_factory=lambda: np.zeros(N_CLASSES))
     doubt_vox: NDArray[np.float64] = field(default_factory=lambda: np.zeros(N_CLASSES))
     posteriors: NDArray[np.float16] | None = None
+    disagreement: NDArray[np.bool_] | None = None
 
     @classmethod
-    def empty(cls, shape: tuple[int, int, int], *, posteriors: bool) -> Decision:
-        """All background."""
+    def empty(cls, shape: tuple[int, int, int], *, posteriors: bool, disagreement: bool = False) -> Decision:
+        """All background, on which all members agree if `disagreement` is to be kept."""
         soft = None
         if posteriors:
             soft = np.zeros((N_CLASSES, *shape), np.float16)
             soft[0] = 1
         certainty = np.full(shape, 255, np.uint8)
-        return cls(np.zeros(shape, np.uint8), certainty, posteriors=soft)
+        differing = np.zeros(shape, bool) if disagreement else None
+        return cls(np.zeros(shape, np.uint8), certainty, posteriors=soft, disagreement=differing)
 
     def put(self, part: Decision, start: tuple[int, int, int]) -> None:
-        """Fill a box that begins at `start`."""
+        """Copy a part into the box that begins at `start`, and add its sums."""
         where = tuple(slice(a, a + n) for a, n in zip(start, part.classes.shape, strict=True))
         self.classes[where] = part.classes
         self.certainty[where] = part.certainty
@@ -63,17 +67,19 @@ class Decision:
         self.doubt_vox += part.doubt_vox
         if self.posteriors is not None and part.posteriors is not None:
             self.posteriors[(slice(None), *where)] = part.posteriors
+        if self.disagreement is not None and part.disagreement is not None:
+            self.disagreement[where] = part.disagreement
 
 
 def decide(detail: Detail, *, posteriors: bool) -> Decision:
-    """Decide every voxel of a level's result.
+    """Return the decision for every voxel of a level output.
 
     Parameters
     ----------
     detail : Detail
         Logits (1, 33, X, Y, Z), or (1, 19, X, Y, Z) with the log odds of the side.
     posteriors : bool
-        Whether to return those of all classes.
+        Whether to return the posteriors of all classes.
     """
     shape = detail.logits.shape[2:]
     out = Decision.empty((shape[0], shape[1], shape[2]), posteriors=posteriors)
@@ -98,10 +104,11 @@ def decide(detail: Detail, *, posteriors: bool) -> Decision:
 
 
 def best_class(p: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Best class of each voxel, with its posterior.
+    """Return the most probable class of each voxel, and its posterior.
 
-    Floats above 0 are ordered as their bits are, read as integers. The class goes into the last six bits, so that
-    comparing finds both maximum and place: three times as fast as `max`. Posteriors that agree to 2^-17 count as equal.
+    Positive floats have the same order as their bits read as integers. The class is written into the last six bits, so
+    that one comparison finds both maximum and class: three times as fast as `max`. Posteriors that differ by less than
+    a relative 2^-17 count as equal.
 
     Parameters
     ----------
@@ -123,7 +130,7 @@ def best_class(p: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
 
 
 def _decide_sided(logits: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Best class (X, Y, Z), its posterior, and the sums of p and of p (1 - p) of each class."""
+    """Return the best class (X, Y, Z), its posterior, and the sums of p and of p (1 - p) of each class."""
     p = logits.softmax(0)
     soft, doubt = p.sum((1, 2, 3)), _doubt(p)
     best, value = best_class(p)
@@ -131,7 +138,7 @@ def _decide_sided(logits: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, tor
 
 
 def _doubt(p: torch.Tensor) -> torch.Tensor:
-    """(C,): sum of p (1 - p) of each class of (C, X, Y, Z) posteriors."""
+    """Return the sums (C,) of p (1 - p) of posteriors (C, X, Y, Z)."""
     flat = p.flatten(1)
     length: torch.Tensor = torch.linalg.vector_norm(flat, dim=1)
     return flat.sum(1) - length.square()
@@ -140,7 +147,10 @@ def _doubt(p: torch.Tensor) -> torch.Tensor:
 def _decide_sideless(
     logits: torch.Tensor, side: torch.Tensor
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
-    """The same from 19 classes and the log odds of left against right; doubt is shared among the sides as volume is."""
+    """Return the same from 19 classes and the log odds of left against right.
+
+    The posterior variance of a class is divided between its sides in proportion to their volumes.
+    """
     device = logits.device
     p = logits.softmax(0)
     left = side.sigmoid()
@@ -155,5 +165,5 @@ def _decide_sideless(
 
 
 def look_up(table: torch.Tensor, at: torch.Tensor) -> torch.Tensor:
-    """Entries of a (N,) table at the integers of a tensor of any shape."""
+    """Return entries of a (N,) table at the indices in a tensor of any shape."""
     return table.to(at.device).index_select(0, at.flatten()).view(at.shape)

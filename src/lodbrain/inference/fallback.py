@@ -1,4 +1,4 @@
-"""What is done when memory runs out after all: smaller tiles on the GPU, then the processor, then one plain error."""
+"""Fallback when memory runs out: smaller tiles on the GPU, then the CPU, then a MemoryError."""
 
 from __future__ import annotations
 
@@ -13,25 +13,27 @@ from lodbrain.inference.prediction import Options, Prediction
 #: Voxels that a tile may read, tried in turn on a GPU that ran out of memory.
 SMALLER_TILES = (128**3, 64**3)
 
-#: What torch's allocators and the libraries below them write; only CUDA's own has a class of its own.
+#: Texts in out-of-memory errors of torch's allocators and the libraries below them; only CUDA's has its own class.
 _GPU_WORDS = ("out of memory", "ALLOC_FAILED")
 _HOST_WORDS = ("can't allocate memory", "not enough memory", "bad_alloc")
 
 
 def run_with_fallback(run: Callable[[Options], Prediction], options: Options) -> Prediction:
-    """The prediction; where a GPU's memory is not enough, from smaller tiles or from the processor, and noted.
+    """Return the prediction; retry with smaller tiles and then on the CPU if the GPU's memory runs out.
+
+    A note in the prediction reports the retry.
 
     Parameters
     ----------
     run : callable
-        From options to a prediction.
+        Function from options to a prediction.
     options : Options
-        What is tried first.
+        Options of the first attempt.
 
     Raises
     ------
     MemoryError
-        If the processor's memory is not enough.
+        If the CPU's memory is not enough.
     """
     first: str | None = None
     for tried, note in _attempts(options):
@@ -45,7 +47,7 @@ def run_with_fallback(run: Callable[[Options], Prediction], options: Options) ->
             first = first or tried.device
         else:
             return prediction if not note else replace(prediction, notes=(*prediction.notes, note.format(first)))
-        # Out here: inside of `except` the traceback would keep the failed run's tensors alive.
+        # Not inside `except`: there the traceback would keep the failed run's tensors alive.
         gc.collect()
         if tried.device.startswith("cuda") and torch.cuda.is_available():
             torch.cuda.empty_cache()
@@ -53,7 +55,7 @@ def run_with_fallback(run: Callable[[Options], Prediction], options: Options) ->
 
 
 def _attempts(options: Options) -> Iterator[tuple[Options, str]]:
-    """Options to try in turn, and what to say of them; ``{}`` is the device that ran out of memory."""
+    """Yield the options of each attempt, and its note; ``{}`` stands for the device that ran out of memory."""
     yield options, ""
     for voxels in SMALLER_TILES:
         if options.tile_voxels is None or options.tile_voxels > voxels:

@@ -1,4 +1,4 @@
-"""Voxels that are let go of as soon as they have been used: the largest array of a fine scan."""
+"""Handover of a large array from caller to callee, so that its memory is freed after use."""
 
 from __future__ import annotations
 
@@ -7,14 +7,15 @@ from numpy.typing import NDArray
 
 
 class Handover:
-    """An array on its way to whoever takes it.
+    """Container from which an array is taken once.
 
-    A function's caller holds on to what it passes. Passed in this, the array's memory is free once the taker is done.
+    A caller keeps a reference to each argument that it passes. If it passes the array in a `Handover` instead, the
+    memory is freed as soon as the callee drops the array.
 
     Parameters
     ----------
     data : (X, Y, Z) float32
-        The caller must not keep it, or it gains nothing.
+        The caller must not keep another reference to it.
 
     Examples
     --------
@@ -27,7 +28,7 @@ class Handover:
         self._data: NDArray[np.float32] | None = data
 
     def take(self, *, again: bool = False) -> NDArray[np.float32]:
-        """The array; only once, unless it is going to be taken `again`.
+        """Return the array and drop the reference to it, unless it will be taken `again`.
 
         Raises
         ------

@@ -1,7 +1,7 @@
-"""Run the ladder on one scan: the whole head coarsely, then the brain finely, in tiles if the memory asks for it.
+"""Coarse-to-fine segmentation of one scan: the whole head at the coarsest level, then the brain, in tiles if needed.
 
-Tiles change no label: their halo is the receptive radius of the level. Nor does the box change one in the brain: its
-margin is the receptive radius or more.
+Tiles do not change labels, because their halo is the receptive radius of the level. Nor does the box change labels in
+the brain, because its margin is at least the receptive radius.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from lodbrain.errors import InputError
 from lodbrain.images.background import blacken_background
 from lodbrain.images.intensity import brain_scaling, foreground_scaling
 from lodbrain.inference.boxes import aligned, boxes_around
-from lodbrain.inference.budget import MOST_TILE_BYTES, Plan, Work, check, make_plan
+from lodbrain.inference.budget import MOST_TILE_BYTES, Plan, Work, amount, check, make_plan
 from lodbrain.inference.calibration import Calibration
 from lodbrain.inference.consensus import SecondOpinion, is_asked, second_opinion, weight_at
 from lodbrain.inference.counts import voxels_of_class
@@ -37,13 +37,13 @@ from lodbrain.models.folded import FoldedLevel, fold
 from lodbrain.models.lod import Detail, Ladder
 from lodbrain.system.memory import give_back, sparing
 
-#: The finest level may see voxels down to this share of its nominal size: it is trained from 0.6 on.
+#: Smallest voxel that the finest level runs on, relative to its nominal size: it is trained from 0.6 on.
 FINEST_SHARE = 0.55
 #: From here on the coarsest level's posterior of all structures but CSF makes a voxel brain.
 LEAST_POSTERIOR = 0.5
 #: Brains of living people, with room: outside of it the whole volume is used.
 PLAUSIBLE_ML = (500.0, 2500.0)
-#: With less than this there is no brain in the scan, or none to speak of.
+#: Below this coarse brain volume the scan is rejected as showing no brain.
 LEAST_ML = 60.0
 _BRAIN = torch.as_tensor(TISSUE_OF_CLASS) > 0
 
@@ -61,11 +61,11 @@ def run_ladder(
 ) -> Prediction:
     """Segment an array with a ladder; arguments as in `lodbrain.inference.predict.predict`.
 
-    `calibrations` are those of the levels, by their exponents. `consensus` is the model that the ladder is a member of.
+    `calibrations` maps the levels' exponents to their calibrations. `consensus` is the model that contains the ladder.
     """
     device = torch.device(options.device)
     if isinstance(data, Handover):
-        data = data.take(again=device.type != "cpu")  # a GPU may run out of memory
+        data = data.take(again=device.type != "cpu")  # a GPU may need a retry
     scan, grid = grids(data.shape, spacing_mm, network)
     data, note = blacken_background(data)
     notes = [text for text in (note, grid.note) if text]
@@ -74,7 +74,7 @@ def run_ladder(
     if consensus is not None and not asked:
         notes.append(f"LOD-Brain was not asked: voxels of {scan.voxel_mm:.2f} mm are too far from its 1 mm")
     work = Work.of(network, scan, grid, dtype=dtype, posteriors=options.posteriors, second=asked)
-    _plan(work, options)  # refused before any work, if it cannot be done
+    _plan(work, options)  # raises before any processing if the memory is not enough
     last = len(work.levels) - 1
     calibration = (calibrations or {}).get(network.configs[last].exponent, Calibration())
     levels = fold(network.to(device), dtype, last=last, temperature=calibration.temperature)
@@ -98,6 +98,8 @@ def run_ladder(
         box = _whole(run.images[0])
 
     plan = _plan(work, options, box)
+    if work.second and not plan.second:
+        notes.append(_no_room(work, options, box))
     run = replace(run, tile_voxels=plan.tile_voxels)
     boxes = boxes_around(box, run.levels, work.shapes, run.voxels_mm)
     with sparing(wanted=plan.spare):
@@ -105,7 +107,7 @@ def run_ladder(
             progress(0.1 + 0.2 * p / last, f"level {p + 1} of {last + 1}")
             stage = refine(run, p, stage, boxes[p])
         second = None
-        if consensus is not None and work.second:
+        if consensus is not None and plan.second:
             progress(0.3, "second opinion")
             with sparing(wanted=not plan.spare):
                 second = _ask(consensus, run, stage, grid, boxes[last])
@@ -143,14 +145,14 @@ def run_ladder(
 def grids(
     shape: tuple[int, ...], spacing_mm: tuple[float, float, float], network: Ladder
 ) -> tuple[WorkingGrid, WorkingGrid]:
-    """A scan's own grid, and the one that a ladder runs on."""
+    """Return a scan's own grid, and the grid that a ladder runs on."""
     x, y, z = shape
     finest_mm = FINEST_SHARE * 2.0 ** network.configs[-1].exponent
     return WorkingGrid((x, y, z), spacing_mm, True), working_grid((x, y, z), spacing_mm, finest_mm)
 
 
 def _plan(work: Work, options: Options, brain: Box | None = None) -> Plan:
-    """Tiles within the budget. A GPU's memory holds images and tiles only: a tile gets four tenths of it."""
+    """Return a plan within the budget. A GPU's memory holds images and tiles only: a tile gets four tenths of it."""
     if options.memory_bytes is None or options.tile_voxels is not None or options.device != "cpu":
         share = math.inf if options.memory_bytes is None else max(1e8, 0.4 * options.memory_bytes)
         return make_plan(
@@ -163,11 +165,18 @@ def _plan(work: Work, options: Options, brain: Box | None = None) -> Plan:
     return check(work, allowed_bytes=options.memory_bytes, base_bytes=options.base_bytes, brain=brain)
 
 
-def _finest_alone(run: Run, scan: WorkingGrid, grid: WorkingGrid, notes: list[str]) -> Prediction:
-    """What the finest level says of the whole volume when the coarser ones tell it nothing.
+def _no_room(work: Work, options: Options, brain: Box) -> str:
+    """What is to be said of a second opinion that the budget has no room for."""
+    needed = amount(options.base_bytes + make_plan(work, room=0, brain=brain).peak_bytes)
+    allowed = amount(options.memory_bytes or 0)
+    return f"LOD-Brain was left out: with it {needed} of memory are needed, {allowed} are allowed or free"
 
-    Their features are 0 and every class is as likely as any other; intensities are scaled by the bright half, since no
-    brain is known. Without sides all is on the right.
+
+def _finest_alone(run: Run, scan: WorkingGrid, grid: WorkingGrid, notes: list[str]) -> Prediction:
+    """Return the finest level's prediction of the whole volume without conditioning on coarser levels.
+
+    The coarse features are 0 and the coarse posteriors uniform; intensities are scaled by the bright half, since no
+    brain mask is available. If the coarse level has no sides, all structures are put on the right.
     """
     last = len(run.images) - 1
     above, shape = run.images[last - 1], run.images[last - 1].shape
@@ -193,7 +202,7 @@ def _prepare(
     levels: tuple[FoldedLevel, ...],
     options: Options,
 ) -> Run:
-    """The images that the levels will see, on the device, scaled for the coarsest."""
+    """Return the levels' images on the device, with the scaling of the coarsest."""
     volume = torch.from_numpy(np.ascontiguousarray(data)) if grid.native else resample(data, scan, grid)
     last = len(levels) - 1
     images = [volume.to(options.device)]
@@ -209,7 +218,7 @@ def _prepare(
 
 
 def _whole_head(run: Run) -> tuple[Stage, torch.Tensor]:
-    """The coarsest level's result, and (X, Y, Z) bool: where it sees more brain than not."""
+    """Return the coarsest level's output, and the mask (X, Y, Z) of voxels whose posterior of brain is above 0.5."""
     image = run.images[0]
     features = run.features(0, image, None)
     x, y, z = ((0, n) for n in features.shape[2:])
@@ -220,7 +229,7 @@ def _whole_head(run: Run) -> tuple[Stage, torch.Tensor]:
 
 
 def _ask(consensus: Consensus, run: Run, stage: Stage, grid: WorkingGrid, box: Box) -> SecondOpinion:
-    """The second member's tissues in a box of the finest grid, weighted by how far they agree with a coarser level."""
+    """Return the second member's tissues in a box of the finest grid, and their agreement with the level above."""
     second = second_opinion(consensus, run.images[-1], grid, box, run.options)
     above = run.images[-2].shape
     shape, (a, b, c) = (above[0], above[1], above[2]), (2 * v for v in grid.spacing_mm)
@@ -237,7 +246,7 @@ def _whole(volume: torch.Tensor) -> Box:
 
 
 def _box_of(mask: torch.Tensor) -> Box:
-    """The bounding box of a mask that is not empty."""
+    """Return the bounding box of a non-empty mask."""
     spans = []
     for axis in range(3):
         hit = mask.amax([other for other in range(3) if other != axis])
@@ -260,4 +269,5 @@ def _conclude(decision: Decision, notes: list[str], brain_ml: float, options: Op
         tuple(notes),
         decision.certainty,
         decision.doubt_vox,
+        disagreement=decision.disagreement,
     )

@@ -1,4 +1,4 @@
-"""Run one level of the ladder over a box of its grid, tile by tile."""
+"""Tiled inference of one level of the ladder over a box of its grid."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ SCORED_VOXELS = 128_000
 
 @dataclass(frozen=True, eq=False)
 class Stage:
-    """A level's result over a box of its own grid."""
+    """A level output over a box of the level's grid."""
 
     detail: Detail
     box: Box
@@ -31,21 +31,21 @@ class Stage:
 
 @dataclass(frozen=True, eq=False)
 class Run:
-    """What all levels of one scan share.
+    """Levels, images and settings of one scan's inference.
 
     Attributes
     ----------
     levels : tuple of FoldedLevel
         Coarsest first.
     images : tuple of (X, Y, Z) float32 tensors
-        The scan as each level sees it, coarsest first, not scaled; each is `pool` of the next.
+        Input image of each level, coarsest first, not scaled; each is `pool` of the next.
     voxels_mm : tuple of float
-        Their voxel sides.
+        Voxel sides of the images.
     scaling : Scaling
-        Of the images.
+        Intensity scaling of all images.
     options : Options
     tile_voxels : tuple of int
-        That a tile of each level may read; empty for no limit.
+        Largest number of voxels that a tile of each level may read; empty for no limit.
     """
 
     levels: tuple[FoldedLevel, ...]
@@ -56,32 +56,32 @@ class Run:
     tile_voxels: tuple[int, ...] = ()
 
     def features(self, position: int, image: torch.Tensor, coarse: Detail | None) -> torch.Tensor:
-        """What a level sees in an (X, Y, Z) image, not scaled yet, with the coarse result under it."""
+        """Return a level's features of an unscaled image (X, Y, Z), conditioned on the coarse level output."""
         level = self.levels[position]
         told = math.log2(self.voxels_mm[position]) - level.config.exponent
         return level.features(pad_to(self.scaling.apply(image), level.stride)[None, None], told, coarse)
 
 
 def each_part(run: Run, position: int, above: Stage, box: Box) -> Iterator[tuple[Detail, Box, float]]:
-    """A level's results over a box that is `boxes.aligned`, slab by slab of each tile.
+    """Yield a level's outputs over a box that is `boxes.aligned`, slab by slab of each tile.
 
     Parameters
     ----------
     run : Run
     position : int
-        Of the level, above 0.
+        Position of the level in `run.levels`, above 0.
     above : Stage
-        Result of the level above.
+        Output of the next coarser level.
     box : Box
 
     Yields
     ------
     detail : Detail
-        Over a slab.
+        Level output over a slab.
     part : Box
-        Of the slab.
+        Box of the slab.
     share : float
-        Of the tiles that are done, 1 with the last.
+        Share of tiles done, 1 with the last.
     """
     level = run.levels[position]
     image = run.images[position]
@@ -90,16 +90,16 @@ def each_part(run: Run, position: int, above: Stage, box: Box) -> Iterator[tuple
     above = Stage(level.for_next(above.detail), above.box)
     for number, tile in enumerate(cut, 1):
         coarse = _under(above, tile.read)
-        features = run.features(position, image[slices(tile.read)], coarse)  # a slice beyond the far edge ends at it
+        features = run.features(position, image[slices(tile.read)], coarse)  # slices are clipped at the far edge
         for part in slabs(tile.core):
             where = offset(part, tile.read)
             yield level.score(features, coarse, where), part, number / len(cut)
-        del features, coarse  # or they would live beside the next tile's
-        give_back()  # small lasting things in the holes: 18 tiles without it took twice the memory of one
+        del features, coarse  # else they are kept while the next tile's are computed
+        give_back()  # small allocations fragment the heap: without this, 18 tiles took twice the memory of one
 
 
 def slabs(box: Box) -> Iterator[Box]:
-    """A box cut along its first axis, into slabs of an even number of rows (but for the last)."""
+    """Yield slabs of a box, cut along its first axis; all but the last have an even number of rows."""
     (start, stop), y, z = box
     rows = max(2, SCORED_VOXELS // max(1, (y[1] - y[0]) * (z[1] - z[0])) // 2 * 2)
     for first in range(start, stop, rows):
@@ -107,7 +107,7 @@ def slabs(box: Box) -> Iterator[Box]:
 
 
 def refine(run: Run, position: int, above: Stage, box: Box) -> Stage:
-    """A level's features and logits over a box that is `aligned`, for the next level."""
+    """Return a level's features and logits over a box that is `boxes.aligned`, for the next level."""
     whole: Detail | None = None
     for part, where, _ in each_part(run, position, above, box):
         part = run.levels[position + 1].for_next(part) if position + 1 < len(run.levels) else part
@@ -124,7 +124,7 @@ def refine(run: Run, position: int, above: Stage, box: Box) -> Stage:
 
 
 def _under(stage: Stage, read: Box) -> Detail:
-    """The coarse result under a box of the next finer grid; beyond the coarse box its last voxels are repeated."""
+    """Return the coarse output of a box of the next finer grid; beyond the coarse box its edge voxels are repeated."""
 
     def cut(t: torch.Tensor) -> torch.Tensor:
         inside = [

@@ -1,4 +1,4 @@
-"""LOD-Brain's segmentation of one volume: the published pipeline, its cropping mended, at a quarter of its memory."""
+"""LOD-Brain's segmentation of one volume: the published pipeline without its cropping, at a quarter of its memory."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ Progress = Callable[[float, str], None]
 
 @dataclass(frozen=True, eq=False)
 class LodBrain2024Prediction:
-    """What the network says of one volume, on the grid that came in.
+    """LOD-Brain's prediction for one volume, on the grid of the input.
 
     Attributes
     ----------
@@ -33,7 +33,7 @@ class LodBrain2024Prediction:
     soft_volume_vox : (7,) float64
         Sum of the posteriors of each class, in voxels.
     posteriors : (7, X, Y, Z) float16 or None
-        Probability of each class, if they were asked for.
+        Posterior of each class, if requested.
     """
 
     classes: NDArray[np.uint8]
@@ -42,12 +42,12 @@ class LodBrain2024Prediction:
 
 
 def as_lia(data: NDArray[Any]) -> NDArray[Any]:
-    """Return a view in LIA order of an array (..., X, Y, Z) in RAS order; what is written to it goes through."""
+    """Return a writable view in LIA order of an array (..., X, Y, Z) in RAS order."""
     return data[..., ::-1, :, ::-1].swapaxes(-1, -2)
 
 
 def _box_in_lia(box: RasBox, shape: tuple[int, ...], low: Sequence[int]) -> Box:
-    """Return a box of an array (X, Y, Z) in RAS order, on the padded grid whose corner lies `low` voxels before it."""
+    """Return a box of an array (X, Y, Z) in RAS order on the LIA grid that has `low` voxels of padding before it."""
     (x, x_stop), (y, y_stop), (z, z_stop) = box
     spans = ((shape[0] - x_stop, shape[0] - x), (shape[2] - z_stop, shape[2] - z), (y, y_stop))
     a, b, c = (slice(start + lo, stop + lo) for (start, stop), lo in zip(spans, low, strict=True))
@@ -55,7 +55,7 @@ def _box_in_lia(box: RasBox, shape: tuple[int, ...], low: Sequence[int]) -> Box:
 
 
 def padded_shape(shape: tuple[int, ...]) -> tuple[int, int, int]:
-    """Return the sides of the grid that the network sees: 256, or the next multiple of 8 where the scan is larger.
+    """Return the sides of the network's grid: 256, or the next multiple of 8 if the scan is larger.
 
     Examples
     --------
@@ -67,14 +67,14 @@ def padded_shape(shape: tuple[int, ...]) -> tuple[int, int, int]:
 
 
 def peak_memory_bytes(shape: tuple[int, ...], *, dtype: torch.dtype = torch.float32, box: RasBox | None = None) -> int:
-    """Return an upper estimate of the memory that a segmentation takes beyond the scan, posteriors left out.
+    """Return an upper estimate of the memory that a segmentation takes, without the scan and the posteriors.
 
     Parameters
     ----------
     shape : (3,) int
-        Of the scan, in RAS order.
+        Shape of the scan, in RAS order.
     dtype : torch.dtype
-        Of the convolutions.
+        Type of the convolutions.
     box : tuple of 3 (start, stop), optional
         As in `predict_lod_brain_2024`.
     """
@@ -87,7 +87,7 @@ def peak_memory_bytes(shape: tuple[int, ...], *, dtype: torch.dtype = torch.floa
 
 
 def _padding(shape: tuple[int, ...]) -> tuple[tuple[int, int, int], list[int]]:
-    """The grid of a scan in LIA order, and its first voxel in it."""
+    """Return the padded shape of a scan in LIA order, and the position of the scan's first voxel in it."""
     grid = padded_shape(shape)
     return grid, [(side - length) // 2 for side, length in zip(grid, shape, strict=True)]
 
@@ -104,9 +104,9 @@ def predict_lod_brain_2024(
 ) -> LodBrain2024Prediction:
     """Return LOD-Brain's segmentation of a volume on the volume's own grid, without post-processing.
 
-    As in the published pipeline the volume is turned to LIA, padded with zeros to 256^3 around its centre, z-scored
+    As in the published pipeline the volume is reoriented to LIA, padded with zeros to 256^3 around its centre, z-scored
     over that whole grid, and never resampled. Unlike there, a volume of more than 256 voxels a side is not cropped: the
-    grid grows to the next multiple of 8. The result is cut back to the input's grid.
+    grid grows to the next multiple of 8. The result is cropped to the input's grid.
 
     Parameters
     ----------
@@ -115,20 +115,20 @@ def predict_lod_brain_2024(
     data : (X, Y, Z) float32
         Finite intensities in RAS order, not constant.
     device : torch.device or str
-        Where the network runs.
+        Device to run the network on.
     dtype : torch.dtype
-        float32, or bfloat16 for the convolutions: twice as fast where the processor has it, 0.1% of voxels change.
+        float32, or bfloat16 for the convolutions: twice as fast on a CPU that supports it, 0.1% of voxels change.
     box : tuple of 3 (start, stop), optional
-        The part of `data` that holds the brain; beyond it all is background. By default where level 0 sees the brain.
+        Part of `data` that holds the brain; all voxels outside are background. Default: the brain found by level 0.
     posteriors : bool
-        Whether to return the probabilities of all classes.
+        Whether to return the posteriors of all classes.
     progress : callable, optional
         Called with the fraction done and a text.
 
     Returns
     -------
     LodBrain2024Prediction
-        Classes, soft volumes and, if asked for, posteriors.
+        Classes, soft volumes and, if requested, posteriors.
 
     Raises
     ------
@@ -147,7 +147,7 @@ def predict_lod_brain_2024(
             as_lia(kept)[(slice(None), *slab)] = probabilities.half().cpu().numpy()
         if progress is not None:
             progress(share, "LOD-Brain 2024")
-    soft[0] += data.size - soft.sum()  # beyond the box
+    soft[0] += data.size - soft.sum()  # voxels beyond the box
     return LodBrain2024Prediction(classes, soft, kept)
 
 
@@ -183,7 +183,7 @@ def _in_slabs(
     scan = as_lia(data)
     grid, low = _padding(scan.shape)
     x0, y0, z0 = (slice(start, start + length) for start, length in zip(low, scan.shape, strict=True))
-    # Mean and variance over the padded grid, whose added voxels are 0, without making it.
+    # Mean and variance over the padded grid, whose added voxels are 0, without allocating it.
     voxels = float(np.prod(grid))
     mean = scan.sum(dtype=np.float64) / voxels
     variance = np.square(scan, dtype=np.float64).sum() / voxels - mean**2

@@ -1,4 +1,4 @@
-"""LOD-Brain's network on a box, slab by slab: what lies around it enters the GroupNorms' statistics as a sample."""
+"""Slab-wise forward pass of LOD-Brain's network in a box, with sampled GroupNorm statistics outside of it."""
 
 from __future__ import annotations
 
@@ -12,24 +12,24 @@ from torch import Tensor, nn
 
 from lodbrain.models.lod_brain_2024 import LodBrain2024, doubled
 
-#: Voxels that two 3x3x3 convolutions in a row look beyond a slab.
+#: Voxels that two consecutive 3x3x3 convolutions read beyond a slab.
 HALO: Final = 2
-#: Voxels around the brain as level 0 sees it: what it may have missed.
+#: Margin in voxels around the brain found by level 0, for brain that level 0 may have missed.
 MARGIN: Final = 12
-#: Planes of a slab: 8 recompute half of the convolutions in halos, 32 take 0.7 GiB more at 256^3.
+#: Planes of a slab: with 8, half of the convolutions are recomputed in halos; 32 take 0.7 GiB more at 256^3.
 THICKNESS: Final = 16
-#: Share of the planes outside of the box that the statistics are estimated from, in slabs of so many planes.
+#: Share of the planes outside the box that the statistics are estimated from, and planes of each sampled slab.
 SAMPLED: Final = 0.25
 SAMPLE_PLANES: Final = 4
 
-#: What a process takes over what its tensors add up to, measured: reordered copies inside of the convolutions.
+#: Measured ratio of the process's memory to the sum of its tensors: convolutions make reordered copies.
 OVERHEAD: Final = 1.25
 
 Box = tuple[slice, slice, slice]
 
 
 def _grown(box: Box, shape: tuple[int, ...]) -> Box:
-    """Return the box with its halo, clipped to the grid, with even bounds so that its half is a box too."""
+    """Return the box with its halo, clipped to the grid, with even bounds so that it covers whole half-size voxels."""
     starts = [max(0, (side.start - HALO) // 2 * 2) for side in box]
     stops = [min(length, (side.stop + HALO + 1) // 2 * 2) for side, length in zip(box, shape, strict=True)]
     return (slice(starts[0], stops[0]), slice(starts[1], stops[1]), slice(starts[2], stops[2]))
@@ -53,7 +53,7 @@ def _cut(x: Tensor, box: Box) -> Tensor:
 
 
 def slabs(box: Box, thickness: int) -> Iterator[Box]:
-    """Cut a box along its first axis at multiples of `thickness`, which is even."""
+    """Yield slabs of a box, cut along its first axis at multiples of `thickness`, an even number."""
     first = box[0]
     for start in range(first.start // thickness * thickness, first.stop, thickness):
         yield (slice(max(start, first.start), min(start + thickness, first.stop)), box[1], box[2])
@@ -70,12 +70,12 @@ def logits_in_slabs(
     thickness: int = THICKNESS,
     sampled: float = SAMPLED,
 ) -> Iterator[tuple[Box, Tensor]]:
-    """Yield slab by slab what `network(x)` holds inside the box, to rounding and the sampling of statistics.
+    """Yield `network(x)` inside the box, slab by slab, up to rounding and the sampling of statistics.
 
     A full-size layer of 32 channels of 256^3 takes 2 GiB in float32, and a plain forward pass holds six of them. Here
-    full-size convolutions run in the box only. The mean and variance of the two GroupNorms of level 1 need the whole
-    volume: what lies outside of the box enters through samples, slabs that hold a share `sampled` of its planes; of
-    padding, which is the same everywhere, one slab is enough. Level 0 runs on the whole volume, at half the resolution.
+    full-size convolutions run in the box only. The mean and variance of the two GroupNorms of level 1 depend on the
+    whole volume: outside the box they are estimated from slabs that hold a share `sampled` of its planes, and from one
+    slab of padding, which is uniform. Level 0 runs on the whole volume, at half the resolution.
 
     Parameters
     ----------
@@ -84,15 +84,15 @@ def logits_in_slabs(
     x : (1, 1, X, Y, Z) float
         z-scored volume in LIA order; the sides are multiples of 8.
     box : tuple of slice
-        Where the result is wanted, in voxels of `x`.
+        Region of the result, in voxels of `x`.
     scan : tuple of slice, optional
-        The part of `x` that is no padding; by default the whole.
+        The part of `x` without padding; default: the whole.
     coarse : (1, 32, X/2, Y/2, Z/2) tensor, optional
-        `network.coarse(x)`, where that is known already.
+        `network.coarse(x)`, if already computed.
     thickness : int
         Planes of a slab, an even number.
     sampled : float
-        Share of the planes outside of the box whose features are computed for the statistics; 1 for all of them.
+        Share of the planes outside the box whose features are computed for the statistics; 1 for all of them.
 
     Yields
     ------
@@ -102,15 +102,15 @@ def logits_in_slabs(
     shape = tuple(x.shape[2:])
     coarse = network.coarse(x) if coarse is None else coarse
     samples = parts(box, scan, shape, thickness=thickness, sampled=sampled)
-    dtype = network.head(coarse[:, :, :1, :1, :1]).dtype  # what autocast chooses for convolutions, if it is on
+    dtype = network.head(coarse[:, :, :1, :1, :1]).dtype  # autocast's dtype of convolutions, if enabled
 
     def before_norm(slab: Box) -> tuple[Box, Tensor]:
-        """Features before the GroupNorm of level 1 in a slab with its halo."""
+        """Return a slab with its halo, and its features before the GroupNorm of level 1."""
         wide = _grown(slab, shape)
         outer = _grown(wide, shape)
         return wide, _cut(network.down.conv(network.stem(_cut(x, outer))), within(wide, outer))
 
-    # The features of the box are kept; those of samples, which are few, as well.
+    # Features are kept: those of the box, and those of the few samples.
     kept: list[tuple[Box, Box, Tensor]] = []
     statistics = _Statistics()
     for slab, weight in samples:
@@ -146,9 +146,9 @@ def logits_in_slabs(
 
 @torch.inference_mode()
 def brain_box(network: LodBrain2024, coarse: Tensor, scan: Box) -> Box:
-    """Return where level 0 sees brain, with a margin, within the scan; the whole scan where it sees none.
+    """Return the box of the brain found by level 0, with a margin, within the scan; the whole scan if none is found.
 
-    The last layer was trained on the sum of both levels' features; on level 0's alone it gives a coarse brain.
+    The last layer was trained on the sum of both levels' features; on level 0's alone it gives a coarse brain mask.
 
     Parameters
     ----------
@@ -156,7 +156,7 @@ def brain_box(network: LodBrain2024, coarse: Tensor, scan: Box) -> Box:
     coarse : (1, 32, X/2, Y/2, Z/2) tensor
         `network.coarse` of a volume.
     scan : tuple of slice
-        The part of the volume that is no padding.
+        The part of the volume without padding.
     """
     brain = network.head(network.coarse.out(coarse))[0].argmax(0) > 0
     sides = []
@@ -174,8 +174,8 @@ def brain_box(network: LodBrain2024, coarse: Tensor, scan: Box) -> Box:
 def parts(
     box: Box, scan: Box | None, shape: tuple[int, ...], *, thickness: int = THICKNESS, sampled: float = SAMPLED
 ) -> list[tuple[Box, float]]:
-    """Slabs whose features are computed, and how many of its like each of them stands for; arguments as above."""
-    inner = _grown(box, shape)  # half-size convolutions look beyond the box
+    """Return the slabs whose features are computed, and the weight of each; arguments as in `logits_in_slabs`."""
+    inner = _grown(box, shape)  # half-size convolutions read beyond the box
     whole = (slice(0, shape[0]), slice(0, shape[1]), slice(0, shape[2]))
     measured = whole if scan is None else _grown(scan, shape)
     found = [(slab, 1.0) for slab in slabs(inner, thickness)]
@@ -199,7 +199,7 @@ def memory_bytes(box: Box, scan: Box | None, shape: tuple[int, ...], *, dtype: t
 
 
 def _around(box: Box, whole: tuple[slice, ...]) -> Iterator[Box]:
-    """Cut what of a whole lies outside of a box in it into at most six boxes."""
+    """Yield at most six boxes that cover `whole` outside of a box in it."""
     inner: list[slice] = []
     for axis in range(3):
         for start, stop in ((whole[axis].start, box[axis].start), (box[axis].stop, whole[axis].stop)):
@@ -210,10 +210,10 @@ def _around(box: Box, whole: tuple[slice, ...]) -> Iterator[Box]:
 
 
 def _sampled(box: Box, share: float, length: int) -> list[tuple[Box, float]]:
-    """Slabs that hold a share of the planes of a box, and how many slabs each of them stands for.
+    """Return slabs that hold a share of the planes of a box, and the weight of each.
 
-    The planes at the edge of the volume, of `length` planes, are all taken: convolutions see zeros beyond it, so they
-    are unlike all others. The rest is evenly spread, at least one slab.
+    All planes at the edge of the volume, of `length` planes, are included: the convolutions' zero padding makes them
+    unlike all others. The other slabs, at least one, are evenly spaced.
     """
     start, stop = box[0].start, box[0].stop
     spans = [(start, start + 2)] if start == 0 else []
@@ -221,7 +221,7 @@ def _sampled(box: Box, share: float, length: int) -> list[tuple[Box, float]]:
     start, stop = start + 2 * (start == 0), stop - 2 * (stop == length)
     weights = [1.0] * len(spans)
     if stop - start > 0:
-        planes, thick = (stop - start) // 2, SAMPLE_PLANES // 2  # in pairs, since half of a slab must be a box, too
+        planes, thick = (stop - start) // 2, SAMPLE_PLANES // 2  # in pairs: slabs cover whole half-size voxels
         number = max(1, round(share * planes / thick))
         if number * thick >= planes:
             spans, weights = [*spans, (start, stop)], [*weights, 1.0]
@@ -233,7 +233,7 @@ def _sampled(box: Box, share: float, length: int) -> list[tuple[Box, float]]:
 
 
 class _Statistics:
-    """Mean and variance of channels over parts of a volume, each of which stands for a number of its like."""
+    """Weighted mean and variance of channels over parts of a volume."""
 
     def __init__(self) -> None:
         self.variances: list[Tensor] = []
@@ -242,15 +242,15 @@ class _Statistics:
 
     def add(self, part: Tensor, weight: float) -> None:
         """Add a part (1, C, X, Y, Z)."""
-        for planes in torch.split(part[0].movedim(0, -1), 2):  # small enough for the cache
+        for planes in torch.split(part[0].movedim(0, -1), 2):  # fits into the cache
             values = planes.reshape(-1, part.shape[1]).float()
             mean = values.mean(0)
             self.means.append(mean.cpu().double())
-            self.variances.append((values - mean).square_().mean(0).cpu().double())  # values may be the part's own
+            self.variances.append((values - mean).square_().mean(0).cpu().double())  # not in place: a view of `part`
             self.sizes.append(weight * len(values))
 
     def scale_and_shift(self, norm: nn.GroupNorm) -> tuple[Tensor, Tensor]:
-        """Scale and shift (C,) float64 that do what the GroupNorm does over the whole volume."""
+        """Return scale and shift (C,) float64 that are equivalent to the GroupNorm over the whole volume."""
         return _group_norm(
             norm, torch.stack(self.variances), torch.stack(self.means), torch.tensor(self.sizes, dtype=torch.float64)
         )

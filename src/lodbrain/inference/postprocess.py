@@ -1,4 +1,4 @@
-"""Connected components of a label map: every structure in one, stray pieces given to what lies around them."""
+"""Connected components of a label map: the largest per structure is kept, the others are filled from neighbours."""
 
 from __future__ import annotations
 
@@ -10,40 +10,40 @@ from numpy.typing import NDArray
 
 from lodbrain.labels import BASAL_GANGLIA, CLASS_OF_INDEX, GREY_MATTER, VENTRICLES, Scheme
 
-#: Classes that may lie in several pieces, by what a model's classes are. Structures: the lateral ventricles, their
-#: inferior horns and the CSF, which reference label maps have in pieces as well. Of every other structure the largest
-#: piece is 98% or more in SynthSeg's 20 heads, five young brains and three of 7 T. Tissues: those with two sides.
+#: Classes that may have several connected components, by a model's scheme of classes. Structures: the lateral
+#: ventricles, their inferior horns and the CSF, which have several in reference label maps, too. Of every other
+#: structure the largest component holds 98% or more in SynthSeg's 20 heads, five young brains and three of 7 T.
+#: Tissues: those with two sides.
 SEVERAL_PIECES: dict[Scheme, tuple[int, ...]] = {
     "structures": tuple(CLASS_OF_INDEX[index] for index in (4, 43, 5, 44, 24)),
     "tissue": (GREY_MATTER, BASAL_GANGLIA, VENTRICLES),
 }
 
 _NEIGHBOURS = [offset for offset in product((-1, 0, 1), repeat=3) if any(offset)]
-#: Stands for a voxel that has no class yet; above every class.
+#: Marks a voxel that has no class yet; above every class.
 _STRAY = 63
 _SLAB_VOXELS = 2_000_000
 _STRAYS_AT_ONCE = 200_000
 
 
 def keep_largest(classes: NDArray[np.uint8], *, leave: tuple[int, ...] = ()) -> int:
-    """Leave one connected component of each class, in place.
+    """Keep the largest connected component of each class, in place.
 
-    Components are of 26 neighbours; the largest of each class stays as it is. The others are filled from outside
-    inwards, one layer of voxels after the other: each voxel gets the most frequent class among those of its neighbours
-    that have one already (the lowest number of several). A class is therefore only given voxels that touch it, which
-    is why one pass is enough. What lies outside of the volume counts as background.
+    Connectivity is 26. The other components are filled from outside inwards, one layer of voxels at a time: each voxel
+    gets the most frequent class among those neighbours that have one (the lowest class if tied). A class therefore only
+    gains voxels that touch it, so one pass is enough. Voxels outside the volume count as background.
 
     Parameters
     ----------
     classes : (X, Y, Z) uint8
-        Class of each voxel, 0 for background, below 63. It is changed.
+        Class of each voxel, 0 for background, below 63. Modified in place.
     leave : tuple of int
-        Classes that may lie in several pieces, besides the background: see `SEVERAL_PIECES`.
+        Classes besides the background that may have several components: see `SEVERAL_PIECES`.
 
     Returns
     -------
     int
-        How many voxels have another class now.
+        Number of voxels whose class changed.
 
     Examples
     --------
@@ -57,7 +57,7 @@ def keep_largest(classes: NDArray[np.uint8], *, leave: tuple[int, ...] = ()) -> 
         return 0
     x, y, z = (slice(int(at[0]), int(at[-1]) + 1) for at in filled)
     before = classes[x, y, z]
-    # A margin of background: every voxel has 26 neighbours, at the same distances in memory.
+    # A margin of background: every voxel has 26 neighbours, at the same offsets in memory.
     work = np.pad(before, 1)
     _mark_strays(work, leave)
     _fill(work)
@@ -70,7 +70,7 @@ def keep_largest(classes: NDArray[np.uint8], *, leave: tuple[int, ...] = ()) -> 
 def _mark_strays(classes: NDArray[np.uint8], leave: tuple[int, ...]) -> None:
     """Set all but the largest component of each class to `_STRAY`, in place.
 
-    Components take four bytes a voxel. NumPy counts and looks up with eight, so that goes slab by slab.
+    Component numbers take four bytes a voxel. NumPy counts and indexes with eight, so both are done slab by slab.
     """
     components = cc3d.connected_components(classes, connectivity=26, out_dtype=np.uint32)
     rows = max(1, _SLAB_VOXELS // classes[0].size)
@@ -93,7 +93,7 @@ def _mark_strays(classes: NDArray[np.uint8], leave: tuple[int, ...]) -> None:
 
 
 def _fill(classes: NDArray[np.uint8]) -> None:
-    """Give every stray voxel a class, layer by layer, in place; none lies on the faces of the volume."""
+    """Give every stray voxel a class, layer by layer, in place; no stray voxel may lie on the faces of the volume."""
     flat = classes.reshape(-1)
     at = np.concatenate([np.flatnonzero(part == _STRAY) + n * part.size for n, part in enumerate(classes)])
     _, y, z = classes.shape
@@ -101,12 +101,12 @@ def _fill(classes: NDArray[np.uint8]) -> None:
     while len(at):
         parts = [at[start : start + _STRAYS_AT_ONCE] for start in range(0, len(at), _STRAYS_AT_ONCE)]
         chosen = np.concatenate([_most_around(flat, part, around) for part in parts])
-        flat[at] = chosen  # not before all are chosen: the order of the voxels must not matter
+        flat[at] = chosen  # after all are chosen: the result must not depend on their order
         at = at[chosen == _STRAY]
 
 
 def _most_around(flat: NDArray[np.uint8], at: NDArray[np.intp], around: list[int]) -> NDArray[np.uint8]:
-    """The most frequent class around each flat position `at`; `_STRAY` where no neighbour has a class."""
+    """Return the most frequent class around each flat position `at`; `_STRAY` if no neighbour has a class."""
     rows = np.arange(len(at))
     votes = np.zeros((len(at), _STRAY + 1), np.uint8)
     for offset in around:

@@ -1,4 +1,4 @@
-"""Which arithmetic a processor is fast in."""
+"""Floating-point precision of inference: bfloat16 where the hardware supports it, else float32."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import torch
 
 
 def working_dtype(asked: str, device: torch.device) -> torch.dtype:
-    """bfloat16 where it is asked for or the processor computes in it, else float32.
+    """Return bfloat16 if requested, or if "auto" is requested and the hardware computes in it; else float32.
 
     Parameters
     ----------
@@ -28,7 +28,7 @@ def working_dtype(asked: str, device: torch.device) -> torch.dtype:
 
 
 def _cpu_has_bfloat16() -> bool:
-    """Whether the processor multiplies bfloat16 in hardware (AVX512_BF16 or AMX)."""
+    """Return whether the CPU multiplies bfloat16 in hardware (AVX512_BF16 or AMX)."""
     if not torch.backends.mkldnn.is_available():  # type: ignore[no-untyped-call]
         return False
     capabilities = torch.backends.cpu.get_cpu_capability()

@@ -1,4 +1,4 @@
-"""Array in, classes out: runs the network that a card asks for."""
+"""Prediction of classes from an intensity array, with the network named in a model's card."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Options", "Prediction", "Progress", "predict"]
 
-#: Measured on a head of 0.67 mm: against the same head at 1 mm its brainstem has half the volume.
+#: Smallest voxel without a warning. Measured on a head at 0.67 mm: its brainstem has half the volume it has at 1 mm.
 LOD_BRAIN_2024_FINEST_MM = 0.85
 
 
@@ -38,16 +38,16 @@ def predict(
     Parameters
     ----------
     data : (X, Y, Z) float32
-        Scan in RAS order: x to the right, y to the front, z up. Finite. In a `Handover`, if it is not needed again.
+        Finite intensities in RAS order. Pass it in a `Handover` if the caller does not need it again.
     spacing_mm : (3,) float
         Voxel sides.
     card : Card
-        Says which architecture it is.
+        Names the architecture.
     network : torch.nn.Module
         In eval mode.
     options : Options, optional
     progress : callable, optional
-        Called with the share done and a few words.
+        Called with the share done and a short text.
 
     Returns
     -------
@@ -59,7 +59,7 @@ def predict(
     InputError
         ``"no-brain"`` if no brain is found.
     MemoryError
-        If the processor's memory is not enough; a GPU's is given up for smaller tiles, then for the processor.
+        If the CPU's memory is not enough. If a GPU's is not enough, smaller tiles and then the CPU are used.
     """
     options, report = options or Options(), progress or (lambda share, text: None)
     x, y, z = (float(v) for v in spacing_mm)

@@ -1,4 +1,4 @@
-"""What every network is asked and what it answers, whatever its architecture."""
+"""Options and results of inference, common to all architectures."""
 
 from __future__ import annotations
 
@@ -19,26 +19,26 @@ Progress = Callable[[float, str], None]
 
 @dataclass(frozen=True)
 class Options:
-    """How to run a network.
+    """Options of inference.
 
     Attributes
     ----------
     device : str
         Name of a torch device.
     memory_bytes : int or None
-        What the process may use at its peak, on a GPU the memory of the device; None for no limit.
+        Memory that the process may use at its peak, on a GPU the memory of the device; None for no limit.
     base_bytes : int
-        What the process took before the scan was read.
+        Memory that the process used before the scan was read.
     posteriors : bool
         Whether to return the posteriors of all classes.
     postprocess : bool
-        Whether to leave one connected component of each structure, see `lodbrain.inference.postprocess`.
+        Whether to keep only one connected component of each structure, see `lodbrain.inference.postprocess`.
     dtype : {"auto", "float32", "bfloat16"}
-        Arithmetic of the convolutions. "auto" is bfloat16 where the processor computes in it.
+        Type of the convolutions. "auto" is bfloat16 where the hardware computes in it, else float32.
     tile_voxels : int or None
         Largest number of voxels that a tile reads; None to derive it from the memory.
     context : bool
-        Whether the ladder's finest level is told what the coarser ones saw. False is for measuring what they are worth.
+        Whether the ladder's finest level is conditioned on the coarser ones. False is for ablation studies.
     """
 
     device: str = "cpu"
@@ -53,15 +53,15 @@ class Options:
 
 @dataclass(frozen=True, eq=False)
 class CoarseView:
-    """A scan as the coarsest level of a ladder sees it, and that level.
+    """Image and network of the coarsest level of a ladder.
 
     Attributes
     ----------
     image : (X, Y, Z) float32 array
-        In the order that the header gives: RAS. Not scaled.
+        Intensities in RAS order according to the header, not scaled.
     voxel_mm : float
     level : FoldedLevel
-        With sides.
+        A level with separate left and right classes.
     """
 
     image: NDArray[np.float32]
@@ -71,7 +71,7 @@ class CoarseView:
 
 @dataclass(frozen=True, eq=False)
 class Prediction:
-    """What a network says of a scan.
+    """A network's prediction for a scan.
 
     Attributes
     ----------
@@ -81,18 +81,20 @@ class Prediction:
         Sum of the posteriors of each class, in voxels.
     posteriors : (C, X, Y, Z) float16 or None
     certainty : (X, Y, Z) uint8 or None
-        Posterior of the best structure, times 255; None where the network's runner does not keep it.
+        Posterior of the most probable structure, times 255; None for architectures that do not provide it.
     doubt_vox : (C,) float64 or None
-        Sum of p (1 - p) of each class, in voxels; None likewise.
+        Posterior variance: sum of p (1 - p) of each class, in voxels; None as for `certainty`.
     calibration : Calibration
-        Of the level that the result comes from.
+        Calibration of the level that the result comes from.
     quality : dict of str to float
     notes : tuple of str
-        What was done differently from the plain case, and why.
+        Deviations from the standard processing, and their reasons.
     peak_bytes : int or None
-        What the process was planned to take at its peak; None where that was not planned.
+        Planned peak memory of the process; None without a plan.
     coarse : CoarseView or None
         What the coarsest of several levels saw; None for networks that are not ladders.
+    disagreement : (X, Y, Z) bool or None
+        Where the members of a consensus see different tissues; None where the second was not asked.
     """
 
     classes: NDArray[np.uint8]
@@ -105,3 +107,4 @@ class Prediction:
     calibration: Calibration = field(default_factory=Calibration)
     peak_bytes: int | None = None
     coarse: CoarseView | None = None
+    disagreement: NDArray[np.bool_] | None = None

@@ -1,4 +1,4 @@
-"""The ladder of images: the working grid of a scan, pooled by 2 as often as the model has levels."""
+"""Image pyramid: the working grid of a scan, resampling to it, and average pooling by 2 for each coarser level."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
 
-#: Up to this ratio of voxel sides the networks see the scan's own voxels; they are trained on sides that differ by up
-#: to 15% from their mean.
+#: Up to this ratio of voxel sides a scan is not resampled; the networks are trained on sides that differ by up to 15%
+#: from their mean.
 LARGEST_RATIO = 1.2
 #: Voxels that a scan of unequal sides is resampled to are no larger.
 COARSEST_RESAMPLED_MM = 1.0
@@ -21,7 +21,7 @@ RESAMPLED_VOXELS = 4_000_000
 
 @dataclass(frozen=True)
 class WorkingGrid:
-    """The grid that the finest level runs on, with the corner of the scan's own.
+    """Grid that the finest level runs on, with the same corner as the scan's own grid.
 
     Attributes
     ----------
@@ -30,7 +30,7 @@ class WorkingGrid:
     native : bool
         Whether it is the scan's own grid.
     note : str
-        What was done and why; empty if native.
+        How the grid differs from the scan's, and why; empty if native.
     """
 
     shape: tuple[int, int, int]
@@ -40,17 +40,17 @@ class WorkingGrid:
 
     @property
     def voxel_mm(self) -> float:
-        """Side of a cube of the voxel's volume."""
+        """Side of a cube that has the voxel's volume."""
         return math.prod(self.spacing_mm) ** (1 / 3)
 
 
 def working_grid(shape: tuple[int, int, int], spacing_mm: tuple[float, float, float], finest_mm: float) -> WorkingGrid:
-    """Choose the grid to work on.
+    """Return the grid that the finest level runs on.
 
     Parameters
     ----------
     shape, spacing_mm : tuples of 3
-        Of the scan.
+        Shape and voxel sides of the scan.
     finest_mm : float
         Smallest voxel that the model's finest level was trained for.
     """
@@ -80,9 +80,9 @@ def working_grid(shape: tuple[int, int, int], spacing_mm: tuple[float, float, fl
 
 
 def interpolation_matrix(n_to: int, v_to: float, n_from: int, v_from: float) -> torch.Tensor:
-    """(n_to, n_from) float32: linear interpolation from one axis to another that begins at the same corner.
+    """Return the matrix (n_to, n_from) float32 of linear interpolation between two axes with a common start.
 
-    Where voxels grow, the triangle widens with them, so that nothing is skipped. Rows sum to 1.
+    If voxels get larger, the triangular kernel widens with them to prevent aliasing. Rows sum to 1.
     """
     at = (torch.arange(n_to, dtype=torch.float32) + 0.5) * (v_to / v_from) - 0.5
     width = max(1.0, v_to / v_from)
@@ -93,9 +93,10 @@ def interpolation_matrix(n_to: int, v_to: float, n_from: int, v_from: float) -> 
 
 
 def resample(data: NDArray[np.float32], grid_from: WorkingGrid, grid_to: WorkingGrid) -> torch.Tensor:
-    """A (X, Y, Z) float32 array on another grid of the same corner, by `interpolation_matrix` along each axis.
+    """Return a float32 array (X, Y, Z) resampled to another grid with the same corner.
 
-    Slab by slab along the axis that is slowest in memory, whatever the array's strides: no copy of it is made.
+    `interpolation_matrix` is applied along each axis, in slabs along the axis that varies slowest in memory, so that an
+    array of any strides is not copied as a whole.
     """
     order = sorted(range(3), key=lambda axis: -abs(data.strides[axis]))
     slowest, *others = (
@@ -116,11 +117,11 @@ def resample(data: NDArray[np.float32], grid_from: WorkingGrid, grid_to: Working
 
 
 def pool(volume: torch.Tensor) -> torch.Tensor:
-    """(X, Y, Z) -> halved, rounded up: means of 2 x 2 x 2 voxels, of those that exist at the far edge."""
+    """Return the means of 2 x 2 x 2 voxels of a volume (X, Y, Z); sides are rounded up, without padding in the mean."""
     return F.avg_pool3d(volume[None, None], 2, ceil_mode=True, count_include_pad=False)[0, 0]
 
 
 def pad_to(volume: torch.Tensor, multiple: int) -> torch.Tensor:
-    """Zeros behind the last voxel of the last three axes, up to a multiple."""
+    """Return the volume padded with zeros at the end of its last three axes, to a multiple."""
     pad = [amount for n in reversed(volume.shape[-3:]) for amount in (0, -n % multiple)]
     return F.pad(volume, pad) if any(pad) else volume

@@ -1,4 +1,4 @@
-"""Where the finest level's tiles go: straight to labels on the scan's grid, or kept and interpolated to it."""
+"""Collector of the finest level's tiles: decided on the scan's grid, at once or after interpolation of the logits."""
 
 from __future__ import annotations
 
@@ -15,21 +15,21 @@ INTERPOLATED_VOXELS = 400_000
 
 
 class Sink:
-    """Collects decisions on the scan's own grid, tile by tile.
+    """Collector of decisions on the scan's own grid, tile by tile.
 
-    Where the working grid is not the scan's, logits are kept (float16, inside of the box) and interpolated in `finish`,
-    slab by slab.
+    If the working grid is not the scan's, logits are kept (float16, inside the box) and interpolated in `finish`, slab
+    by slab.
 
     Parameters
     ----------
     scan, grid : WorkingGrid
-        The scan's own grid, and the one that the networks run on.
+        The scan's own grid, and the grid that the networks run on.
     box : Box
-        The part of the working grid that the tiles will fill; beyond it all is background.
+        Part of the working grid that the tiles fill; all voxels outside are background.
     posteriors : bool
-        Whether to collect those of all classes.
+        Whether to collect the posteriors of all classes.
     second : SecondOpinion, optional
-        Averaged with what is taken, on the scan's own grid.
+        Averaged with the ladder's posteriors on the scan's own grid.
     """
 
     def __init__(
@@ -44,21 +44,19 @@ class Sink:
         self.scan, self.grid, self.posteriors, self.second = scan, grid, posteriors, second
         x, y, z = ((max(0, a), min(n, b)) for (a, b), n in zip(box, grid.shape, strict=True))
         self.box: Box = (x, y, z)
-        self.decision = Decision.empty(scan.shape, posteriors=posteriors)
+        self.decision = Decision.empty(scan.shape, posteriors=posteriors, disagreement=second is not None)
         self._kept: torch.Tensor | None = None
         self._sided = False
 
     def take(self, detail: Detail, core: Box) -> None:
-        """Take a level's result over a part of the working grid.
-
-        What lies outside of the box (padding, alignment) is left out.
+        """Add a level output over a part of the working grid; voxels outside the box (padding, alignment) are ignored.
 
         Parameters
         ----------
         detail : Detail
-            Of one scan, over `core`.
+            Level output of one scan, over `core`.
         core : Box
-            Of the working grid; parts that are taken one after the other do not overlap.
+            In voxels of the working grid; successive parts must not overlap.
         """
         spans = [(max(a, lo), min(b, hi)) for (a, b), (lo, hi) in zip(core, self.box, strict=True)]
         if any(a >= b for a, b in spans):
@@ -76,7 +74,7 @@ class Sink:
         self._kept[(slice(None), *where)] = joined.half().cpu()
 
     def finish(self) -> Decision:
-        """The decision over the whole scan, after the last tile."""
+        """Return the decision over the whole scan; call it after the last tile."""
         if self._kept is None:
             return self.decision
         matrices, spans = [], []
@@ -84,7 +82,7 @@ class Sink:
             matrix = interpolation_matrix(
                 self.scan.shape[axis], self.scan.spacing_mm[axis], self.grid.shape[axis], self.grid.spacing_mm[axis]
             )
-            # Scan voxels whose whole weight lies inside of the box.
+            # Scan voxels whose interpolation weights lie inside the box.
             inside = (matrix[:, lo:hi].sum(1) > 0.999).nonzero().flatten()
             if not len(inside):  # a box thinner than a voxel of the scan
                 self._kept = None
@@ -107,7 +105,11 @@ class Sink:
 
     def _decide(self, detail: Detail, part: Box) -> None:
         """Decide a part of the scan's grid."""
+        differing = None
         if self.second is not None:
-            detail = self.second.mixed(detail, self.scan, part)
+            detail, mask = self.second.mixed(detail, self.scan, part)
+            differing = mask.cpu().numpy()
         (x, _), (y, _), (z, _) = part
-        self.decision.put(decide(detail, posteriors=self.posteriors), (x, y, z))
+        decision = decide(detail, posteriors=self.posteriors)
+        decision.disagreement = differing
+        self.decision.put(decision, (x, y, z))

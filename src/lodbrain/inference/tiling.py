@@ -1,4 +1,4 @@
-"""Pure geometry of tiles: boxes in voxels, aligned to the pooling, with halos of real voxels."""
+"""Geometry of tiles: boxes in voxels, aligned to multiples, with halos of real voxels."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ Box = tuple[tuple[int, int], tuple[int, int], tuple[int, int]]
 
 @dataclass(frozen=True)
 class Tile:
-    """A part of a box and what has to be read to compute it.
+    """A part of a box, and the voxels that must be read to compute it.
 
     Attributes
     ----------
     core : Box
-        (start, stop) along each axis of the voxels that this tile answers for.
+        (start, stop) along each axis of the voxels that this tile computes.
     read : Box
         The core and its halo, clipped to the box.
     """
@@ -26,25 +26,25 @@ class Tile:
 
 
 def shape_of(box: Box) -> tuple[int, int, int]:
-    """Voxels of a box along each axis."""
+    """Return the number of voxels of a box along each axis."""
     x, y, z = (stop - start for start, stop in box)
     return x, y, z
 
 
 def offset(box: Box, origin: Box) -> Box:
-    """A box in voxels counted from the start of another."""
+    """Return a box in voxels relative to the start of another."""
     x, y, z = ((start - zero, stop - zero) for (start, stop), (zero, _) in zip(box, origin, strict=True))
     return x, y, z
 
 
 def slices(box: Box) -> tuple[slice, slice, slice]:
-    """The box as slices."""
+    """Return the box as slices."""
     x, y, z = (slice(start, stop) for start, stop in box)
     return x, y, z
 
 
 def grow(box: Box, margin: tuple[int, int, int], shape: tuple[int, int, int], align: int) -> Box:
-    """A box with a margin, widened to multiples of `align` and clipped to the volume.
+    """Return a box with a margin, widened to multiples of `align` and clipped to the volume.
 
     Parameters
     ----------
@@ -52,7 +52,7 @@ def grow(box: Box, margin: tuple[int, int, int], shape: tuple[int, int, int], al
     margin : tuple of 3 int
         Voxels added on either side of each axis.
     shape : tuple of 3 int
-        Of the volume, multiples of `align`.
+        Shape of the volume, multiples of `align`.
     align : int
         Multiple that starts and stops lie on.
     """
@@ -64,10 +64,9 @@ def grow(box: Box, margin: tuple[int, int, int], shape: tuple[int, int, int], al
 
 
 def tiles(box: Box, *, halo: int, align: int, most_voxels: int) -> Iterator[Tile]:
-    """Cut a box into tiles of which none reads more than `most_voxels`.
+    """Yield tiles of a box, each of which reads at most `most_voxels`.
 
-    The box is cut into equal parts along its longest axis first, so that the halo, which is computed twice, stays
-    small.
+    The box is cut into equal parts along its longest axis first, to keep the halos, which are computed twice, small.
 
     Parameters
     ----------
@@ -78,7 +77,7 @@ def tiles(box: Box, *, halo: int, align: int, most_voxels: int) -> Iterator[Tile
     align : int
         Multiple that all starts and stops lie on.
     most_voxels : int
-        Limit of what one tile reads. Where not even one aligned cube fits, tiles of one `align` cube are made.
+        Largest number of voxels that one tile reads. If no aligned cube fits, the cores are cubes of side `align`.
 
     Yields
     ------

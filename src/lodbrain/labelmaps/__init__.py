@@ -1,1 +1,1 @@
-"""Label maps made: of heads from scans, at another voxel size, around brains alone."""
+"""Creation of label maps: from scans of heads, at another voxel size, around brains alone."""

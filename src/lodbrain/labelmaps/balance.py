@@ -1,8 +1,8 @@
-"""Biases that keep the volumes of labels when their boundaries are smoothed.
+"""Biases of labels that preserve their volumes when boundaries are smoothed.
 
-Smoothing rounds: what is thin or convex shrinks, what surrounds it grows. A number added to each label's score moves
-its boundaries outwards or inwards. How many voxels change hands is read off the margins that were counted on the way
-(`lodbrain.labelmaps.boundaries.Tally`), without looking at the map again.
+Smoothing shrinks thin and convex structures and enlarges what surrounds them. A constant added to each label's score
+moves its boundaries outwards or inwards. The number of voxels that change their label follows from the margins counted
+in the pass (`lodbrain.labelmaps.boundaries.Tally`), so that no pass over the map is needed.
 """
 
 from __future__ import annotations
@@ -12,19 +12,19 @@ from numpy.typing import NDArray
 
 from lodbrain.labelmaps.boundaries import MARGIN_EDGES
 
-#: No bias is larger: beyond, a label would win far from its own voxels. Neighbours need some 0.2 between them; it adds
-#: up from shell to shell.
+#: Limit of the biases: beyond it, a label would win far from its own voxels. Neighbours need about 0.2 between them,
+#: which accumulates from shell to shell.
 LARGEST_BIAS = 0.6
 
-#: Each label's step grows while its volume stays on one side of the target, and shrinks when it has passed it (the rule
-#: of Riedmiller and Braun 1993, RPROP, doi:10.1109/ICNN.1993.298623): faces and corners move at very different paces.
+#: Each label's step grows while its volume stays on one side of the target, and shrinks after it passes the target (the
+#: rule of Riedmiller and Braun 1993, RPROP, doi:10.1109/ICNN.1993.298623): faces and corners move at different rates.
 _ROUNDS, _FIRST_STEP, _LARGEST_STEP, _GROWTH, _SHRINKAGE = 300, 0.005, 0.02, 1.2, 0.5
 
 
 def rebalance(
     voxels: NDArray[np.int64], margins: NDArray[np.int64], *, target: NDArray[np.float64], bias: NDArray[np.float32]
 ) -> NDArray[np.float32]:
-    """Biases with which each label would have its target volume.
+    """Return biases with which each label would have its target volume.
 
     Parameters
     ----------
@@ -33,7 +33,7 @@ def rebalance(
     margins : (L, L, 64) int64
         Voxels by best label, second best, and margin.
     target : (L,) float64
-        Wanted volumes in new voxels.
+        Target volumes in new voxels.
     bias : (L,) float32
         The present biases.
 
@@ -42,7 +42,7 @@ def rebalance(
     (L,) float32
         Within +-`LARGEST_BIAS`; 0 for the largest label.
     """
-    # changed[a, b, k]: voxels that go from a to b when b gains edge k on a
+    # changed[a, b, k]: voxels that change from a to b when b gains edge k on a
     changed = np.concatenate([np.zeros((*margins.shape[:2], 1)), margins.cumsum(2)], axis=2)
     edges = np.concatenate([[0.0], MARGIN_EDGES])
     start = bias.astype(np.float64)

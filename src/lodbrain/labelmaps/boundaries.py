@@ -1,4 +1,4 @@
-"""Smooth boundaries between labels on a grid of another voxel size, block by block.
+"""Smooth boundaries between labels on a grid of another voxel size, computed block by block.
 
 Along one axis, where voxels become a third as large::
 
@@ -8,15 +8,16 @@ Along one axis, where voxels become a third as large::
     settled        A   A   A   A   A   .   .   B   B
 
 1. A new voxel lies on the *core* of an old voxel, the new voxel nearest to its centre, or between cores. Where the
-   enclosing cores (1, 2, 4 or 8 old voxels) have one label, that is its label: it is *settled*. So no old voxel is
-   lost, however thin the structure, and face neighbours stay joined.
-2. Every other voxel is *open*. It gets the label whose indicator, smoothed with a Gaussian, plus a bias, is largest.
-   The bias is one number a label, chosen so that volumes stay (`lodbrain.labelmaps.balance`).
-3. What no path of its own label joins to a settled voxel takes a neighbour's label (`lodbrain.labelmaps.components`).
-   So no label falls into more pieces than it was in, whether pieces touch by faces only or by edges and corners, too.
+   enclosing cores (1, 2, 4 or 8 old voxels) have one label, the new voxel has that label: it is *settled*. No old voxel
+   is lost, however thin the structure, and face neighbours stay connected.
+2. Every other voxel is *open*. It gets the label with the largest score: its indicator smoothed with a Gaussian, plus
+   a bias. There is one bias per label, which preserves its volume (`lodbrain.labelmaps.balance`).
+3. Voxels not connected to a settled voxel through their own label take a neighbour's label
+   (`lodbrain.labelmaps.components`). The number of connected components does not increase, whether components are
+   defined by faces only or by edges and corners, too.
 
-Every number is computed from a neighbourhood of fixed size, and sums are of whole numbers up to 2^24, exact in float32:
-neither blocks nor threads change the result.
+Every number is computed from a neighbourhood of fixed size, and sums are of integers up to 2^24, exact in float32: the
+result does not depend on blocks or threads.
 """
 
 from __future__ import annotations
@@ -35,23 +36,23 @@ from lodbrain.labelmaps.components import attach, tangled
 from lodbrain.synthesis.scores import WHOLE, Kept, Scores, product_along_axes
 
 #: Standard deviation of the smoothing in voxels of the coarser grid: enough to round the steps of a voxel, too little
-#: to move a boundary.
+#: to shift a boundary.
 SMOOTHING_VOX = 0.6
 
-#: Upper edges of the bins of the margin between best and second best label, as shares of the whole: fine near 0.
+#: Upper edges of the bins of the margin between best and second-best label, as shares of the maximum: fine near 0.
 MARGIN_EDGES = 0.5 * (np.arange(1, 65) / 64) ** 2
 
-#: A gentle wave is added to the scores, of this amplitude and, along the axes, of these lengths in old voxels. Without
-#: it a flat face, all of whose voxels have one score, could only move as a whole, and no bias would keep its volume.
+#: Amplitude of a wave added to the scores, and its lengths along the axes in old voxels. All voxels of a flat face have
+#: the same score; without the wave the face could only move as a whole, and no bias would preserve its volume.
 WAVE, WAVELENGTHS_VOX = 1 / 128, (9.0, 10.0, 11.0)
 
-#: Fine voxels of a block, halo excluded: some 0.25 GiB at work, for each thread.
+#: New voxels in a block without its halo: about 0.25 GiB of working memory per thread.
 BLOCK_VOXELS = 1 << 23
 
 
 @dataclass(frozen=True)
 class Axis:
-    """One axis of both grids, which begin at the same outer face.
+    """One axis of both grids, which start at the same outer face.
 
     Attributes
     ----------
@@ -75,12 +76,12 @@ class Axis:
 
     @cached_property
     def cores(self) -> NDArray[np.int64]:
-        """(n_in,) int64: the new voxel nearest to the centre of each old one; of two, the one nearer to the middle."""
+        """(n_in,) int64: new voxel nearest to the centre of each old one; of two, the one nearer to the middle."""
         return _nearest((np.arange(self.n_in, dtype=np.float64) + 0.5) * self.ratio - 0.5, self.n_out)
 
     @cached_property
     def support(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """(n_out,) int64 twice: the old voxels whose cores enclose each new one; the same where it is a core."""
+        """(n_out,) int64 twice: old voxels whose cores enclose each new one; the same one where it is a core."""
         new = np.arange(self.n_out)
         low = np.searchsorted(self.cores, new, "right") - 1
         high = np.searchsorted(self.cores, new, "left")
@@ -88,16 +89,16 @@ class Axis:
 
     @cached_property
     def nearest(self) -> NDArray[np.int64]:
-        """(n_out,) int64: the old voxel of `support` that each new one is nearest to."""
+        """(n_out,) int64: old voxel of `support` nearest to each new one."""
         return np.clip(_nearest(self.position, self.n_in), *self.support)
 
     @cached_property
     def weights(self) -> NDArray[np.float32]:
-        """(n_out, n_in) float32: Gaussian around each new centre at the old ones, in whole numbers of sum `WHOLE`."""
+        """(n_out, n_in) float32: Gaussian around each new centre at the old ones, as integers of sum `WHOLE`."""
         if self.ratio == 1:
             return np.eye(self.n_out, self.n_in, dtype=np.float32) * WHOLE
         sigma = self.sigma_vox * max(1.0, 1 / self.ratio)
-        # A voxel in the overhang behind the last old one sees what its inner neighbours see.
+        # A new voxel beyond the centre of the last old one has the weights of its inner neighbours.
         position = np.clip(self.position, 0, self.n_in - 1)
         gauss = np.exp(-((position[:, None] - np.arange(self.n_in)) ** 2) / (2 * sigma**2))
         weights: NDArray[np.float32] = np.rint(WHOLE * gauss / gauss.sum(1, keepdims=True)).astype(np.float32)
@@ -105,14 +106,14 @@ class Axis:
         return weights
 
     def wave(self, length_vox: float) -> NDArray[np.float32]:
-        """(n_out,) float32: a cosine about the middle of the axis, so that mirrored maps give mirrored results."""
+        """(n_out,) float32: cosine about the middle of the axis, so that mirrored maps give mirrored results."""
         from_middle = np.abs(np.arange(self.n_out) - (self.n_out - 1) / 2) / self.ratio
         wave: NDArray[np.float32] = np.cos(2 * np.pi * from_middle / length_vox).astype(np.float32)
         return wave
 
     @cached_property
     def reach(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """(n_out,) int64 twice: first and one past the last old voxel that a new one may depend on."""
+        """(n_out,) int64 twice: range (start, stop) of the old voxels that a new one may depend on."""
         used = self.weights > 0
         first, last = used.argmax(1), self.n_in - used[:, ::-1].argmax(1)
         low, high = self.support
@@ -120,14 +121,14 @@ class Axis:
 
 
 def _nearest(position: NDArray[np.float64], count: int) -> NDArray[np.int64]:
-    """Integers nearest to positions; a half goes to the middle, so that mirrored maps give mirrored results."""
+    """Integers nearest to positions; a half is rounded to the middle, so that mirrored maps give mirrored results."""
     inwards = 1e-6 * np.sign((count - 1) / 2 - position)
     return np.clip(np.rint(position + inwards), 0, count - 1).astype(np.int64)
 
 
 @dataclass(frozen=True, eq=False)
 class Tally:
-    """What was counted in one pass.
+    """Counts of one pass.
 
     Attributes
     ----------
@@ -142,7 +143,7 @@ class Tally:
 
 
 def blocks(axes: tuple[Axis, Axis, Axis], block_voxels: int = BLOCK_VOXELS) -> list[tuple[slice, slice, slice]]:
-    """Boxes of about `block_voxels` new voxels that tile the new grid."""
+    """Return boxes of about `block_voxels` new voxels that tile the new grid."""
     side = max(1, round(block_voxels ** (1 / 3)))
     ranges = [[slice(start, min(start + side, axis.n_out)) for start in range(0, axis.n_out, side)] for axis in axes]
     return [(x, y, z) for x, y, z in itertools.product(*ranges)]
@@ -159,7 +160,7 @@ def resample_pass(
     threads: int = 1,
     progress: Callable[[float], None] = lambda share: None,
 ) -> Tally:
-    """Fill `out` once, and count.
+    """Fill `out` in one pass, and count voxels and margins.
 
     Parameters
     ----------
@@ -173,9 +174,9 @@ def resample_pass(
     block_voxels : int
         Size of a block; the result does not depend on it.
     kept : Kept, optional
-        Of passes before this one over the same map, in the same blocks.
+        Scores of earlier passes over the same map, in the same blocks.
     threads : int
-        Blocks at a time. NumPy and PyTorch let other threads work meanwhile.
+        Number of blocks computed in parallel. NumPy and PyTorch release the interpreter lock meanwhile.
     progress : callable(float)
         Called with the share done.
     """
@@ -225,14 +226,14 @@ def resample_pass(
 
 
 def _steps(axes: tuple[Axis, Axis, Axis]) -> tuple[int, int]:
-    """How far a label may reach from a settled voxel, and how far the nearest settled voxel may be: in new voxels."""
+    """Return two bounds in new voxels: a label's reach from a settled voxel, and the distance to the nearest one."""
     ratios = [int(np.ceil(axis.ratio)) for axis in axes]
     return 2 * max(ratios), sum(ratio // 2 + 1 for ratio in ratios)
 
 
 @dataclass(frozen=True, eq=False)
 class _Local:
-    """The three axes as one block sees them: indices count from the first old voxel that it depends on."""
+    """The three axes restricted to one block: indices count from the first old voxel that it depends on."""
 
     low: tuple[NDArray[np.int64], ...]
     high: tuple[NDArray[np.int64], ...]
@@ -252,7 +253,7 @@ class _Local:
         )
 
     def scores(self, part: NDArray[np.uint8], *, finer: bool) -> Scores:
-        """Which voxels are open, and the score of each label there."""
+        """Return the open voxels, and the score of each label there."""
         shape = tuple(len(n) for n in self.nearest)
         open_at = np.flatnonzero(~self.settled(part)) if finer else np.arange(np.prod(shape))
         x, y, z = self.waves
@@ -265,7 +266,7 @@ class _Local:
             touched = tuple(_extent(w.any(1)) for w in (x, y, z))
             x, y, z = (w[t] for w, t in zip((x, y, z), touched, strict=True))
             whole[touched] = product_along_axes(is_code[box].astype(np.float32), x, y, z)
-            # Open voxels are in order: those within the label's extent along the first axis are side by side.
+            # Open voxels are in ascending order: those within the label's extent along the first axis are contiguous.
             first, last = np.searchsorted(open_at, [touched[0].start * plane, touched[0].stop * plane])
             score = whole.reshape(-1).take(open_at[first:last])
             whole[touched] = 0
@@ -274,7 +275,7 @@ class _Local:
         return Scores(open_at.astype(np.int32), wave, labels)
 
     def settled(self, part: NDArray[np.uint8]) -> NDArray[np.bool_]:
-        """Where the labels of the nearest old voxels are final."""
+        """Return where the labels of the nearest old voxels are final."""
         least = most = part
         # Cell c lies between the old voxels c - 1 and c; a core belongs to the cells on both of its sides.
         torn = np.pad(tangled(part), 1)

@@ -1,4 +1,4 @@
-"""Keeping the pieces of a label together when its boundaries are smoothed."""
+"""Preservation of a label's connected components when its boundaries are smoothed."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ _DIAGONALS = [(a, b) for a, b in itertools.combinations(range(8), 2) if (a, b) n
 
 
 def tangled(codes: NDArray[np.uint8]) -> NDArray[np.bool_]:
-    """(X - 1, Y - 1, Z - 1) bool: cells of 2 x 2 x 2 voxels where voxels of a label touch by an edge or a corner only.
+    """(X - 1, Y - 1, Z - 1) bool: cells of 2 x 2 x 2 voxels where a label is connected by an edge or a corner only.
 
-    Smoothing would tear such a contact or not by chance.
+    Smoothing would keep or break such a connection arbitrarily.
     """
     x, y, z = (n - 1 for n in codes.shape)
     result = np.zeros((x, y, z), bool)
@@ -27,7 +27,7 @@ def tangled(codes: NDArray[np.uint8]) -> NDArray[np.bool_]:
         mixed |= corner != corners[0]
     values = [corner[mixed] for corner in corners]
     joined = {pair: values[pair[0]] == values[pair[1]] for pair in (*_EDGES, *_DIAGONALS)}
-    # Each corner's group is named after its lowest corner; a path along edges of a cube visits at most 7 of them.
+    # Each corner's group has the number of its lowest corner; a path along edges of a cube visits at most 7 of them.
     groups = [np.full(len(values[0]), corner, np.uint8) for corner in range(8)]
     for _ in range(4):
         for a, b in _EDGES:
@@ -42,7 +42,7 @@ def tangled(codes: NDArray[np.uint8]) -> NDArray[np.bool_]:
 
 
 def attach(labels: NDArray[np.uint8], settled: NDArray[np.bool_], *, own_steps: int) -> None:
-    """Give voxels that no path of at most `own_steps` of their own label joins to a settled one a neighbour's label.
+    """Give voxels without a path of at most `own_steps` through their own label to a settled voxel a neighbour's label.
 
     Parameters
     ----------
@@ -71,7 +71,7 @@ def attach(labels: NDArray[np.uint8], settled: NDArray[np.bool_], *, own_steps: 
         for offset in reversed(neighbours):
             source = np.where(done[todo + offset], todo + offset, source)
         found = source > 0
-        if not found.any():  # a block's rim that lies in no cell of its own
+        if not found.any():  # a block's rim that is in no cell of its own
             break
         flat[todo[found]] = flat[source[found]]
         done[todo[found]] = True

@@ -1,4 +1,4 @@
-"""Where the eyes are, by their form alone."""
+"""Localisation of the eyes by shape."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from scipy import ndimage
 
 from lodbrain.labelmaps.headmask import distance_mm
 
-#: Eyes are balls of 24 to 25 mm of one kind of fluid. Lens and walls leave a core this deep, this far from the brain
-#: and the midline.
+#: Eyes are balls of 24 to 25 mm filled with fluid. Excluding lens and walls, a core of this depth remains, at these
+#: distances from the brain and the midline.
 _EYE_RADIUS_MM, _EYE_CORE_MM = 13.5, 6.0
 _EYE_FROM_BRAIN_MM, _EYE_FROM_MIDLINE_MM = (3.0, 45.0), (16.0, 48.0)
 
-#: The left and the right one differ by no more than this in height and depth.
+#: Largest difference of left and right eye in height and depth.
 _EYE_OFFSET_MM = 12.0
 
-#: Share of fluid in the shell around an eye, above which it is a part of something larger.
+#: If more than this share of the shell around an eye is fluid, the eye is a part of a larger structure.
 _EYE_LEAK = 0.3
 
 _MOST_CANDIDATES = 60
@@ -28,12 +28,12 @@ _MOST_CANDIDATES = 60
 def find_eyes(
     fluid: NDArray[np.bool_], cavity: NDArray[np.bool_], spacing_mm: NDArray[np.float64]
 ) -> NDArray[np.bool_] | None:
-    """The eyes: a ball of fluid on either side in front of the brain.
+    """Return the eyes: a ball of fluid on either side in front of the brain.
 
     Parameters
     ----------
     fluid : (X, Y, Z) bool
-        Tissue of one kind, in RAS order.
+        Voxels of fluid intensity, in RAS order.
     cavity : (X, Y, Z) bool
         The brain.
     spacing_mm : (3,) float64
@@ -41,7 +41,7 @@ def find_eyes(
     Returns
     -------
     (X, Y, Z) bool or None
-        None unless there are two.
+        None unless both eyes are found.
     """
     brain = ndimage.find_objects(cavity.astype(np.uint8))[0]
     margin = np.ceil(_EYE_FROM_BRAIN_MM[1] / spacing_mm).astype(int)
@@ -79,8 +79,8 @@ def find_eyes(
 def _ball(
     fluid: NDArray[np.bool_], centre: NDArray[np.int64], spacing_mm: NDArray[np.float64]
 ) -> tuple[NDArray[np.bool_], float]:
-    """The fluid of an eye around a centre, and the share of fluid in the shell around that."""
-    # The deepest place may lie beside the middle; the centre of what the first ball holds does not.
+    """Return the fluid of an eye around a centre, and the share of fluid in the shell around it."""
+    # The deepest voxel may be off-centre; the centroid of the fluid in the first ball is a better centre.
     piece = np.zeros(fluid.shape, bool)
     piece[tuple(centre)] = True
     for _ in range(2):

@@ -1,7 +1,7 @@
-"""Label training maps of whole heads: the brain's structures, and around them classes found without a model.
+"""Label training maps of whole heads: structures of the brain, and tissue classes around it found without a model.
 
-Everything outside of the brain is told apart by intensity (dark, medium, bright, from a k-means of intensities with the
-coil's shading taken out) and by geometry (depth under the skin, distance to the brain cavity):
+Tissue outside of the brain is classified by intensity (dark, medium, bright, from a k-means of intensities after
+bias correction) and by geometry (depth under the skin, distance to the brain cavity):
 
 ==========  ===============================  ========================================
 intensity   near the brain cavity            elsewhere
@@ -12,7 +12,7 @@ bright      marrow, where it is nearer to    fat under the skin, as skin; deep f
             the cavity than to the skin      marrow
 ==========  ===============================  ========================================
 
-"Good enough" is the aim: the generator gives each class random intensities, it does not have to be named right.
+Approximate classes suffice: the generator gives each class random intensities, whatever the tissue is.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from lodbrain.synthesis.label_map import raw_labels
 CSF = 24
 AIR, EYE, SOFT, SKIN, BONE, MARROW = 502, 506, 507, 511, 515, 516
 
-#: What lies outside of the brain, with the numbers that SynthSeg's maps have for about the same tissue.
+#: Classes outside of the brain, with the numbers of about the same tissue in SynthSeg's maps.
 OUTSIDE_LABELS = (
     Label(AIR, "Air-In-Head", (90, 130, 180), mirror=AIR),
     Label(EYE, "Eyes", (70, 210, 200), mirror=EYE),
@@ -44,7 +44,7 @@ OUTSIDE_LABELS = (
     Label(MARROW, "Marrow-And-Deep-Fat", (250, 210, 60), mirror=MARROW),
 )
 
-#: What keeps an intensity of its own inside of the brain, where the segmentation tells it: names and colours are
+#: Structures inside of the brain with an intensity of their own, if the segmentation has them; names and colours are
 #: FreeSurfer's.
 INSIDE_LABELS = (
     Label(25, "Left-Lesion", (255, 165, 0), "left", 57),
@@ -61,20 +61,20 @@ INSIDE_LABELS = (
     Label(164, "Right-choroid-plexus-inferior", (0, 200, 221), "right", 137),
 )
 
-#: All labels of a made map, in the order of their numbers.
+#: All labels of a created map, in the order of their numbers.
 HEAD_LABELS = tuple(sorted((*STRUCTURES, *INSIDE_LABELS, *OUTSIDE_LABELS), key=lambda label: label.index))
 
-#: Gaps of this size between the brain's parts hold CSF.
+#: Gaps of this size between parts of the brain are filled with CSF.
 _CAVITY_MM = 8.0
 
-#: Less tissue than this share of the brain's volume, further than `_RIM_MM` from it: the skull was stripped.
+#: The scan is skull-stripped if it has less tissue than this share of the brain's volume farther than `_RIM_MM` away.
 _STRIPPED_SHARE, _RIM_MM = 0.15, 6.0
 
 _SKIN_MM, _BONE_MM, _FAT_MM = 3.0, 15.0, 12.0
 _SHADING_MM = 25.0
 _SMOOTHING_MM = 0.9
 
-#: Fluid is brighter than air: this share of the brain's intensity.
+#: Fluid is brighter than this share of the brain's intensity; air is not.
 _FLUID_SHARE = 0.03
 
 
@@ -87,7 +87,7 @@ class HeadMap:
     labels : (X, Y, Z) int16
         On the scan's grid: structures, and 502 to 516 outside of the brain.
     notes : tuple of str
-        What was not as usual.
+        Unusual findings.
     """
 
     labels: NDArray[np.int16]
@@ -95,7 +95,7 @@ class HeadMap:
 
 
 def make_head_map(scan: Image, structures: NDArray[np.integer], *, name: str = "segmentation") -> HeadMap:
-    """A label training map from a scan and a segmentation of its brain.
+    """Return a label training map from a scan and a segmentation of its brain.
 
     Parameters
     ----------
@@ -104,14 +104,14 @@ def make_head_map(scan: Image, structures: NDArray[np.integer], *, name: str = "
     structures : (X, Y, Z) int
         FreeSurfer's labels on the scan's grid, as `lodbrain.labels.freesurfer` lists them.
     name : str
-        Of the segmentation, for messages.
+        Name of the segmentation in messages.
 
     Raises
     ------
     ValueError
         If the two grids differ.
     InputError
-        If the segmentation has labels that are not known, no brain, or left and right exchanged.
+        If the segmentation has unknown labels, has no brain, or has left and right exchanged.
     """
     if structures.shape != scan.shape:
         raise ValueError(f"structures must be on the scan's grid {scan.shape}, got {structures.shape}")
@@ -150,7 +150,7 @@ def make_head_map(scan: Image, structures: NDArray[np.integer], *, name: str = "
 
 
 def check_sides(labels: NDArray[np.integer], name: str) -> None:
-    """Refuse a segmentation whose left lies on the right.
+    """Raise if left structures of a segmentation lie on the right.
 
     Parameters
     ----------
@@ -160,7 +160,7 @@ def check_sides(labels: NDArray[np.integer], name: str) -> None:
     Raises
     ------
     InputError
-        If the left structures' centre lies to the right of the right ones'.
+        If the centre of the left structures lies to the right of the right ones'.
     """
     sides = {
         side: np.isin(labels, [label.index for label in STRUCTURES if label.side == side]) for side in ("left", "right")
@@ -180,13 +180,13 @@ def _classes(
     cavity: NDArray[np.bool_],
     spacing_mm: NDArray[np.float64],
 ) -> NDArray[np.int16]:
-    """Labels of everything in the head but the brain cavity."""
+    """Return labels of everything in the head outside of the brain cavity."""
     depth, gap = distance_mm(~head, spacing_mm), distance_mm(cavity, spacing_mm)
     labels = np.where(depth < _SKIN_MM, SKIN, SOFT).astype(np.int16)
     labels[bright] = np.where((gap < depth) | (depth > _FAT_MM), MARROW, SKIN)[bright]
     labels[dark & (depth >= _SKIN_MM)] = AIR
     labels[dark & (gap < _BONE_MM) & ((depth >= _SKIN_MM) | (gap < depth))] = BONE
-    # Single voxels take the label of their surroundings.
+    # Isolated voxels take the label of their surroundings.
     outside = head & ~cavity
     best = np.zeros(labels.shape, np.float32)
     smooth = labels.copy()
@@ -200,12 +200,12 @@ def _classes(
 
 
 def thresholds(values: NDArray[np.floating]) -> tuple[float, float]:
-    """Between dark and medium, and between medium and bright: k-means with three classes, always the same way.
+    """Return two thresholds (dark to medium, medium to bright) from a deterministic k-means with three classes.
 
     Parameters
     ----------
     values : (N,) float
-        At least one.
+        At least one value.
     """
     values = np.sort(values[:: max(1, values.size // 200_000)])
     values = np.minimum(values, np.percentile(values, 99))

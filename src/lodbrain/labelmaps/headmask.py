@@ -1,4 +1,4 @@
-"""Where the head is: inside and outside of the skin, from intensities and the brain, without a model."""
+"""Mask of the head, from intensities and the brain mask, without a model."""
 
 from __future__ import annotations
 
@@ -8,43 +8,43 @@ import torch
 from numpy.typing import NDArray
 from scipy import ndimage
 
-#: Side of the voxels on which distances are measured.
+#: Voxel side of the grid on which distances are computed.
 COARSE_MM = 2.0
 
 #: Air is below this share of the brain's intensity.
 _AIR_SHARE = 0.15
 
-#: A background as bright as this share of the brain is the noise of MP2RAGE's ratio image.
+#: A background brighter than this share of the brain is the noise of MP2RAGE's ratio image.
 _NOISY_SHARE = 0.25
 
-#: Ear canals, nostrils and the dark skull are closed over this distance.
+#: Distance over which ear canals, nostrils and the dark skull are closed.
 _CLOSE_MM = 6.0
 
 
 def head_mask(
     data: NDArray[np.float32], brain: NDArray[np.bool_], spacing_mm: NDArray[np.float64]
 ) -> tuple[NDArray[np.bool_], NDArray[np.float32]]:
-    """The head without holes, and the intensities without noise of the background.
+    """Return the head without holes, and the intensities without background noise.
 
     Parameters
     ----------
     data : (X, Y, Z) float32
         Scan, in RAS order.
     brain : (X, Y, Z) bool
-        Everything that belongs to the head for certain.
+        Voxels that certainly belong to the head.
     spacing_mm : (3,) float64
 
     Returns
     -------
     head : (X, Y, Z) bool
-        One component; cavities in it, and those that the lower end of the field of view opens, belong to it.
+        One component; it includes cavities, also those that the lower edge of the field of view opens.
     values : (X, Y, Z) float32
         Smoothed; 0 is air, 1 the brain's median.
     """
     values = ndimage.gaussian_filter(data, 0.6 / spacing_mm)
     air = _air_level(values)
     if air > _NOISY_SHARE * np.median(values[brain]):
-        # Noise varies as much as it is bright; tissue does not.
+        # Noise has a standard deviation similar to its mean; tissue has not.
         size = np.maximum(3, 2 * np.rint(2.0 / spacing_mm).astype(int) + 1)
         mean = ndimage.uniform_filter(data, size)
         spread = np.sqrt(np.maximum(ndimage.uniform_filter(data**2, size) - mean**2, 0))
@@ -52,7 +52,7 @@ def head_mask(
         air = max(_air_level(values), 0.0)
     values = np.maximum(values - air, 0) / max(float(np.median(values[brain])) - air, 1e-6)
     tissue = ndimage.binary_opening(values > _AIR_SHARE) | brain
-    # Closed first: bone may part the brain from the scalp all around.
+    # Closed first: bone may separate the brain from the scalp completely.
     pieces = cc3d.connected_components(closed(tissue, _CLOSE_MM, spacing_mm), connectivity=6)
     head = pieces == np.bincount(pieces[brain]).argmax()
     for z in range(head.shape[2]):
@@ -61,9 +61,9 @@ def head_mask(
 
 
 def _air_level(values: NDArray[np.float32]) -> float:
-    """Median at the left, right, front, back and upper faces, of what is not padding.
+    """Median over the left, right, front, back and upper faces, without padding.
 
-    The lower face cuts the neck. 0 where nearly all is padding.
+    The lower face cuts the neck. 0 where nearly all voxels are padding.
     """
     faces = [values[:2], values[-2:], values[:, :2], values[:, -2:], values[..., -2:]]
     rim = np.concatenate([face.reshape(-1) for face in faces])
@@ -72,9 +72,9 @@ def _air_level(values: NDArray[np.float32]) -> float:
 
 
 def distance_mm(mask: NDArray[np.bool_], spacing_mm: NDArray[np.float64]) -> NDArray[np.float32]:
-    """(X, Y, Z) float32: distance of each voxel to the mask, measured on a grid of about `COARSE_MM`.
+    """(X, Y, Z) float32: distance of each voxel to the mask, computed on a grid of about `COARSE_MM`.
 
-    The field of view's border is no surface.
+    The field of view's border does not count as a surface.
     """
     steps = _steps(spacing_mm)
     coarse = ndimage.distance_transform_edt(~_coarsened(mask, steps), sampling=spacing_mm * steps)
@@ -82,11 +82,11 @@ def distance_mm(mask: NDArray[np.bool_], spacing_mm: NDArray[np.float64]) -> NDA
 
 
 def closed(mask: NDArray[np.bool_], radius_mm: float, spacing_mm: NDArray[np.float64]) -> NDArray[np.bool_]:
-    """The mask with all gaps filled that a ball does not fit into, the mask itself included."""
+    """Return the morphological closing of a mask with a ball."""
     steps = _steps(spacing_mm)
     sides = spacing_mm * steps
     margin = [(int(np.ceil(radius_mm / side)) + 1,) * 2 for side in sides]
-    # As seen from within the field of view: what it cuts goes on outside.
+    # Padded with the edge values: structures cut by the field of view continue outside.
     coarse = np.pad(_coarsened(mask, steps), margin, mode="edge")
     grown = ndimage.distance_transform_edt(~coarse, sampling=sides) <= radius_mm
     inside = ndimage.distance_transform_edt(grown, sampling=sides) - radius_mm
@@ -112,7 +112,7 @@ def _steps(spacing_mm: NDArray[np.float64]) -> NDArray[np.int64]:
 
 
 def _averaged(values: NDArray[np.float32], steps: NDArray[np.int64]) -> NDArray[np.float32]:
-    """Means over boxes of so many voxels; the last box of an axis is filled up with its last voxels."""
+    """Return means over boxes of `steps` voxels; the last box of an axis is padded with its edge voxels."""
     padded = np.pad(values, [(0, -n % s) for n, s in zip(values.shape, steps, strict=True)], mode="edge")
     x, y, z = (n // s for n, s in zip(padded.shape, steps, strict=True))
     i, j, k = steps
@@ -125,7 +125,7 @@ def _coarsened(mask: NDArray[np.bool_], steps: NDArray[np.int64]) -> NDArray[np.
 
 
 def _refined(coarse: NDArray[np.float32], steps: NDArray[np.int64], shape: tuple[int, ...]) -> NDArray[np.float32]:
-    """Linear interpolation back to the voxels."""
+    """Interpolate linearly to the original voxels."""
     size = [int(n * s) for n, s in zip(coarse.shape, steps, strict=True)]
     grid = torch.from_numpy(np.ascontiguousarray(coarse, np.float32))[None, None]
     fine = torch.nn.functional.interpolate(grid, size=size, mode="trilinear", align_corners=False)[0, 0].numpy()

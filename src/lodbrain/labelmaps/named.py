@@ -1,4 +1,4 @@
-"""Label maps with numbers of their own, and a list that says by FreeSurfer's names what these mean."""
+"""Label maps with custom numbers, and a list that names each number by FreeSurfer's names."""
 
 from __future__ import annotations
 
@@ -13,22 +13,22 @@ from lodbrain.images.io import read_labels
 from lodbrain.labels.freesurfer import NUMBER_OF_NAME
 from lodbrain.labels.numbers import count_numbers, replace_numbers
 
-#: Background, and GOUHFI's name for what lies outside of the brain.
+#: Background, and GOUHFI's name for tissue outside of the brain.
 _NONE = ("Background", "Unknown", "ExtraCerebral")
 
 _FORM = "A list has a line NUMBER NAME for each number, as FreeSurfer's colour tables"
 
 
 def read_named(path: str | PathLike[str], names: str | PathLike[str]) -> Image:
-    """A label map in FreeSurfer's numbers.
+    """Return a label map in FreeSurfer's numbers.
 
     Parameters
     ----------
     path : path
-        Of the map.
+        Label map file.
     names : path
-        A line for each number, ``NUMBER NAME ...``, as in FreeSurfer's colour tables; empty lines and what follows a
-        ``#`` are passed over. 0 is background.
+        A line for each number, ``NUMBER NAME ...``, as in FreeSurfer's colour tables; empty lines and text after
+        ``#`` are ignored. 0 is background.
 
     Returns
     -------
@@ -38,7 +38,7 @@ def read_named(path: str | PathLike[str], names: str | PathLike[str]) -> Image:
     Raises
     ------
     InputError
-        If the map or the list cannot be read, or a number of the map is not in the list or has a name that is none of
+        If the map or the list cannot be read, a number of the map is not in the list, or its name is not one of
         FreeSurfer's.
     """
     image, name_of = read_labels(path), read_names(names)
@@ -55,12 +55,12 @@ def read_named(path: str | PathLike[str], names: str | PathLike[str]) -> Image:
 
 
 def read_names(path: str | PathLike[str]) -> dict[int, str]:
-    """Name of each number in a list: see `read_named`.
+    """Return the name of each number in a list, see `read_named`.
 
     Raises
     ------
     InputError
-        If it cannot be read, or a line of it, or it names a number twice.
+        If the list or a line of it cannot be read, or a number occurs twice.
     """
     try:
         lines = Path(path).read_text(encoding="utf-8-sig").splitlines()

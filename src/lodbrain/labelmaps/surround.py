@@ -1,8 +1,8 @@
-"""Heads around label maps of brains alone: scalp, skull and CSF of another head's label map, fitted to the brain.
+"""Completion of brain-only label maps with scalp, skull and CSF of another head's label map, fitted to the brain.
 
-The fit is the linear map between two Gaussians that have the means and covariances of the two brains (the optimal
-transport map between them): it needs no search, has the right size on every axis, and turns a tilted brain. What it
-leaves is a few mm at the surface, which become CSF; the generator deforms every head anyway.
+The fit is the linear optimal transport map between two Gaussians that have the means and covariances of the two brains:
+it needs no search, matches the size along every axis, and rotates a tilted brain. Residuals of a few mm at the surface
+become CSF; the generator deforms every head anyway.
 
 References
 ----------
@@ -25,12 +25,12 @@ CSF = 24
 #: Gaps of this size in a brain are closed before the fit.
 SULCUS_MM = 8.0
 
-#: The brains must overlap as much as this (Dice) after the fit, or one of them is no whole brain.
+#: Least Dice of the two brains after the fit; below it, one of them is not a whole brain.
 LEAST_DICE = 0.85
 
 
 def surround(brain: Image, head: Image, *, name: str = "label map") -> Image:
-    """Put the tissue around another head's brain around a brain.
+    """Surround a brain with the tissue outside of another head's brain.
 
     Parameters
     ----------
@@ -39,7 +39,7 @@ def surround(brain: Image, head: Image, *, name: str = "label map") -> Image:
     head : Image
         Labels of a whole head, with tissue outside of the brain (500 to 530).
     name : str
-        Of the brain's map, for messages.
+        Name of the brain's map in messages.
 
     Returns
     -------
@@ -54,7 +54,7 @@ def surround(brain: Image, head: Image, *, name: str = "label map") -> Image:
     inner, outer = to_ras(brain)[0], to_ras(head)[0]
     labels = np.asarray(inner.data).astype(np.int16)
     there = np.asarray(outer.data).astype(np.int16)
-    # Sulci are closed: two cortices never overlap fold by fold.
+    # Sulci are closed, because the folds of two cortices never match.
     ours = closed(_is_brain(labels), SULCUS_MM, inner.spacing_mm)
     theirs = closed(_is_brain(there), SULCUS_MM, outer.spacing_mm)
     matrix, offset = _fit(ours, theirs)
@@ -83,7 +83,7 @@ def _is_brain(labels: NDArray[np.integer]) -> NDArray[np.bool_]:
 
 
 def _fit(ours: NDArray[np.bool_], theirs: NDArray[np.bool_]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Matrix (3, 3) and offset (3,) from voxels of our grid to voxels of theirs."""
+    """Matrix (3, 3) and offset (3,) from voxels of our grid to voxels of the other head's."""
     means, spreads = [], []
     for mask in (ours, theirs):
         at = np.argwhere(mask)[::7].astype(np.float64)
@@ -96,7 +96,7 @@ def _fit(ours: NDArray[np.bool_], theirs: NDArray[np.bool_]) -> tuple[NDArray[np
 
 
 def _power(matrix: NDArray[np.float64], exponent: float) -> NDArray[np.float64]:
-    """Power of a symmetric positive matrix."""
+    """Return the power of a symmetric positive matrix."""
     values, vectors = np.linalg.eigh(matrix)
     powered: NDArray[np.float64] = (vectors * values**exponent) @ vectors.T
     return powered
@@ -105,7 +105,7 @@ def _power(matrix: NDArray[np.float64], exponent: float) -> NDArray[np.float64]:
 def _sample(
     labels: NDArray[np.int16], matrix: NDArray[np.float64], offset: NDArray[np.float64], shape: tuple[int, ...]
 ) -> NDArray[np.int16]:
-    """Labels of the nearest voxels to ``matrix @ voxel + offset``; 0 beyond the volume."""
+    """Return labels of the nearest voxels to ``matrix @ voxel + offset``; 0 outside of the volume."""
     found: NDArray[np.int16] = ndimage.affine_transform(labels, matrix, offset, shape, order=0)
     return found
 
@@ -113,7 +113,7 @@ def _sample(
 def _room(
     there: NDArray[np.int16], matrix: NDArray[np.float64], offset: NDArray[np.float64], shape: tuple[int, ...]
 ) -> tuple[NDArray[np.int64], tuple[int, int, int]]:
-    """First voxel, which may be negative, and shape of our grid made wide enough for their head."""
+    """First voxel, which may be negative, and shape of our grid extended to contain the other head."""
     box = ndimage.find_objects((there > 0).astype(np.uint8))[0]
     corners = np.array(np.meshgrid(*((s.start, s.stop) for s in box), indexing="ij")).reshape(3, -1)
     ours = np.linalg.solve(matrix, corners - offset[:, None])

@@ -1,10 +1,10 @@
-"""Training targets from a teacher: soft labels of real scans, acceptance of cases, manifest for training.
+"""Training targets from a teacher model: soft labels of real scans, rejection of cases, manifest for training.
 
-The teacher's answer is kept as its best and second-best structure and the probability of the first. Soft targets were
-chosen over an ignore mask because a teacher is least certain in the voxels at a border, where two structures share
-the voxel: leaving them out would leave out what decides where borders lie and how large a structure is, while a
-posterior of one half moves neither. Two structures hold 98% or more of the posterior in nearly every voxel and compress
-to a few MB; 33 volumes would take a hundred.
+The teacher's posteriors are reduced to the best and second-best structure and the probability of the best. Soft targets
+are preferred to an ignore mask: a teacher is least certain at borders, where two structures share a voxel. Ignoring
+these voxels would leave out what determines the position of borders and the size of structures, whereas a posterior of
+one half biases neither. Two structures hold 98% or more of the posterior in nearly every voxel and compress to a few
+MB; 33 volumes would take a hundred.
 """
 
 from __future__ import annotations
@@ -27,13 +27,13 @@ from lodbrain.labels import Label
 from lodbrain.system.atomic import write_text
 from lodbrain.version import __version__
 
-#: End of the name of a label training map of a head, in the form of BIDS derivatives.
+#: Suffix of the file name of a head's label training map, as in BIDS derivatives.
 HEAD_MAP = "desc-head_dseg"
 
-#: File in the output folder that lists the accepted scans, as ``real: manifest:`` of a training configuration reads it.
+#: File in the output folder that lists the accepted scans, read by ``real: manifest:`` of a training configuration.
 MANIFEST = "manifest.csv"
 
-#: Cases whose members disagree in a larger share of the brain are rejected: the teacher is unsure of all of it.
+#: Cases whose members disagree in a larger share of the brain are rejected.
 MOST_DISAGREEMENT = 0.2
 #: Cases with a lower predicted Dice are rejected.
 LEAST_PREDICTED_DICE = 0.6
@@ -89,14 +89,14 @@ def soft_target(posteriors: NDArray[np.floating], table: tuple[Label, ...]) -> S
 
 
 def target_paths(head_map: Path) -> tuple[Path, Path, Path]:
-    """Return the files of a soft target (best, second, probability) that lie beside a label map of the head."""
+    """Return the files of a soft target (best, second, probability) beside a label map of the head."""
     stem = head_map.name.removesuffix(f"_{HEAD_MAP}.nii.gz")
     best, second, probability = (head_map.with_name(f"{stem}_{end}.nii.gz") for end in (BEST, SECOND, PROBABILITY))
     return best, second, probability
 
 
 def write_target(head_map: Path, target: SoftTarget, scan: Image) -> list[Path]:
-    """Write a soft target beside a label map of the head, on the scan's grid; returns the paths of its files."""
+    """Write a soft target beside a label map of the head, on the scan's grid; return the paths of its files."""
     paths = target_paths(head_map)
     volumes: tuple[NDArray[Any], ...] = (target.best, target.second, target.probability)
     for path, data in zip(paths, volumes, strict=True):
@@ -105,13 +105,13 @@ def write_target(head_map: Path, target: SoftTarget, scan: Image) -> list[Path]:
 
 
 def reason_to_reject(quality: Mapping[str, float]) -> str | None:
-    """Return why a teacher's result must not be trained on, or None.
+    """Return why a teacher's result is unsuitable for training, or None.
 
     Parameters
     ----------
     quality : mapping
-        Of a segmentation: ``disagreement`` (share of the brain in which the members of a consensus disagree) and
-        ``score`` (predicted Dice), where the model has them.
+        Quality of a segmentation: ``disagreement`` (share of the brain in which the members of a consensus disagree)
+        and ``score`` (predicted Dice), where the model has them.
     """
     disagreement, score = quality.get("disagreement"), quality.get("score")
     if disagreement is not None and disagreement > MOST_DISAGREEMENT:

@@ -1,4 +1,4 @@
-"""Label maps at another voxel size, with smooth boundaries instead of blocks, and the volumes they had."""
+"""Label maps at another voxel size, with smooth boundaries and preserved volumes."""
 
 from __future__ import annotations
 
@@ -19,25 +19,25 @@ from lodbrain.labelmaps.boundaries import BLOCK_VOXELS, SMOOTHING_VOX, Axis, res
 from lodbrain.synthesis.label_map import LabelMap
 from lodbrain.synthesis.scores import Kept
 
-#: Structures above this volume are to keep it within `VOLUME_TOLERANCE`.
+#: Volumes of structures above this size are preserved within `VOLUME_TOLERANCE`.
 LEAST_VOLUME_MM3 = 500.0
 
 #: The same for maps without a voxel size, in old voxels.
 LEAST_VOXELS = 500
 
-#: Relative difference of volume at which no further pass is made: half of what is promised.
+#: Relative difference of volume at which passes end: half of the tolerance.
 VOLUME_TOLERANCE = 0.005
 
-#: Two as a rule; more where many faces lie along the grid.
+#: Two passes as a rule; more where many faces are aligned with the grid.
 MAX_PASSES = 6
 
-#: More different values are a scan, not a label map.
+#: Images with more different values are scans, not label maps.
 MAX_LABELS = 256
 
-#: Share of neighbours inside of the labels that must be equal: 0.8 in label maps of a head, below 0.2 in scans.
+#: Least share of equal neighbours inside of the labels: 0.8 in label maps of a head, below 0.2 in scans.
 _LEAST_FLAT = 0.4
 
-#: Voxel sides closer than this are the same.
+#: Voxel sides that differ by less are equal.
 _SAME_SIDE = 1e-4
 
 
@@ -74,32 +74,32 @@ def upsample_image(
     block_voxels: int = BLOCK_VOXELS,
     progress: Callable[[float, str], None] | None = None,
 ) -> Resampled:
-    """A label image at another, isotropic voxel size.
+    """Return a label image at another, isotropic voxel size.
 
     Parameters
     ----------
     image : Image
         Integer labels in any orientation.
     voxel_mm : float
-        The new voxel side. Where it is the old one, data and affine are returned as they are.
+        The new voxel side. If it equals the old one, data and affine are returned unchanged.
     name : str
-        For messages.
+        Name in messages.
     block_voxels : int
         Size of the blocks; the result does not depend on it.
     progress : callable, optional
-        Called with the share done and a few words.
+        Called with the share done and a short description.
 
     Returns
     -------
     Resampled
-        The field of view begins at the same outer corner and ends within half a voxel of the old end.
+        The field of view starts at the same outer corner and ends within half a voxel of the old end.
 
     Raises
     ------
     ValueError
-        If the voxel size cannot be.
+        If the voxel size is not possible.
     InputError
-        If the image is no label map, or the new one would be too large.
+        If the image is not a label map, or the new one would be too large.
 
     Examples
     --------
@@ -130,7 +130,7 @@ def upsample_image(
 
 
 def check_voxel_size(voxel_mm: float) -> None:
-    """Refuse with a ValueError what no voxel of a head has."""
+    """Raise ValueError for a voxel size outside of the range for heads."""
     if not (math.isfinite(voxel_mm) and voxel_mm > 0):
         raise ValueError(f"the voxel size must be above 0 mm, got {voxel_mm:g}")
     if not MIN_VOXEL_MM <= voxel_mm <= MAX_VOXEL_MM:
@@ -138,7 +138,7 @@ def check_voxel_size(voxel_mm: float) -> None:
 
 
 def check_label_map(image: Image, name: str) -> NDArray[np.integer]:
-    """The labels of a map, sorted.
+    """Return the labels of a map, sorted.
 
     Raises
     ------
@@ -162,7 +162,7 @@ def check_label_map(image: Image, name: str) -> NDArray[np.integer]:
 
 
 def new_axes(image: Image, voxel_mm: float) -> tuple[Axis, Axis, Axis]:
-    """The axes of an image and of its grid at another voxel size."""
+    """Return the axes of an image and of its grid at another voxel size."""
     axes = []
     for count, side in zip(image.shape, image.spacing_mm.tolist(), strict=True):
         ratio = 1.0 if abs(side / voxel_mm - 1) < _SAME_SIDE else side / voxel_mm
@@ -178,7 +178,7 @@ def resample_codes(
     block_voxels: int = BLOCK_VOXELS,
     progress: Callable[[float, str], None] | None = None,
 ) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
-    """Codes on another grid, and how many voxels each has: passes over the map until the volumes are kept.
+    """Return codes on another grid and their voxel counts, by passes over the map until volumes are preserved.
 
     Parameters
     ----------
@@ -186,11 +186,11 @@ def resample_codes(
         0 .. L - 1.
     axes : tuple of Axis
     least_voxels : float
-        New voxels that a label must have for its volume to matter.
+        Least new voxels of a label whose volume is preserved.
     block_voxels : int
         Size of the blocks; the result does not depend on it.
     progress : callable, optional
-        Called with the share done and a few words.
+        Called with the share done and a short description.
     """
     out = np.empty([axis.n_out for axis in axes], np.uint8)
     target = target_voxels(codes, axes)
@@ -214,7 +214,7 @@ def resample_codes(
 def target_voxels(codes: NDArray[np.uint8], axes: tuple[Axis, Axis, Axis]) -> NDArray[np.float64]:
     """(L,) float64: volumes of the labels in new voxels.
 
-    Where the new grid ends behind or before the old one, the last slice is taken to be so much thicker or thinner.
+    A new last slice that extends beyond the old grid, or ends before it, counts as thicker or thinner by that much.
     """
     target = np.bincount(codes.reshape(-1)).astype(np.float64)
     for number, axis in enumerate(axes):
@@ -230,22 +230,22 @@ def upsample_codes(
     sigma_vox: float = SMOOTHING_VOX,
     progress: Callable[[float, str], None] | None = None,
 ) -> torch.Tensor:
-    """Codes on a grid `factor` times as fine.
+    """Return codes on a grid `factor` times as fine.
 
     Parameters
     ----------
     codes : (X, Y, Z) uint8 tensor
     factor : int
-        1 gives the map itself.
+        1 returns the map itself.
     sigma_vox : float
         Standard deviation of the smoothing in coarse voxels.
     progress : callable, optional
-        Called with the share done and a few words.
+        Called with the share done and a short description.
 
     Returns
     -------
     (X * factor, Y * factor, Z * factor) uint8 tensor
-        No label that was not there before.
+        It contains no new labels.
     """
     if factor == 1:
         return codes.clone()
@@ -258,18 +258,18 @@ def upsample_codes(
 
 
 def upsample(labels: LabelMap, factor: int, *, progress: Callable[[float, str], None] | None = None) -> LabelMap:
-    """A `LabelMap` with voxels `factor` times as small; coordinates in mm stay the same.
+    """Return a `LabelMap` with voxels `factor` times as small; coordinates in mm stay the same.
 
     Parameters
     ----------
     labels : LabelMap
     factor : int
     progress : callable, optional
-        Called with the share done and a few words.
+        Called with the share done and a short description.
     """
     codes = upsample_codes(labels.codes, factor, progress=progress)
     spacing = labels.spacing_mm / factor
-    # Skull-stripping works on whole voxels: the distance need be no finer than the map it was measured on.
+    # Skull-stripping works on whole voxels: the distance need not be finer than on the original map.
     distance = labels.distance
     for axis in range(3):
         distance = distance.repeat_interleave(factor, axis)

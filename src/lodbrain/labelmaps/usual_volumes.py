@@ -1,4 +1,4 @@
-"""Derive the table of usual volumes from label maps of whole heads."""
+"""Derivation of the table of usual volumes from label maps of whole heads."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _PARTS: tuple[Scheme, ...] = ("structures", "tissue")
 
 
 def volumes_of_label_map(path: str | PathLike[str]) -> dict[str, float]:
-    """Volumes in mm^3 of the structures, the tissues, the brain and TIV in a label map with SynthSeg's labels.
+    """Return volumes in mm^3 of structures, tissues, brain and TIV in a label map with SynthSeg's labels.
 
     Lesions count as white matter and choroid plexus as ventricle, as in training.
     """
@@ -39,17 +39,17 @@ def volumes_of_label_map(path: str | PathLike[str]) -> dict[str, float]:
 
 
 def derive(paths: Iterable[str | PathLike[str]]) -> list[Reference]:
-    """The table of usual volumes from several label maps.
+    """Return the table of usual volumes from several label maps.
 
     Parameters
     ----------
     paths : iterable of path
-        Whole heads, CSF labelled.
+        Label maps of whole heads, with CSF.
 
     Returns
     -------
     list of Reference
-        Of each structure and tissue as share of the brain; of the brain and TIV in mm^3.
+        Of structures and tissues as shares of the brain; of brain and TIV in mm^3.
 
     Raises
     ------

@@ -1,7 +1,7 @@
 """Label tables: the structures, their merge into tissue classes and the brain mask, and FreeSurfer's numbers.
 
-The names exported here are those of `lodbrain.labels.structures`. What the numbers of a FreeSurfer segmentation mean is
-in `lodbrain.labels.freesurfer`.
+The names exported here are those of `lodbrain.labels.structures`. The meaning of FreeSurfer's numbers is defined in
+`lodbrain.labels.freesurfer`.
 """
 
 from lodbrain.labels.structures import (

@@ -1,4 +1,4 @@
-"""The numbers of FreeSurfer's segmentations and of SynthSeg's label maps: the structure and the side of each.
+"""Structure and side of each number in FreeSurfer's segmentations and SynthSeg's label maps.
 
 ==============================  ===================================================  =======================
 segmentation                    numbers                                              structure
@@ -21,15 +21,14 @@ SynthSeg's label maps           136, 137, 163, 164                              
 ..                              500-530 (tissue outside of the brain)                none
 ==============================  ===================================================  =======================
 
-77, 80, 192 and 250-255 have no side: each voxel takes that of the nearest white matter with one. 80 to 82, dark spots
-in grey matter, count as white matter, as in FreeSurfer's wmparc (mri_aparc2aseg --hypo-as-wm). Every number that is not
-listed is an error.
+77, 80, 192 and 250-255 have no side: each voxel gets the side of the nearest white matter that has one. 80 to 82,
+hypointensities in grey matter, count as white matter, as in FreeSurfer's wmparc (mri_aparc2aseg --hypo-as-wm). Numbers
+that are not listed are an error.
 
-A map without sides has the left numbers in both hemispheres. It is recognised by cerebral white matter and cortex, no
-number of a right side, symmetry, and structures of the midline on both sides of its plane of symmetry. It is split
-there.
+A map without sides has the left numbers in both hemispheres. It is recognised by having cerebral white matter and
+cortex, no right numbers, symmetry, and midline structures on both sides of its plane of symmetry, at which it is split.
 
-24 is a small part of the CSF for FreeSurfer, all CSF inside of the skull in SynthSeg's maps and in ours.
+24 is a small part of the CSF in FreeSurfer, and all CSF inside the skull in SynthSeg and lodbrain.
 
 References
 ----------
@@ -51,8 +50,8 @@ from lodbrain.labels.numbers import count_numbers, replace_numbers
 from lodbrain.labels.sides import fit_midplane, nearer_to_right
 from lodbrain.labels.structures import STRUCTURES
 
-#: A map with left numbers only is a whole brain where it has at least this symmetry. Of SynthSeg's maps and five of
-#: young adults, whole brains have 0.58 to 0.68, left hemispheres 0.24 to 0.40.
+#: Symmetry from which on a map with left numbers only is a whole brain. In SynthSeg's maps and five of young adults,
+#: whole brains have 0.58 to 0.68, left hemispheres 0.24 to 0.40.
 _LEAST_SYMMETRY = 0.5
 
 # left number, right number, structure of the left one, structure of the right one
@@ -77,8 +76,8 @@ def _table(paired: Iterable[tuple[int, int, int, int]]) -> dict[int, tuple[int, 
     return left | right
 
 
-#: What each number of FreeSurfer's segmentations means: the structure's number (`lodbrain.labels`, 0 for none) where
-#: the voxel lies on the left, and where it lies on the right. The two are the same where the number says the side.
+#: Structure of each number in FreeSurfer's segmentations: the structure's index (`lodbrain.labels`, 0 for none) for a
+#: voxel on the left and for a voxel on the right. Both are equal if the number defines the side.
 FREESURFER: Mapping[int, tuple[int, int]] = MappingProxyType(
     dict.fromkeys(_NONE, (0, 0))
     | {label.index: (label.index, label.index) for label in STRUCTURES if label.side is None}
@@ -86,28 +85,28 @@ FREESURFER: Mapping[int, tuple[int, int]] = MappingProxyType(
     | _table(_PAIRED)
 )
 
-#: The same with the numbers that only SynthSeg's label maps have, of which FreeSurfer uses some for other things.
+#: The same, with the numbers specific to SynthSeg's label maps, some of which have another meaning in FreeSurfer.
 SYNTHSEG: Mapping[int, tuple[int, int]] = MappingProxyType(
     {**FREESURFER, **_table(_PAIRED_SYNTHSEG), **dict.fromkeys(range(500, 531), (0, 0))}
 )
 
-#: Right number of each left one.
+#: Right number of each left number.
 _RIGHT_OF = {left: right for left, right, _, _ in [*_PAIRED, *_PAIRED_SYNTHSEG]}
 _RIGHT_NUMBERS = frozenset(_RIGHT_OF.values())
 
-#: Structures, left and right, beside which a voxel without side lies: white matter or, where there is none, any.
+#: Structures, left and right, that determine the side of a voxel without one: white matter, or any if there is none.
 _WHITE_MATTER = ((2,), (41,))
 _SIDED = tuple(tuple(label.index for label in STRUCTURES if label.side == side) for side in ("left", "right"))
 
 _MIDLINE = tuple(label.index for label in STRUCTURES if label.side is None and label.tissue)
 
-#: Tissue outside of the brain.
+#: SynthSeg's numbers of tissue outside the brain.
 _OUTSIDE = tuple(range(500, 531))
 
-#: Numbers that an error lists before it says how many more there are.
+#: Largest number of labels that an error lists.
 _LISTED = 8
 
-#: Names in FreeSurfer's colour table of numbers that are no structure of `lodbrain.labels`.
+#: Number of each name in FreeSurfer's colour table, including numbers that are not structures of `lodbrain.labels`.
 NUMBER_OF_NAME: Mapping[str, int] = MappingProxyType(
     {label.name: label.index for label in STRUCTURES[1:]}
     | {"Left-Thalamus-Proper": 10, "Right-Thalamus-Proper": 49}
@@ -126,7 +125,7 @@ def structures_of(
     *,
     path: str | PathLike[str] | None = None,
 ) -> NDArray[np.int16]:
-    """The structure of each voxel of a segmentation in FreeSurfer's or SynthSeg's numbers.
+    """Return the structure of each voxel of a segmentation in FreeSurfer's or SynthSeg's numbers.
 
     Parameters
     ----------
@@ -134,17 +133,17 @@ def structures_of(
     affine : (4, 4) float
         Voxel to world (RAS+), mm.
     path : path, optional
-        Of the map, for errors.
+        Path of the map, for error messages.
 
     Returns
     -------
     (X, Y, Z) int16
-        Numbers of `lodbrain.labels.STRUCTURES`.
+        Indices of `lodbrain.labels.STRUCTURES`.
 
     Raises
     ------
     InputError
-        If a number is in no table, or no voxel has a side that those without one could take.
+        If a number is unknown, or the map has labels without a side but none with a side.
 
     Examples
     --------
@@ -162,7 +161,7 @@ def translate(
     *,
     path: str | PathLike[str] | None = None,
 ) -> NDArray[np.int16]:
-    """A label map in other numbers, with sides: see `structures_of`.
+    """Return a label map translated to other numbers, with sides as in `structures_of`.
 
     Parameters
     ----------
@@ -198,7 +197,7 @@ def translate(
 def _with_sides(
     labels: NDArray[np.integer], affine: NDArray[np.floating], path: str | PathLike[str] | None
 ) -> NDArray[np.integer]:
-    """The label map itself or, if it is a whole brain without sides, with right numbers right of its mid-plane."""
+    """Return the label map; if it is a whole brain without sides, with right numbers to the right of its midplane."""
     present = list(count_numbers(labels))
     unknown = [number for number in present if number not in SYNTHSEG]
     if unknown:
@@ -211,7 +210,7 @@ def _with_sides(
         return labels
     midplane = fit_midplane(np.where(np.isin(labels, _OUTSIDE), 0, labels), affine)
     on_right = midplane.is_right(labels.shape, affine)
-    # The brainstem and the third and fourth ventricle of a hemisphere alone lie beside its plane of symmetry.
+    # In a single hemisphere, the brainstem and the third and fourth ventricle lie on one side of the fitted plane.
     middle = on_right[np.isin(labels, _MIDLINE)]
     if midplane.symmetry < _LEAST_SYMMETRY or (middle.size and not 0.1 < middle.mean() < 0.9):
         return labels

@@ -1,4 +1,4 @@
-"""Counting and replacing the numbers of a label map of any integer type."""
+"""Counting and replacement of the numbers in a label map of any integer type."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-#: Numbers that lie closer together than this are counted in a table with a row for each; others are sorted.
+#: Largest range of numbers for which a look-up table is used; for larger ranges numbers are sorted.
 _LARGEST_TABLE = 1 << 20
 
 
 def count_numbers(labels: NDArray[np.integer]) -> dict[int, int]:
-    """Voxels of each number that occurs, in ascending order.
+    """Return the voxel count of each number that occurs, in ascending order of the numbers.
 
     Examples
     --------
@@ -31,15 +31,15 @@ def count_numbers(labels: NDArray[np.integer]) -> dict[int, int]:
 
 
 def replace_numbers(labels: NDArray[np.integer], new: Mapping[int, int], dtype: type[Any]) -> NDArray[Any]:
-    """The label map with each number replaced.
+    """Return the label map with each number replaced.
 
     Parameters
     ----------
     labels : (X, Y, Z) int
     new : mapping of int to int
-        For every number that occurs.
+        New number of every number that occurs.
     dtype : type
-        Of the result.
+        Type of the result.
 
     Examples
     --------
@@ -59,5 +59,5 @@ def replace_numbers(labels: NDArray[np.integer], new: Mapping[int, int], dtype: 
 
 
 def _from(labels: NDArray[np.integer], low: int) -> NDArray[np.integer]:
-    """Labels less `low`, in a type that holds the difference: int16 minus int16 may not fit into int16."""
+    """Return labels minus `low`, in a type that holds the difference, which may not fit into int16."""
     return labels if low == 0 else labels.astype(np.int64) - low

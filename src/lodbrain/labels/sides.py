@@ -1,4 +1,4 @@
-"""Sides of the body by position: for labels that have none in their number, and for whole maps without sides."""
+"""Side of voxels by position, for labels without a side and for label maps without sides."""
 
 from __future__ import annotations
 
@@ -9,28 +9,28 @@ from numpy.typing import NDArray
 from scipy import ndimage, optimize
 from scipy.spatial import cKDTree
 
-#: Voxels on each side whose distances are averaged. One alone leaves ties along the middle and a ragged border.
+#: Number of voxels on each side whose distances are averaged. A single one gives ties and a ragged border midway.
 _NEIGHBOURS = 8
 
-#: Points that the plane of symmetry is fitted to, and the turns (radians) and shifts (mm) from which the fit starts.
+#: Number of points that the plane of symmetry is fitted to, and rotations (radians) and shifts (mm) to start from.
 _MOST_POINTS = 20_000
 _FIRST_TURNS, _FIRST_SHIFTS_MM = (-0.3, 0.0, 0.3), (-8.0, 0.0, 8.0)
 
-#: The plane stays within this angle (radians) of the world's mid-sagittal one: a hemisphere may be symmetric from front
-#: to back.
+#: Largest angle (radians) between the plane and the world's mid-sagittal plane, since a hemisphere may be symmetric
+#: from front to back.
 _LARGEST_TURN = 0.8
 
 
 @dataclass(frozen=True, eq=False)
 class Midplane:
-    """The plane between the hemispheres.
+    """Plane between the hemispheres.
 
     Attributes
     ----------
     normal : (3,) float64
         Unit vector to the right, in world coordinates (RAS+).
     offset_mm : float
-        A point x (mm, world) lies on the right where normal . x > offset_mm.
+        A point x (mm, world) lies on the right if normal . x > offset_mm.
     symmetry : float
         Share of labelled voxels whose mirror image has the same label, 0 to 1.
     """
@@ -40,8 +40,8 @@ class Midplane:
     symmetry: float
 
     def is_right(self, shape: tuple[int, ...], affine: NDArray[np.floating]) -> NDArray[np.bool_]:
-        """(X, Y, Z) bool: voxels whose centre lies right of the plane."""
-        # normal . (A i + t) > offset, one axis of the grid after the other
+        """Return the mask (X, Y, Z) bool of voxels whose centre lies to the right of the plane."""
+        # normal . (A i + t) > offset, computed axis by axis
         slope = self.normal @ affine[:3, :3]
         x, y, z = (slope[axis] * np.arange(shape[axis]) for axis in range(3))
         along = x[:, None, None] + y[:, None] + z
@@ -54,15 +54,15 @@ def nearer_to_right(
     right: NDArray[np.bool_],
     affine: NDArray[np.floating],
 ) -> NDArray[np.bool_]:
-    """For each of some voxels, whether voxels of the right side are nearer than those of the left.
+    """Return for each of some voxels whether voxels of the right side are nearer than those of the left.
 
-    Compared are mean distances in mm to the eight nearest voxels of each side, so that the result depends neither on
-    the order and direction of the axes nor on an assumed mid-plane. What is equally near counts as left.
+    Mean distances in mm to the eight nearest voxels of each side are compared, so that the result depends neither on
+    the order and direction of the axes nor on an assumed midplane. Ties count as left.
 
     Parameters
     ----------
     voxels : (X, Y, Z) bool
-        Those in question.
+        Voxels whose side is to be determined.
     left, right : (X, Y, Z) bool
         Voxels whose side is known.
     affine : (4, 4) or (3, 3) float
@@ -91,20 +91,20 @@ def nearer_to_right(
         tree = cKDTree(known, balanced_tree=False, compact_nodes=False)
         near, _ = tree.query(points, k=np.arange(1, min(_NEIGHBOURS, len(known)) + 1))
         distances.append(near.mean(1))
-    # A micrometre of rounding is no difference.
+    # Differences below a micrometre are rounding errors.
     return np.asarray(distances[1] < distances[0] - 1e-3)
 
 
 def fit_midplane(labels: NDArray[np.integer], affine: NDArray[np.floating]) -> Midplane:
-    """The plane about which a label map is most symmetric.
+    """Return the plane about which a label map is most symmetric.
 
-    The plane starts across the world's left-right axis, through the centre of the labels. It may be turned by up to
-    0.8 radians (46 degrees) about each of the two other axes.
+    The initial plane is perpendicular to the world's left-right axis, through the centre of the labels. It is rotated
+    by up to 0.8 radians (46 degrees) about each of the two other axes.
 
     Parameters
     ----------
     labels : (X, Y, Z) int
-        A brain without sides: the two halves of a structure have one number. 0 is background.
+        A brain without sides: both halves of a structure have the same number. 0 is background.
     affine : (4, 4) float
         Voxel to world (RAS+), mm.
 
@@ -148,5 +148,5 @@ def fit_midplane(labels: NDArray[np.integer], affine: NDArray[np.floating]) -> M
 
 
 def _normal(yaw: float, roll: float) -> NDArray[np.float64]:
-    """The world's x axis, turned about z and y (radians)."""
+    """Return the world's x axis, rotated about z and y (radians)."""
     return np.array([np.cos(yaw) * np.cos(roll), np.sin(yaw) * np.cos(roll), np.sin(roll)])

@@ -1,11 +1,11 @@
-"""The label tables: 32 FreeSurfer structures, their merge into six tissue classes, and the brain mask.
+"""Label tables: 32 FreeSurfer structures, their merge into six tissue classes, and the brain mask.
 
-Networks see *classes*: positions 0..32 in `STRUCTURES`, background first. Files hold *indices*: FreeSurfer's numbers.
+Networks use *classes*: positions 0..32 in `STRUCTURES`, background first. Files hold *indices*: FreeSurfer's numbers.
 
 References
 ----------
 Numbers and colours: FreeSurfer's FreeSurferColorLUT.txt. Tissue numbers: LOD-Brain (Svanera et al. 2024,
-doi:10.1016/j.media.2024.103090), read off its output.
+doi:10.1016/j.media.2024.103090), from its output.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ class Label:
 
     @property
     def hex_color(self) -> str:
-        """The colour as ``#rrggbb``, the form that BIDS asks of a ``_dseg.tsv``."""
+        """Colour as ``#rrggbb``, as BIDS requires in a ``_dseg.tsv``."""
         return "#{:02x}{:02x}{:02x}".format(*self.color)
 
 
@@ -82,7 +82,7 @@ _MIDLINE = [
 
 BACKGROUND = Label(0, "Background", (0, 0, 0))
 
-#: Background and the 32 structures, in the order of their indices: position = class of the networks.
+#: Background and the 32 structures, sorted by index; the position is the class of the networks.
 STRUCTURES: tuple[Label, ...] = (
     BACKGROUND,
     *sorted(
@@ -112,7 +112,7 @@ N_CLASSES = len(STRUCTURES)
 
 CLASS_OF_INDEX: dict[int, int] = {label.index: position for position, label in enumerate(STRUCTURES)}
 
-#: (33,): index in the file, of each class.
+#: (33,): index in files of each class.
 INDEX_OF_CLASS: NDArray[np.int16] = np.array([label.index for label in STRUCTURES], dtype=np.int16)
 
 #: (33,): class of the same structure on the other side.
@@ -131,14 +131,14 @@ SIDELESS_OF_CLASS: NDArray[np.int64] = np.array(
 
 
 def relabel(classes: NDArray[np.integer], scheme: Scheme = "structures") -> NDArray[np.int16]:
-    """Turn network classes into the indices of a written label map.
+    """Return the indices of a written label map from network classes.
 
     Parameters
     ----------
     classes : (X, Y, Z) int
         Positions in `STRUCTURES`, 0..32.
     scheme : {"structures", "tissue", "brain"}
-        Level of detail. The brain mask is every structure but CSF.
+        Label table of the result. The brain mask is every structure but CSF.
 
     Returns
     -------

@@ -1,1 +1,1 @@
-"""Networks, which see tensors only, and the zoo that names, verifies and loads their weights."""
+"""Networks, which process tensors only, and the zoo that names, verifies and loads their weights."""

@@ -1,4 +1,4 @@
-"""Building blocks of the ladder: convolutions that need no statistics of the tile they see."""
+"""Building blocks of the ladder: convolutions without activation statistics, whose output does not depend on tiles."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ ACTIVATION_GAIN: float = (2 / (1 + ACTIVATION_SLOPE**2)) ** 0.5
 
 
 class StandardConv(nn.Conv3d):
-    """A convolution whose kernels are standardised: zero mean and unit norm, times a learnt gain.
+    """Convolution with standardised kernels: zero mean and unit norm, times a learned gain.
 
-    It stabilises training as a normalisation of activations does, yet the result of a voxel depends on nothing outside
-    of the receptive field: tiled and whole-volume results agree.
+    It stabilises training like a normalisation of activations, but the output of a voxel depends only on its receptive
+    field, so tiled and whole-volume results agree.
 
     Parameters
     ----------
@@ -24,7 +24,7 @@ class StandardConv(nn.Conv3d):
     size : int
         Edge of the kernel.
     stride : int
-        With a stride of 1 the volume keeps its shape; else it is not padded.
+        With a stride of 1 the volume is padded to keep its shape; else it is not padded.
 
     References
     ----------
@@ -38,26 +38,26 @@ class StandardConv(nn.Conv3d):
         nn.init.zeros_(self.bias)  # type: ignore[arg-type]
 
     def kernel(self) -> torch.Tensor:
-        """(outputs, inputs, k, k, k): the standardised weights."""
+        """Return the standardised weights (outputs, inputs, k, k, k)."""
         fan_in = self.weight[0].numel()
         mean = self.weight.mean((1, 2, 3, 4), keepdim=True)
         var = self.weight.var((1, 2, 3, 4), keepdim=True, unbiased=False)
         return (self.weight - mean) * torch.rsqrt(var * fan_in + 1e-6) * self.gain
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """(B, inputs, X, Y, Z) -> (B, outputs, X', Y', Z')."""
+        """Map (B, inputs, X, Y, Z) to (B, outputs, X', Y', Z')."""
         return F.conv3d(x, self.kernel(), self.bias, self.stride, self.padding)
 
 
 def activate(x: torch.Tensor) -> torch.Tensor:
-    """Leaky ReLU, scaled to keep the mean square; in place where no gradient is asked for."""
+    """Return the leaky ReLU of a tensor, scaled to keep the mean square; in place if gradients are disabled."""
     if torch.is_grad_enabled():
         return F.leaky_relu(x, ACTIVATION_SLOPE) * ACTIVATION_GAIN
     return F.leaky_relu_(x, ACTIVATION_SLOPE).mul_(ACTIVATION_GAIN)
 
 
 class Residual(nn.Module):
-    """x + strength * conv(act(conv(act(x)))): begins near the identity."""
+    """Residual block x + strength * conv(act(conv(act(x)))), initialised near the identity."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -66,7 +66,7 @@ class Residual(nn.Module):
         self.strength = nn.Parameter(torch.tensor(0.2))
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """(B, C, X, Y, Z) -> the same shape."""
+        """Map (B, C, X, Y, Z) to the same shape."""
         inner = self.first(activate(x.clone() if not torch.is_grad_enabled() else x))
         outer: torch.Tensor = self.second(activate(inner))
         return x + self.strength * outer
@@ -80,18 +80,18 @@ class PlainConv(nn.Module):
         self.conv = StandardConv(inputs, outputs)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """(B, inputs, X, Y, Z) -> (B, outputs, X, Y, Z)."""
+        """Map (B, inputs, X, Y, Z) to (B, outputs, X, Y, Z)."""
         return activate(self.conv(x))
 
 
 def double(x: torch.Tensor, shape: tuple[int, int, int] | torch.Size) -> torch.Tensor:
-    """Upsample by exactly 2 with trilinear weights.
+    """Upsample by exactly 2 with trilinear interpolation.
 
     Parameters
     ----------
     x : (B, C, X, Y, Z) tensor
     shape : tuple of 3 int
-        Of the result, at most twice that of `x`: the rest is cut off.
+        Shape of the result, at most twice that of `x`; voxels beyond it are cropped.
 
     Returns
     -------
@@ -105,13 +105,13 @@ def double(x: torch.Tensor, shape: tuple[int, int, int] | torch.Size) -> torch.T
 
 
 def space_to_depth(x: torch.Tensor, edge: int) -> torch.Tensor:
-    """The voxels of each block of edge^3 as channels; `depth_to_space` undoes it.
+    """Move the voxels of each block of edge^3 to channels; `depth_to_space` is the inverse.
 
     Parameters
     ----------
     x : (B, C, X, Y, Z) tensor
     edge : int
-        X, Y and Z are multiples of it.
+        Edge of a block; X, Y and Z are multiples of it.
 
     Returns
     -------
@@ -125,13 +125,13 @@ def space_to_depth(x: torch.Tensor, edge: int) -> torch.Tensor:
 
 
 def depth_to_space(x: torch.Tensor, edge: int) -> torch.Tensor:
-    """Channels as the voxels of blocks of edge^3: (B, C * edge^3, X, Y, Z) -> (B, C, X * edge, Y * edge, Z * edge)."""
+    """Move channels to voxels of blocks: (B, C * edge^3, X, Y, Z) -> (B, C, X * edge, Y * edge, Z * edge)."""
     batch, channels, a, b, c = x.shape
     return in_blocks(x, edge).reshape(batch, channels // edge**3, a * edge, b * edge, c * edge)
 
 
 def in_blocks(x: torch.Tensor, edge: int) -> torch.Tensor:
-    """`depth_to_space` as a view: (B, C * edge^3, X, Y, Z) -> (B, C, X, edge, Y, edge, Z, edge)."""
+    """Return `depth_to_space` as a view: (B, C * edge^3, X, Y, Z) -> (B, C, X, edge, Y, edge, Z, edge)."""
     batch, channels, a, b, c = x.shape
     cut = x.view(batch, channels // edge**3, edge, edge, edge, a, b, c)
     return cut.permute(0, 1, 5, 2, 6, 3, 7, 4)

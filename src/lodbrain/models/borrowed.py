@@ -1,4 +1,4 @@
-"""Architectures of MONAI, at sizes like the ladder's.
+"""Architectures from MONAI for comparison, at sizes similar to the ladder's.
 
 References
 ----------
@@ -13,7 +13,7 @@ from torch import nn
 
 
 def segresnet(*, classes: int, channels: int = 16, **options: Any) -> nn.Module:
-    """MONAI's SegResNet; `channels` doubles with every halving, `options` are its own."""
+    """Return MONAI's SegResNet; `channels` doubles with every downsampling, `options` are passed on."""
     from monai.networks.nets.segresnet import SegResNet
 
     given = {"blocks_down": (1, 1, 1, 1), "blocks_up": (1, 1, 1), **options}
@@ -22,7 +22,7 @@ def segresnet(*, classes: int, channels: int = 16, **options: Any) -> nn.Module:
 
 
 def dynunet(*, classes: int, channels: tuple[int, ...] = (16, 32, 64, 96), **options: Any) -> nn.Module:
-    """MONAI's DynUNet, nnU-Net's network, with residual blocks; one entry of `channels` for every resolution."""
+    """Return MONAI's DynUNet (nnU-Net's network) with residual blocks; `channels` has one entry per resolution."""
     from monai.networks.nets.dynunet import DynUNet
 
     strides = [1] + [2] * (len(channels) - 1)

@@ -1,4 +1,4 @@
-"""A model's card: what it is, where its weights come from and what they scored, as JSON."""
+"""Model card: architecture, source of the weights, licence and measured Dice, as JSON."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from typing import Any, Literal
 
 from lodbrain.errors import WeightsError
 
-#: What a card may lack.
+#: Optional fields of a card.
 _OPTIONAL = ("training", "dice", "calibration", "quality")
 
 
 @dataclasses.dataclass(frozen=True)
 class Card:
-    """What a model is, where its weights come from and what they scored.
+    """Description of a model: architecture, source of the weights, licence and measurements.
 
     Attributes
     ----------
@@ -25,22 +25,22 @@ class Card:
     architecture : str
         A key of `lodbrain.models.registry.REGISTRY`.
     labels : {"structures", "tissue"}
-        The label table whose positions are the network's classes.
+        Label table; the network's classes are positions in it.
     config : dict
         Arguments of the architecture.
     file : str
         File name of the weights.
     sha256 : str
-        Of that file; empty in the card inside a file of weights.
+        SHA-256 of that file; empty in the card inside a weights file.
     url : str
-        Where the file is downloaded from; empty if nowhere.
+        Download URL of the file; empty if there is none.
     licence, citation, description : str
-        Licence of the weights, what to cite, one or two sentences.
+        Licence of the weights; citation; description in one or two sentences.
     parameters : int
         Number of learned values.
     training, dice, calibration, quality : dict
-        How the model was trained; measured Dice by data set and structure; temperatures and volume intervals, see
-        `lodbrain.inference.calibration`; the fit of predicted Dice, see `lodbrain.segmentation.predicted_dice`.
+        Training procedure; measured Dice by data set and structure; temperatures and volume intervals, see
+        `lodbrain.inference.calibration`; fit of predicted Dice, see `lodbrain.segmentation.predicted_dice`.
     """
 
     name: str
@@ -65,12 +65,12 @@ class Card:
 
     @classmethod
     def from_json(cls, text: str, path: Path) -> Card:
-        """Return the card that a JSON text holds; fields unknown to this version are left out.
+        """Return the card in a JSON text; fields unknown to this version are ignored.
 
         Raises
         ------
         WeightsError
-            ``"card"`` if the text is no card; the line names `path` and the first field that is wrong.
+            ``"card"`` if the text is not a card; the error names `path` and the first invalid field.
         """
         try:
             values = json.loads(text)
@@ -90,7 +90,7 @@ class Card:
             what = f"the model's card has labels {given['labels']!r}, not structures or tissue"
             raise WeightsError("card", path, what)
         for entry in ("name", "file"):
-            # They become paths in the cache. A card comes with its file, and that from anywhere.
+            # These become paths in the cache, and a card can come with a file from any source.
             if given[entry].startswith(".") or set(given[entry]) & set("/\\\0"):
                 what = f"the model's card has the {entry} {given[entry]!r}, which is no plain file name"
                 raise WeightsError("card", path, what)
@@ -107,12 +107,12 @@ def read_members(config: Mapping[str, Any]) -> dict[str, float]:
     Parameters
     ----------
     config : mapping
-        Of the card: ``{"members": ["default", "lod-brain-2024"], "weights": [0.5, 0.5]}``.
+        From the card: ``{"members": ["default", "lod-brain-2024"], "weights": [0.5, 0.5]}``.
 
     Raises
     ------
     ValueError
-        If there are not two members, or weights that are not above 0 or do not add up to 1.
+        If there are not exactly two members, or the weights are not above 0 with a sum of 1.
 
     Examples
     --------
@@ -127,12 +127,12 @@ def read_members(config: Mapping[str, Any]) -> dict[str, float]:
 
 
 def members(card: Card) -> dict[str, float]:
-    """Return the members of a consensus and their weights, by name; none where a model is one network.
+    """Return the members of a consensus and their weights, by name; empty if the model is a single network.
 
     Raises
     ------
     WeightsError
-        ``"card"`` if its config names no two members.
+        ``"card"`` if its config does not name two members.
 
     Examples
     --------

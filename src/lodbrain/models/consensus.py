@@ -1,4 +1,4 @@
-"""Two networks whose posteriors are averaged: the ladder, and a network of tissue classes."""
+"""Consensus model of two networks whose tissue posteriors are averaged: the ladder, and LOD-Brain."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ from lodbrain.models.lod_brain_2024 import LodBrain2024
 
 
 class Consensus(nn.Module):
-    """A ladder, and LOD-Brain's network as a second opinion on its tissues.
+    """Ladder with LOD-Brain's network as a second member for tissue posteriors.
 
     Parameters
     ----------
     ladder : Ladder
-        Gives the structures, their sides and the CSF.
+        Predicts structures, their sides and CSF.
     second : LodBrain2024
-        Gives tissue posteriors at 1 mm.
+        Predicts tissue posteriors at 1 mm.
     weight : float
-        Of the second member's tissue posteriors, between 0 and 1.
+        Weight of the second member's tissue posteriors, between 0 and 1.
     """
 
     def __init__(self, ladder: Ladder, second: LodBrain2024, weight: float) -> None:

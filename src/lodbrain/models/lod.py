@@ -1,7 +1,7 @@
-"""The ladder of detail: one small U-Net per level, coarse to fine.
+"""Ladder: one small U-Net per level of detail, coarse to fine.
 
-The coarsest level sees the whole head and says what lies where. Each finer level sees the image at twice the
-resolution, is told the coarser level's features and posteriors, and corrects its logits::
+The coarsest level segments the whole head. Each finer level takes the image at twice the resolution, is conditioned on
+the coarser level's features and posteriors, and corrects its logits::
 
     image 4 mm ---> level 2 ---> logits, features
                                    |  x2
@@ -44,7 +44,7 @@ _RIGHT = [c for c, label in enumerate(STRUCTURES) if label.side == "right"]
 
 @dataclass(frozen=True)
 class LevelConfig:
-    """One level of the ladder.
+    """Configuration of one level of the ladder.
 
     Attributes
     ----------
@@ -53,12 +53,13 @@ class LevelConfig:
     channels : tuple of int
         Feature channels at the level's own resolution and after each pooling by 2.
     sided : bool
-        Whether the level tells left from right itself, or takes the side from the level above.
+        Whether the level has separate classes for left and right. If not, the side comes from the level above.
     block : int
-        1, or 2 for a level that works on blocks of 2 x 2 x 2 voxels: their voxels are channels of its input, and it
-        scores all eight at once. `channels` then begin at the grid of the blocks, which is that of the level above.
+        1, or 2 for a level that works on blocks of 2 x 2 x 2 voxels: the voxels of a block are channels of its input,
+        and it scores all eight at once. `channels` then start at the grid of the blocks, which is that of the level
+        above.
     residuals : int
-        Residual blocks on the first of its grids.
+        Number of residual blocks at the first resolution.
     """
 
     exponent: int
@@ -75,7 +76,7 @@ class LevelConfig:
 
     @classmethod
     def from_row(cls, row: dict[str, Any]) -> LevelConfig:
-        """Build from a card's row; `to_row` undoes it."""
+        """Return the level described by a card's row; the inverse of `to_row`."""
         return cls(
             int(row["exponent"]),
             tuple(int(c) for c in row["channels"]),
@@ -85,23 +86,23 @@ class LevelConfig:
         )
 
     def to_row(self) -> dict[str, Any]:
-        """As a card states it; `block` and `residuals` only where they are not 1."""
+        """Return the row of a card; `block` and `residuals` only if they are not 1."""
         row: dict[str, Any] = {"exponent": self.exponent, "channels": list(self.channels), "sided": self.sided}
         return row | {key: n for key, n in (("block", self.block), ("residuals", self.residuals)) if n != 1}
 
 
 @dataclass(frozen=True, eq=False)
 class Detail:
-    """What one level hands to the next.
+    """Level output: features and logits, on which the next level is conditioned.
 
     Attributes
     ----------
     features : (B, F, X, Y, Z) tensor
-        A level of blocks, which has none on the voxels' grid, gives its logits here.
+        Features, or the logits again if the level works on blocks and so has no features on the voxel grid.
     logits : (B, C, X, Y, Z) tensor
         33 classes, or 19 without sides.
     side : (B, 1, X, Y, Z) tensor or None
-        Log odds of left against right, where the logits have no sides.
+        Log odds of left against right, if the logits have no sides.
     """
 
     features: torch.Tensor
@@ -109,14 +110,14 @@ class Detail:
     side: torch.Tensor | None = None
 
     def map(self, function: Callable[[torch.Tensor], torch.Tensor]) -> Detail:
-        """Apply a function to each of the tensors."""
+        """Return the output with a function applied to each of its tensors."""
         return Detail(
             function(self.features), function(self.logits), None if self.side is None else function(self.side)
         )
 
 
 def merge_sides(logits: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Split logits of 33 classes into 19 classes without sides, and the log odds of left against right.
+    """Return logits of 19 classes without sides, and the log odds of left against right, from logits of 33 classes.
 
     Parameters
     ----------
@@ -139,7 +140,7 @@ def merge_sides(logits: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
 
 
 def split_sides(sideless: torch.Tensor, side: torch.Tensor) -> torch.Tensor:
-    """Log posteriors of 33 classes from log posteriors of 19 and the log odds of the side; `merge_sides` undoes it.
+    """Return log posteriors of 33 classes from those of 19 and the log odds of the side; `merge_sides` is the inverse.
 
     Parameters
     ----------
@@ -158,13 +159,13 @@ def split_sides(sideless: torch.Tensor, side: torch.Tensor) -> torch.Tensor:
 
 
 class Level(nn.Module):
-    """A U-Net on one level: strided convolutions down, trilinear doubling up, skips added.
+    """U-Net of one level, with strided convolutions, trilinear upsampling by 2, and additive skip connections.
 
     Parameters
     ----------
     config : LevelConfig
     coarse_channels : int
-        Features of the level above plus its classes; 0 for the coarsest.
+        Number of features plus classes of the level above; 0 for the coarsest.
     """
 
     def __init__(self, config: LevelConfig, coarse_channels: int = 0) -> None:
@@ -184,27 +185,27 @@ class Level(nn.Module):
         self.trust = nn.Parameter(torch.ones(())) if coarse_channels else None
         nn.init.zeros_(self.head.bias)  # type: ignore[arg-type]
         if coarse_channels:
-            nn.init.zeros_(self.head.weight)  # begin with the coarse level's answer
+            nn.init.zeros_(self.head.weight)  # initial output: the coarse level's logits
 
     @property
     def stride(self) -> int:
-        """Voxels that tiles of this level are aligned to."""
+        """Multiple in voxels that tiles of this level are aligned to."""
         return self.config.block << (len(self.config.channels) - 1)
 
     @property
     def radius(self) -> int:
         """Receptive radius in voxels of this level, rounded up to `stride`."""
         depth = len(self.config.channels) - 1
-        reach = 1 + sum(2 << d for d in range(depth + 1))  # entry, two convolutions on every scale
+        reach = 1 + sum(2 << d for d in range(depth + 1))  # entry, two convolutions at every scale
         reach += sum(1 << d for d in range(depth))  # decoding
         reach += sum(2 << d for d in range(depth))  # doubling
         reach += 2 * (self.config.residuals - 1)
-        reach = reach * self.config.block + self.config.block - 1  # from one end of a block to the other of another
+        reach = reach * self.config.block + self.config.block - 1  # measured between the far ends of two blocks
         stride = self.stride
         return -(-reach // stride) * stride
 
     def forward(self, image: torch.Tensor, log_voxel: torch.Tensor, coarse: Detail | None = None) -> Detail:
-        """Features and logits of one level.
+        """Return the level output.
 
         Parameters
         ----------
@@ -213,7 +214,8 @@ class Level(nn.Module):
         log_voxel : (B,) tensor
             log2 of the voxel side over the level's nominal one.
         coarse : Detail or None
-            Of the level above, on voxels twice as large with the same corner, sides at least half of the image's.
+            Output of the level above, on voxels twice as large with the same corner; its sides are at least half of the
+            image's.
         """
         shape, edge = image.shape[2:], self.config.block
         seen = image if edge == 1 else space_to_depth(image, edge)
@@ -246,12 +248,12 @@ class Level(nn.Module):
 
 
 class Ladder(nn.Module):
-    """Levels from coarse to fine.
+    """Network of several levels, from coarse to fine.
 
     Parameters
     ----------
     levels : sequence of LevelConfig
-        Coarsest first; exponents fall by one.
+        Coarsest first; exponents decrease by one.
     """
 
     def __init__(self, levels: tuple[LevelConfig, ...]) -> None:
@@ -271,7 +273,7 @@ class Ladder(nn.Module):
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> Ladder:
-        """Build from a card's configuration.
+        """Return the ladder described by a card's configuration, with random weights.
 
         Parameters
         ----------
@@ -281,13 +283,13 @@ class Ladder(nn.Module):
         return cls(tuple(LevelConfig.from_row(row) for row in config["levels"]))
 
     def level(self, position: int) -> Level:
-        """The level at a position, 0 the coarsest."""
+        """Return the level at a position, 0 for the coarsest."""
         level = self.levels[position]
         assert isinstance(level, Level)
         return level
 
     def level_for(self, voxel_mm: float) -> int:
-        """Position of the finest level that a scan of this voxel size uses."""
+        """Return the position of the finest level that a scan of this voxel size uses."""
         exponent = round(math.log2(voxel_mm))
         position = self.configs[0].exponent - exponent
         return min(max(position, 0), len(self.configs) - 1)

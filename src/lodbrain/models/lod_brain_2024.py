@@ -1,4 +1,4 @@
-"""The published LOD-Brain network; `lod_brain_2024_inference` runs it on a volume in a quarter of the memory.
+"""Published LOD-Brain network; `inference.lod_brain_2024` runs it on a volume with a quarter of the memory.
 
 References
 ----------
@@ -14,7 +14,7 @@ from typing import Final
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-#: Three halvings (max pooling, then two strided convolutions): every side of the input is a multiple of this.
+#: Multiple of every side of the input: it is halved three times, by max pooling and two strided convolutions.
 MULTIPLE: Final = 8
 CLASSES: Final = 7
 #: tensorflow-addons' default; PyTorch's is 1e-5.
@@ -23,16 +23,16 @@ GROUPS: Final = 8
 
 
 class Block(nn.Module):
-    """A 3x3x3 convolution with GroupNorm and ReLU, then a step to half or double the size with ReLU.
+    """Block of a 3x3x3 convolution with GroupNorm and ReLU, and a strided convolution to half or double size with ReLU.
 
     Parameters
     ----------
     channels, filters : int
-        Channels that come in; channels of the 3x3x3 convolution. 4 x `filters` channels go out.
+        Input channels; channels of the 3x3x3 convolution. The output has 4 x `filters` channels.
     step : type
         `nn.Conv3d` halves the sides, `nn.ConvTranspose3d` doubles them.
     dropout : float
-        Share of values dropped before the step while training.
+        Share of values dropped before the strided convolution in training.
     """
 
     def __init__(
@@ -50,7 +50,7 @@ class Block(nn.Module):
 
 
 class Coarse(nn.Module):
-    """Level 0: a U-Net of two steps on the volume max-pooled by 2; it returns its last features, (B, 32, ...)."""
+    """Level 0: a U-Net of two steps on the volume max-pooled by 2, without its last layers."""
 
     def __init__(self, *, dropout: float) -> None:
         super().__init__()
@@ -81,15 +81,15 @@ class LodBrain2024(nn.Module):
         |                                               | doubled                 | doubled
         '--> stem -> down -> up -> + skip of the stem -> + -> conv -------------> + -> 1x1x1 -> 7 classes
 
-    Random weights are He-normal with zero biases, as in the published training. GroupNorm sees the whole volume, so a
-    result depends on how much background surrounds the head; never cut the input into tiles.
+    Random weights are He-normal with zero biases, as in the published training. GroupNorm normalises over the whole
+    volume, so the result depends on the amount of background, and the input must not be cut into tiles.
 
     Parameters
     ----------
     dropout : float
-        Share of values dropped in every block while training; 0.05 in the published training.
+        Share of values dropped in every block in training; 0.05 in the published training.
     classes : int
-        Of the result; the published weights have 7.
+        Number of classes; the published weights have 7.
 
     References
     ----------

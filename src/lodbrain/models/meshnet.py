@@ -1,4 +1,4 @@
-"""MeshNet: dilated convolutions at full resolution, nothing is pooled.
+"""MeshNet: dilated convolutions at full resolution, without pooling.
 
 References
 ----------
@@ -15,15 +15,15 @@ DILATIONS = (1, 2, 4, 8, 16, 8, 4, 2, 1)
 
 
 class MeshNet(nn.Module):
-    """A stack of dilated convolutions with BatchNorm and ReLU, then a 1x1x1 convolution.
+    """Stack of dilated convolutions with BatchNorm and ReLU, and a final 1x1x1 convolution.
 
     Parameters
     ----------
     classes : int
     channels : int
-        Of every layer; brainchop's networks have 18.
+        Channels of every layer; brainchop's networks have 18.
     dropout : float
-        Share of channels dropped in every layer while training.
+        Share of channels dropped in every layer in training.
     """
 
     def __init__(self, *, classes: int, channels: int = 18, dropout: float = 0.0) -> None:
@@ -41,6 +41,6 @@ class MeshNet(nn.Module):
         self.layers = nn.Sequential(*layers, nn.Conv3d(channels, classes, 1))
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Logits (B, classes, X, Y, Z) of images (B, 1, X, Y, Z)."""
+        """Return logits (B, classes, X, Y, Z) of images (B, 1, X, Y, Z)."""
         logits: torch.Tensor = self.layers(x)
         return logits

@@ -1,6 +1,6 @@
-"""Every architecture by name: what builds it, and what it asks of its input.
+"""Registry of architectures: builders and requirements on the input, by name.
 
-Only the ladder and the published LOD-Brain segment scans; the others are there to be compared with, at equal training.
+Only the ladder and the published LOD-Brain network segment scans; the others serve for comparisons at equal training.
 """
 
 from __future__ import annotations
@@ -59,11 +59,11 @@ class Architecture:
     ----------
     name : str
     build : callable(dict)
-        A network with random weights, of its own options.
+        Function from the architecture's options to a network with random weights.
     multiple : int
         Sides of its input are multiples of this.
     norm_sees_all : bool
-        Whether it normalises by the volume that it sees, so that tiles would change its result.
+        Whether its normalisation depends on the whole input, so that tiles would change the result.
     segments : bool
         Whether `lodbrain segment` runs it.
     """
@@ -89,12 +89,12 @@ REGISTRY: dict[str, Architecture] = {
 
 
 class PlainLevel(nn.Module):
-    """A plain network in the place of a level: it is told the image, and nothing of the voxel size or a level above.
+    """Adapter of a plain network to the interface of a level; it ignores the voxel size and the level above.
 
     Parameters
     ----------
     network : torch.nn.Module
-        (B, 1, X, Y, Z) -> logits (B, 33, X, Y, Z).
+        Maps images (B, 1, X, Y, Z) to logits (B, 33, X, Y, Z).
     multiple : int
         Sides of its input are multiples of this.
     """
@@ -104,20 +104,20 @@ class PlainLevel(nn.Module):
         self.network, self.stride = network, multiple
 
     def forward(self, image: torch.Tensor, log_voxel: torch.Tensor, coarse: Detail | None = None) -> Detail:
-        """Logits, which are the features, too."""
+        """Return the logits, also as features."""
         logits = self.network(image)
         return Detail(logits, logits)
 
 
 class Plain(nn.Module):
-    """A plain network in the place of a ladder: one level.
+    """Adapter of a plain network to the interface of a ladder with one level.
 
     Parameters
     ----------
     name : str
-        In `REGISTRY`.
+        Key of `REGISTRY`.
     options : dict
-        Of the architecture.
+        Options of the architecture.
     exponent : int
         log2 of its voxel size in mm.
     """
@@ -130,7 +130,7 @@ class Plain(nn.Module):
         self.configs = (LevelConfig(exponent, ()),)
 
     def level(self, position: int) -> PlainLevel:
-        """The one level, at position 0."""
+        """Return the only level, at position 0."""
         level = self.levels[position]
         assert isinstance(level, PlainLevel)
         return level

@@ -1,4 +1,4 @@
-"""A residual U-Net with InstanceNorm, the common baseline of 3D segmentation.
+"""Residual U-Net with InstanceNorm, a common baseline of 3D segmentation.
 
 References
 ----------
@@ -15,7 +15,7 @@ from torch import nn
 
 
 class ResidualBlock(nn.Module):
-    """Two convolutions with InstanceNorm, around which the input is added; a stride of 2 halves the sides.
+    """Residual block of two convolutions with InstanceNorm; a stride of 2 halves the sides.
 
     Parameters
     ----------
@@ -34,20 +34,20 @@ class ResidualBlock(nn.Module):
         self.short = nn.Identity() if same else nn.Conv3d(inputs, outputs, stride, stride=stride)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """(B, inputs, X, Y, Z) -> (B, outputs, X / stride, ...)."""
+        """Map (B, inputs, X, Y, Z) to (B, outputs, X / stride, ...)."""
         inner = self.activate(self.norms[0](self.first(x)))
         outer: torch.Tensor = self.activate(self.norms[1](self.second(inner)) + self.short(x))
         return outer
 
 
 class ResidualUNet(nn.Module):
-    """Residual blocks down and up, doubled by transposed convolutions, skips concatenated.
+    """U-Net of residual blocks, with upsampling by transposed convolutions and concatenated skip connections.
 
     Parameters
     ----------
     classes : int
     channels : sequence of int
-        At full resolution and after each halving.
+        Channels at full resolution and after each downsampling.
     """
 
     def __init__(self, *, classes: int, channels: tuple[int, ...] = (16, 32, 64, 96)) -> None:
@@ -59,7 +59,7 @@ class ResidualUNet(nn.Module):
         self.head = nn.Conv3d(channels[0], classes, 1)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Logits (B, classes, X, Y, Z) of images (B, 1, X, Y, Z), whose sides halve evenly in every step."""
+        """Return logits (B, classes, X, Y, Z) of images (B, 1, X, Y, Z), whose sides must be even at every halving."""
         skips = [self.entry(x)]
         for down in self.down:
             skips.append(down(skips[-1]))

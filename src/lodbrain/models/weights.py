@@ -1,6 +1,6 @@
-"""Files of weights as bytes, checked before and while they are parsed; nothing here unpickles.
+"""Weights files: checks and parsing of safetensors, without unpickling.
 
-The caller reads a file once, verifies the SHA-256 of these bytes and parses the same bytes.
+The functions take bytes: the caller reads a file once, verifies the SHA-256 of the bytes and parses the same bytes.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from lodbrain.errors import WeightsError
 
-#: A header names a few hundred tensors and one card; the format itself allows 100 MB.
+#: Largest header: it names a few hundred tensors and one card. The format itself allows 100 MB.
 MAX_HEADER_BYTES = 4 * 2**20
 PICKLE_SUFFIXES = frozenset({".pt", ".pth", ".ckpt", ".pkl", ".pickle", ".bin", ".joblib", ".npy", ".npz"})
 
@@ -31,15 +31,15 @@ def sha256(data: bytes) -> str:
 
 
 def refuse_pickle(path: Path, data: bytes) -> None:
-    """Raise unless a file can be a safetensors, by its name and by its first bytes.
+    """Raise an error unless a file is safetensors, judged by its name and its first bytes.
 
     Raises
     ------
     WeightsError
-        ``"pickle"`` for the formats that run code when loaded, ``"format"`` for any other name.
+        ``"pickle"`` for formats that can run code when loaded, ``"format"`` for any other name.
     """
     zipped = data[:4] == b"PK\x03\x04"
-    pickled = data[:1] == b"\x80" and data[8:9] != b"{"  # opcode PROTO; a safetensors of the same length byte has a {
+    pickled = data[:1] == b"\x80" and data[8:9] != b"{"  # opcode PROTO; in safetensors byte 8 is {
     if path.suffix.lower() in PICKLE_SUFFIXES or zipped or pickled:
         raise WeightsError(
             "pickle",
@@ -57,22 +57,22 @@ def read_safetensors(data: bytes, path: Path) -> tuple[dict[str, Tensor], dict[s
     Parameters
     ----------
     data : bytes
-        The whole file.
+        Content of the whole file.
     path : Path
-        Its name, for errors.
+        Named in error messages.
 
     Raises
     ------
     WeightsError
-        ``"format"`` if the header is implausible: longer than the file or than 4 MiB, not JSON, tensors that overlap,
-        leave gaps or do not end where the file ends.
+        ``"format"`` if the header is longer than the file or than 4 MiB, is not JSON, or describes tensors that
+        overlap, leave gaps or do not end at the end of the file.
     """
     length = int.from_bytes(data[:8], "little")
     if len(data) < 8 or length > min(MAX_HEADER_BYTES, len(data) - 8):
         raise WeightsError("format", path, "is not a safetensors file: its header is cut or too long", _AGAIN)
     try:
         header = json.loads(data[8 : 8 + length])
-        # The library checks offsets, sizes and types of all tensors against each other and the file's length.
+        # The library checks offsets, sizes and types of all tensors against each other and the file's size.
         tensors = parse_safetensors(data)
     except (SafetensorError, ValueError, KeyError, TypeError, RuntimeError) as error:
         raise WeightsError("format", path, f"is not a safetensors file: {error}", _AGAIN) from error
@@ -80,12 +80,12 @@ def read_safetensors(data: bytes, path: Path) -> tuple[dict[str, Tensor], dict[s
 
 
 def fill(network: nn.Module, tensors: Mapping[str, Tensor], path: Path) -> None:
-    """Copy weights into a network, every one of them and nothing else.
+    """Copy weights into a network; the tensors must be exactly those of the network.
 
     Raises
     ------
     WeightsError
-        ``"tensors"`` that names the first tensor that is missing, unknown, of another shape or type, or not finite.
+        ``"tensors"``, with the first tensor that is missing, unknown, of another shape or type, or not finite.
     """
     wanted = network.state_dict()
     for name in sorted(wanted.keys() | tensors.keys()):

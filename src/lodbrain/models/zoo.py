@@ -1,7 +1,7 @@
-"""The zoo: a model's name -> its card, its verified weights, its network.
+"""Model zoo: cards, verified weights and networks of models, by name or from a model file.
 
-A card is `resources/models/<name>.json`. Weights lie beside it in the package, or in the cache, or are downloaded;
-their SHA-256 is verified before they are parsed. A model can also be a file: a .safetensors that carries its card.
+A card is `resources/models/<name>.json`. Weights are beside it in the package or in the cache, or are downloaded; their
+SHA-256 is verified before they are parsed. A model file is a .safetensors that contains its card.
 """
 
 from __future__ import annotations
@@ -41,9 +41,9 @@ __all__ = [
 MODELS = Path(__file__).resolve().parents[1] / "resources" / "models"
 #: Key of the card in a safetensors file's metadata.
 METADATA_KEY = "lodbrain"
-#: The default model has 8 MB; nothing near this size is a model of ours.
+#: Largest accepted model file; the default model has 8 MB.
 MAX_FILE_BYTES = 2**30
-#: Of a download: seconds without a byte, and how often it is tried again.
+#: Downloads: timeout in seconds without data, and number of retries.
 TIMEOUT_S, RETRIES = 30, 2
 
 
@@ -74,26 +74,26 @@ def card(name: str) -> Card:
 
 
 def cache_path(card: Card) -> Path:
-    """Return where the cache keeps a model's file: $LODBRAIN_CACHE/<name>/<file>, whether or not it is there."""
+    """Return the path of a model's file in the cache, $LODBRAIN_CACHE/<name>/<file>, whether or not it exists."""
     root = os.environ.get("LODBRAIN_CACHE")
     return (Path(root).expanduser() if root else user_cache_path("lodbrain")) / card.name / card.file
 
 
 def locate(card: Card) -> Path | None:
-    """Return the file of a model's weights, in the package or the cache; None if it has to be downloaded."""
+    """Return a model's weights file in the package or the cache; None if it has to be downloaded."""
     return next((path for path in (MODELS / card.file, cache_path(card)) if path.is_file()), None)
 
 
 def fetch(card: Card) -> Path:
-    """Return the file of a model's weights, downloaded into the cache if it is nowhere yet.
+    """Return a model's weights file, downloaded into the cache if it is missing.
 
-    What is downloaded is verified; a file that was there is not, until `read_verified`. A broken connection, a busy
-    server and a wrong checksum are tried again, a server's plain no is not.
+    A downloaded file is verified; an existing file is verified only by `read_verified`. Downloads are retried after
+    connection errors, HTTP 429 and 5xx, and checksum mismatches, but not after other HTTP errors.
 
     Raises
     ------
     WeightsError
-        ``"missing"`` if it cannot be downloaded: the line names the file, where to put it, and where it comes from.
+        ``"missing"`` if it cannot be downloaded; the error names the file, its place in the cache and its source.
     OutputError
         If the cache cannot be written.
     """
@@ -130,7 +130,7 @@ def fetch(card: Card) -> Path:
     except requests.RequestException as error:
         what = f"the weights of {card.name} are not here and could not be downloaded ({type(error).__name__})"
         raise WeightsError("missing", path, what, hint) from error
-    except ValueError as error:  # pooch's word for a wrong hash
+    except ValueError as error:  # pooch raises it for a wrong hash
         what = f"the weights of {card.name} are not here, and what {card.url} gave is another file"
         raise WeightsError("missing", path, what, hint) from error
     except OSError as error:
@@ -140,12 +140,12 @@ def fetch(card: Card) -> Path:
 
 
 def read_verified(card: Card, path: Path) -> bytes:
-    """Return the bytes of a model's file once their SHA-256 is the card's.
+    """Return the bytes of a model's file after verifying their SHA-256 against the card.
 
     Raises
     ------
     WeightsError
-        ``"sha256"`` if it is another; ``"missing"`` if the file cannot be read.
+        ``"sha256"`` if it differs; ``"missing"`` if the file cannot be read.
     """
     from lodbrain.models.weights import sha256
 
@@ -162,14 +162,15 @@ def load(name_or_file: str | os.PathLike[str]) -> tuple[Card, nn.Module]:
     Parameters
     ----------
     name_or_file : str or PathLike
-        A name of `cards()`, or a model file (.safetensors with its card). A name goes before a file of the same name.
+        A name in `cards()`, or a model file (.safetensors with its card). A name takes precedence over a file of the
+        same name.
 
     Raises
     ------
     WeightsError
-        If weights are missing, are not what the card says, or come in a format that is refused.
+        If weights are missing, do not match the card, or have a format that is not accepted.
     UsageError
-        If there is no model of that name and nothing looks like a file.
+        If there is no model of that name and the name does not look like a file's.
     """
     from lodbrain.models import weights
 
@@ -199,7 +200,7 @@ def load(name_or_file: str | os.PathLike[str]) -> tuple[Card, nn.Module]:
 
 
 def _load_consensus(its_card: Card) -> tuple[Card, nn.Module]:
-    """The card of a consensus, with a hash over its members, and its networks."""
+    """Return the card of a consensus, with a hash over its members, and its network."""
     from lodbrain.models import weights
     from lodbrain.models.consensus import Consensus
     from lodbrain.models.lod import Ladder
@@ -222,7 +223,7 @@ def save_with_card(path: str | os.PathLike[str], card: Card, state_dict: Mapping
     Parameters
     ----------
     path : str or PathLike
-        Of the model file; ends in .safetensors. The card's ends in .json.
+        Path of the model file, ending in .safetensors. The card has the same name with .json.
     card : Card
     state_dict : mapping of str to Tensor
 
@@ -238,19 +239,19 @@ def save_with_card(path: str | os.PathLike[str], card: Card, state_dict: Mapping
 
 
 def halved(state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The weights in half precision, as models are stored; what is not floating point stays as it is."""
+    """Return the weights in half precision, as models are stored; integer tensors are unchanged."""
     return {name: value.half() if value.is_floating_point() else value for name, value in state_dict.items()}
 
 
 def save(path: str | os.PathLike[str], card: Card, state_dict: Mapping[str, Tensor]) -> tuple[int, str]:
-    """Write a model file: a safetensors that carries its card. An old file stays whole until the new one is complete.
+    """Write a model file, a .safetensors that contains its card, atomically.
 
     Parameters
     ----------
     path : str or PathLike
         Ends in .safetensors.
     card : Card
-        Written without its SHA-256, which it cannot hold.
+        Written without its SHA-256, which a file cannot contain itself.
     state_dict : mapping of str to Tensor
         Weights of the network.
 
@@ -273,7 +274,7 @@ def save(path: str | os.PathLike[str], card: Card, state_dict: Mapping[str, Tens
 
 
 def _replace(target: Path, data: bytes) -> None:
-    """Write a file; an old one stays whole until the new one is complete."""
+    """Write a file atomically: an existing file is replaced only when the new one is complete."""
     temporary = None
     try:
         with tempfile.NamedTemporaryFile(dir=target.parent, prefix=f".{target.name}.", delete=False) as file:
@@ -306,9 +307,10 @@ def _read(path: Path) -> bytes:
 
 
 def _build(card: Card, path: Path, size: int) -> nn.Module:
-    """The network of a card, once it is known that its file of `size` bytes can fill it.
+    """Return the network of a card, after checking that it matches its file of `size` bytes.
 
-    A card comes from anywhere; its config may ask for more memory than there is. So it is built without memory first.
+    A card can come from any source, and its config may require any amount of memory, so the network is first built
+    without allocating memory.
     """
     import torch
 

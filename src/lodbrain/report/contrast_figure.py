@@ -1,4 +1,4 @@
-"""Fitted against observed histograms of scans whose contrast was analysed."""
+"""Figure of fitted and observed histograms from the contrast analysis."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from lodbrain.contrast_analysis.goodness import relative_mismatch
 from lodbrain.contrast_analysis.mixture import DEEP, FLUID, GREY, WHITE
 from lodbrain.system.atomic import atomic
 
-#: More scans than these are not drawn: the first and the last tell enough.
+#: Largest number of panels; of more scans, only the first and the last are drawn.
 MOST_SCANS = 12
 COLUMNS = 3
 PANEL_INCHES, DPI = (4.2, 3.0), 110
@@ -23,7 +23,7 @@ _COLOURS = {WHITE: "#b8a000", GREY: "#cd3e4e", DEEP: "#1f7a8c", FLUID: "#781286"
 
 
 def contrast_figure(fits: Sequence[ScanFit], names: Sequence[str], path: str | PathLike[str]) -> None:
-    """Write a PNG with a panel for each scan: its histogram, free of bias, and what was fitted to it.
+    """Write a PNG with a panel for each scan: bias-corrected histogram and fit.
 
     Parameters
     ----------

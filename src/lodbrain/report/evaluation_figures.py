@@ -1,4 +1,4 @@
-"""Figures of an evaluation, as a paper would show them: SVG and PNG for print, SVG for the page."""
+"""Figures of an evaluation: SVG and PNG for print, SVG for the page."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from matplotlib.figure import Figure
 
 from lodbrain.system.atomic import atomic
 
-#: Colours that those with impaired colour vision can tell apart (Okabe and Ito), each with a marker of its own.
+#: Colours for readers with impaired colour vision (Okabe and Ito), each with its own marker.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#8C6D00", "#56B4E9", "#7F7F7F")
 MARKERS = ("o", "s", "D", "^", "v", "P", "X")
 
 #: Width of two columns of a journal, in inches.
 WIDTH = 7.2
 
-#: What is drawn in this colour follows the page's text when the figure is inlined.
+#: Elements of this colour take the page's text colour when the figure is inlined.
 _INK = "#1a1b1c"
 
 _STYLE: dict[Any, Any] = {
@@ -70,11 +70,11 @@ class Drawn:
     Attributes
     ----------
     name : str
-        Of its files, without ending.
+        Base name of its files.
     caption : str
-        What it shows.
+        Description of the figure.
     inline : str
-        An ``<svg>`` whose ink follows the page's text colour.
+        An ``<svg>`` element that uses the page's text colour.
     """
 
     name: str
@@ -84,16 +84,16 @@ class Drawn:
 
 @dataclass(frozen=True)
 class Dot:
-    """A value with its interval and the single values behind it, in one row of a dot plot.
+    """A value with its interval and the individual values, in one row of a dot plot.
 
     Attributes
     ----------
     row, series : str
     value, low, high : float
-        NaN: no interval.
+        NaN if there is no interval.
     single : tuple of float
     filled : bool
-        Hollow where it is not significant.
+        Hollow if not significant.
     """
 
     row: str
@@ -125,15 +125,15 @@ def dot_panels(
     panels : mapping of str to sequence of Dot
         Label of the horizontal axis -> its dots.
     folder : Path
-        Where ``name.svg`` and ``name.png`` go.
+        Folder of ``name.svg`` and ``name.png``.
     rows, series : sequence of str
-        From top to bottom; series side by side in a row.
+        Rows from top to bottom; series are side by side in a row.
     zero : bool
-        Draw a line at 0: the values are differences.
+        Draw a line at 0, for values that are differences.
     rules : sequence of str
-        Rows above which a line sets off another kind.
+        Rows above which a separating line is drawn.
     hidden : sequence of str
-        Series without dots, that keep their colour for other figures.
+        Series without dots, whose colours are reserved for other figures.
     """
     with _canvas(WIDTH, 0.9 + max(len(rows), 2) * (0.12 + 0.085 * (len(series) - len(hidden)))) as figure:
         drawn = [each for each in series if each not in hidden]
@@ -233,7 +233,7 @@ def _legend(figure: Figure, series: Sequence[str], hidden: Sequence[str] = ()) -
 
 
 def _finish(figure: Figure, name: str, caption: str, folder: Path) -> Drawn:
-    """Write both files; the SVG holds no date, so that the same figures give the same bytes."""
+    """Write both files; the SVG has no date, so that equal figures have equal bytes."""
     text = io.StringIO()
     figure.savefig(text, format="svg", metadata={"Date": None})
     svg = text.getvalue()
@@ -248,12 +248,12 @@ def _finish(figure: Figure, name: str, caption: str, folder: Path) -> Drawn:
 
 
 def _inline(svg: str, name: str) -> str:
-    """The ``<svg>`` element alone: text and lines in the page's ink, no background, identifiers of its own."""
+    """Return the ``<svg>`` element: text and lines in the page's text colour, no background, unique identifiers."""
     body = svg[svg.index("<svg") :]
     body = re.sub(r"<metadata>.*?</metadata>", "", body, flags=re.DOTALL)
     body = body.replace(_INK, "currentColor").replace("fill: #ffffff", "fill: var(--paper, none)")
     body = re.sub(r"font: ([\d.]+px) [^;\"]*", r"font: \1 system-ui, sans-serif", body)
     body = re.sub(r'(id="|url\(#|href="#)', rf"\1{name}-", body)
     start, end = body.split(">", 1)
-    # the size is the page's; the proportions are in the viewBox
+    # the page sets the size; the viewBox sets the proportions
     return re.sub(r' (width|height)="[^"]*"', "", start) + ' role="img">' + end

@@ -1,4 +1,4 @@
-"""What regions and metrics are called in a report, and in which order they come."""
+"""Names and order of regions and metrics in a report."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ MEAN_NAMES = {"structure": "mean of single structures", "merged": "mean of struc
 
 
 def name_of(place: Place) -> str:
-    """What a region is called in a report.
+    """Return a region's name in a report.
 
     Examples
     --------
@@ -35,16 +35,16 @@ def name_of(place: Place) -> str:
 
 
 def is_shown(place: Place) -> bool:
-    """Each structure once: both sides together where there are two."""
+    """Return whether a region is shown: each structure once, both sides together if it has two."""
     return place.side not in ("left", "right") and not (place.level == "structure" and place.region == MEAN)
 
 
 def rows_of(rows: Sequence[Row], place: Place) -> list[Row]:
-    """Rows of one region."""
+    """Return the rows of one region."""
     return [row for row in rows if (row.level, row.region, row.side) == (place.level, place.region, place.side)]
 
 
 def in_order(places: Sequence[Place]) -> list[Place]:
-    """Structures before tissues, and those of the midline among those with sides."""
+    """Sort structures before tissues, and midline structures among the paired ones."""
     last = {"structure": 0, "merged": 0, "tissue": 1, "brain": 2}
     return sorted(places, key=lambda place: (last[place.level], place.region == MEAN))

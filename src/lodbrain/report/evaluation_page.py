@@ -1,4 +1,4 @@
-"""The page of an evaluation: one HTML file with figures and tables, nothing loaded from elsewhere, no scripts."""
+"""HTML page of an evaluation: a single self-contained file with figures and tables, without scripts."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from lodbrain.report.evaluation_figures import Drawn
 from lodbrain.system.atomic import write_text
 from lodbrain.version import __version__
 
-#: A true minus, and what stands where there is no value.
+#: A true minus sign, and the placeholder for missing values.
 MINUS, DASH = "\u2212", "\u2013"
 
 
 @dataclass(frozen=True)
 class Cell:
-    """A value, and its interval in smaller print."""
+    """A value with its interval in smaller print."""
 
     value: str
     range: str = ""
@@ -28,7 +28,7 @@ class Cell:
 
 @dataclass(frozen=True)
 class TableRow:
-    """A row of a table; `strong` ones sum up others."""
+    """A row of a table; `strong` marks summary rows."""
 
     name: str
     cells: tuple[Cell, ...]
@@ -37,7 +37,7 @@ class TableRow:
 
 @dataclass(frozen=True)
 class PageTable:
-    """A table with the headings of all columns, that of the names first."""
+    """A table with its column headings; the first column has the names."""
 
     caption: str
     headings: tuple[str, ...]
@@ -46,7 +46,7 @@ class PageTable:
 
 @dataclass(frozen=True)
 class Section:
-    """A part of the page; `id` is what links point to."""
+    """A section of the page; `id` is the target of links."""
 
     id: str
     heading: str
@@ -64,9 +64,9 @@ def write_evaluation_page(
     definitions: Mapping[str, str],
     notes: Sequence[str] = (),
 ) -> None:
-    """Write the page, all of it or nothing.
+    """Write the page atomically.
 
-    Every text is escaped but the figures: SVG by matplotlib, which escapes the texts in it.
+    All texts are escaped except the figures, which are SVG from matplotlib with escaped texts.
 
     Parameters
     ----------
@@ -74,9 +74,9 @@ def write_evaluation_page(
     sections : sequence of Section
     title, summary : str
     definitions : mapping of str to str
-        Metric -> what it is.
+        Metric -> definition.
     notes : sequence of str
-        What a reader must know first.
+        Notes shown at the top.
     """
     html = _template().render(
         title=title, summary=summary, sections=sections, definitions=definitions, notes=notes, version=__version__
@@ -85,7 +85,7 @@ def write_evaluation_page(
 
 
 def number(value: float, digits: int = 3) -> str:
-    """Format with a true minus, or an en dash where there is no value.
+    """Format a number with a true minus sign, or an en dash if it is missing.
 
     Examples
     --------
@@ -94,7 +94,7 @@ def number(value: float, digits: int = 3) -> str:
     """
     if value != value:
         return DASH
-    return f"{round(value, digits) + 0.0:.{digits}f}".replace("-", MINUS)  # + 0.0: no minus before zero
+    return f"{round(value, digits) + 0.0:.{digits}f}".replace("-", MINUS)  # + 0.0: no negative zero
 
 
 @cache

@@ -1,4 +1,4 @@
-"""From the statistics of models to figures, tables and a page."""
+"""Assembly of an evaluation's figures, tables and page from the statistics."""
 
 from __future__ import annotations
 
@@ -16,22 +16,22 @@ from lodbrain.report.evaluation_names import LABELS, MEAN_NAMES, in_order, is_sh
 from lodbrain.report.evaluation_page import DASH, MINUS, Cell, PageTable, Section, TableRow, number
 from lodbrain.report.evaluation_volumes import agreement_section, retest_section
 
-#: Metrics of the figure of all regions, side by side.
+#: Metrics in the figure of all regions, side by side.
 _SHOWN = ("dice", "nsd_1mm", "hd95_mm")
 
 _ALPHA = 0.05
 
 
 def build_sections(models: Mapping[str, Sequence[Row]], found: Statistics, figures: Path) -> list[Section]:
-    """Draw all figures that the statistics allow and put them in order with their tables.
+    """Draw all figures that the statistics allow, and return them with their tables as sections.
 
     Parameters
     ----------
     models : mapping of str to sequence of Row
     found : Statistics
-        Of these models.
+        Statistics of these models.
     figures : Path
-        Folder for the files of the figures.
+        Folder of the figures' files.
     """
     sections = [
         _regions(models, found, figures),
@@ -108,7 +108,7 @@ def _means_tables(found: Statistics, overall: Sequence[GroupMean], places: Seque
 
 
 def _comparison(found: Statistics, figures: Path) -> Section | None:
-    """Each model less the first one."""
+    """Return the section of differences between each model and the first one."""
     first = found.models[0]
     mine = [each for each in found.comparisons if is_shown(each.place) and first in (each.found.one, each.found.other)]
     if len(found.models) < 2 or not mine:

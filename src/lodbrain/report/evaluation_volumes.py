@@ -1,4 +1,4 @@
-"""Volumes in a report: agreement with the reference, and of one subject's scans with each other."""
+"""Volume sections of a report: agreement with the reference, and test-retest."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from lodbrain.report.evaluation_page import Cell, PageTable, Section, TableRow, 
 
 
 def agreement_section(models: Mapping[str, Sequence[Row]], found: Statistics, figures: Path) -> Section | None:
-    """Bland-Altman panels of the tissues (or structures), and a table of all regions."""
+    """Return Bland-Altman panels of the tissues (or structures), and a table of all regions."""
     levels = [level for level in ("tissue", "merged") if any(each.place.level == level for each in found.agreement)]
     mine = [each for each in found.agreement if levels and each.place.level == levels[0] and each.place.region != MEAN]
     if not mine:
@@ -58,7 +58,7 @@ def agreement_section(models: Mapping[str, Sequence[Row]], found: Statistics, fi
 
 
 def retest_section(found: Statistics, figures: Path) -> Section | None:
-    """Variation of the volumes of subjects who were scanned more than once."""
+    """Return the variation of volumes of subjects with several scans."""
     mine = [each for each in found.retests if is_shown(each.place) or each.place.level == "structure"]
     merged = {each.place.region for each in mine if each.place.level == "merged"}
     mine = [each for each in mine if each.place.side not in ("left", "right") or each.place.region not in merged]

@@ -1,4 +1,4 @@
-"""Pictures of a scan and its labels."""
+"""Pictures of a scan and its labels in three planes."""
 
 from __future__ import annotations
 
@@ -19,19 +19,19 @@ from lodbrain.system.atomic import atomic
 #: Opacity of the labels over the scan.
 ALPHA = 0.55
 
-#: What is shown around the labels, so that a missed part of the brain is seen, but not all of neck and face.
+#: Margin around the labels: it shows missed parts of the brain, but not all of neck and face.
 AROUND_MM = 35.0
 
-#: Air that is left around the head.
+#: Margin of air around the head.
 MARGIN_MM = 5.0
 
-#: Darker than this share of the white level is air.
+#: Voxels below this share of the white level are air.
 AIR = 0.1
 
-#: Percentiles: of all voxels, shown as black; of those above it, shown as white.
+#: Percentile of all voxels that is shown as black, and of the brighter voxels that is shown as white.
 BLACK, WHITE = 1.0, 99.5
 
-#: The sagittal slice lies this far beside the middle, where it meets more than the gap between the hemispheres.
+#: Distance of the sagittal slice from the middle, to avoid the gap between the hemispheres.
 BESIDE_MM = 10.0
 
 WIDTH_INCHES, TITLE_INCHES, DPI = 12.0, 0.4, 110
@@ -52,8 +52,8 @@ def three_planes(
         L  axial  R    L  coronal  R    P  sagittal  A       scan
         L  axial  R    L  coronal  R    P  sagittal  A       scan and labels
 
-    The slices go through the middle of what is labelled. Left is left. An oblique scan is not turned: its axes are
-    shown as the body's axes that they are nearest to.
+    The slices are through the centre of the labels. Left is left. An oblique scan is not resampled: its axes are shown
+    as the nearest anatomical axes.
 
     Parameters
     ----------
@@ -64,9 +64,9 @@ def three_planes(
     path : path
         The PNG to write.
     table : sequence of Label
-        Colours of the labels; numbers that are not in it get none.
+        Colours of the labels; other numbers have no colour.
     title : str
-        A line above the picture.
+        Title above the picture.
     """
     if labels.shape != image.shape:
         raise ValueError(f"labels must be on the scan's grid {image.shape}, got {labels.shape}")
@@ -111,14 +111,14 @@ def _window(data: NDArray[np.floating]) -> tuple[float, float]:
 
 @dataclass(frozen=True)
 class _Plane:
-    """A slice of a volume in RAS order, to the right and up on the screen along the two axes that remain.
+    """A slice of a volume in RAS order; the two remaining axes point to the right and up on the screen.
 
     Attributes
     ----------
     axis, position : int
-        The axis that the slice is at right angles to, and where on it.
+        Axis perpendicular to the slice, and index along it.
     box : tuple of slice
-        The part of the volume to show.
+        Part of the volume to show.
     spacing_mm : (3,) float
         Voxel sides.
     """
@@ -130,13 +130,13 @@ class _Plane:
 
     @property
     def across(self) -> tuple[int, int]:
-        """The volume's axes that go to the right and up."""
+        """The volume's axes that point to the right and up."""
         right, up = (axis for axis in range(3) if axis != self.axis)
         return right, up
 
     @property
     def size_mm(self) -> tuple[float, float]:
-        """Width and height."""
+        """Width and height, mm."""
         width, height = (
             (self.box[axis].stop - self.box[axis].start) * float(self.spacing_mm[axis]) for axis in self.across
         )
@@ -150,24 +150,24 @@ class _Plane:
 
     @property
     def ends(self) -> tuple[str, str]:
-        """What lies at the left and right edge."""
+        """Labels of the left and right edge."""
         return ("P", "A") if self.axis == 0 else ("L", "R")
 
     def of(self, volume: NDArray[np.generic]) -> NDArray[np.generic]:
-        """Return the picture (rows downwards, columns to the right) of a volume (X, Y, Z)."""
+        """Return the slice (rows downwards, columns to the right) of a volume (X, Y, Z)."""
         cut: list[slice | int] = list(self.box)
         cut[self.axis] = self.position
         return volume[tuple(cut)][:, ::-1].T
 
 
 def _planes(scan: Image, regions: NDArray[np.integer], *, air: float) -> list[_Plane]:
-    """Axial, coronal and sagittal plane through the middle of the regions, cut to the head around them."""
+    """Return the axial, coronal and sagittal plane through the centre of the regions, cropped to the head."""
     head, labelled = scan.data > air, regions > 0
     box, centre = [], []
     for axis, side_mm in enumerate(scan.spacing_mm):
         others = tuple(other for other in range(3) if other != axis)
         profile = labelled.sum(axis=others)
-        # single bright voxels in the air do not count
+        # isolated bright voxels in the air are ignored
         first, last = _extent(head.mean(axis=others) > 0.002, margin=round(MARGIN_MM / side_mm))
         if profile.any():
             around = _extent(profile > 0, margin=round(AROUND_MM / side_mm))
@@ -183,7 +183,7 @@ def _planes(scan: Image, regions: NDArray[np.integer], *, air: float) -> list[_P
 
 
 def _extent(inside: NDArray[np.bool_], *, margin: int) -> tuple[int, int]:
-    """First and last place of what is inside, or of everything if nothing is, and some more at both ends."""
+    """Return first and last index of the mask (of the axis if it is empty), extended by a margin."""
     places = np.flatnonzero(inside) if inside.any() else np.arange(len(inside))
     return max(int(places[0]) - margin, 0), min(int(places[-1]) + margin, len(inside) - 1)
 

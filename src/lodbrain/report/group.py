@@ -1,4 +1,4 @@
-"""Many scans side by side: what is far from the others, or from what is usual."""
+"""Comparison of the scans of a group: outliers within the group, and values outside of the usual range."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from lodbrain.report.volume_rows import in_words
 from lodbrain.segmentation.usual_volumes import reference_of
 from lodbrain.segmentation.volumes import BRAIN, TIV
 
-#: A scan stands out from so many others at the least; among fewer, only what is usual is compared with.
+#: Least group size for comparison within the group; smaller groups are only compared with the reference.
 FEWEST = 8
 
-#: Modified z score beyond which a value stands out (Iglewicz and Hoaglin 1993).
+#: Modified z score beyond which a value is an outlier (Iglewicz and Hoaglin 1993).
 FAR = 3.5
 
-#: Standard deviations of the reference beyond which a value stands out, group or not.
+#: Standard deviations of the reference beyond which a value is unusual in any group.
 FAR_FROM_USUAL = 4.0
 
 
@@ -32,11 +32,11 @@ class Member:
     results : Results
     volumes_mm3 : dict of str to float
     z : dict of str to float
-        Of each volume: standard deviations from what is usual, where something is known.
+        Deviation of each volume from the reference in standard deviations, if there is a reference.
     scores : dict of str to float
-        Of each volume: modified z score among the group; empty in a small group.
+        Modified z score of each volume within the group; empty in a small group.
     reasons : list of str
-        Why to look at it.
+        Reasons to inspect the scan.
     """
 
     results: Results
@@ -47,12 +47,12 @@ class Member:
 
     @property
     def outlying(self) -> float | None:
-        """The modified z score that is largest, without its sign."""
+        """Largest absolute value of the modified z scores."""
         return max(map(abs, self.scores.values()), default=None)
 
 
 def members_of(group: Sequence[Results]) -> list[Member]:
-    """Return the scans of a group, compared with each other and with what is usual."""
+    """Return the scans of a group, compared with each other and with the reference."""
     members = [_member(results) for results in group]
     names = list(dict.fromkeys(name for member in members for name in member.volumes_mm3))
     if len(members) >= FEWEST:
@@ -69,8 +69,8 @@ def members_of(group: Sequence[Results]) -> list[Member]:
 def modified_z(values: Sequence[float]) -> list[float]:
     """Return distances from the median in robust standard deviations.
 
-    Where more than half of the values are the same, the mean absolute deviation takes the place of the median one;
-    where all are, the scores are 0.
+    If more than half of the values are equal, the mean absolute deviation is used instead of the median one; if all
+    are, the scores are 0.
 
     References
     ----------
@@ -129,5 +129,5 @@ def _listed(names: Sequence[str], most: int = 4) -> str:
 
 
 def _log(value: float) -> float:
-    """Logarithm of a volume; of nothing at all that of a thousandth of a voxel of 1 mm."""
+    """Return the logarithm of a volume; for 0, that of a thousandth of a 1 mm voxel."""
     return math.log(max(value, 1e-3))

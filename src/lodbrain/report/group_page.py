@@ -1,4 +1,4 @@
-"""The page of many scans: what to look at first, distributions, and a table that leads to the scans' own pages."""
+"""HTML page of a group: scans to inspect first, distributions, and a table with links to the scans' pages."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ from lodbrain.system.atomic import write_text
 
 NAME = "index.html"
 
-#: Of more scans than these, only those beyond the whiskers are drawn as dots.
+#: In larger groups, only scans beyond the whiskers are drawn as dots.
 MOST_DOTS = 60
 
-#: More scans than these are not listed at the top.
+#: Largest number of scans in the list at the top.
 MOST_OUTLIERS = 25
 
 NOT_KNOWN = "\u2013"
@@ -35,10 +35,10 @@ def write_group_page(folder: Path, group: Sequence[Results], *, broken: Sequence
     Parameters
     ----------
     folder : Path
-        Where the page goes; links to the scans' pages are relative to it.
+        Folder of the page; links to the scans' pages are relative to it.
     group : sequence of Results
     broken : sequence of str
-        One line for each result that could not be shown.
+        One line for each result that could not be read.
 
     Returns
     -------
@@ -94,7 +94,7 @@ def group_page(folder: Path, group: Sequence[Results], *, broken: Sequence[str] 
 
 @dataclass(frozen=True)
 class _Column:
-    """A column of the table of scans: how it is called and where its number comes from."""
+    """A column of the table of scans: its heading and the source of its numbers."""
 
     name: str
     key: str = ""
@@ -156,7 +156,7 @@ def _subtitle(members: Sequence[Member]) -> str:
 
 
 def _spreads(folder: Path, members: Sequence[Member], links: Sequence[str]) -> list[dict[str, object]]:
-    """A row for each volume: dots, box, and numbers."""
+    """Return a row for each volume: dots, box, and numbers."""
     names = list(dict.fromkeys(name for member in members for name in member.volumes_mm3))
     first = {name.removeprefix("Left-"): place for place, name in enumerate(names) if not name.startswith("Right-")}
     names.sort(key=lambda name: (first.get(name.removeprefix("Left-").removeprefix("Right-"), len(names)), name))
@@ -178,7 +178,7 @@ def _spreads(folder: Path, members: Sequence[Member], links: Sequence[str]) -> l
                 if out or len(members) <= MOST_DOTS:
                     member = members[place]
                     title = f"{_name(folder, member)}: {number(member.volumes_mm3[name] / 1000, digits)} ml"
-                    # spread over the row in a fixed order, so that the same results give the same page
+                    # jitter in a fixed order, so that equal results give equal pages
                     y = 50.0 if len(z) < 5 else 26 + 12 * (place * 3 % 5)
                     dots.append({"x": _percent(score), "y": y, "out": out, "href": links[place], "title": title})
         median, quartiles = (
@@ -201,7 +201,7 @@ def _percent(z: float) -> float:
 
 
 def _name(folder: Path, member: Member) -> str:
-    """What a scan is called in the group: its stem, with the folders above it where results lie in several."""
+    """Return a scan's name in the group: its stem, preceded by its folders if there are several."""
     path = member.results.path
     parent = path.parent.relative_to(folder)
     return (
@@ -210,5 +210,5 @@ def _name(folder: Path, member: Member) -> str:
 
 
 def _link(folder: Path, results: Results) -> str:
-    """Link to a scan's page, or nothing if there is none."""
+    """Return a link to a scan's page, or an empty string if there is none."""
     return f"./{quote(os.fsencode(results.page.relative_to(folder).as_posix()))}" if results.page.is_file() else ""

@@ -1,4 +1,4 @@
-"""From templates to pages: one file each, which needs nothing else and can reach nothing else."""
+"""Rendering of templates to self-contained HTML pages that cannot open connections."""
 
 from __future__ import annotations
 
@@ -17,26 +17,26 @@ from lodbrain.version import __version__
 
 MINUS = "\u2212"
 
-#: The folder of templates, style and scripts, and the viewer's.
+#: Folders of templates, style and scripts, and of the viewer.
 _PAGES, _VIEWER = "report", "viewer"
 
 
 def render(template: str, *, scripts: tuple[str, ...], data: object = None, viewer: bool = False, **values: Any) -> str:
-    """Return a page.
+    """Return a page as HTML.
 
     Parameters
     ----------
     template : str
-        Its name, such as ``"scan.html"``.
+        Name of the template, such as ``"scan.html"``.
     scripts : tuple of str
-        Scripts of ours that the page runs. Only these, and the viewer, can run: the page's own security policy names
-        them by their checksums, and forbids every connection.
+        Our scripts on the page. Only these and the viewer can run: the page's content security policy lists their
+        checksums and forbids all connections.
     data : object
-        What the scripts read, as JSON.
+        Data for the scripts, as JSON.
     viewer : bool
-        Put NiiVue into the page.
+        Include NiiVue in the page.
     **values
-        What the template shows; every text is escaped.
+        Values of the template; every text is escaped.
     """
     sources = [_text(_PAGES, name) for name in scripts]
     allowed = [*sources, *([_text(_VIEWER, "niivue.umd.js")] if viewer else [])]
@@ -75,7 +75,7 @@ def _environment() -> Environment:
 
 
 def number(value: float, digits: int = 1) -> str:
-    """Format with a fixed number of decimals, thousands parted by thin spaces, and a true minus.
+    """Format a number with fixed decimals, thousands separated by thin spaces, and a true minus sign.
 
     Examples
     --------
@@ -86,7 +86,7 @@ def number(value: float, digits: int = 1) -> str:
 
 
 def _json(data: object) -> str:
-    r"""JSON that cannot end the element it is in: ``<`` is ``\u003c``, which means the same."""
+    r"""JSON that cannot close its HTML element: ``<`` is written as the equivalent ``\u003c``."""
     text = json.dumps(data, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
     for sign in "<>&\u2028\u2029":
         text = text.replace(sign, f"\\u{ord(sign):04x}")
@@ -100,7 +100,7 @@ def _text(folder: str, name: str) -> str:
 
 @cache
 def _packed_viewer() -> str:
-    """NiiVue, compressed for the page, which unpacks it: 2.3 MB become 1.1."""
+    """Return NiiVue, compressed from 2.3 to 1.1 MB; the page decompresses it."""
     packed = gzip.compress(_text(_VIEWER, "niivue.umd.js").encode("utf-8"), compresslevel=9, mtime=0)
     return base64.b64encode(packed).decode("ascii")
 

@@ -1,4 +1,4 @@
-"""A sheet of synthetic scans: one row for each, three planes and the labels."""
+"""Figure of synthetic scans: one row for each, with three planes and the labels."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from lodbrain.images.image import Image
 from lodbrain.labels import STRUCTURES
 from lodbrain.system.atomic import atomic
 
-#: Side of one picture, and of the part of the head that it shows.
+#: Side of one picture in pixels, and of the shown part of the head in mm.
 CELL_INCHES, SHOWN_MM = 2.6, 230.0
 DPI = 80
 
@@ -39,8 +39,8 @@ def pair_figure(
     Parameters
     ----------
     pairs : sequence of (Image, (X, Y, Z) int, str)
-        Scan in RAS order, labels in FreeSurfer's numbers on its grid, and a few words. The slices go through the middle
-        of what is labelled.
+        Scan in RAS order, labels in FreeSurfer's numbers on its grid, and a title. The slices are through the centre of
+        the labels.
     path : path
     labels : bool
         Whether to show the labels.
@@ -48,7 +48,7 @@ def pair_figure(
     Raises
     ------
     ValueError
-        If there is no pair.
+        If there are no pairs.
     """
     if not pairs:
         raise ValueError("pairs must hold at least one pair, got none")
@@ -80,7 +80,7 @@ def pair_figure(
 
 
 def _middle(regions: NDArray[np.integer]) -> NDArray[np.float64]:
-    """Voxel in the middle of what is labelled; of the volume where nothing is."""
+    """Return the voxel in the centre of the labels; of the volume if there are none."""
     middle = []
     for axis in range(3):
         profile = (regions > 0).sum(axis=tuple(other for other in range(3) if other != axis))

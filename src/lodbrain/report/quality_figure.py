@@ -1,4 +1,4 @@
-"""The quality score beside the true Dice, and the ROC of finding failed results by it."""
+"""Figure of the quality score against the true Dice, with the ROC of failures."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def quality_figure(
     ----------
     score, dice : (n,) float
     found : Agreement
-        Of the same values.
+        Agreement of the same values.
     path : path
     title : str
     """

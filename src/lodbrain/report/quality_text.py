@@ -1,4 +1,4 @@
-"""What a sidecar says about quality, in words: whatever is there is shown, known or not."""
+"""Text of a sidecar's quality measures, including unknown measures."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from lodbrain.report.pages import MINUS, number
 
-#: Measures and how to say them; all others are shown under their own names.
+#: Measures and their descriptions; all others are shown under their keys.
 _WORDS = {
     "score": "Dice to be expected",
     "least_confidence": "The same, of the least certain tissue",
@@ -24,9 +24,9 @@ _WORDS = {
     "moved_share": "Voxels taken from stray pieces, share of the brain",
 }
 
-#: Keys under which lists of reasons are looked for.
+#: Keys of lists of reasons.
 _REASONS = ("reasons", "flags", "warnings", "signs", "issues")
-#: Keys under which a verdict is looked for.
+#: Keys of a verdict.
 _VERDICTS = ("verdict", "rating", "grade", "overall", "status")
 
 _MOST_DIGITS = 4
@@ -34,7 +34,7 @@ _MOST_DIGITS = 4
 
 @dataclass(frozen=True)
 class Group:
-    """Measures that belong together, such as those of each structure."""
+    """Measures of one kind, such as those of each structure."""
 
     name: str
     measures: list[tuple[str, str]]
@@ -42,18 +42,18 @@ class Group:
 
 @dataclass(frozen=True)
 class Quality:
-    """What is shown of it.
+    """Quality as shown on a page.
 
     Attributes
     ----------
     verdict : str
-        One word or line, if there is one.
+        One word or line; empty if there is none.
     reasons : list of str
-        Signs of trouble.
+        QC warnings.
     measures : list of (str, str)
         Measures and their values.
     groups : list of Group
-        Measures in dicts of their own.
+        Measures in nested dicts.
     """
 
     verdict: str = ""

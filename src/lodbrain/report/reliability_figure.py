@@ -1,4 +1,4 @@
-"""Reliability diagrams: how often decisions were right, against how sure they were, before and after calibration."""
+"""Reliability diagrams: accuracy of decisions against their posterior, before and after calibration."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from lodbrain.evaluation.reliability import Reliability
 from lodbrain.system.atomic import atomic
 
-#: A bin with fewer voxels says nothing.
+#: Bins with fewer voxels are not drawn.
 _LEAST_COUNT = 20
 
 

@@ -1,4 +1,4 @@
-"""The page of one scan: look around in it, volumes, slices, quality, how it was made."""
+"""HTML page of one scan: viewer, volumes, slices, quality, provenance."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from lodbrain.segmentation.usual_volumes import SOURCE
 from lodbrain.segmentation.volumes import BRAIN, TIV
 from lodbrain.system.atomic import write_text
 
-#: The page's line that says which sidecar it was made from stands within so many bytes of its beginning.
+#: The line with the sidecar's digest is within this many bytes of the page's beginning.
 _HEAD_BYTES = 4096
 
 TIMES = " \u00d7 "
@@ -41,7 +41,7 @@ def write_scan_page(results: Results, scan: Path | None) -> Path:
     results : Results
         From `read_results`.
     scan : Path or None
-        The scan that was segmented; None shows the labels alone.
+        The segmented scan; None shows the labels alone.
 
     Returns
     -------
@@ -51,7 +51,7 @@ def write_scan_page(results: Results, scan: Path | None) -> Path:
     Raises
     ------
     InputError
-        If the label map, its table or the scan cannot be read, or they do not belong together.
+        If the label map, its table or the scan cannot be read, or they do not match.
     OutputError
         If the page cannot be written.
     """
@@ -60,7 +60,7 @@ def write_scan_page(results: Results, scan: Path | None) -> Path:
 
 
 def is_up_to_date(results: Results) -> bool:
-    """Whether the page is there, was made from this very sidecar, and shows the scan."""
+    """Return whether the page exists, was made from this sidecar, and shows the scan."""
     try:
         with results.page.open("rb") as file:
             head = file.read(_HEAD_BYTES).decode("utf-8", "replace")
@@ -71,7 +71,7 @@ def is_up_to_date(results: Results) -> bool:
 
 
 def ensure_page(sidecar: Path, scan: Path | None) -> Path:
-    """Write the page of a finished result unless it is there and up to date; errors as in `write_scan_page`."""
+    """Write the page of a finished result unless it is up to date; errors as in `write_scan_page`."""
     results = read_results(sidecar)
     return results.page if is_up_to_date(results) else write_scan_page(results, scan)
 
@@ -79,12 +79,12 @@ def ensure_page(sidecar: Path, scan: Path | None) -> Path:
 def scan_page(results: Results, scan: Path | None) -> str:
     """Return the page of one scan as HTML; parameters and errors as in `write_scan_page`."""
     table = results.table()
-    image, regions = _load(results, scan)
+    image, regions, differing = _load(results, scan)
     window = window_of(image.data)
     embedded = embed(image, regions, table, window)
     volumes_mm3 = results.volumes_mm3() or _counted(regions, table, image.voxel_volume_mm3)
     rows = volume_rows(volumes_mm3, table, results.volume_notes())
-    tiles = slices(image, regions, table, window)
+    tiles = slices(image, regions, table, window, marked=differing)
     data = {
         "labels": [_script_label(label, embedded.targets) for label in table],
         "scan": embedded.scan,
@@ -109,6 +109,7 @@ def scan_page(results: Results, scan: Path | None) -> str:
         quality=asdict(quality_of(results.part("quality"))),
         notes=results.lines("notes"),
         planes=[(plane.capitalize(), [_tile(tile) for tile in tiles if tile.plane == plane]) for plane in PLANES],
+        disagreement=None if differing is None else results.part("quality").get("disagreement"),
         reference=SOURCE,
         provenance=provenance(results),
     )
@@ -116,7 +117,7 @@ def scan_page(results: Results, scan: Path | None) -> str:
 
 @dataclass(frozen=True)
 class Fact:
-    """One figure at the head of a page."""
+    """One number at the top of a page."""
 
     name: str
     value: str
@@ -125,7 +126,7 @@ class Fact:
 
 
 def facts_of(results: Results, volumes_mm3: Mapping[str, float]) -> list[Fact]:
-    """The few figures to see first."""
+    """Return the main numbers."""
     masked = TIV in results.volume_notes()
     facts = [
         Fact(name, number(volumes_mm3[key] / 1000, 0), "ml")
@@ -147,7 +148,7 @@ def facts_of(results: Results, volumes_mm3: Mapping[str, float]) -> list[Fact]:
 
 
 def provenance(results: Results) -> list[tuple[str, str]]:
-    """How the result was made, in words."""
+    """Return the provenance of the result as text."""
     content, model, settings = results.content, results.part("model"), results.part("settings")
     run, grid = results.part("run"), results.part("grid")
     seconds = results.part("run", "seconds")
@@ -168,19 +169,21 @@ def provenance(results: Results) -> list[tuple[str, str]]:
     return [(key, str(value)) for key, value in rows if value not in (None, "", {})]
 
 
-def _load(results: Results, scan: Path | None) -> tuple[Image, NDArray[np.integer]]:
-    """Scan and labels in RAS order; without the scan, what is labelled is grey."""
+def _load(results: Results, scan: Path | None) -> tuple[Image, NDArray[np.integer], NDArray[np.bool_] | None]:
+    """Scan, labels and disagreement of members in RAS order; without the scan, what is labelled is grey."""
     labels = read_labels(results.labels)
+    differing = _differing(results, labels)
     if labels.data.max(initial=0) > 255 or labels.data.min(initial=0) < 0:
         raise InputError("labels", results.labels, "the page can show labels of 0 to 255 only", "Merge some labels")
     if scan is None:
         silhouette = (labels.data > 0).astype(np.float32)
         image = replace(labels, data=np.where(silhouette > 0, 0.4, 0.0).astype(np.float32))
-        image = to_ras(image)[0]
+        image, turned = to_ras(image)
         # white is 1: one voxel in the corner, so that grey stays grey
         data = np.array(image.data)
         data[:2, :2, :2] = 1.0
-        return replace(image, data=data), to_ras(labels)[0].data
+        shown = replace(image, data=data)
+        return shown, turned.apply(labels.data), None if differing is None else turned.apply(differing)
     settings = results.part("settings")
     frame = settings.get("frame")
     image = read_image(
@@ -191,12 +194,24 @@ def _load(results: Results, scan: Path | None) -> tuple[Image, NDArray[np.intege
     if image.shape != labels.shape:
         what = f"the scan's grid is {image.shape}, the label map's {labels.shape}"
         raise InputError("other-grid", results.labels, what, "Segment the scan again with --overwrite")
-    # one affine for both, so that they are turned alike
-    return to_ras(image)[0], to_ras(replace(labels, affine=image.affine))[0].data
+    # one affine for all, so that they are turned alike
+    ras, turned = to_ras(image)
+    return ras, turned.apply(labels.data), None if differing is None else turned.apply(differing)
+
+
+def _differing(results: Results, labels: Image) -> NDArray[np.bool_] | None:
+    """Where the members of a consensus see different tissues, on the grid of the labels; None if that was not kept."""
+    if results.disagreement is None:
+        return None
+    mask = read_labels(results.disagreement).data > 0
+    if mask.shape != labels.shape:
+        what = f"its grid is {mask.shape}, that of the label map {labels.shape}"
+        raise InputError("other-grid", results.disagreement, what, "Segment the scan again with --overwrite")
+    return mask
 
 
 def _counted(regions: NDArray[np.integer], table: tuple[Label, ...], voxel_volume_mm3: float) -> dict[str, float]:
-    """Volumes by name, counted: for label maps that no table of volumes lies beside."""
+    """Return volumes by name, from voxel counts, for label maps without a table of volumes."""
     counts = np.bincount(regions.ravel(), minlength=256)
     return {label.name: float(counts[label.index]) * voxel_volume_mm3 for label in table if label.index < 256}
 
@@ -214,7 +229,7 @@ def _script_label(label: Label, targets: Mapping[int, tuple[float, float, float]
 def _start(
     table: tuple[Label, ...], targets: Mapping[int, tuple[float, float, float]], tiles: list[Slice]
 ) -> list[float]:
-    """Where the cross-hair begins: a thalamus if there is one, else the middle of the head."""
+    """Return the initial position of the cross-hair: a thalamus if there is one, else the centre of the head."""
     for label in table:
         if label.name.endswith("Thalamus") and label.index in targets:
             return list(targets[label.index])
@@ -222,7 +237,7 @@ def _start(
 
 
 def _shown(row: Row) -> dict[str, object]:
-    """A row of the table of volumes for the template."""
+    """Return a row of the table of volumes for the template."""
     ranges = [value.usual_ml for value in row.values if value.usual_ml is not None]
     low, high = min((low for low, _ in ranges), default=0.0), max((high for _, high in ranges), default=0.0)
     digits = 0 if high >= 100 else 1 if high >= 10 else 2

@@ -1,4 +1,4 @@
-"""Finished results as they lie on the disk: sidecars are read with care, for they may come from anywhere."""
+"""Reading of finished results and their sidecars, whose content is not trusted."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from lodbrain.errors import InputError
 from lodbrain.labels import Label
 from lodbrain.segmentation.outputs import Json
 
-#: End of the sidecar's name: what a folder is searched for.
+#: Suffix of sidecar names, for which folders are searched.
 SIDECAR = "_dseg.json"
 
 
@@ -27,9 +27,9 @@ class Results:
     path : Path
         The sidecar.
     content : dict
-        What it says.
+        Its content.
     digest : str
-        SHA-256 of the sidecar: a page that carries it is up to date.
+        SHA-256 of the sidecar; a page with the same digest is up to date.
     """
 
     path: Path
@@ -38,17 +38,24 @@ class Results:
 
     @property
     def stem(self) -> str:
-        """What the names of all files of the set begin with."""
+        """Common prefix of the names of all files."""
         return self.path.name.removesuffix(SIDECAR)
 
     @property
     def labels(self) -> Path:
         """The label map."""
-        return self.path.with_name(f"{self.stem}_dseg.nii.gz")
+        mgz = any(name.endswith("_dseg.mgz") for name in self.part("files"))
+        return self.path.with_name(f"{self.stem}_dseg.mgz" if mgz else f"{self.stem}_dseg.nii.gz")
+
+    @property
+    def disagreement(self) -> Path | None:
+        """Mask of where the members of a consensus see different tissues; None where the result has none."""
+        path = self.path.with_name(f"{self.stem}_differ.nii.gz")
+        return path if path.name in self.part("files") and path.is_file() else None
 
     @property
     def page(self) -> Path:
-        """The report."""
+        """Path of the report."""
         return self.path.with_name(f"{self.stem}_report.html")
 
     @property
@@ -57,14 +64,14 @@ class Results:
         return str(self.part("input").get("name") or self.stem)
 
     def part(self, *keys: str) -> Json:
-        """A dict inside the sidecar; an empty one where there is none."""
+        """Return a dict inside the sidecar; an empty one if there is none."""
         found: object = self.content
         for key in keys:
             found = found.get(key) if isinstance(found, dict) else None
         return found if isinstance(found, dict) else {}
 
     def lines(self, key: str) -> list[str]:
-        """A list of texts inside the sidecar; an empty one where there is none."""
+        """Return a list of texts inside the sidecar; an empty one if there is none."""
         found = self.content.get(key)
         return [str(line) for line in found] if isinstance(found, list) else []
 
@@ -73,7 +80,7 @@ class Results:
         return {name: volume_mm3 for name, (volume_mm3, _) in self._volumes().items()}
 
     def volume_notes(self) -> dict[str, str]:
-        """What limits a volume, by its name; empty as `volumes_mm3`."""
+        """Limitations of volumes, by name; empty as `volumes_mm3`."""
         return {name: note for name, (_, note) in self._volumes().items() if note}
 
     def _volumes(self) -> dict[str, tuple[float, str]]:
@@ -94,7 +101,7 @@ class Results:
         Raises
         ------
         InputError
-            If the table is missing or broken.
+            If the table is missing or not valid.
         """
         path = self.path.with_name(f"{self.stem}_dseg.tsv")
         try:
@@ -110,7 +117,7 @@ def read_results(path: Path) -> Results:
     Raises
     ------
     InputError
-        If it cannot be read, or is none of lodbrain's.
+        If it cannot be read, or was not written by lodbrain.
     """
     try:
         raw = path.read_bytes()
@@ -123,7 +130,7 @@ def read_results(path: Path) -> Results:
 
 
 def find_sidecars(folder: Path) -> list[Path]:
-    """The sidecars of finished results in a folder and below, hidden folders left out.
+    """Return the sidecars of finished results in a folder and its subfolders, except hidden ones.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""Slices of a scan with the outlines of its labels, as small pictures inside a page."""
+"""Slices of a scan with label outlines, as small pictures inside a page."""
 
 from __future__ import annotations
 
@@ -14,19 +14,22 @@ from PIL import Image as Picture
 from lodbrain.images.image import Image
 from lodbrain.labels import Label
 
-#: Slices of each plane.
+#: Number of slices per plane.
 COUNT = 8
 
-#: What is left out at both ends of the brain, where a slice shows next to nothing.
+#: Share of the brain left out at both ends, where slices show little of it.
 ENDS = 0.1
 
-#: Pixels for a millimetre: sharp on a screen of high density at the size at which a slice is shown.
+#: Pixels per millimetre: sharp on a high-density screen at the shown size.
 PIXELS_PER_MM = 2.0
 
-#: Around the labels, so that a missed part of the brain is seen.
+#: Margin around the labels, to show missed parts of the brain.
 AROUND_MM = 12.0
 
 JPEG_QUALITY = 80
+
+#: Magenta, which no label has, half transparent: where members of a consensus disagree.
+MARK_COLOUR, MARK_OPACITY = (255, 0, 200), 140
 
 PLANES = ("axial", "coronal", "sagittal")
 
@@ -39,11 +42,13 @@ class Slice:
     ----------
     plane : {"axial", "coronal", "sagittal"}
     mm : (3,) float
-        World coordinates (RAS) of its middle.
+        World coordinates (RAS) of its centre.
     size : (2,) int
         Width and height in pixels.
     scan, outlines : str
         ``data:`` URIs: the scan as JPEG, the outlines as PNG on nothing.
+    marks : str
+        The same of what is marked; empty where nothing can be.
     """
 
     plane: str
@@ -51,12 +56,18 @@ class Slice:
     size: tuple[int, int]
     scan: str
     outlines: str
+    marks: str = ""
 
 
 def slices(
-    scan: Image, regions: NDArray[np.integer], table: Sequence[Label], window: tuple[float, float]
+    scan: Image,
+    regions: NDArray[np.integer],
+    table: Sequence[Label],
+    window: tuple[float, float],
+    *,
+    marked: NDArray[np.bool_] | None = None,
 ) -> list[Slice]:
-    """Axial, coronal and sagittal slices through what is labelled; left is left.
+    """Return axial, coronal and sagittal slices through the labels; left is left.
 
     Parameters
     ----------
@@ -65,9 +76,11 @@ def slices(
     regions : (X, Y, Z) int
         Labels on the same grid.
     table : sequence of Label
-        Their colours.
+        Colours of the labels.
     window : (2,) float
         Intensities that are black and white.
+    marked : (X, Y, Z) bool, optional
+        To be shown in `MARK_COLOUR`, on the same grid.
     """
     spacing = scan.spacing_mm
     palette = _palette(table)
@@ -82,12 +95,12 @@ def slices(
     return [
         made
         for plane, axis in zip(PLANES, (2, 1, 0), strict=True)
-        for made in _of_plane(scan, regions, plane, axis, box, centre, inside[axis], palette, window)
+        for made in _of_plane(scan, regions, plane, axis, box, centre, inside[axis], palette, window, marked)
     ]
 
 
 def window_of(data: NDArray[np.floating]) -> tuple[float, float]:
-    """Intensities to show as black and white: 1% of all voxels, and 99.5% of those that are brighter."""
+    """Return the intensities shown as black and white: 1% of all voxels, and 99.5% of the brighter ones."""
     sample = data[::2, ::2, ::2]
     black = float(np.percentile(sample, 1))
     above = sample[sample > black]
@@ -105,6 +118,7 @@ def _of_plane(
     places: NDArray[np.intp],
     palette: NDArray[np.uint8],
     window: tuple[float, float],
+    marked: NDArray[np.bool_] | None,
 ) -> Iterator[Slice]:
     first, last = int(places[0]), int(places[-1])
     margin = ENDS * (last - first)
@@ -120,7 +134,7 @@ def _of_plane(
         grey = (scan.data[tuple(cut)].T[::-1] - window[0]) / (window[1] - window[0])
         levels = (np.clip(grey, 0, 1) * 255).astype(np.uint8)
         picture = Picture.fromarray(levels).resize((width, height), Picture.Resampling.BICUBIC)
-        # quite as large as the picture: nearest, so that the outlines follow the voxels
+        # nearest neighbour at almost full size, so that the outlines follow the voxels
         labels = Picture.fromarray(regions[tuple(cut)].T[::-1].astype(np.uint8))
         edges = outline(np.asarray(labels.resize((width, height), Picture.Resampling.NEAREST)))
         lines = Picture.fromarray(edges)
@@ -134,11 +148,19 @@ def _of_plane(
             (width, height),
             data_uri(picture, "JPEG", quality=JPEG_QUALITY),
             data_uri(lines, "PNG", transparency=0, bits=8),
+            "" if marked is None else _marks(marked[tuple(cut)].T[::-1], (width, height)),
         )
 
 
+def _marks(marked: NDArray[np.bool_], size: tuple[int, int]) -> str:
+    """A picture of what is marked in a slice, (H, W) bool, in `size` pixels."""
+    picture = Picture.fromarray(marked.astype(np.uint8)).resize(size, Picture.Resampling.NEAREST)
+    picture.putpalette([0, 0, 0, *MARK_COLOUR])
+    return data_uri(picture, "PNG", transparency=bytes([0, MARK_OPACITY]), bits=1)
+
+
 def outline(labels: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """The outermost pixels of each label, labelled; 0 elsewhere.
+    """Return the outermost pixels of each label, with their label; 0 elsewhere.
 
     Parameters
     ----------
@@ -157,7 +179,7 @@ def outline(labels: NDArray[np.uint8]) -> NDArray[np.uint8]:
     return np.where(edge, labels, 0).astype(np.uint8)
 
 
-def data_uri(picture: Picture.Image, kind: str, **options: int) -> str:
+def data_uri(picture: Picture.Image, kind: str, **options: int | bytes) -> str:
     """A picture as a ``data:`` URI."""
     buffer = io.BytesIO()
     picture.save(buffer, format=kind, optimize=True, **options)

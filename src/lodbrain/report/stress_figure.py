@@ -15,20 +15,20 @@ from lodbrain.system.atomic import atomic
 
 COLUMNS = 4
 PANEL_INCHES, DPI = (3.1, 2.5), 110
-#: Okabe and Ito's colours, told apart by all eyes; lines differ in their marks as well.
+#: Okabe and Ito's colours, for colour-blind readers; lines also differ in their markers.
 _COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000")
 _MARKS = ("o", "s", "^", "D", "v", "P", "X")
 
 
 @dataclass(frozen=True)
 class Panel:
-    """One degradation.
+    """Panel of one degradation.
 
     Attributes
     ----------
     title, unit : str
     curves : dict of str to (strengths, dice)
-        A line each, by name.
+        One line each, by name.
     """
 
     title: str
@@ -47,7 +47,7 @@ def stress_figure(
     paths : sequence of path
         ``.png`` and ``.svg`` files with the same figure.
     threshold : float
-        Drawn as a line: below it a method has broken down.
+        Drawn as a line: below it a method has failed.
     title : str
     """
     if not panels:

@@ -1,4 +1,4 @@
-"""The page of a verification: table, protocol, and the worst slice of each scan."""
+"""HTML page of a verification: table, protocol, and the worst slice of each scan."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ from lodbrain.system.atomic import write_text
 from lodbrain.version import __version__
 
 TEMPLATE = Path(__file__).resolve().parents[1] / "resources" / "verification.html"
-#: Of all slices, only those count whose labelled area is at least this share of the largest: the ends are always bad.
+#: Only slices with at least this share of the largest labelled area are compared: Dice is always low at the ends.
 LEAST_AREA = 0.3
 _GREY, _WHITE = (3, 42), (2, 41)
-#: Of what is missed and invented, as in the page's key.
+#: Colours of false negatives and false positives, as in the page's legend.
 _COLOURS = {
     "grey missed": "#b8860b",
     "grey invented": "#c2185b",
@@ -39,17 +39,17 @@ _COLOURS = {
 
 @dataclass(frozen=True, eq=False)
 class Picture:
-    """What a picture is made of.
+    """Data of a picture.
 
     Attributes
     ----------
     subject : str
     scan : Path
     pred : (X, Y, Z) uint8
-        Ours, in the manual labels' numbers.
+        Our labels, in the manual labels' numbers.
     manual : Image
     dice : dict of str to float
-        Of the whole scan, by region.
+        Dice of the whole scan, by region.
     notes : tuple of str
     """
 
@@ -83,15 +83,15 @@ def verification_page(
     model: str,
     source: Mapping[str, str],
 ) -> None:
-    """Write the page: one file, which needs nothing else and asks nobody.
+    """Write the page as a single self-contained file without connections.
 
     Parameters
     ----------
     path : path
     pictures : sequence of Picture
-        The worst scan comes first on the page.
+        Scans; the worst one is first on the page.
     summary, protocol, published, model, source
-        What the tables show; every text is escaped.
+        Content of the tables; every text is escaped.
     """
     shots = sorted((_shot(picture) for picture in pictures), key=lambda shot: shot.dice)
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True)
@@ -109,7 +109,7 @@ def verification_page(
 
 
 def slice_dice(pred: NDArray[np.integer], ref: NDArray[np.integer]) -> NDArray[np.float64]:
-    """(Z,) Dice of the labels of each axial slice, all together; NaN where too little is labelled to count.
+    """(Z,) Dice over all labels of each axial slice; NaN where too little is labelled.
 
     Parameters
     ----------
@@ -136,7 +136,7 @@ def _shot(picture: Picture) -> Shot:
 
 
 def _draw(scan: Image, pred: NDArray[np.integer], ref: NDArray[np.integer], at: int) -> str:
-    """PNG, in base64: scan, manual labels, ours, and where they differ."""
+    """Return a PNG in base64: scan, manual labels, our labels, and differences."""
     labelled = np.argwhere((pred[..., at] > 0) | (ref[..., at] > 0))
     low, high = (labelled.min(0), labelled.max(0)) if len(labelled) else (np.zeros(2, int), np.array(ref.shape[:2]) - 1)
     margin = np.ceil(8 / scan.spacing_mm[:2]).astype(int)

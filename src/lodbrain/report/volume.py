@@ -1,4 +1,4 @@
-"""A scan and its labels as NIfTI inside a page: cut to the head, few grey levels, no finer than a page can carry."""
+"""Scan and labels as NIfTI inside a page: cropped to the head, reduced in grey levels and resolution."""
 
 from __future__ import annotations
 
@@ -15,35 +15,35 @@ from lodbrain.images.image import Image
 from lodbrain.images.io import nifti_bytes
 from lodbrain.labels import Label
 
-#: Around the labels.
+#: Margin around the labels.
 MARGIN_MM = 15.0
 
-#: More voxels than this are averaged down for the viewer: it keeps the page below 10 MB. A brain at 0.8 mm fits.
+#: Larger volumes are reduced for the viewer, which keeps the page below 10 MB. A brain at 0.8 mm fits.
 MOST_VOXELS = 12_000_000
 
-#: Grey levels of the scan: what the eye tells apart. Against 256 they save a third (a head of 1 mm: 3.6, not 5.5 MB).
+#: Grey levels of the scan that are distinguishable. Against 256 they save a third (1 mm head: 3.6, not 5.5 MB).
 GREY_LEVELS = 64
 
 _STEP = 256 // GREY_LEVELS
 
-#: A place inside of a structure is looked for among about so many voxels around it.
+#: Approximate number of voxels among which an interior point of a structure is searched.
 _ENOUGH_VOXELS = 300_000
 
 
 @dataclass(frozen=True)
 class Embedded:
-    """What the viewer is given.
+    """Data of the viewer.
 
     Attributes
     ----------
     scan, labels : str
         ``.nii.gz`` files of uint8, in base64.
     spacing_mm : (3,) float
-        Of the voxels as embedded.
+        Voxel sides as embedded.
     reduced : bool
-        Whether they are larger than the scan's.
+        Whether these are larger than the scan's.
     targets : dict of int to (3,) float
-        World coordinates (RAS, mm) of a place well inside of each label that is there.
+        World coordinates (RAS, mm) of an interior point of each label that is present.
     """
 
     scan: str
@@ -70,11 +70,11 @@ def embed(
     regions : (X, Y, Z) int
         Labels below 256 on the same grid.
     table : sequence of Label
-        Whose places are wanted.
+        Labels for which interior points are computed.
     window : (2,) float
-        Intensities that are black and white.
+        Intensities shown as black and white.
     most_voxels : int
-        Voxels that the page may carry.
+        Largest number of voxels.
     """
     box = _around(regions, scan.spacing_mm)
     affine = scan.affine.copy()
@@ -106,13 +106,13 @@ def _around(regions: NDArray[np.integer], spacing_mm: NDArray[np.float64]) -> tu
 def _targets(
     labels: NDArray[np.uint8], table: Sequence[Label], affine: NDArray[np.float64]
 ) -> dict[int, tuple[float, float, float]]:
-    """A place inside of each label: of what is left after peeling it, the voxel nearest to its centre."""
+    """Return an interior point of each label: after erosion, the voxel nearest to the centre."""
     places = {}
     boxes = ndimage.find_objects(labels)
     for label in table:
         if not 0 < label.index <= len(boxes) or (box := boxes[label.index - 1]) is None:
             continue
-        # of a large structure some voxels are enough: one in each cube of `step`
+        # a subset of a large structure's voxels suffices: one in each cube of `step`
         step = max(1, round((np.prod([part.stop - part.start for part in box]) / _ENOUGH_VOXELS) ** (1 / 3)))
         thin: tuple[slice, ...] = tuple(slice(part.start, part.stop, step) for part in box)
         inside = np.pad(labels[thin] == label.index, 1)
@@ -139,14 +139,14 @@ def _reduce(
     spacing_mm: NDArray[np.float64],
     factor: float,
 ) -> tuple[NDArray[np.float32], NDArray[np.uint8], NDArray[np.float64]]:
-    """Both on a coarser grid of nearly cubic voxels: the scan averaged over each voxel, the labels nearest."""
+    """Resample both to a coarser grid of nearly cubic voxels: averages of the scan, nearest labels."""
     side_mm = float(np.prod(spacing_mm)) ** (1 / 3) * factor
     shape = [max(1, round(n * float(mm) / side_mm)) for n, mm in zip(grey.shape, spacing_mm, strict=True)]
     steps = np.array(grey.shape) / shape
     for axis, count in enumerate(shape):
         shares = _shares(grey.shape[axis], count)
         grey = np.moveaxis(np.tensordot(shares, grey, axes=(1, axis)), 0, axis)
-    # the middle of a coarse voxel, (i + 0.5) * step, lies in this fine one
+    # the fine voxel that contains the centre of a coarse voxel, (i + 0.5) * step
     nearest = [((np.arange(count) + 0.5) * step).astype(int) for count, step in zip(shape, steps, strict=True)]
     moved = affine.copy()
     moved[:3, 3] += affine[:3, :3] @ (0.5 * steps - 0.5)
@@ -155,7 +155,7 @@ def _reduce(
 
 
 def _shares(fine: int, coarse: int) -> NDArray[np.float32]:
-    """(coarse, fine): which share of each coarse voxel a fine one fills; the rows sum to 1."""
+    """(coarse, fine): share of each coarse voxel that a fine one fills; the rows sum to 1."""
     edges = np.arange(coarse + 1) * (fine / coarse)
     low, high = edges[:-1, None], edges[1:, None]
     voxel = np.arange(fine)[None]

@@ -1,4 +1,4 @@
-"""The table of volumes as a page shows it: both sides in one row, each beside what is usual."""
+"""Rows of the table of volumes on a page: both sides in one row, each with its usual range."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from lodbrain.labels import Label
 from lodbrain.segmentation.usual_volumes import USUAL_SD, reference_of
 
-#: The strip beside a row reaches from minus to plus so many standard deviations.
+#: Range of the strip beside a row in standard deviations, plus and minus.
 STRIP_SD = 4.0
 
 
@@ -25,11 +25,11 @@ class Value:
     side : {"left", "right"} or None
     ml : float
     z : float or None
-        Standard deviations from what is usual; None where nothing is known.
+        Deviation from the reference in standard deviations; None without a reference.
     usual_ml : (2,) float or None
         Lowest and highest usual volume.
     note : str
-        What limits it, so that it is not compared with what is usual.
+        Limitation of the volume; it is then not compared with the usual range.
     """
 
     name: str
@@ -42,29 +42,29 @@ class Value:
 
     @property
     def verdict(self) -> str:
-        """``"low"``, ``"high"``, or nothing if it is usual or nothing is known."""
+        """``"low"``, ``"high"``, or an empty string if it is usual or there is no reference."""
         if self.z is None or abs(self.z) <= USUAL_SD:
             return ""
         return "low" if self.z < 0 else "high"
 
     @property
     def place(self) -> float | None:
-        """Where on the strip, 0 to 1, clipped to its ends."""
+        """Position on the strip, 0 to 1, clipped to its ends."""
         return None if self.z is None else (min(max(self.z, -STRIP_SD), STRIP_SD) + STRIP_SD) / (2 * STRIP_SD)
 
 
 @dataclass(frozen=True)
 class Row:
-    """One structure: both its sides, or the one value that it has.
+    """One structure: both sides, or a single value.
 
     Attributes
     ----------
     name : str
-        Without a side, in words.
+        Name in words, without a side.
     color : str
-        ``#rrggbb``, or nothing for a sum.
+        ``#rrggbb``, or an empty string for a sum.
     values : tuple of Value
-        Left and right, or one.
+        Left and right, or one value.
     """
 
     name: str
@@ -84,7 +84,7 @@ def volume_rows(
     table : sequence of Label
         Index and colour of the labels.
     notes : mapping of str to str, optional
-        What limits a volume, by its name.
+        Limitations of volumes, by name.
     """
     label_of = {label.name: label for label in table}
     joined: dict[str, list[Value]] = {}
@@ -104,7 +104,7 @@ def volume_rows(
     return sorted(rows, key=lambda row: row.values[0].index is None)
 
 
-#: FreeSurfer's short names, in words.
+#: FreeSurfer's short names in words.
 _WORDS = {
     "Inf-Lat-Vent": "Inferior lateral ventricle",
     "VentralDC": "Ventral diencephalon",

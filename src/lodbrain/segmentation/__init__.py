@@ -1,1 +1,1 @@
-"""From a scan's file to the files of its segmentation."""
+"""Segmentation of scans: inputs, settings, quality control, volumes and output files."""

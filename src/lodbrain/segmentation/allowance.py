@@ -1,4 +1,4 @@
-"""How much memory a scan may take, and whether its header says that it fits."""
+"""Memory allowance of a scan, and a check of its header against it."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from lodbrain.system.memory import free_bytes, resident_bytes
 
 @dataclass(frozen=True)
 class Allowance:
-    """Memory of this process.
+    """Memory limits of this process.
 
     Attributes
     ----------
     memory_bytes : int
-        What it may take at its peak; on a GPU, what may be taken there.
+        Memory that the process may use at its peak; on a GPU, memory of the device.
     base_bytes : int
-        What it takes before the scan is read.
+        Memory that the process uses before the scan is read.
     """
 
     memory_bytes: int
@@ -32,28 +32,28 @@ class Allowance:
 
     @classmethod
     def now(cls, settings: Settings, device: str, *, held_bytes: int = 0) -> Allowance:
-        """What the settings say, else what is free; `held_bytes` are the scan's own, if it has been read."""
+        """Return the budget of the settings, else the free memory; `held_bytes` is the size of a scan already read."""
         base = resident_bytes() - held_bytes
         free = 0 if settings.memory_bytes else free_bytes(device) + (base + held_bytes if device == "cpu" else 0)
         return cls(settings.memory_bytes or free, base)
 
 
 def check_header(path: Path, layout: Layout, *, model: Model, settings: Settings, allowance: Allowance) -> None:
-    """Refuse a scan that cannot be done within its allowance, by its header alone.
+    """Raise an error if a scan does not fit into its memory allowance, by its header alone.
 
     Parameters
     ----------
     path : Path
-        For the message.
+        Named in the error message.
     layout : Layout
-        What the header says.
+        Layout that the header declares.
     model, settings, allowance
         As for `segment_image`.
 
     Raises
     ------
     InputError
-        ``"memory"``, with what is needed.
+        ``"memory"``, with the amount needed.
     """
     import torch
 
@@ -69,7 +69,7 @@ def check_header(path: Path, layout: Layout, *, model: Model, settings: Settings
         return
     try:
         check_affine(path, layout.affine, layout.shape, allow_odd_voxels=settings.allow_odd_voxels)
-    except InputError:  # refused when it is read, or for a deeper reason
+    except InputError:  # raised again when the scan is read, unless that finds another error first
         return
     axes = closest_ras(layout.affine).axes
     sides = np.linalg.norm(layout.affine[:3, :3], axis=0)

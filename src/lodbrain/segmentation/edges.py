@@ -1,4 +1,4 @@
-"""Which structures the edge of the field of view cuts."""
+"""Structures cut by the edge of the field of view."""
 
 from __future__ import annotations
 
@@ -9,21 +9,21 @@ from numpy.typing import NDArray
 
 from lodbrain.segmentation.volumes import Volume
 
-#: A structure counts as cut where the area on the edge is above this share of its volume to the power of 2/3. Cut
-#: through the middle, a ball has 1.9; one that only touches the edge with its outermost voxels stays below.
+#: A structure counts as cut if its area on the edge exceeds this share of its volume to the power of 2/3. A ball cut
+#: through the middle has 1.9; a structure that touches the edge only with its outermost voxels has less than 0.05.
 LEAST_SHARE = 0.05
 
 
 def cut_structures(
     labels: NDArray[np.uint8], volumes: Sequence[Volume], spacing_mm: NDArray[np.float64]
 ) -> tuple[str, ...]:
-    """Names of the labels that reach the edge of the volume with more than their outermost voxels.
+    """Return the names of labels that reach the edge of the field of view with more than their outermost voxels.
 
     Parameters
     ----------
     labels : (X, Y, Z) uint8
     volumes : sequence of Volume
-        Of the same scan.
+        Volumes of the same scan.
     spacing_mm : (3,) float64
         Voxel sides.
 

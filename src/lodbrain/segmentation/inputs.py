@@ -1,4 +1,4 @@
-"""What the user names, files, folders or globs, as a list of scans with unique places for their results."""
+"""Inputs of a command: files, folders and globs resolved to a list of scans with unique names for their results."""
 
 from __future__ import annotations
 
@@ -11,54 +11,59 @@ from pathlib import Path
 
 from lodbrain.errors import InputError, UsageError
 
-#: What a folder is searched for.
+#: Endings of the files that a folder is searched for.
 IMAGE_SUFFIXES = (".nii.gz", ".nii", ".mgz", ".mgh", ".mgh.gz")
 
-#: Parts of a pair, which a folder is not searched for: each would be found twice.
+#: Endings of the two files of a pair. Folders are not searched for them, because each pair would be found twice.
 PAIR_SUFFIXES = (".hdr", ".img", ".hdr.gz", ".img.gz")
 
 #: Of how many files of a folder without scans the first bytes are read, to tell whether they are DICOM.
-_LOOKED_AT = 100
+_LOOKED_AT = 1000
 
+#: Ends of names of our own outputs that are images but no label maps.
+NOT_LABELS = ("_probseg", "_differ")
 #: Ends of names that are our own outputs, so that a folder can be segmented twice.
-OWN_OUTPUTS = ("_dseg", "_probseg")
+OWN_OUTPUTS = ("_dseg", *NOT_LABELS)
 
 
 @dataclass(frozen=True)
 class Scan:
-    """One input: a file, and what is already known to be wrong with it.
+    """One input file, or an input that cannot be segmented.
 
     Attributes
     ----------
     path : Path
-        The file; for a folder without scans or a glob without matches, what the user wrote.
+        The file; for a folder without scans or a glob without matches, the input as given.
     problem : InputError or None
-        Why this input fails before any work.
+        Error that is known before any processing.
     folder : Path
-        Folder of its results, relative to the output folder: that of the scan below the common parent of all inputs if
-        two of them share a stem, else ``.``.
+        Folder of the results, relative to the output folder: the scan's folder relative to the common parent of all
+        inputs if two inputs share a stem, else ``.``.
     also : tuple of Path
         Other names of the same file that were given or found.
+    subject : str
+        Name of the FreeSurfer subject whose scan it is; empty for other scans.
     """
 
     path: Path
     problem: InputError | None = None
     folder: Path = Path()
     also: tuple[Path, ...] = ()
+    subject: str = ""
 
     @property
     def stem(self) -> str:
         """The name that the outputs begin with."""
-        return stem_of(self.path)
+        return self.subject or stem_of(self.path)
 
     @property
     def name(self) -> str:
-        """The file's name, with the folder of its results: unique among the inputs."""
-        return (self.folder / self.path.name).as_posix()
+        """The file's name, with its FreeSurfer subject and the folder of its results: unique among the inputs."""
+        return (self.folder / self.subject / self.path.name).as_posix()
 
 
 def stem_of(path: str | PathLike[str]) -> str:
-    """Return a file's name without the ending of an image format.
+    """Return a file's name without the suffix of its image format.
 
     Examples
     --------
@@ -73,18 +78,19 @@ def stem_of(path: str | PathLike[str]) -> str:
 
 
 def find_scans(inputs: Iterable[str | PathLike[str]]) -> list[Scan]:
-    """Return the scans that files, folders (recursive) and globs stand for, in order.
+    """Return the scans named by files, folders (searched recursively) and globs, in order.
 
     Parameters
     ----------
     inputs : iterable of path
-        In a folder, only NIfTI and MGH files count, hidden ones and our own label maps do not. A file that is reached
-        in several ways, by name or through links, is one scan, under the name that is no link.
+        In a folder, only NIfTI and MGH files count, hidden ones and our own label maps do not. Of a FreeSurfer subject,
+        alone or below a folder, ``mri/T1.mgz`` counts, or else ``mri/orig.mgz``, under the subject's name. A file that
+        is reached in several ways, by name or through links, is one scan, under the name that is no link.
 
     Returns
     -------
     list of Scan
-        An input that is missing, or has no scans in it, is a `Scan` with a `problem`.
+        An input that is missing, or contains no scans, is a `Scan` with a `problem`.
 
     Raises
     ------
@@ -93,8 +99,8 @@ def find_scans(inputs: Iterable[str | PathLike[str]]) -> list[Scan]:
 
     Examples
     --------
-    Names that are unique need no folders; others get those below the common parent of all inputs. (These files do not
-    exist, which is a scan's `problem`, not an error here.)
+    If all names are unique, the scans get no folders; otherwise they get their folders relative to the common parent of
+    all inputs. (These files do not exist, which is reported in `Scan.problem` and not raised.)
 
     >>> [scan.name for scan in find_scans(["in/s1/T1.mgz", "in/s2/T2.mgz"])]
     ['T1.mgz', 'T2.mgz']
@@ -118,7 +124,7 @@ def find_scans(inputs: Iterable[str | PathLike[str]]) -> list[Scan]:
 
 
 def _each_once(scans: Iterable[Scan]) -> list[Scan]:
-    """The scans, those that are one file merged into one, at the place of the first."""
+    """Return the scans, with several names of one file merged into one scan, at the position of the first."""
     groups: dict[object, list[Scan]] = {}
     for scan in scans:
         groups.setdefault(_identity(scan.path), []).append(scan)
@@ -132,14 +138,14 @@ def _each_once(scans: Iterable[Scan]) -> list[Scan]:
 
 
 def _identity(path: Path) -> object:
-    """What is equal for all names of a file: of a pair, for both of its files."""
+    """Return a key that is equal for all names of a file, and for both files of a pair."""
     if path.suffix == ".img" and path.with_suffix(".hdr").is_file():
         path = path.with_suffix(".hdr")
     try:
         info = path.stat()
     except OSError:
         return os.path.abspath(path)
-    # Not the inode alone: some network file systems give every file the same
+    # Not the inode alone: some network file systems give all files the same
     return (info.st_dev, info.st_ino) if info.st_nlink > 1 and not path.is_dir() else os.path.realpath(path)
 
 
@@ -148,9 +154,9 @@ def _is_no_link(path: Path) -> bool:
 
 
 def _mirrored(scans: Sequence[Scan]) -> list[Scan]:
-    """The scans with the folders of their results.
+    """Return the scans with the folders of their results.
 
-    Files that are missing count as well, so that results do not change places when a broken link is repaired.
+    Missing files are included, so that the folders of results do not change when a broken link is repaired.
     """
     named = [scan for scan in scans if scan.problem is None or scan.path.name.lower().endswith(IMAGE_SUFFIXES)]
     if len({scan.stem for scan in named}) == len(named):
@@ -168,7 +174,7 @@ def _mirrored(scans: Sequence[Scan]) -> list[Scan]:
 
 
 def scan_of(path: Path) -> Scan:
-    """Return one file as a scan, with a problem if there is no such file, or it is plainly another kind of file."""
+    """Return one file as a scan, with a problem if it is missing, not a regular file, or DICOM."""
     if path.is_file():
         return Scan(path, _dicom(path) if _is_dicom(path) else None)
     if path.is_symlink():
@@ -190,7 +196,7 @@ def _expand(given: str) -> list[Scan]:
 
 
 def files_below(folder: Path) -> Iterator[Path]:
-    """Yield every file below a folder, hidden folders left out; folders that links lead to a second time, too."""
+    """Yield every file below a folder, except in hidden folders; folders reached twice through links are read once."""
     seen: set[tuple[int, int]] = set()
     for root, folders, files in os.walk(folder, followlinks=True):
         info = os.stat(root)
@@ -203,7 +209,7 @@ def files_below(folder: Path) -> Iterator[Path]:
 
 
 def _folder(folder: Path) -> list[Scan]:
-    """Every scan below a folder."""
+    """Return every scan below a folder."""
     found: list[Path] = []
     others: list[Path] = []
     for path in files_below(folder):
@@ -213,15 +219,32 @@ def _folder(folder: Path) -> list[Scan]:
             return [Scan(folder, _dicom(folder))]
         what = f"there are no scans ({', '.join(IMAGE_SUFFIXES)}) in this folder"
         return [_failed(folder, "no-scans", what, "Name another")]
-    return [scan_of(path) for path in sorted(found)]
+    subjects = _subjects(found)
+    scans = [replace(scan_of(path), subject=path.absolute().parents[1].name) for path in subjects.values()]
+    scans += [scan_of(path) for path in found if subjects.keys().isdisjoint(path.parents)]
+    return sorted(scans, key=lambda scan: scan.path)
+
+
+def _subjects(files: Iterable[Path]) -> dict[Path, Path]:
+    """FreeSurfer subjects among files: the folder of each, and its scan.
+
+    T1.mgz and orig.mgz lie on the same grid, that of aseg.mgz; T1.mgz is corrected for the bias field.
+    """
+    mri = [path for path in files if path.absolute().parent.name == "mri"]
+    subjects: dict[Path, Path] = {}
+    for name in ("T1.mgz", "orig.mgz"):
+        for path in mri:
+            if path.name == name:
+                subjects.setdefault(path.parent.parent, path)
+    return subjects
 
 
 def _is_dicom(path: Path) -> bool:
-    """Whether a file is DICOM, by its name or its first bytes; no file that is named as an image is opened."""
+    """Return whether a file is DICOM, by its name or its first bytes; files named as NIfTI or MGH are not opened."""
     name = path.name.lower()
     if name.endswith((*IMAGE_SUFFIXES, ".hdr", ".img")):
         return False
-    if name == "dicomdir" or name.endswith((".dcm", ".ima", ".dicom")):
+    if name == "dicomdir" or name.endswith((".dcm", ".ima", ".dicom", ".zip")):
         return True
     try:
         with path.open("rb") as file:
@@ -230,9 +253,15 @@ def _is_dicom(path: Path) -> bool:
         return False
 
 
+def is_dicom_input(scan: Scan) -> bool:
+    """Whether an input is DICOM: a file, a zip archive, or a folder of DICOM without NIfTI or MGH scans."""
+    return scan.problem is not None and scan.problem.code == "dicom"
+
+
 def _dicom(path: Path) -> InputError:
+    """The problem of DICOM for commands that do not read it; `lodbrain segment` does."""
     folder = path if path.is_dir() else path.parent
-    what = "this is a DICOM file" if path.is_file() else "there are DICOM files in this folder but no NIfTI or MGH scan"
+    what = "this is DICOM" if path.is_file() else "there are DICOM files in this folder but no NIfTI or MGH scan"
     hint = f"Convert the series to NIfTI, for example with: dcm2niix -z y -o OUT {folder}"
     return InputError("dicom", path, what, hint)
 

@@ -1,4 +1,4 @@
-"""Many scans, one after the other: a list of jobs, each one scan and the place of its results."""
+"""Sequential segmentation of many scans: a list of jobs, each with one scan and the names of its results."""
 
 from __future__ import annotations
 
@@ -9,10 +9,12 @@ from os import PathLike
 from pathlib import Path
 from typing import TypeAlias
 
-from lodbrain.errors import InputError
-from lodbrain.segmentation.inputs import find_scans
+from lodbrain.errors import InputError, UsageError
+from lodbrain.images.dicom_series import DicomSeries
+from lodbrain.segmentation.dicom_inputs import DicomOptions, find_dicom_scans, on_disk
+from lodbrain.segmentation.inputs import find_scans, is_dicom_input
 from lodbrain.segmentation.outcome import Outcome, failure
-from lodbrain.segmentation.outputs import Outputs, check_writable, identities
+from lodbrain.segmentation.outputs import LabelFormat, Outputs, check_writable, identities
 from lodbrain.segmentation.read_ahead import ReadAhead
 from lodbrain.segmentation.scan import Progress
 from lodbrain.segmentation.segment import check_existing, segment_file
@@ -21,7 +23,7 @@ from lodbrain.segmentation.settings import Model, Settings, check_model, load_mo
 
 @dataclass(frozen=True, eq=False)
 class Job:
-    """One scan, and where its results go. A job may be done again, or killed at any moment.
+    """One scan, and the names of its results. A job can be repeated, and killed at any time.
 
     Attributes
     ----------
@@ -30,11 +32,15 @@ class Job:
     outputs : Outputs
         Names of the files to write.
     about : mapping or None
-        More fields for the JSON files.
+        Additional fields of the JSON files.
     problem : InputError or None
-        Why it fails before any work.
+        Error that is known before any processing.
     also : tuple of Path
         Other names of the same file, which get no results of their own.
+    series : DicomSeries or None
+        What of a DICOM input is segmented.
+    told : tuple of str
+        Lines for the user about what was found in the input.
     """
 
     path: Path
@@ -42,27 +48,67 @@ class Job:
     about: Mapping[str, object] | None = None
     problem: InputError | None = None
     also: tuple[Path, ...] = ()
+    series: DicomSeries | None = None
+    told: tuple[str, ...] = ()
 
 
-def find_jobs(inputs: Iterable[str | PathLike[str]], out_dir: str | PathLike[str]) -> list[Job]:
+def find_jobs(
+    inputs: Iterable[str | PathLike[str]],
+    out_dir: str | PathLike[str],
+    *,
+    label_format: LabelFormat = "nifti",
+    dicom: DicomOptions | None = None,
+) -> list[Job]:
     """Return a job for each scan of files, folders and globs, as `find_scans` finds them, into one folder.
 
-    If two scans share a stem, the folders below the common parent of all scans are mirrored in the output.
+    If two scans share a stem, the folders below the common parent of all scans are mirrored in the output. DICOM comes
+    after all other scans.
+
+    Parameters
+    ----------
+    inputs : iterable of path
+    out_dir : path
+    label_format : {"nifti", "mgz"}
+        Of label maps and posteriors.
+    dicom : DicomOptions, optional
+        What is asked of DICOM inputs.
 
     Raises
     ------
     UsageError
-        If no input is given, or two scans of one folder have the same stem.
+        If no input is given, two scans of one folder have the same stem, or a DICOM Segmentation is wanted of a scan
+        that is not DICOM.
     """
-    folder = Path(out_dir)
-    return [
-        Job(scan.path, Outputs(folder / scan.folder, scan.stem), problem=scan.problem, also=scan.also)
-        for scan in find_scans(inputs)
+    folder, dicom = Path(out_dir), dicom or DicomOptions()
+    scans = find_scans(inputs)
+    others = [scan for scan in scans if not is_dicom_input(scan)]
+    if dicom.segmentation and (odd := next((scan for scan in others if scan.problem is None), None)):
+        what = "a DICOM Segmentation belongs to a DICOM series, and this is none"
+        raise UsageError("dicom-seg", odd.path, what, "Leave out --dicom-seg, or name the DICOM files")
+    jobs = [
+        Job(
+            scan.path,
+            Outputs(folder / scan.folder, scan.stem, label_format),
+            problem=scan.problem,
+            also=scan.also,
+        )
+        for scan in others
+    ]
+    return jobs + [
+        Job(
+            found.path,
+            Outputs(folder / found.folder, found.stem, label_format, with_dicom_seg=dicom.segmentation),
+            about=found.about,
+            problem=found.problem,
+            series=found.series,
+            told=found.told,
+        )
+        for found in find_dicom_scans([scan.path for scan in scans if is_dicom_input(scan)], dicom)
     ]
 
 
 def check_jobs(jobs: Sequence[Job], settings: Settings) -> list[Job]:
-    """Return the jobs, each with the problem, if any, that can be seen before any work."""
+    """Return the jobs, with problems that are known before any processing."""
     inputs = identities(job.path for job in jobs)
     checked = []
     for job in jobs:
@@ -75,7 +121,7 @@ def check_jobs(jobs: Sequence[Job], settings: Settings) -> list[Job]:
     return checked
 
 
-#: Makes the page of a scan that was segmented; raises `InputError` if it cannot.
+#: Function that writes the report page of a segmented scan; raises `InputError` if it fails.
 MakePage: TypeAlias = Callable[[Outcome], None]
 
 
@@ -88,50 +134,51 @@ def attempt(
     make_page: MakePage | None = None,
     ahead: ReadAhead | None = None,
 ) -> Outcome:
-    """Return the outcome of one job, a failure included.
+    """Run one job and return its outcome; errors of the scan become an outcome.
 
     Parameters
     ----------
     job : Job
     settings : Settings
     model : Model or None
-        None if the job cannot be done.
+        None if the job has a problem.
     progress : callable, optional
-        Called with the share done and a few words.
+        Called with the share done and a short text.
     make_page : callable, optional
         Called with the outcome if the segmentation is complete.
     ahead : ReadAhead, optional
-        That has begun to read the scan.
+        Reader that has started to read the scan.
 
     Raises
     ------
     UsageError, WeightsError, OutputError
-        What concerns every scan.
+        Errors that concern all scans.
     """
     started = time.monotonic()
     complete: Outcome | None = None
     try:
         if job.problem is not None:
             raise job.problem
-        complete = segment_file(
-            job.path,
-            job.outputs.folder,
-            settings,
-            stem=job.outputs.stem,
-            about=job.about,
-            model=model,
-            progress=progress,
-            ahead=ahead,
-        )
-        if make_page is None:
-            return complete
-        make_page(complete)
-        return replace(complete, seconds=time.monotonic() - started)
+        with on_disk(job.path, job.series) as (path, converted):
+            complete = segment_file(
+                path,
+                job.outputs,
+                settings,
+                about=job.about,
+                model=model,
+                progress=progress,
+                ahead=ahead,
+                dicom=converted,
+            )
+            if make_page is not None:
+                make_page(complete)
+                complete = replace(complete, seconds=time.monotonic() - started)
+        return replace(complete, path=job.path)
     except Exception as raised:
         error = failure(raised, job.path, "Set a smaller --memory")
     seconds = time.monotonic() - started
     if complete is not None:
-        return replace(complete, seconds=seconds, page_error=error)
+        return replace(complete, path=job.path, seconds=seconds, page_error=error)
     return Outcome(job.path, "failed", job.outputs, seconds=seconds, error=error)
 
 
@@ -143,17 +190,16 @@ def segment_jobs(
     finished: Callable[[Outcome], None] | None = None,
     make_page: MakePage | None = None,
 ) -> list[Outcome]:
-    """Do jobs in this process; one that fails does not stop the others.
+    """Run jobs in this process; a job that fails does not stop the others.
 
     Parameters
     ----------
     jobs : sequence of Job
     settings : Settings, optional
-        What is asked.
     progress : callable, optional
-        Called with the share of all scans done, and a few words.
+        Called with the share done of all scans, and a short text.
     finished : callable, optional
-        Called with each outcome as it comes.
+        Called with each outcome as soon as its job ends.
     make_page : callable, optional
         As in `attempt`.
 
@@ -165,7 +211,7 @@ def segment_jobs(
     Raises
     ------
     UsageError, WeightsError, OutputError
-        What concerns all inputs. All but a full disk is found before any work.
+        Errors that concern all inputs. All but a full disk are raised before any processing.
     """
     settings = settings or Settings()
     jobs = check_jobs(jobs, settings)
@@ -173,7 +219,7 @@ def segment_jobs(
     if feasible := [job for job in jobs if job.problem is None]:
         check_model(settings)
         check_writable(feasible[0].outputs.folder)
-        # A scan may be skipped by --resume; a given budget is planned with before a voxel is read.
+        # Not with --resume, which may skip the scan, nor with a given budget, which is planned before voxels are read.
         if not settings.resume and settings.memory_bytes is None:
             ahead = ReadAhead(feasible[0].path, settings)
         model = load_model(settings)

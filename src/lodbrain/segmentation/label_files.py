@@ -1,4 +1,4 @@
-"""Label tables as other programs read them: names and colours of a label map's numbers."""
+"""Label tables in the formats of other programs: index, name and colour of each label."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""Whether a scan shows a brain, and along the axes of its header: what the coarsest level sees in turned copies.
+"""Check of a scan's orientation and of the presence of a brain, by the coarsest level's output on rotated copies.
 
-The networks know heads whose axes go to the right, the front and up. With wrong axes they find something, but nothing
-that has a brain's shape; in the copy that is turned the right way they find a brain.
+The networks are trained on heads in RAS order. If the header's axes are wrong, their result does not have the shape of
+a brain; in the copy that is rotated correctly it does.
 """
 
 from __future__ import annotations
@@ -21,26 +21,26 @@ from lodbrain.inference.prediction import CoarseView
 from lodbrain.inference.pyramid import pad_to
 from lodbrain.segmentation.quality import Quality, assess
 
-#: What a turned copy must be better by. Of three T1w heads and a T2w one the right way round is better by 0.22 to
-#: 0.38 than the best of the 23 others.
+#: Margin by which a rotated copy must score better than the header's orientation. In three T1w heads and a T2w one the
+#: correct orientation is better by 0.22 to 0.38 than the best of the 23 others.
 _FAR_BETTER = 0.15
-#: The volumes of a brain that is the right way round lie within their ranges, or nearly so.
+#: Largest volume misfit of a correctly oriented brain, whose volumes lie in or near their ranges.
 _LARGEST_MISFIT = 0.1
-#: Confidence less misfit, below which no copy shows a brain: balls and cylinders have -0.43 to -0.19 at best, a T2w
-#: head, which is not what the default model is for, 0.45.
+#: Confidence minus misfit below which no copy shows a brain: the best copies of balls and cylinders have -0.43 to
+#: -0.19, that of a T2w head, which the default model is not trained for, 0.45.
 _LEAST_SUPPORT = 0.0
 
 
 @dataclass(frozen=True)
 class Orientation:
-    """What turned copies of a scan show.
+    """Orientation of a scan, estimated from rotated copies.
 
     Attributes
     ----------
     axes : str
-        Directions in which the axes of the scan seem to run: ``"RAS"`` if the header may be right.
+        Estimated directions of the scan's axes: ``"RAS"`` if they agree with the header.
     brain : bool
-        Whether any copy supports a brain.
+        Whether any copy shows a brain.
     """
 
     axes: str
@@ -48,22 +48,22 @@ class Orientation:
 
 
 def second_look(view: CoarseView, quality: Quality, reorientation: Reorientation, *, fitted: bool) -> tuple[str, ...]:
-    """The reasons of a suspicious result, with the axes that fit better than the header's, if some do.
+    """Return the QC warnings of a suspicious result, plus one if other axes fit better than the header's.
 
     Parameters
     ----------
     view : CoarseView
     quality : Quality
-        Of the result.
+        Quality of the result.
     reorientation : Reorientation
-        That brought the file's axes to the order of `view`.
+        Reorientation from the file's axes to those of `view`.
     fitted : bool
-        Whether the model is known well enough to say that there is no brain.
+        Whether the quality limits were fitted for the model, so that a scan may be rejected.
 
     Raises
     ------
     InputError
-        ``"no-brain"`` if neither the result nor any turned copy supports a brain.
+        ``"no-brain"`` if neither the result nor any rotated copy shows a brain.
     """
     orientation = find_orientation(view)
     if orientation.axes != "RAS":
@@ -75,7 +75,7 @@ def second_look(view: CoarseView, quality: Quality, reorientation: Reorientation
 
 
 def _about_axes(axes: str, reorientation: Reorientation) -> str:
-    """What to say of a header whose RAS axes seem to run along `axes`."""
+    """Return the warning for a header whose RAS axes seem to run along `axes`."""
     true = [""] * 3
     opposite = dict(zip("RASLPI", "LPIRAS", strict=True))
     for place, (axis, flipped) in enumerate(zip(reorientation.axes, reorientation.flipped, strict=True)):
@@ -89,7 +89,9 @@ def _about_axes(axes: str, reorientation: Reorientation) -> str:
 
 
 def find_orientation(view: CoarseView) -> Orientation:
-    """Compare the turned copies of a scan; not mirrored ones, since left and right look alike.
+    """Return the orientation estimated from rotated copies of a scan.
+
+    Mirrored copies are not compared, because left and right look alike.
 
     Parameters
     ----------
@@ -104,7 +106,7 @@ def find_orientation(view: CoarseView) -> Orientation:
 
 
 def rotations() -> Iterator[Reorientation]:
-    """The 24 ways to turn a volume onto its axes without mirroring it.
+    """Yield the 24 rotations of a volume onto its axes, without mirroring.
 
     Examples
     --------
@@ -119,7 +121,7 @@ def rotations() -> Iterator[Reorientation]:
 
 
 def axis_codes(turn: Reorientation) -> str:
-    """Directions in which the axes of a volume run that is RAS once it is turned.
+    """Return the directions of a volume's axes, given the reorientation that brings it to RAS.
 
     Examples
     --------
@@ -134,7 +136,7 @@ def axis_codes(turn: Reorientation) -> str:
 
 @torch.inference_mode()
 def _support(view: CoarseView, turn: Reorientation) -> tuple[float, float]:
-    """Confidence in the brain less the misfit of its volumes, and that misfit, for a turned copy."""
+    """Return a rotated copy's mean confidence in the brain minus its volume misfit, and the misfit."""
     image = torch.from_numpy(np.ascontiguousarray(turn.apply(view.image))).to(view.level.head.device)
     x, y, z = image.shape
     scaled = pad_to(foreground_scaling(image).apply(image), view.level.stride)[None, None]

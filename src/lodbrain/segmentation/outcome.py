@@ -1,4 +1,4 @@
-"""What became of a scan, and of a command with many."""
+"""Outcomes of scans, and the exit status of a command."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from lodbrain.segmentation.volumes import Volume
 
 @dataclass(frozen=True, eq=False)
 class Outcome:
-    """What became of one input.
+    """Outcome of one input.
 
     Attributes
     ----------
@@ -24,17 +24,17 @@ class Outcome:
     status : {"done", "skipped", "failed"}
         Skipped: the outputs were complete.
     outputs : Outputs
-        Where the files are, or would be.
+        Names of the files, present or not.
     volumes : tuple of Volume
         Empty unless done.
     seconds : float
         Wall-clock time.
     signs : int
-        Of trouble, see `lodbrain.segmentation.quality`.
+        Number of QC warnings, see `lodbrain.segmentation.quality`.
     error : LodbrainError or None
-        Why it failed.
+        Error of a failed scan.
     page_error : LodbrainError or None
-        Why it has no page, though one was asked for; its segmentation is complete.
+        Error of a requested report page that could not be written; the segmentation is complete.
     """
 
     path: Path
@@ -48,26 +48,26 @@ class Outcome:
 
 
 def failure(error: Exception, path: Path, more_memory: str = "Use a larger machine.") -> LodbrainError:
-    """Return the error of one input among many, as its user reads it.
+    """Return an exception as the error of one input, with its path and a hint.
 
     Parameters
     ----------
     error : Exception
-        What was raised.
+        The exception raised.
     path : Path
         The input.
     more_memory : str
-        What to do if memory ran out.
+        Hint if memory ran out.
 
     Raises
     ------
     OutputError, UsageError, WeightsError
-        What concerns all inputs is raised again.
+        Errors that concern all inputs are raised again.
     """
     if isinstance(error, (OutputError, UsageError, WeightsError)):
         raise error
     if isinstance(error, LodbrainError):
-        # an image in memory does not know its file
+        # errors of an image in memory have no path
         return error if error.path is not None else InputError(error.code, path, error.what, error.hint)
     known: LodbrainError
     if isinstance(error, MemoryError) or "can't allocate memory" in str(error):  # torch's RuntimeError
@@ -80,28 +80,28 @@ def failure(error: Exception, path: Path, more_memory: str = "Use a larger machi
 
 
 def exit_code(outcomes: Sequence[Outcome]) -> int:
-    """Return the exit status of a command: 0 all are there, 3 some or their pages failed, 4 all failed, 70 a bug."""
+    """Return the exit status of a command: 0 all done, 3 some scans or pages failed, 4 all failed, 70 a bug."""
     status = exit_status([outcome.error for outcome in outcomes])
     pages = exit_status([outcome.page_error for outcome in outcomes])
     return pages if pages == LodbrainError.exit_code else status or min(pages, 3)
 
 
-#: Scans of a large study: as many as LOD-Brain (Svanera et al. 2024) learnt from.
+#: Scans of a large study: the number that LOD-Brain (Svanera et al. 2024) was trained on.
 MANY = 27_000
 
-#: Fewer scans than this say too little about the time of the next.
+#: Smallest number of scans for an estimate of the time per scan.
 _FEWEST = 3
 
 
 def outlook(outcomes: Sequence[Outcome], *, processes: int = 1, machines: int = 1) -> str | None:
-    """Return a line on how long a large study would take, or None if too few scans were measured.
+    """Return a line on the time that a large study would take, or None if too few scans were measured.
 
     Parameters
     ----------
     outcomes : sequence of Outcome
-        Of scans that were segmented side by side, `processes` at a time.
+        Outcomes of scans, of which `processes` were segmented in parallel.
     processes, machines : int
-        How many processes there were, on how many machines in all.
+        Total number of processes, and the number of machines that they ran on.
 
     Examples
     --------

@@ -1,12 +1,13 @@
-"""The files of one segmented scan: names, one writer at a time, all or nothing, and what resume may skip.
+"""Output files of one scan: names, locking, atomic publication, and completeness for resume.
 
-Everything is first written into a hidden folder beside the outputs, ``.<stem>.lodbrain``. Only when all of it is there
-are the files renamed into place, the sidecar last: a set without its sidecar is unfinished. Whatever moment the process
-is killed at, a later run with ``--resume`` finds either a complete set or redoes it; the hidden folder that a kill
-leaves is emptied by the next run of the same scan, and removed at its end.
+All files are first written into a hidden folder beside the outputs, ``.<stem>.lodbrain``. When they are complete, they
+are renamed into place, the sidecar last: a set without its sidecar is unfinished. If the process is killed at any time,
+a later run with ``--resume`` finds a complete set or segments the scan again. A hidden folder left by a killed process
+is emptied by the next run of the same scan, and removed at its end.
 
-Where the file system has no locks, each process takes a hidden folder of its own, ``.<stem>.<random>.lodbrain``: two
-processes at one scan waste time but damage nothing, and what a kill leaves stays until somebody removes it.
+If the file system has no locks, each process uses its own hidden folder, ``.<stem>.<random>.lodbrain``. Two processes
+that segment the same scan then waste time but do not corrupt the outputs; the folder of a killed process remains until
+it is deleted by hand.
 """
 
 from __future__ import annotations
@@ -19,8 +20,9 @@ import shutil
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from dataclasses import replace as replace_field
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 from lodbrain.errors import InputError, OutputError, shown
 from lodbrain.labels import Label
@@ -29,14 +31,17 @@ from lodbrain.system.locks import take_lock
 from lodbrain.system.signals import uninterrupted
 
 Json: TypeAlias = dict[str, Any]
+LabelFormat: TypeAlias = Literal["nifti", "mgz"]
 
-#: Bytes of a file's name, on all file systems in common use.
+_ENDING: dict[LabelFormat, str] = {"nifti": ".nii.gz", "mgz": ".mgz"}
+
+#: Largest number of bytes in a file name, on all file systems in common use.
 LONGEST_NAME = 255
 
 
 @dataclass(frozen=True)
 class Outputs:
-    """Where the files of one scan go.
+    """Names of the output files of one scan.
 
     Attributes
     ----------
@@ -44,15 +49,26 @@ class Outputs:
         The output folder.
     stem : str
         The input's name without its ending.
+    label_format : {"nifti", "mgz"}
+        Of the label map and the posteriors.
+    with_dicom_seg : bool
+        Whether a DICOM Segmentation belongs to the set.
     """
 
     folder: Path
     stem: str
+    label_format: LabelFormat = "nifti"
+    with_dicom_seg: bool = False
 
     @property
     def labels(self) -> Path:
         """The label map."""
-        return self.folder / f"{self.stem}_dseg.nii.gz"
+        return self.folder / f"{self.stem}_dseg{_ENDING[self.label_format]}"
+
+    @property
+    def dicom_seg(self) -> Path:
+        """The label map as a DICOM Segmentation; only on request."""
+        return self.folder / f"{self.stem}_dseg.dcm"
 
     @property
     def table(self) -> Path:
@@ -67,7 +83,7 @@ class Outputs:
     @property
     def posteriors(self) -> Path:
         """Posteriors, one volume per label; only on request."""
-        return self.folder / f"{self.stem}_probseg.nii.gz"
+        return self.folder / f"{self.stem}_probseg{_ENDING[self.label_format]}"
 
     @property
     def posteriors_sidecar(self) -> Path:
@@ -75,43 +91,50 @@ class Outputs:
         return self.folder / f"{self.stem}_probseg.json"
 
     @property
+    def disagreement(self) -> Path:
+        """Mask of where the members of a consensus see different tissues; with posteriors or a page only."""
+        return self.folder / f"{self.stem}_differ.nii.gz"
+
+    @property
     def report(self) -> Path:
-        """The page to look at; made from the other files, and only on request."""
+        """Report page, made from the other files; only on request."""
         return self.folder / f"{self.stem}_report.html"
 
     @property
     def sidecar(self) -> Path:
-        """How the result was made; its presence says that the set is complete."""
+        """Provenance of the result; its presence marks the set as complete."""
         return self.folder / f"{self.stem}_dseg.json"
 
     @property
     def all(self) -> tuple[Path, ...]:
-        """Every file, the sidecar last."""
-        made = (self.labels, self.table, self.volumes, self.posteriors, self.posteriors_sidecar)
+        """Every file, the label map first, then those of the other format, the sidecar last."""
+        other = replace_field(self, label_format="mgz" if self.label_format == "nifti" else "nifti")
+        made = (self.labels, other.labels, self.dicom_seg, self.table, self.volumes)
+        made = (*made, self.posteriors, other.posteriors, self.posteriors_sidecar, self.disagreement)
         return (*made, self.report, self.sidecar)
 
     def existing(self) -> list[Path]:
-        """Return the files of the set that are there, complete or not."""
+        """Return the files of the set that exist, complete or not."""
         return [path for path in self.all if os.path.lexists(path)]
 
     def is_complete(self, made_from: Json) -> bool:
-        """Whether a finished set of the same input, model and settings is there.
+        """Return whether a finished set of the same input, model and settings exists.
 
         Parameters
         ----------
         made_from : dict
-            What the sidecar must say, as `segment` writes it.
+            Fields that the sidecar must contain, from `sidecar.made_from`.
         """
         sidecar = self._finished()
         return sidecar is not None and not _differences(sidecar, made_from)
 
     def check_made_from(self, made_from: Json) -> None:
-        """Refuse to replace a finished set of another input, model or settings.
+        """Raise an error if a finished set of another input, model or settings exists.
 
         Raises
         ------
         InputError
-            That says what differs.
+            With the differences.
         """
         sidecar = self._finished()
         if sidecar is not None and (found := _differences(sidecar, made_from)):
@@ -120,27 +143,28 @@ class Outputs:
             raise InputError("made-otherwise", self.labels, what, hint)
 
     def _finished(self) -> Json | None:
-        """The sidecar of a set whose files are all there and whole, else None."""
+        """Return the sidecar of a set whose files all exist with the recorded sizes, else None."""
         try:
             sidecar: Json = json.loads(self.sidecar.read_text(encoding="utf-8"))
             names = {shown(path.name): path for path in self.all}
             whole = all(names[name].stat().st_size == size for name, size in dict(sidecar["files"]).items())
         except (OSError, ValueError, KeyError, TypeError):
             return None
-        return sidecar if whole else None
+        wanted = {shown(self.labels.name), *([shown(self.dicom_seg.name)] if self.with_dicom_seg else [])}
+        return sidecar if whole and wanted <= set(sidecar["files"]) else None
 
     @contextmanager
     def claimed(self) -> Iterator[Path]:
-        """Give a hidden folder to write into, and keep other processes from writing the same set.
+        """Yield a hidden folder to write into, locked against other processes that write the same set.
 
-        Without locks of the file system nobody is kept from it, and the folder is this process's own.
+        On a file system without locks the folder is not locked, but has a name that no other process uses.
 
         Raises
         ------
         InputError
-            If another process is at work on the same outputs, or their names would be too long.
+            If another process is writing the same outputs, or their names would be too long.
         OutputError
-            If the folder cannot be made.
+            If the folder cannot be created.
         """
         if len(os.fsencode(self.posteriors.name)) > LONGEST_NAME:
             raise InputError("long-name", self.stem, "the names of its outputs would be too long", "Rename the scan")
@@ -153,7 +177,7 @@ class Outputs:
                     work = self.folder / f".{self.stem}.{secrets.token_hex(2)}.lodbrain"
                     work.mkdir()
             yield work
-        except OutputError as error:  # names a file in the hidden folder, which is nothing to look for
+        except OutputError as error:  # its path is in the hidden folder, which is removed
             raise OutputError(error.code, self.labels, error.what, error.hint) from error
         except OSError as error:
             if lock is not None or work != self._hidden:
@@ -170,7 +194,7 @@ class Outputs:
                         os.close(lock)
 
     def weaker(self, work: Path) -> tuple[str, ...]:
-        """Return notes on what the file system of a claimed folder lacks, and so what cannot be promised."""
+        """Return notes on features that the file system of a claimed folder lacks, and their consequences."""
         notes = []
         if work != self._hidden:
             notes.append("The output's file system has no locks: another process may have written the same results.")
@@ -179,7 +203,7 @@ class Outputs:
         return tuple(notes)
 
     def remove_unfinished(self) -> None:
-        """Remove the hidden folder that a killed process left, unless another process is at work in it."""
+        """Remove the hidden folder left by a killed process, unless another process is using it."""
         if self._hidden.exists():
             with self.claimed():
                 pass
@@ -189,13 +213,13 @@ class Outputs:
         return self.folder / f".{self.stem}.lodbrain"
 
     def staged(self, work: Path, path: Path) -> Path:
-        """Return where in `work` a file is written first: named without the stem, which may be long."""
+        """Return the temporary path of a file in `work`: named without the stem, which may be long."""
         return work / path.name.removeprefix(f"{self.stem}_")
 
     def publish(self, work: Path) -> None:
         """Move finished files, named as in `staged`, from `work` into place.
 
-        Files of an earlier run that are not made anew are removed: the set always belongs together.
+        Other files of an earlier run are removed, so that all files of a set come from one run.
         """
         try:
             with uninterrupted():
@@ -203,7 +227,7 @@ class Outputs:
                 sync(self.folder)
                 for path in self.all:
                     if path == self.sidecar:
-                        sync(self.folder)  # the others are on the disk before the set counts as complete
+                        sync(self.folder)  # the other files are on disk before the set counts as complete
                     if self.staged(work, path).exists():
                         replace(self.staged(work, path), path)
                     else:
@@ -213,7 +237,7 @@ class Outputs:
             raise _output_error(self.folder, error) from error
 
     def publish_report(self, work: Path) -> None:
-        """Move the finished page, named as in `staged`, from `work` into place."""
+        """Move the finished report page, named as in `staged`, from `work` into place."""
         try:
             replace(self.staged(work, self.report), self.report)
             sync(self.folder)
@@ -222,7 +246,7 @@ class Outputs:
 
 
 def _differences(sidecar: Json, made_from: Json) -> list[str]:
-    """What a sidecar says otherwise, such as ``"labels: structures, now tissue"``."""
+    """Return the differences of a sidecar, such as ``"labels: structures, now tissue"``."""
     found = []
     for key, wanted in made_from.items():
         there = sidecar.get(key)
@@ -237,12 +261,12 @@ def _differences(sidecar: Json, made_from: Json) -> list[str]:
 
 
 def check_writable(folder: Path) -> None:
-    """Make the output folder if need be, and write a file into it for a try.
+    """Create the output folder if needed, and check by a temporary file that it can be written to.
 
     Raises
     ------
     OutputError
-        If it is a file, or cannot be made or written to.
+        If it is a file, or cannot be created or written to.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -259,7 +283,7 @@ def check_writable(folder: Path) -> None:
 
 
 def identities(paths: Iterable[Path]) -> dict[tuple[int, int], Path]:
-    """Return the files that are there, by device and inode: the same for every link to one file."""
+    """Return the existing files, by device and inode, which are the same for every link to one file."""
     found: dict[tuple[int, int], Path] = {}
     for path in paths:
         with suppress(OSError):
@@ -269,7 +293,7 @@ def identities(paths: Iterable[Path]) -> dict[tuple[int, int], Path]:
 
 
 def check_not_an_input(outputs: Outputs, inputs: Mapping[tuple[int, int], Path]) -> None:
-    """Refuse to write over an input, be it this scan or another one of the same command.
+    """Raise an error if an output would overwrite an input of the same command.
 
     Parameters
     ----------
@@ -280,7 +304,7 @@ def check_not_an_input(outputs: Outputs, inputs: Mapping[tuple[int, int], Path])
     Raises
     ------
     InputError
-        If an output is, perhaps through links, one of the inputs.
+        If an output is one of the inputs, directly or through links.
     """
     for identity in identities(outputs.existing()):
         if identity in inputs:
@@ -289,7 +313,7 @@ def check_not_an_input(outputs: Outputs, inputs: Mapping[tuple[int, int], Path])
 
 
 def labels_tsv(table: Sequence[Label]) -> str:
-    """Return a label table, without background, as the text of a TSV file in the form of BIDS.
+    """Return a label table, without background, as the text of a TSV file in BIDS format.
 
     Examples
     --------
@@ -302,7 +326,7 @@ def labels_tsv(table: Sequence[Label]) -> str:
 
 
 def sha256(path: Path) -> str:
-    """Return the SHA-256 of a scan's file, as hex; of a NIfTI or Analyze pair, of both files in the order hdr, img.
+    """Return the SHA-256 of a scan's file, as hex; for a NIfTI or Analyze pair, of both files in the order hdr, img.
 
     Raises
     ------
@@ -312,7 +336,7 @@ def sha256(path: Path) -> str:
     digest = hashlib.sha256()
     try:
         for part in [path.with_suffix(".hdr"), path.with_suffix(".img")] if path.suffix in (".hdr", ".img") else [path]:
-            if part.exists():  # a missing half is the reader's to name
+            if part.exists():  # the reader reports a missing file of a pair
                 with part.open("rb") as file:
                     while block := file.read(1 << 20):
                         digest.update(block)

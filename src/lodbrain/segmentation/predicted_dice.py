@@ -1,8 +1,8 @@
-"""The quality score: the mean tissue Dice that scans with such measures have had, and when a measure alone is alarming.
+"""Predicted Dice: mean tissue Dice estimated from quality measures, and limits of single measures for QC warnings.
 
-A fit on synthetic scans made worse by known amounts (`lodbrain evaluate quality`), logistic: it comes near 1 but never
-reaches it. Older cards hold a linear one, cut off at the best result it has seen. A model's card may hold the fit of
-its own results; the package's is that of the default model.
+The fit is logistic, on synthetic scans degraded by known amounts (`lodbrain evaluate quality`). Older cards hold a
+linear fit, clipped at the best Dice of its cases. A model's card may hold the fit for its own results; the package's
+fit is that of the default model.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Any
 
 from lodbrain.errors import WeightsError
 
-#: What the score is computed from, and whether more of it speaks for a result (1) or against it (-1).
+#: Measures that the score is computed from, and whether larger values indicate a better (1) or worse (-1) result.
 SIGNS = {
     "confidence": 1,
     "least_confidence": 1,
@@ -28,17 +28,17 @@ FEATURES = tuple(SIGNS)
 
 @dataclass(frozen=True)
 class Fit:
-    """What measures say of Dice: x = intercept + weighted features, or 1 / (1 + exp(-x)) with the link "logit".
+    """Regression of Dice on measures: x = intercept + weighted features, or 1 / (1 + exp(-x)) with the link "logit".
 
     Attributes
     ----------
     intercept : float
     weights : mapping of str to float
-        By feature.
+        Weights by feature.
     low, high : float
-        The score is held between them: a line knows nothing beyond the Dice of its cases.
+        The score is clipped to this range, which is the range of Dice in the fitted cases for a linear fit.
     limits : mapping of str to (float, str)
-        By feature: where it gets alarming, and what is said then.
+        By feature: limit beyond which a QC warning is given, and its text.
     link : {"identity", "logit"}
     """
 
@@ -50,7 +50,7 @@ class Fit:
     link: str = "identity"
 
     def score(self, measures: Mapping[str, float]) -> float | None:
-        """Dice to be expected; None if a feature is missing."""
+        """Return the predicted Dice; None if a feature is missing."""
         if any(name not in measures for name in self.weights):
             return None
         value = self.intercept + sum(weight * measures[name] for name, weight in self.weights.items())
@@ -59,7 +59,7 @@ class Fit:
         return round(min(self.high, max(self.low, value)), 4)
 
     def reasons(self, measures: Mapping[str, float]) -> list[str]:
-        """A phrase for each measure beyond its limit."""
+        """Return a QC warning for each measure beyond its limit."""
         out = []
         for name, (limit, words) in self.limits.items():
             value = measures.get(name)
@@ -69,12 +69,12 @@ class Fit:
 
 
 def read_fit(content: Mapping[str, Any]) -> Fit | None:
-    """The fit that a card, or the package, holds; None where there is none.
+    """Return the fit stored in a card or in the package; None if there is none.
 
     Raises
     ------
     WeightsError
-        ``"card"`` if it is not what `lodbrain evaluate quality` writes.
+        ``"card"`` if it is not in the form that `lodbrain evaluate quality` writes.
     """
     if not content:
         return None

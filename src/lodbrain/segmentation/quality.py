@@ -1,6 +1,6 @@
-"""How far a result is to be trusted: the network's certainty, and whether what it found has a brain's shape.
+"""Quality measures and QC warnings of a segmentation: certainty, volumes, asymmetry, and brain cut off at the edges.
 
-Ranges of volumes and the default model's fit of the score are in ``resources/quality.json``, with where they come from.
+Ranges of volumes and the default model's fit of the score are in ``resources/quality.json``, with their sources.
 """
 
 from __future__ import annotations
@@ -25,37 +25,39 @@ if TYPE_CHECKING:
 
 REFERENCE = Path(__file__).resolve().parents[1] / "resources" / "quality.json"
 
-#: A structure that is missing counts as one of a tenth of its smallest volume, one of ten times the largest likewise.
+#: Largest misfit: that of a volume of a tenth of its lower limit, or ten times its upper limit. A missing structure has
+#: this misfit.
 _MOST_MISFIT = math.log(10)
-#: Share of the brain with another tissue in each member of a consensus that is alarming.
+#: Disagreement of the members of a consensus, as a share of the brain, above which a QC warning is given.
 MOST_DISAGREEMENT = 0.3
-#: Mean misfit above which a result is looked at again: with wrong axes it is 0.2 to 0.3, of sound T1w heads 0.
+#: Mean misfit above which the orientation is checked: with wrong axes it is 0.2 to 0.3, in T1w heads without defects 0.
 _SUSPICIOUS_MISFIT = 0.1
-#: What two phantoms, a ball and a neck exceed (0.64 to 1.95); other contrasts and wrong axes stay below it.
+#: Mean misfit above which the volumes are not those of a brain: two phantoms, a ball and a neck have 0.64 to 1.95;
+#: other contrasts and wrong axes are below.
 _NO_BRAIN_MISFIT = 0.5
-#: Area at the edges, over the brain's volume to the power of 2/3: a brain of which half lies outside of the scan, or
-#: all but a slab, has 0.96 or more, a neck 0.18, a ball cut through the middle 1.9.
+#: Area at the edges, divided by the brain's volume to the power of 2/3: a brain of which half, or all but a slab, lies
+#: outside the scan has 0.96 or more, a neck 0.18, a ball cut through the middle 1.9.
 _CUT_SHARE = 0.5
-#: Brain on the edge of the scan over more than this is brain that is cut off.
+#: Area of brain on one edge of the scan above which a QC warning is given.
 LEAST_CUT_MM2 = 400.0
 _EDGES = (("left", "right"), ("back", "front"), ("lower", "upper"))
-#: Entropy in bits of a decision that is right with this probability, for each certainty of 0..255.
+#: Binary entropy in bits of each certainty 0..255, read as a probability.
 _P = np.clip(np.arange(256) / 255, 1e-6, 1 - 1e-6)
 _ENTROPY = -(_P * np.log2(_P) + (1 - _P) * np.log2(1 - _P))
 
 
 @dataclass(frozen=True)
 class Quality:
-    """What speaks for and against a result.
+    """Quality of a result.
 
     Attributes
     ----------
     score : float or None
-        Mean tissue Dice to be expected, 0 to 1; None where a feature is missing.
+        Predicted mean tissue Dice, 0 to 1; None if a feature is missing.
     measures : dict of str to float
-        Among them the features of the score, as far as they can be had.
+        Quality measures, including the available features of the score.
     reasons : tuple of str
-        What is out of the ordinary, one phrase each.
+        QC warnings.
     """
 
     score: float | None
@@ -64,18 +66,18 @@ class Quality:
 
     @property
     def is_suspicious(self) -> bool:
-        """Whether the volumes lie so far outside of their ranges that something is wrong with the scan."""
+        """Whether the volumes are so far outside their ranges that the scan's orientation must be checked."""
         return self.measures["volume_misfit"] > _SUSPICIOUS_MISFIT
 
     @property
     def is_no_brain(self) -> bool:
-        """Whether the volumes are those of no brain, and not because a part of it lies outside of the scan."""
+        """Whether the volumes are not those of a brain, and this is not explained by a brain cut off at the edges."""
         cut = self.measures["cut_mm2"] / (1000 * self.measures["brain_ml"]) ** (2 / 3)
         return self.measures["volume_misfit"] > _NO_BRAIN_MISFIT and cut < _CUT_SHARE
 
 
 def has_fit(card: Card) -> bool:
-    """Whether the score and its limits were fitted to the results of this model."""
+    """Return whether the score and its limits were fitted to the results of this model."""
     return bool(card.quality) or load_reference().get("score", {}).get("model") == card.name
 
 
@@ -88,21 +90,21 @@ def assess(
     known: Mapping[str, float],
     fit: Fit | None = None,
 ) -> Quality:
-    """Judge a result.
+    """Return the quality of a result.
 
     Parameters
     ----------
     classes : (X, Y, Z) uint8
         In RAS order.
     certainty : (X, Y, Z) uint8 or None
-        Posterior of the best structure, times 255.
+        Posterior of the most probable structure, times 255.
     model_labels : {"structures", "tissue"}
-        What the classes are.
+        Scheme of the classes.
     spacing_mm : tuple of 3 float
     known : mapping of str to float
-        What inference has found (``moved_share``, the share of the brain that was moved as islands).
+        Measures of the inference (such as ``moved_share``, the share of the brain relabelled as small components).
     fit : Fit, optional
-        That of the model; else the package's.
+        Fit of the model; default: the package's.
     """
     reference = load_reference()
     fit = fit or read_fit(reference.get("score", {}))
@@ -129,7 +131,7 @@ def assess(
 
 @cache
 def load_reference() -> dict[str, Any]:
-    """Ranges of volumes (ml), limits of asymmetry, and the fit of the score."""
+    """Return the ranges of volumes (ml), limits of asymmetry, and the fit of the score."""
     content: dict[str, Any] = json.loads(REFERENCE.read_text(encoding="utf-8"))
     return content
 
@@ -144,11 +146,11 @@ def _volumes_ml(
 def _certainty(
     classes: NDArray[np.uint8], certainty: NDArray[np.uint8], tissue: NDArray[np.integer]
 ) -> dict[str, float]:
-    """Mean certainty of the brain and of its least certain tissue; mean entropy at the borders of structures."""
+    """Return mean certainty of the brain and of its least certain tissue, and mean entropy at borders of structures."""
     count = len(tissue)
     histogram = np.zeros((count, 256))
     at_borders = np.zeros(256)
-    where = occupied(classes, margin=1)  # with the background's voxels that a border needs
+    where = occupied(classes, margin=1)  # the margin holds neighbours of border voxels
     classes, certainty = classes[where], certainty[where]
     for x, part in enumerate(classes):
         if not part.any():
@@ -171,7 +173,7 @@ def _certainty(
 
 
 def _borders(classes: NDArray[np.uint8], x: int) -> NDArray[np.bool_]:
-    """(Y, Z) bool: where a slice's voxel has a face neighbour of another class."""
+    """Return the mask (Y, Z) of a slice's voxels that have a face neighbour of another class."""
     part = classes[x]
     border = np.zeros(part.shape, bool)
     for axis in (0, 1):
@@ -188,7 +190,7 @@ def _borders(classes: NDArray[np.uint8], x: int) -> NDArray[np.bool_]:
 def _shape(
     volumes: NDArray[np.float64], model_labels: Literal["structures", "tissue"], reference: Mapping[str, Any]
 ) -> tuple[dict[str, float], list[str]]:
-    """How far volumes lie outside of their ranges, and sides apart; and which ones, in words."""
+    """Return the misfit of volumes to their ranges and the asymmetry of sides, and QC warnings for them."""
     table = TABLES[model_labels]
     misfits, sides, reasons = [], [], []
     for label, ml in zip(table, volumes.tolist(), strict=True):
@@ -217,7 +219,7 @@ def _shape(
 def _cut_mm2(
     classes: NDArray[np.uint8], tissue: NDArray[np.integer], spacing_mm: tuple[float, float, float]
 ) -> dict[str, float]:
-    """Area of brain on each edge of the scan where there is some."""
+    """Return the area of brain on each edge of the scan that it reaches, in mm^2."""
     found = {}
     for axis, names in enumerate(_EDGES):
         area = math.prod(spacing_mm) / spacing_mm[axis]

@@ -1,4 +1,4 @@
-"""Reading a command's first scan while torch is imported and the model is loaded."""
+"""Read-ahead of a command's first scan while torch is imported and the model is loaded."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from lodbrain.images.layout import Layout
 from lodbrain.segmentation.settings import Settings
 from lodbrain.system.memory import free_bytes
 
-#: Inode, size and time of change.
+#: Inode, size and modification time.
 FileState: TypeAlias = tuple[int, int, int]
 
-#: Larger scans are read when their memory has been planned. 512 MiB is a head of 0.6 mm four times over.
+#: Larger scans are read only after their memory has been planned. 512 MiB is four times a head at 0.6 mm.
 MOST_BYTES = 512 * 2**20
 #: Share of the memory budget that the voxels may take.
 _SHARE = 0.25
@@ -31,9 +31,9 @@ class ReadScan:
     Attributes
     ----------
     image : Image
-        What `read_image` returns.
+        As from `read_image`.
     layout : Layout
-        The statements of its header.
+        Layout that its header declares.
     """
 
     image: Image
@@ -41,16 +41,16 @@ class ReadScan:
 
 
 class ReadAhead:
-    """A scan that is being read in a thread of its own.
+    """Reader of one scan in a background thread.
 
-    Nothing is decided here: a scan that is refused, or large, is left to whoever takes it, who reads it in the usual
-    order and so finds the usual reason.
+    Errors are not reported here: if a scan is invalid or large, `take` returns None, and the caller reads the scan
+    itself and gets the usual error.
 
     Parameters
     ----------
     path : Path
     settings : Settings
-        What is asked of the segmentation.
+        Settings of the segmentation.
     """
 
     def __init__(self, path: Path, settings: Settings) -> None:
@@ -62,7 +62,7 @@ class ReadAhead:
         self._thread.start()
 
     def take(self, state: FileState | None) -> ReadScan | None:
-        """The scan, once; None unless it could be read and its file is still in this state."""
+        """Return the scan, on the first call; None if it could not be read or its file is no longer in this state."""
         self._thread.join()
         read, self._read = self._read, None
         return read if state is not None and state == self._before else None
@@ -90,7 +90,7 @@ class _Large(Exception):
 
 
 def state_of(path: Path) -> FileState | None:
-    """What changes with a file; None where it is gone."""
+    """Return a value that changes when the file is modified; None if the file does not exist."""
     try:
         info = path.stat()
     except OSError:

@@ -1,4 +1,4 @@
-"""Finished results, read again: volumes and quality of many scans as tables."""
+"""Finished results read from disk: sidecars and volumes of many scans."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from lodbrain.segmentation.inputs import files_below
 from lodbrain.segmentation.outputs import Json, Outputs
 from lodbrain.segmentation.volumes import Volume
 
-#: Table of all scans of a folder that the BIDS App writes: named like the table of one scan, and none.
+#: Table of all scans that the BIDS App writes; not the volumes of a single scan, despite its ending.
 GROUP_VOLUMES = "group_volumes.tsv"
 
 
@@ -27,13 +27,13 @@ class Result:
     Attributes
     ----------
     outputs : Outputs
-        Where its files are.
+        Names of its files.
     sidecar : dict
         Content of ``_dseg.json``.
     volumes : tuple of Volume
         Content of ``_volumes.tsv``.
     folder : str
-        Folder below the common parent of results that share a stem, with forward slashes; empty where stems differ.
+        Folder relative to the common parent of all results if two share a stem, with forward slashes; else empty.
     """
 
     outputs: Outputs
@@ -43,12 +43,12 @@ class Result:
 
     @property
     def scan(self) -> str:
-        """Name of the results without their endings, after the folder where that alone tells them apart."""
+        """Stem of the results, preceded by the folder if stems are not unique."""
         return f"{self.folder}/{self.outputs.stem}" if self.folder else self.outputs.stem
 
 
 def find_results(folders: Iterable[str | PathLike[str]]) -> list[Result]:
-    """Return the finished segmentations in folders and all below them, in the order of their paths.
+    """Return the finished segmentations in folders and their subfolders, sorted by path.
 
     Parameters
     ----------
@@ -58,7 +58,7 @@ def find_results(folders: Iterable[str | PathLike[str]]) -> list[Result]:
     Raises
     ------
     InputError
-        If there is none in one of them, or a table is damaged.
+        If one of them has none, or a table is damaged.
     """
     found: dict[Path, Result] = {}
     for folder in map(Path, folders):
@@ -75,7 +75,7 @@ def find_results(folders: Iterable[str | PathLike[str]]) -> list[Result]:
 
 
 def _told_apart(results: list[Result]) -> list[Result]:
-    """The results, all with their folders if two share a stem: ``s1/mri/orig`` and ``s2/mri/orig``."""
+    """Return the results, all with their folders if two share a stem: ``s1/mri/orig`` and ``s2/mri/orig``."""
     if max(Counter(result.outputs.stem for result in results).values()) == 1:
         return results
     folders = [os.path.abspath(result.outputs.folder) for result in results]
@@ -93,7 +93,7 @@ def read_volumes(path: Path) -> tuple[Volume, ...]:
     Raises
     ------
     InputError
-        If it cannot be read, or is no such table.
+        If it cannot be read, or is not a table of volumes.
     """
     try:
         with path.open(encoding="utf-8", newline="") as file:
@@ -128,7 +128,7 @@ def same_labels(results: Sequence[Result]) -> list[str]:
     Raises
     ------
     InputError
-        If they differ: structures, tissues and masks fit in no table together.
+        If the names differ: structures, tissues and masks cannot share a table.
     """
     names = [volume.name for volume in results[0].volumes]
     for result in results:
@@ -139,10 +139,12 @@ def same_labels(results: Sequence[Result]) -> list[str]:
 
 
 def _result(path: Path) -> Result | None:
-    """The result whose sidecar this is; None if it is another file of that name, or unfinished."""
+    """Return the result of a sidecar; None if the file is not a sidecar, or the result is unfinished."""
     outputs = Outputs(path.parent, path.name.removesuffix("_dseg.json"))
     try:
         sidecar = json.loads(path.read_text(encoding="utf-8"))
+        if shown(outputs.labels.name) not in sidecar["files"]:
+            outputs = replace(outputs, label_format="mgz")
         if sidecar["software"] != "lodbrain" or shown(outputs.volumes.name) not in sidecar["files"]:
             return None
     except (OSError, ValueError, KeyError, TypeError):

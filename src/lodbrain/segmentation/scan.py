@@ -1,4 +1,4 @@
-"""Labels, volumes and posteriors of one scan on its own grid, in memory."""
+"""Segmentation of one scan in memory: labels, volumes and posteriors on the scan's own grid."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ from lodbrain.system.threads import use_threads
 if TYPE_CHECKING:
     import pandas
 
-#: Called with the share done, 0 to 1, and a few words on what is being done.
+#: Called with the share done, 0 to 1, and a short text on the current step.
 Progress: TypeAlias = Callable[[float, str], None]
 
 
@@ -46,23 +46,26 @@ class Segmentation:
     Attributes
     ----------
     labels : (X, Y, Z) uint8
-        Label map on the scan's own grid; the numbers are those of `table`.
+        Label map on the scan's own grid, with the indices of `table`.
     affine : (4, 4) float64
-        Voxel to RAS in mm, the scan's.
+        Voxel to RAS in mm, as in the scan.
     table : tuple of Label
         Index, name and colour of the labels, background first.
     volumes : tuple of Volume
-        A row for each label, then TIV (where the model knows CSF) and brain.
+        One row per label, then TIV (if the model has a CSF class) and brain.
     posteriors : (X, Y, Z, C) float16 or float32, or None
         One volume for each row of `table`, in its order.
+    disagreement : (X, Y, Z) bool, or None
+        Where the members of a consensus see different tissues; None for other models, and where the second was left out
+        before it was asked.
     notes : tuple of str
-        What was found in the scan and mended, and what was done differently because of it.
+        Issues detected and corrected in the input, and deviations from the standard processing.
     quality : dict of str to float
-        Signs of trouble, see `lodbrain.segmentation.quality`; ``score`` is the Dice to be expected.
+        Quality measures, see `lodbrain.segmentation.quality`; ``score`` is the predicted Dice.
     quality_reasons : tuple of str
-        What is out of the ordinary, in words.
+        QC warnings.
     planned_peak_bytes : int or None
-        Memory of the process at its peak as it was planned; None on a GPU, and for networks that are not ladders.
+        Planned peak memory of the process; None on a GPU, and for networks that are not ladders.
     """
 
     labels: NDArray[np.uint8]
@@ -70,13 +73,14 @@ class Segmentation:
     table: tuple[Label, ...]
     volumes: tuple[Volume, ...]
     posteriors: NDArray[np.floating] | None = None
+    disagreement: NDArray[np.bool_] | None = None
     notes: tuple[str, ...] = ()
     quality: dict[str, float] = field(default_factory=dict)
     quality_reasons: tuple[str, ...] = ()
     planned_peak_bytes: int | None = None
 
     def volumes_table(self) -> pandas.DataFrame:
-        """`volumes` as a data frame, a column for each field; a sum's index is missing.
+        """Return `volumes` as a data frame with one column per field; the index of TIV and brain is missing.
 
         Raises
         ------
@@ -92,16 +96,16 @@ class Segmentation:
         return frame.astype({"index": "Int64"})
 
     def to_nibabel(self) -> Any:
-        """The label map as a `nibabel.Nifti1Image`."""
+        """Return the label map as a `nibabel.Nifti1Image`."""
         return to_nibabel(self.labels, self.affine)
 
     def save(self, path: str | PathLike[str]) -> None:
-        """Write the label map, ``.nii`` or ``.nii.gz``; whole or not at all.
+        """Write the label map atomically, as ``.nii`` or ``.nii.gz``.
 
         Raises
         ------
         ValueError
-            If the name ends otherwise.
+            If the name has another suffix.
         OutputError
             If it cannot be written.
         """
@@ -129,33 +133,33 @@ def segment(
     Parameters
     ----------
     scan : path, nibabel image, or (X, Y, Z) array_like
-        A NIfTI or MGZ file, an image of nibabel, or the intensities themselves. A file is checked to its last byte;
-        what nibabel has read already cannot be.
+        A NIfTI or MGZ file, an image of nibabel, or an array of intensities. A file is checked for damage to its last
+        byte; an image that nibabel has loaded is not.
     affine : (4, 4) array_like, optional
-        Voxel to RAS in mm. An array needs it; a file or image brings its own.
+        Voxel to RAS in mm. Required for an array, unless `spacing_mm` is given; not allowed for a file or image.
     spacing_mm : (3,) array_like, optional
-        Voxel sides of an array whose axes go to the right, the front and up (RAS), in place of its affine.
+        Voxel sides of an array in RAS order, instead of an affine.
     labels, model, device, threads, posteriors, frame, allow_odd_voxels, postprocess
         As in `Settings`. A process that was forked after torch was loaded, such as a worker of `multiprocessing.Pool`
         on Linux, computes with one thread.
     memory : str or int, optional
-        Budget, ``"4GB"`` or bytes; default: what is free, less a margin.
+        Budget, ``"4GB"`` or bytes; default: the free memory minus a margin.
     progress : callable, optional
-        Called with the share done and a few words.
+        Called with the share done and a short text.
 
     Raises
     ------
     ValueError
-        If an array comes without its affine or spacing or with both, or a file or image with one; if a setting is out
-        of range.
+        If an array is given without affine and spacing or with both, or a file or image with either; if a setting is
+        out of range.
     InputError
-        If the scan is refused, or no brain is found in it.
+        If the scan is invalid, or no brain is found in it.
     UsageError
-        If the model cannot give these labels, or the device is not there.
+        If the model does not provide these labels, or the device is not available.
 
     Examples
     --------
-    A ball of 60 mm is no brain, but shows what comes back (at 4 mm too little is seen to refuse it):
+    A ball of 60 mm stands for a brain here (at 4 mm it is not detected as a phantom):
 
     >>> import numpy as np
     >>> x, y, z = np.mgrid[-20:20, -20:20, -20:20] * 4.0
@@ -166,7 +170,7 @@ def segment(
     >>> result.volumes[-1].name, 0 < result.volumes[-1].volume_mm3 < 1.2e6
     ('brain', True)
 
-    A file, and an image that nibabel has loaded:
+    A file, and an image loaded by nibabel:
 
     >>> segment("scan.nii.gz").save("labels.nii.gz")  # doctest: +SKIP
     >>> segment(nibabel.load("scan.nii.gz")).to_nibabel()  # doctest: +SKIP
@@ -187,7 +191,7 @@ def segment(
 
 
 def _as_image(scan: Any, affine: ArrayLike | None, spacing_mm: ArrayLike | None, settings: Settings) -> Image:
-    """Whatever a caller has, as a checked image."""
+    """Return a file, nibabel image or array as a checked image."""
     frame, odd = settings.frame, settings.allow_odd_voxels
     given = {"affine": affine, "spacing_mm": spacing_mm}
     if scan is None or isinstance(scan, (bytes, dict, set)):
@@ -230,9 +234,9 @@ def segment_image(
     image, model, settings, progress
         As in `segment`.
     allowance : Allowance, optional
-        Memory; default: what the settings say, else what is free.
+        Memory limits; default: the budget of the settings, else the free memory.
     release : bool
-        Whether nobody needs the image's voxels again: they are let go of (`Image.forget`) when the networks have them.
+        Whether to free the image's voxels (`Image.forget`) before inference, if the caller does not need them again.
 
     Raises
     ------
@@ -247,11 +251,11 @@ def segment_image(
     shear = None
     notes = list(image.notes)
     if is_sheared(ras.affine):
-        data, note = blacken_background(ras.data)  # before values are interpolated between it and the head
+        data, note = blacken_background(ras.data)  # before interpolation mixes background and head
         notes += [note] if note else []
         ras, shear = straighten(replace(ras, data=data))
     x_mm, y_mm, z_mm = ras.spacing_mm.tolist()
-    fit = read_fit(model.card.quality)  # a card that is wrong is refused before the work
+    fit = read_fit(model.card.quality)  # raises for an invalid card before inference
     voxel_volume_mm3, voxels = ras.voxel_volume_mm3, Handover(ras.data)
     shown = shown_mm3(image.data, image.voxel_volume_mm3)
     if release:
@@ -288,7 +292,7 @@ def segment_image(
         reasons = second_look(prediction.coarse, quality, reorientation, fitted=has_fit(model.card))
     if shear is not None:
         prediction = _sheared_again(prediction, shear, voxel_volume_mm3 / image.voxel_volume_mm3)
-        if settings.postprocess:  # again: interpolation may cut what is thin
+        if settings.postprocess:  # again: interpolation may split thin parts
             keep_largest(prediction.classes, leave=SEVERAL_PIECES[model.card.labels])
         notes.append("It was resampled to axes at right angles; the labels were brought back to its own grid.")
     index = index_of_class(model.card.labels, settings.labels)
@@ -296,6 +300,7 @@ def segment_image(
     posteriors = None
     if prediction.posteriors is not None:
         posteriors = reorientation.undo(merge_posteriors(prediction.posteriors, index, table))
+    differing = prediction.disagreement
     rows = volumes(
         prediction.classes,
         prediction.soft_volume_vox,
@@ -316,6 +321,7 @@ def segment_image(
         table=table,
         volumes=rows,
         posteriors=posteriors,
+        disagreement=None if differing is None else reorientation.undo(differing),
         notes=tuple(notes),
         quality={**quality.measures, **({} if quality.score is None else {"score": quality.score})},
         quality_reasons=reasons,
@@ -325,11 +331,12 @@ def segment_image(
 
 def _sheared_again(prediction: Prediction, shear: Straightening, share: float) -> Prediction:
     """The prediction on the sheared grid, whose voxels hold a `share` of the straight one's volume in mm^3."""
-    posteriors = prediction.posteriors
+    posteriors, differing = prediction.posteriors, prediction.disagreement
     return replace(
         prediction,
         classes=shear.undo_classes(prediction.classes),
         soft_volume_vox=prediction.soft_volume_vox * share,
         doubt_vox=None if prediction.doubt_vox is None else prediction.doubt_vox * share,
         posteriors=None if posteriors is None else shear.undo_posteriors(posteriors),
+        disagreement=None if differing is None else shear.undo_classes(differing.view(np.uint8)).view(bool),
     )

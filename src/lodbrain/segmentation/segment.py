@@ -1,4 +1,4 @@
-"""The main job: scans in, files out. One scan is one task, which may be repeated, or killed at any moment."""
+"""Segmentation of one file to output files; the task can be repeated, and killed at any time."""
 
 from __future__ import annotations
 
@@ -8,9 +8,12 @@ from dataclasses import replace
 from os import PathLike
 from pathlib import Path
 
+import numpy as np
+
 from lodbrain.errors import InputError, shown
+from lodbrain.images.dicom_conversion import Converted
 from lodbrain.images.image import Image
-from lodbrain.images.io import read_image, write_nifti
+from lodbrain.images.io import read_image, write_image
 from lodbrain.segmentation.allowance import Allowance, check_header
 from lodbrain.segmentation.inputs import scan_of, stem_of
 from lodbrain.segmentation.outcome import Outcome
@@ -24,13 +27,13 @@ from lodbrain.system.atomic import write_text
 from lodbrain.system.memory import give_back, restart_peak
 from lodbrain.version import __version__
 
-#: Share of a scan's time at which the network starts, and ends: for the progress bar only.
+#: Share of a scan's time at which the network starts and ends, for the progress bar only.
 _START, _END = 0.02, 0.95
 
 
 def segment_file(
     path: str | PathLike[str],
-    out_dir: str | PathLike[str],
+    out_dir: str | PathLike[str] | Outputs,
     settings: Settings | None = None,
     *,
     stem: str | None = None,
@@ -38,6 +41,7 @@ def segment_file(
     model: Model | None = None,
     progress: Progress | None = None,
     ahead: ReadAhead | None = None,
+    dicom: Converted | None = None,
 ) -> Outcome:
     """Segment one file into a folder.
 
@@ -46,19 +50,20 @@ def segment_file(
     path : path
         The scan.
     out_dir : path
-        The folder for the files named in `Outputs`.
+        The folder for the files named in `Outputs`, or these names themselves.
     settings : Settings, optional
-        What is asked.
     stem : str, optional
-        What the names of the outputs begin with; default: the input's name without its ending.
+        Beginning of the outputs' names; default: the input's name without its suffix.
     about : mapping, optional
-        More fields for the JSON files, such as those of BIDS.
+        Additional fields of the JSON files, such as those of BIDS.
     model : Model, optional
-        What `load_model` gave, so that many scans load it once.
+        From `load_model`, to load it once for many scans.
     progress : callable, optional
-        Called with the share done and a few words.
+        Called with the share done and a short text.
     ahead : ReadAhead, optional
         That has begun to read this scan.
+    dicom : Converted, optional
+        The DICOM series that the scan was converted from.
 
     Returns
     -------
@@ -68,15 +73,16 @@ def segment_file(
     Raises
     ------
     InputError
-        If the scan is refused, its outputs exist already (on resuming: made from another input, model or settings), or
+        If the scan is invalid, its outputs exist (with `resume`: made from another input, model or settings), or
         another process is writing them.
     UsageError, WeightsError
-        As `load_model`.
+        As in `load_model`.
     OutputError
         If the output cannot be written.
     """
     settings = settings or Settings()
-    path, outputs = Path(path), Outputs(Path(out_dir), stem or stem_of(path))
+    path = Path(path)
+    outputs = out_dir if isinstance(out_dir, Outputs) else Outputs(Path(out_dir), stem or stem_of(path))
     report = progress or (lambda share, text: None)
     clock = _Clock()
     if problem := scan_of(path).problem:
@@ -86,7 +92,7 @@ def segment_file(
     model = model or load_model(settings)
     clock.lap("load")
     with outputs.claimed() as work:
-        check_existing(outputs, identities([path]), settings)  # again: another process may just have finished
+        check_existing(outputs, identities([path]), settings)  # again: another process may have finished since
         report(0.0, "reading")
         before = state_of(path)
         origin = made_from(path, model, settings)
@@ -106,13 +112,21 @@ def segment_file(
                 release=True,
                 progress=lambda share, text: report(_START + (_END - _START) * share, text),
             )
-        except InputError as error:  # an image in memory does not know its file
+        except InputError as error:  # errors of an image in memory have no path
             raise InputError(error.code, error.path or path, error.what, error.hint) from error
         clock.lap("segment")
         report(_END, "writing")
         if state_of(path) != before:
             result = replace(result, notes=(*result.notes, "The file changed while it was being segmented."))
         result = replace(result, notes=(*result.notes, *outputs.weaker(work)))
+        if not (settings.report or settings.posteriors):
+            result = replace(result, disagreement=None)
+        if dicom is not None:
+            result = replace(result, notes=(*dicom.notes, *result.notes))
+        if dicom is not None and outputs.with_dicom_seg:
+            from lodbrain.segmentation.dicom_seg import write_dicom_seg
+
+            write_dicom_seg(outputs.staged(work, outputs.dicom_seg), result, dicom, model=model)
         files = _write(result, image, outputs=outputs, work=work, model=model, about=about or {})
         clock.lap("write")
         run = {
@@ -130,7 +144,7 @@ def segment_file(
 
 
 def check_existing(outputs: Outputs, inputs: Mapping[tuple[int, int], Path], settings: Settings) -> None:
-    """Refuse outputs that are there, unless the settings say what to do with them, or that are themselves inputs.
+    """Raise an error if outputs exist and neither `resume` nor `overwrite` is set, or if an output is an input.
 
     Parameters
     ----------
@@ -142,7 +156,7 @@ def check_existing(outputs: Outputs, inputs: Mapping[tuple[int, int], Path], set
     Raises
     ------
     InputError
-        If an output is there already, or is an input.
+        If an output exists, or is an input.
     """
     check_not_an_input(outputs, inputs)
     existing = outputs.existing()
@@ -152,7 +166,7 @@ def check_existing(outputs: Outputs, inputs: Mapping[tuple[int, int], Path], set
 
 
 def _read(path: Path, model: Model, settings: Settings, ready: ReadScan | None) -> tuple[Image, Allowance]:
-    """The scan, unless the memory that it needs is not there, and the memory that there is."""
+    """Return the scan and its memory allowance; raise an error if the memory is not enough."""
     if ready is not None:
         allowance = Allowance.now(settings, model.device, held_bytes=ready.image.data.nbytes)
         check_header(path, ready.layout, model=model, settings=settings, allowance=allowance)
@@ -172,10 +186,13 @@ def _write(
 ) -> dict[str, int]:
     """Write all but the sidecar into `work`; return the final names and sizes."""
     made_by = f"lodbrain {__version__} {model.card.name}"
-    write_nifti(outputs.staged(work, outputs.labels), result.labels, image, description=made_by)
+    write_image(outputs.staged(work, outputs.labels), result.labels, image, description=made_by)
     if result.posteriors is not None:
-        write_nifti(outputs.staged(work, outputs.posteriors), result.posteriors, image, description=made_by)
+        write_image(outputs.staged(work, outputs.posteriors), result.posteriors, image, description=made_by)
         write_text(outputs.staged(work, outputs.posteriors_sidecar), to_text(posteriors_sidecar(result.table, about)))
+    if result.disagreement is not None:
+        mask = result.disagreement.view(np.uint8)
+        write_image(outputs.staged(work, outputs.disagreement), mask, image, description=made_by)
     write_text(outputs.staged(work, outputs.table), labels_tsv(result.table))
     write_text(outputs.staged(work, outputs.volumes), volumes_tsv(result.volumes))
     staged = ((shown(path.name), outputs.staged(work, path)) for path in outputs.all)
@@ -183,7 +200,7 @@ def _write(
 
 
 class _Clock:
-    """Seconds for each stage."""
+    """Timer of the stages, in seconds."""
 
     def __init__(self) -> None:
         self.started = self.last = time.monotonic()

@@ -1,4 +1,4 @@
-"""What is asked of a segmentation, and the model and device that it takes."""
+"""Settings of a segmentation, and its model and device."""
 
 from __future__ import annotations
 
@@ -21,32 +21,35 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Settings:
-    """What is asked of a segmentation.
+    """Settings of a segmentation.
 
     Attributes
     ----------
     labels : {"structures", "tissue", "brain"}
-        Level of detail.
+        Scheme of the output labels.
     model : str
         Name in the zoo, or a model file.
     device : str
         ``"auto"``, ``"cpu"``, ``"cuda"``, ``"cuda:1"`` ... or ``"mps"``.
     memory_bytes : int or None
-        Budget; None for what is free, less a margin.
+        Memory budget; None for the free memory minus a margin.
     threads : int or None
-        Threads of the CPU; None leaves it to torch.
+        Number of CPU threads; None for torch's default.
     posteriors : bool
         Give the posteriors, too.
+    report : bool
+        Write what only a page needs, too: where the members of a consensus see different tissues.
     frame : int or None
-        Which volume of a 4D file, from 0.
+        Volume of a 4D file, from 0.
     allow_odd_voxels : bool
-        Take voxels outside of 0.1 to 10 mm.
+        Whether to accept voxel sides outside 0.1 to 10 mm.
     postprocess : bool
-        Leave one connected component of each structure, see `lodbrain.inference.postprocess`.
+        Whether to keep only one connected component of each structure, see `lodbrain.inference.postprocess`.
     resume : bool
-        Skip scans whose outputs are complete, and redo unfinished ones; complete ones made otherwise are an error.
+        Whether to skip scans with complete outputs and segment the others again. Complete outputs of another input,
+        model or settings are an error.
     overwrite : bool
-        Write over outputs that exist.
+        Whether to replace existing outputs.
     """
 
     labels: Scheme = "structures"
@@ -55,6 +58,7 @@ class Settings:
     memory_bytes: int | None = None
     threads: int | None = None
     posteriors: bool = False
+    report: bool = False
     frame: int | None = None
     allow_odd_voxels: bool = False
     postprocess: bool = True
@@ -82,13 +86,12 @@ class Model:
     Attributes
     ----------
     card : Card
-        What it is.
     network : torch.nn.Module
         On the CPU, in eval mode.
     device : str
-        Where it will run.
+        Device to run on.
     sha256 : str
-        Of the file of its weights.
+        SHA-256 of the weights file.
     """
 
     card: Card
@@ -98,12 +101,12 @@ class Model:
 
 
 def check_model(settings: Settings) -> None:
-    """Check what can be known of the model without its weights.
+    """Check the settings against the model's card, without loading weights.
 
     Raises
     ------
     UsageError
-        If a model of tissue classes is asked for structures.
+        If structures are requested from a model of tissue classes.
     """
     from lodbrain.models import zoo
 
@@ -113,15 +116,15 @@ def check_model(settings: Settings) -> None:
 
 
 def load_model(settings: Settings) -> Model:
-    """Return the model that the settings ask for, its weights verified.
+    """Return the model named in the settings, with verified weights.
 
     Raises
     ------
     UsageError
-        If it is unknown, gives no such labels, or the device is not there; in a forked process, if several threads are
-        asked for.
+        If the model is unknown or does not provide these labels, or the device is not available; in a forked process,
+        if several threads are requested.
     WeightsError
-        If the weights are missing or not what the card says.
+        If the weights are missing or do not match the card.
     """
     from lodbrain.models import zoo
     from lodbrain.models.registry import REGISTRY
@@ -134,17 +137,17 @@ def load_model(settings: Settings) -> Model:
         what = f"is a network of the architecture {card.architecture}, which is there for comparisons only"
         raise UsageError("model", settings.model, what, "Use a ladder, such as --model default")
     _check_labels(card, settings)
-    # a card inside a file of weights cannot hold that file's hash
+    # a card inside a weights file cannot hold that file's hash
     return Model(card, network, device, card.sha256 or hashlib.sha256(Path(settings.model).read_bytes()).hexdigest())
 
 
 def choose_device(name: str = "auto") -> str:
-    """Return the device to compute on: for ``"auto"`` CUDA, else Apple's MPS, else the CPU.
+    """Return the device to compute on; ``"auto"`` is CUDA if available, else Apple's MPS, else the CPU.
 
     Raises
     ------
     UsageError
-        If the device is not there.
+        If the device is unknown or not available.
     """
     import torch
 

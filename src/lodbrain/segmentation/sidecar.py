@@ -1,4 +1,4 @@
-"""The JSON beside a result: how it was made, from what, and what was found on the way."""
+"""JSON sidecar of a result: provenance, grid, notes, quality and run."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ from lodbrain.segmentation.settings import Model, Settings
 from lodbrain.system.memory import MEBIBYTE, peak_mib
 from lodbrain.version import __version__
 
-#: What changes the result, and so is compared on resuming.
+#: Settings that the result depends on; resume compares them.
 _SETTINGS = ("labels", "posteriors", "frame", "allow_odd_voxels", "postprocess")
 
 
 def made_from(path: Path, model: Model, settings: Settings) -> Json:
-    """Return what the result depends on: the part of a sidecar that resume compares.
+    """Return the model, settings and input of a result: the fields of a sidecar that resume compares.
 
     Parameters
     ----------
     path : Path
-        The input. Only its name is kept: folders may tell who was scanned.
+        The input. Only its name is recorded, because folder names may identify the participant.
     model, settings
         As in `segment_image`.
     """
@@ -45,11 +45,11 @@ def sidecar(
     Parameters
     ----------
     result, image
-        The segmentation and the scan as it was read.
+        The segmentation, and the scan as read.
     origin : dict
         From `made_from`.
     run : mapping
-        Device, memory, threads and seconds of this run, on which the result does not depend.
+        Device, memory, threads and seconds of this run, which do not affect the result.
     files : mapping of str to int
         Name and size in bytes of the other files of the set.
     """
@@ -81,12 +81,12 @@ def sidecar(
 
 
 def posteriors_sidecar(table: Sequence[Label], about: Mapping[str, object]) -> Json:
-    """Return the content of the JSON beside posteriors: `about`, then the label of each volume, as BIDS asks."""
+    """Return the content of the posteriors' sidecar: `about`, then the label of each volume, as BIDS requires."""
     return {**about, "LabelMap": [label.name for label in table]}
 
 
 def to_text(content: Json) -> str:
-    """Return a sidecar as JSON text; NaN and infinity, which JSON does not know, become null."""
+    """Return a sidecar as JSON text; NaN and infinity, which JSON does not support, become null."""
     return json.dumps(_finite(content), indent=2, ensure_ascii=False) + "\n"
 
 

@@ -1,4 +1,4 @@
-"""Skull-stripped scans: their intracranial volume is what the mask left of it."""
+"""Detection of skull-stripped scans, whose intracranial volume is limited by the mask."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from lodbrain.segmentation.volumes import TIV, Volume
 
-#: Below this ratio of what a scan shows to its segmented intracranial volume it shows nothing else. The ratio is 1.03
+#: Ratio of foreground volume to segmented intracranial volume below which a scan is skull-stripped. The ratio is 1.03
 #: to 1.07 in 10 stripped scans of three sources, and 2.83 or more in 15 heads.
 MOST_RATIO = 1.35
 
@@ -19,10 +19,10 @@ LIMITED = "limited by the mask of the skull-stripped input"
 
 
 def shown_mm3(data: NDArray[np.floating], voxel_volume_mm3: float) -> float:
-    """Return the volume of all voxels that are not exactly background, in mm^3.
+    """Return the volume of all voxels that differ from the background value, in mm^3.
 
-    Background is the most frequent value on the faces of the volume. In a scan whose air is noise hardly any voxel has
-    it.
+    The background value is the most frequent value on the faces of the volume. In a scan with noise in air, hardly any
+    voxel has this value.
 
     Parameters
     ----------
@@ -39,12 +39,12 @@ def shown_mm3(data: NDArray[np.floating], voxel_volume_mm3: float) -> float:
     faces = np.concatenate([data.take(at, axis).ravel() for axis in range(3) for at in (0, -1)])
     values, counts = np.unique(faces, return_counts=True)
     background = values[counts.argmax()]
-    # Slice by slice: a mask of the whole scan would take a byte a voxel.
+    # Slice by slice: a mask of the whole scan would take one byte per voxel.
     return sum(int(np.count_nonzero(part != background)) for part in data) * voxel_volume_mm3
 
 
 def with_caveat(rows: Sequence[Volume], shown: float) -> tuple[tuple[Volume, ...], str]:
-    """Return the table of volumes with a note on TIV if the scan is skull-stripped, and that in a sentence.
+    """Return the table of volumes with a note on TIV if the scan is skull-stripped, and a note for the result.
 
     Parameters
     ----------

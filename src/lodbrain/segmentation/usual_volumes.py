@@ -1,9 +1,9 @@
-"""Volumes that are usual: the ranges of 20 heads, as shares of the brain.
+"""Reference ranges of volumes from 20 heads, relative to the brain.
 
 The table `resources/reference_volumes.tsv` was derived from SynthSeg's 20 label maps of whole heads (Apache-2.0) by
-`lodbrain.labelmaps.usual_volumes`. It says what is usual for segmentations of that protocol, and is no norm for an age
-or a sex. Shares of the brain, not of the intracranial volume: they vary less in the 20 heads (for 23 of 32 structures),
-and a skull-stripped scan does not show where the skull was.
+`lodbrain.labelmaps.usual_volumes`. It gives ranges for segmentations of that protocol; it is not normative for age or
+sex. Volumes are relative to the brain, not to the intracranial volume, because these ratios vary less in the 20 heads
+(for 23 of 32 structures), and because skull-stripped scans do not show the skull.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from functools import cache
 from importlib import resources
 
-#: Where the numbers come from, in words for people.
+#: Source of the reference values, for reports.
 SOURCE = "20 whole-head label maps of SynthSeg (Billot et al. 2023), as shares of the brain"
 
 #: Student's t, 97.5%, 19 degrees of freedom, times sqrt(1 + 1/20): 95 of 100 further heads of the same population lie
@@ -24,7 +24,7 @@ USUAL_SD = 2.0930 * math.sqrt(1 + 1 / 20)
 
 @dataclass(frozen=True)
 class Reference:
-    """What is usual of one volume.
+    """Reference distribution of one volume.
 
     Attributes
     ----------
@@ -35,7 +35,7 @@ class Reference:
     mean_log, sd_log : float
         Mean and standard deviation of the natural logarithm.
     n : int
-        Heads.
+        Number of heads.
     """
 
     name: str
@@ -45,18 +45,18 @@ class Reference:
     n: int
 
     def z(self, value: float) -> float:
-        """Standard deviations from the mean of a volume (divided as `relative_to` says); -inf for nothing at all."""
+        """Return the z-score of a volume (divided according to `relative_to`); -inf for a volume of 0."""
         return (math.log(value) - self.mean_log) / self.sd_log if value > 0 else -math.inf
 
     def usual(self, whole: float) -> tuple[float, float]:
-        """Lowest and highest usual volume for a `relative_to` of this size, in its unit."""
+        """Return the limits of the reference range for a `relative_to` of this volume, in its unit."""
         low, high = (math.exp(self.mean_log + sign * USUAL_SD * self.sd_log) for sign in (-1, 1))
         return low * whole, high * whole
 
 
 @cache
 def references() -> Mapping[str, Reference]:
-    """The table, by name."""
+    """Return the table of references, by name."""
     text = resources.files("lodbrain").joinpath("resources", "reference_volumes.tsv").read_text(encoding="utf-8")
     rows = (line.split("\t") for line in text.splitlines()[1:])
     found = (Reference(name, to, float(mean), float(sd), int(n)) for name, to, mean, sd, n in rows)
@@ -64,14 +64,14 @@ def references() -> Mapping[str, Reference]:
 
 
 def reference_of(name: str, volumes_mm3: Mapping[str, float]) -> tuple[Reference, float] | None:
-    """The reference for a row of a volumes table, and the volume in mm^3 that it is relative to (1 for none).
+    """Return the reference for a row of a volumes table, and the volume in mm^3 that it is relative to (1 for none).
 
     Parameters
     ----------
     name : str
-        The row.
+        Name of the row.
     volumes_mm3 : mapping of str to float
-        All rows; without the brain there is a reference for the brain and TIV only.
+        All rows; without the brain, only the brain and TIV have references.
 
     Examples
     --------
@@ -87,6 +87,6 @@ def reference_of(name: str, volumes_mm3: Mapping[str, float]) -> tuple[Reference
 
 
 def reference_tsv(rows: Iterable[Reference]) -> str:
-    """The table as text."""
+    """Return the table as the text of a TSV file."""
     lines = [f"{row.name}\t{row.relative_to}\t{row.mean_log:.5f}\t{row.sd_log:.5f}\t{row.n}" for row in rows]
     return "\n".join(["name\trelative_to\tmean_log\tsd_log\tn", *lines]) + "\n"

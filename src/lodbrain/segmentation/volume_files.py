@@ -1,4 +1,4 @@
-"""Volumes as other programs write them: SynthSeg's table of many scans, FreeSurfer's aseg.stats."""
+"""Volumes in the formats of other programs: SynthSeg's table of many scans, FreeSurfer's aseg.stats."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from lodbrain.segmentation.results import Result, same_labels
 from lodbrain.segmentation.volumes import BRAIN, TIV
 from lodbrain.version import __version__
 
-#: SynthSeg's names where they are not FreeSurfer's in lower case with spaces.
+#: SynthSeg's names that are not FreeSurfer's names in lower case with spaces.
 _SYNTHSEG = {
     TIV: "total intracranial",
     "Brain-Stem": "brain-stem",
@@ -22,16 +22,17 @@ _SYNTHSEG = {
     "Right-VentralDC": "right ventral DC",
 }
 
-#: SynthSeg's columns: the left and the middle in the order of their numbers, then the right.
+#: SynthSeg's columns: left and midline structures in the order of their indices, then right structures.
 _ORDER = [TIV, *(label.name for label in STRUCTURES[1:] if label.side != "right")]
 _ORDER += [label.name for label in STRUCTURES if label.side == "right"]
 
 
 def subject_names(results: Sequence[Result]) -> list[str]:
-    """Return what the subject of each result is called, so that tables join a participants.tsv of BIDS.
+    """Return the subject name of each result, so that tables can be joined with a participants.tsv of BIDS.
 
-    ``sub-06_T1w`` is ``sub-06``; where subjects have several scans, session and run stay (``sub-06_ses-1``); where that
-    is not enough, all are called like their results, as others than those of BIDS are.
+    The name of ``sub-06_T1w`` is ``sub-06``; if subjects have several scans, session and run are kept
+    (``sub-06_ses-1``); if names are still not unique, the names of the results are used. Results without BIDS names
+    always keep their own.
 
     Parameters
     ----------
@@ -50,19 +51,19 @@ def _subject(scan: str) -> str:
 
 
 def _entities(scan: str) -> str:
-    """The name without its suffix, and without what the BIDS App adds."""
+    """Return the name without its suffix, and without the entities that the BIDS App adds."""
     return "_".join(word for word in scan.split("_") if "-" in word and not word.startswith(("seg-", "desc-")))
 
 
 def volumes_csv(results: Sequence[Result], *, counted: bool = False) -> str:
-    """Return a table in the form of SynthSeg's ``--vol``: a row for each scan, a column for each volume in mm^3.
+    """Return a table in the format of SynthSeg's ``--vol``: a row for each scan, a column for each volume in mm^3.
 
     Parameters
     ----------
     results : sequence of Result
         At least one.
     counted : bool
-        Give counted voxels. Default: sums of posteriors, as SynthSeg does.
+        Whether to use volumes of counted voxels. Default: sums of posteriors, as in SynthSeg.
 
     Raises
     ------
@@ -71,8 +72,8 @@ def volumes_csv(results: Sequence[Result], *, counted: bool = False) -> str:
 
     Notes
     -----
-    Columns of structures have SynthSeg's names and order; tissues and masks keep theirs, as SynthSeg has none. Brain
-    (all but CSF) is left out beside structures for the same reason.
+    Columns of structures have SynthSeg's names and order; tissues and masks, which SynthSeg does not have, keep theirs.
+    For the same reason brain (all but CSF) is omitted from tables of structures.
     """
     names = same_labels(results)
     columns = {name: name for name in names}
@@ -88,7 +89,7 @@ def volumes_csv(results: Sequence[Result], *, counted: bool = False) -> str:
 
 
 def aseg_stats(result: Result, subject: str | None = None) -> str:
-    """Return volumes in the form of FreeSurfer's ``aseg.stats``, as ``asegstats2table`` reads it.
+    """Return volumes in the format of FreeSurfer's ``aseg.stats``, which ``asegstats2table`` reads.
 
     Parameters
     ----------
@@ -103,8 +104,8 @@ def aseg_stats(result: Result, subject: str | None = None) -> str:
 
     Notes
     -----
-    Volumes are counted voxels. eTIV is what was segmented inside the skull, not scaled from a registration as
-    FreeSurfer's is; BrainSeg is all structures but CSF. There are no columns of intensities.
+    Volumes are counted voxels. eTIV is the segmented volume inside the skull, not derived from a registration as in
+    FreeSurfer; BrainSeg is all structures but CSF. There are no intensity columns.
     """
     voxel_mm3 = float(result.sidecar["grid"]["voxel_volume_mm3"])
     mm3 = {row.name: row.volume_mm3 for row in result.volumes}

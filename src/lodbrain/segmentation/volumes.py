@@ -23,17 +23,17 @@ class Volume:
     Attributes
     ----------
     index : int or None
-        Number in the label map; None for sums over several labels.
+        Index in the label map; None for sums over several labels.
     name : str
         The label's name, ``"TIV"`` or ``"brain"``.
     volume_mm3 : float
         Voxels with this label, times the voxel volume.
     soft_volume_mm3 : float
-        Sum of the posteriors, times the voxel volume: voxels count by their share.
+        Sum of the posteriors, times the voxel volume.
     low_mm3, high_mm3 : float or None
-        Interval around it, where the model's card holds a calibration.
+        Prediction interval of the volume, if the model's card holds a calibration.
     note : str or None
-        What limits the volume.
+        Limitation of the volume.
     """
 
     index: int | None
@@ -51,9 +51,9 @@ def index_of_class(model_labels: Scheme, scheme: Scheme) -> NDArray[np.int16]:
     Parameters
     ----------
     model_labels : {"structures", "tissue"}
-        What the network's classes are.
+        Scheme of the network's classes.
     scheme : {"structures", "tissue", "brain"}
-        What is written.
+        Scheme of the written label map.
 
     Returns
     -------
@@ -62,7 +62,7 @@ def index_of_class(model_labels: Scheme, scheme: Scheme) -> NDArray[np.int16]:
     Raises
     ------
     ValueError
-        If a tissue model is asked for structures.
+        If structures are requested from a tissue model.
 
     Examples
     --------
@@ -80,12 +80,12 @@ def index_of_class(model_labels: Scheme, scheme: Scheme) -> NDArray[np.int16]:
 def merge_posteriors(
     posteriors: NDArray[np.floating], index: NDArray[np.integer], table: Sequence[Label]
 ) -> NDArray[np.floating]:
-    """Return the posteriors of a label table's rows, the sums of those of the classes that share an index.
+    """Return the posteriors of a label table's rows, summed over classes that share an index.
 
     Parameters
     ----------
     posteriors : (C, X, Y, Z) float
-        Of a network's classes.
+        Posteriors of a network's classes.
     index : (C,) int
         From `index_of_class`.
     table : sequence of Label
@@ -94,7 +94,7 @@ def merge_posteriors(
     Returns
     -------
     (X, Y, Z, L) float
-        A view of `posteriors` where nothing is merged, else float32.
+        A view of `posteriors` if nothing is merged, else float32.
     """
     if index.tolist() == [label.index for label in table]:
         return np.moveaxis(posteriors, 0, -1)
@@ -115,7 +115,7 @@ def volumes(
     doubt_vox: NDArray[np.floating] | None = None,
     calibration: Calibration | None = None,
 ) -> tuple[Volume, ...]:
-    """Return the volumes table: a row per label of the scheme, then TIV and, unless it is a label, brain.
+    """Return the volumes table: a row per label of the scheme, then TIV, and brain unless it is a label.
 
     Parameters
     ----------
@@ -130,13 +130,13 @@ def volumes(
     doubt_vox : (C,) float, optional
         Sum of p (1 - p) of each class, in voxels, for the intervals.
     calibration : Calibration, optional
-        That the intervals are made with.
+        Calibration of the intervals.
 
     Returns
     -------
     tuple of Volume
-        TIV is all structures and all CSF inside the skull, so it is there only for a model with a CSF class; brain is
-        all but CSF.
+        TIV is the sum of all structures and all CSF inside the skull, so it exists only for a model with a CSF class;
+        brain is all but CSF.
 
     Examples
     --------
@@ -167,7 +167,7 @@ def volumes(
 
 
 def volumes_tsv(rows: Sequence[Volume]) -> str:
-    """Return the table as the text of a TSV file; what is missing is ``n/a``, as BIDS writes it."""
+    """Return the table as the text of a TSV file; missing values are ``n/a``, as in BIDS."""
     lines = ["index\tname\tvolume_mm3\tsoft_volume_mm3\tlow_mm3\thigh_mm3\tnote"]
     for row in rows:
         index = "n/a" if row.index is None else str(row.index)

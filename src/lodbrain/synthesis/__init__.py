@@ -1,1 +1,1 @@
-"""From label maps to unlimited pairs of image and labels."""
+"""Synthesis of images with labels from label maps."""

@@ -1,6 +1,6 @@
-"""What lies in each voxel of a scan: signal, labels and distance to the brain, with true partial volume.
+"""Sampling of a head on a grid: signal, labels and distance to the brain, with true partial volume.
 
-Voxels are sampled several times along each axis. Signal and labels are averages of what the samples hit.
+Each voxel is sampled several times along each axis. Signal and labels are averages over the samples.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from lodbrain.synthesis.fields import Grid, RandomField
 from lodbrain.synthesis.label_map import CLASS_OF_CODE, DISTANCE_STEP_MM, MIRROR_OF_CODE, LabelMap
 from lodbrain.synthesis.steps.lesions import Lesions
 
-#: Samples that are looked up at a time: few enough for the processor's cache, many enough for a GPU.
+#: Number of samples that are looked up at a time: fits a processor's cache and keeps a GPU busy.
 _CHUNK_POINTS = {"cpu": 2_000_000, "cuda": 64_000_000}
 
 
@@ -30,9 +30,9 @@ class Anatomy:
     signal, spread : (X, Y, Z) float32 tensors
         Mean of the class means, and of the standard deviations within the classes.
     target : (33, X, Y, Z) float32 or (X, Y, Z) uint8 tensor, or None
-        Share of each class, or the class that has the largest. Where two are equal, that of the voxel's centre.
+        Share of each class, or the most frequent class. Ties go to the class of the voxel's centre.
     distance_mm : (X, Y, Z) float32 tensor or None
-        Of the voxel's centre to the brain.
+        Distance of the voxel's centre to the brain.
     """
 
     signal: torch.Tensor
@@ -43,7 +43,7 @@ class Anatomy:
 
 @dataclass(frozen=True, eq=False)
 class Body:
-    """A head that can be looked at on any grid.
+    """A head that can be sampled on any grid.
 
     Attributes
     ----------
@@ -52,7 +52,7 @@ class Body:
     lesions : Lesions or None
     contrast : Contrast
     parts : RandomField
-        Says which sub-class a place belongs to.
+        Determines the sub-class at each point.
     """
 
     labels: LabelMap
@@ -70,7 +70,7 @@ class Body:
         distance: bool = True,
         kept: torch.Tensor | None = None,
     ) -> Anatomy:
-        """Sample the head.
+        """Sample the head on a grid.
 
         Parameters
         ----------
@@ -78,11 +78,11 @@ class Body:
         supersample : int
             Samples per voxel and axis.
         target : {"shares", "classes", "none"}
-            What is made of the labels.
+            Form of the target: shares of classes, the most frequent class, or none.
         distance : bool
-            Whether the distance to the brain is needed.
+            Whether to compute the distance to the brain.
         kept : (P X, P Y, P Z) bool tensor, optional
-            Samples in parts of a voxel that are not kept are background. `supersample` is a multiple of P.
+            Samples in parts of a voxel that are False count as background. `supersample` is a multiple of P.
         """
         device, n, r = self.labels.codes.device, grid.shape, supersample
         signal, spread = torch.empty(n, device=device), torch.empty(n, device=device)
@@ -126,7 +126,7 @@ class Body:
         return codes if self.lesions is None else self.lesions.mark(codes, grid, self.deformation, rows)
 
     def _index(self, grid: Grid, rows: slice) -> torch.Tensor:
-        """Flat index of the map's voxel that holds each point; the border of the map is background."""
+        """Flat index of the map's voxel that holds each point; points outside the map fall on its background border."""
         shape, spacing = self.labels.codes.shape, self.labels.spacing_mm.tolist()
         at = self.deformation.on(grid, self.labels.codes.device, rows, unit_mm=spacing)
         x, y, z = (c.clamp_(0, n - 1).int() for c, n in zip(at, shape, strict=True))
@@ -134,7 +134,7 @@ class Body:
 
 
 def _per_sample(kept: torch.Tensor, grid: Grid, r: int, rows: slice) -> torch.Tensor:
-    """(r^3, X, Y, Z) bool: for all samples of each voxel, whether the part of the voxel that they lie in is kept."""
+    """(r^3, X, Y, Z) bool: for each sample of each voxel, whether its part of the voxel is kept."""
     parts = len(kept) // grid.shape[0]
     here = kept[rows.start * parts : rows.stop * parts]
     for axis in range(3):
@@ -143,18 +143,18 @@ def _per_sample(kept: torch.Tensor, grid: Grid, r: int, rows: slice) -> torch.Te
 
 
 def _side_by_side(samples: torch.Tensor, r: int) -> torch.Tensor:
-    """(r X, r Y, r Z) -> (r^3, X, Y, Z): the samples of one voxel side by side."""
+    """(r X, r Y, r Z) -> (r^3, X, Y, Z): the samples of each voxel along the first axis."""
     x, y, z = (n // r for n in samples.shape)
     return samples.view(x, r, y, r, z, r).permute(1, 3, 5, 0, 2, 4).reshape(r**3, x, y, z)
 
 
 def _pick(table: torch.Tensor, index: torch.Tensor) -> torch.Tensor:
-    """table[index], four times as fast for int32 on a processor."""
+    """Return table[index]; for int32 on a processor this is four times as fast."""
     return table.index_select(0, index.view(-1)).view(index.shape)
 
 
 def _mixed(codes: torch.Tensor) -> torch.Tensor:
-    """Flat index of the voxels whose samples (N, X, Y, Z) are not all alike: one of ten."""
+    """Flat index of the voxels whose samples (N, X, Y, Z) are not all equal, about one of ten."""
     differ = torch.zeros_like(codes[0], dtype=torch.bool)
     for sample in codes[1:]:
         differ |= sample != codes[0]
@@ -162,8 +162,8 @@ def _mixed(codes: torch.Tensor) -> torch.Tensor:
 
 
 def _mean_of(table: torch.Tensor, codes: torch.Tensor, part: torch.Tensor, mixed: torch.Tensor) -> torch.Tensor:
-    """Mean over the samples (N, X, Y, Z) of what a table says of each code and part (X, Y, Z)."""
-    # Where all samples are alike, their mean is looked up; it is summed as any other, so that it rounds as any other.
+    """Mean over samples (N, X, Y, Z) of a table's values for each code and part (X, Y, Z)."""
+    # Voxels of equal samples look their mean up; it is summed in the same order as the others, to round alike.
     alike = _mean([table] * len(codes))
     out = _pick(alike, codes[0].int().mul_(N_SUBCLASSES).add_(part))
     at_edge = part.view(-1)[mixed]
@@ -193,7 +193,7 @@ def _add_shares(target: torch.Tensor, codes: torch.Tensor, class_of_code: torch.
 def _majority(
     codes: torch.Tensor, middle: torch.Tensor, class_of_code: torch.Tensor, mixed: torch.Tensor
 ) -> torch.Tensor:
-    """(X, Y, Z) uint8: most frequent class of samples (N, X, Y, Z); that of `middle` where two are as frequent."""
+    """(X, Y, Z) uint8: most frequent class of samples (N, X, Y, Z); ties go to the class of `middle`."""
     table = class_of_code.to(torch.uint8)
     out = _pick(table, codes[0].int())
     classes = [_pick(table, sample.int()) for sample in codes.view(len(codes), -1)[:, mixed]]

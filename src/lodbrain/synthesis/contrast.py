@@ -1,4 +1,4 @@
-"""What each label looks like: class means and spreads, drawn from priors of a T1w scan or at random."""
+"""Intensities of the classes: means and standard deviations, sampled from priors of a T1w scan or at random."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from lodbrain.labels import STRUCTURES
 from lodbrain.synthesis.label_map import CODE_OF_RAW, MIRROR_OF_CODE, N_CODES, OUTSIDE, RAW_LABELS
 from lodbrain.synthesis.streams import Stream
 
-#: Sub-classes that a tissue outside of the brain is split into: real fat, muscle and bone are never one grey value.
+#: Sub-classes of a tissue outside of the brain: fat, muscle and bone vary in intensity.
 N_SUBCLASSES = 4
 SPLIT_LABELS = (507, 511, 515, 516)
 
@@ -54,7 +54,7 @@ _SPLIT_CODES = torch.tensor([CODE_OF_RAW[raw] for raw in SPLIT_LABELS])
 
 
 def _codes_of(*names: str) -> torch.Tensor:
-    """Codes of structures by their names without sides."""
+    """Codes of structures, by their names without sides."""
     return torch.tensor(
         [
             CODE_OF_RAW[label.index]
@@ -64,9 +64,9 @@ def _codes_of(*names: str) -> torch.Tensor:
     )
 
 
-#: Deep grey matter, which iron and myelin bring close to white matter.
+#: Deep grey matter, whose intensity iron and myelin shift towards white matter.
 _DEEP = _codes_of("Thalamus", "Caudate", "Putamen", "Pallidum", "Accumbens-area", "VentralDC", "Brain-Stem")
-#: Tissues large enough to differ from place to place (SIAM and FetalSynGen split the same ones).
+#: Tissues with regional differences of intensity (the same ones as in SIAM and FetalSynGen).
 _REGIONAL = _codes_of(
     "Cerebral-White-Matter", "Cerebral-Cortex", "Thalamus", "Cerebellum-Cortex", "Cerebellum-White-Matter"
 )
@@ -74,7 +74,7 @@ _REGIONAL = _codes_of(
 
 @dataclass(frozen=True)
 class Contrasts:
-    """How often each kind of contrast is drawn, and how far it may stray.
+    """Probabilities of each kind of contrast, and their ranges.
 
     Attributes
     ----------
@@ -82,17 +82,17 @@ class Contrasts:
         Shares of scans around the T1w prior, of scans of any contrast with CSF < grey < white matter, and of scans of
         these tissues in any order, such as T2w and FLAIR; the rest, up to 1, is fully random.
     spread : float
-        Multiplies the T1w prior's standard deviations.
+        Factor of the T1w prior's standard deviations.
     within : float
         Largest standard deviation inside a class, on the scale where white matter is 160.
     same_sides_share : float
-        Share of scans where left and right look the same.
+        Share of scans with the same intensities left and right.
     bright_deep_share : float
-        Share of T1w and ordered scans whose deep grey matter comes half way to all the way to white matter, as in
-        scans that were normalised until white matter is saturated: there shape counts, contrast does not.
+        Share of T1w and ordered scans whose deep grey matter is shifted by half to all of its difference to white
+        matter, as in scans that are normalised until white matter saturates, where shape is the only cue.
     regional : float
-        Standard deviation of the means of regions of one tissue (cortex, white matter, thalamus, cerebellum) around
-        the tissue's own, on the scale where white matter is 160.
+        Standard deviation of regional means of a tissue (cortex, white matter, thalamus, cerebellum) around the
+        tissue's mean, on the scale where white matter is 160.
     """
 
     t1w_share: float = 0.6
@@ -105,18 +105,18 @@ class Contrasts:
     regional: float = 0.0
 
     def draw(self, stream: Stream) -> Contrast:
-        """Draw the class intensities of one scan."""
+        """Sample the class intensities of one scan."""
         return draw_contrast(self, stream.generator)
 
 
 def _by_label(table: torch.Tensor) -> dict[str, list[float]]:
-    """A table as JSON: raw label to its sub-classes' values, one where they are equal."""
+    """A table as JSON: raw label to the values of its sub-classes, or to one value where they are equal."""
     rows = [row if len(set(row)) > 1 else row[:1] for row in table.tolist()]
     return {str(raw): row for raw, row in zip(RAW_LABELS, rows, strict=True)}
 
 
 def _as_table(value: Any) -> torch.Tensor:
-    """What `_by_label` wrote, or a table."""
+    """Return the table from the output of `_by_label`, or from a table."""
     if not isinstance(value, torch.Tensor):
         if not isinstance(value, dict) or set(value) != {str(raw) for raw in RAW_LABELS}:
             raise ValueError("one row for each label is expected")
@@ -134,14 +134,14 @@ Table: TypeAlias = Annotated[torch.Tensor, PlainValidator(_as_table), PlainSeria
 
 @dataclass(frozen=True, eq=False)
 class Contrast:
-    """Fixed class intensities.
+    """Class intensities of one scan.
 
     Attributes
     ----------
     means, sds : (N_CODES, N_SUBCLASSES) float32 tensors
         Mean and standard deviation inside each class on a scale of 0 to 255.
     kind : {"t1w", "ordered", "any order", "random", "profile"}
-        How they were drawn.
+        Prior from which they were sampled.
     """
 
     means: Table
@@ -155,7 +155,7 @@ class Contrast:
 
 
 def draw_contrast(contrasts: Contrasts, generator: torch.Generator) -> Contrast:
-    """Draw the class intensities of one scan.
+    """Sample the class intensities of one scan.
 
     Parameters
     ----------
@@ -179,7 +179,7 @@ def draw_contrast(contrasts: Contrasts, generator: torch.Generator) -> Contrast:
     elif pick < contrasts.t1w_share + contrasts.ordered_share + contrasts.any_order_share:
         kind = "any order"
     prior_mean, prior_sd = T1W_PRIOR[:, 0], T1W_PRIOR[:, 1]
-    # Structures of one tissue stray together more than alone: a protocol moves the whole grey matter.
+    # Structures of one tissue vary together more than alone: a protocol shifts the whole grey matter.
     tissue = (prior_mean - prior_mean[_GM]) / (prior_mean[_WM] - prior_mean[_GM])  # CSF about -0.8, grey 0, white 1
     if kind == "random":
         means = uniform(10, 250, N_CODES)
@@ -197,7 +197,7 @@ def draw_contrast(contrasts: Contrasts, generator: torch.Generator) -> Contrast:
     )
     if float(uniform(0, 1)) < contrasts.same_sides_share:
         means = (means + means[MIRROR_OF_CODE]) / 2
-    # Switched off, these two steps draw nothing: what is drawn after them stays as it was.
+    # These two steps consume no random numbers when switched off, so that later samples do not change.
     if contrasts.bright_deep_share and kind in ("t1w", "ordered") and _chance(contrasts.bright_deep_share, uniform):
         white, way = means[MIRROR_OF_CODE[_WM]].add(means[_WM]) / 2, uniform(0.5, 1.0, N_CODES)
         way = torch.maximum(way, way[MIRROR_OF_CODE])  # the same on both sides
@@ -221,7 +221,7 @@ def _chance(share: float, uniform: Callable[..., torch.Tensor]) -> bool:
 
 
 def _ordered_t1w(spread: float, normal: Callable[[int], torch.Tensor]) -> tuple[float, float, float]:
-    """CSF, grey and white matter around the T1w prior, at least 8 apart; the prior itself where ten draws fail."""
+    """CSF, grey and white matter around the T1w prior, at least 8 apart; the prior itself if ten samples fail."""
     anchors = T1W_PRIOR[[_CSF, _GM, _WM]]
     for _ in range(10):
         csf, gm, wm = (anchors[:, 0] + 0.7 * spread * anchors[:, 1] * normal(3)).tolist()

@@ -1,4 +1,4 @@
-"""Shape: affine and diffeomorphic deformation, side flip, ventricles of other sizes."""
+"""Shape of the head: affine and diffeomorphic deformation, left-right flip, ventricle size."""
 
 from __future__ import annotations
 
@@ -21,24 +21,24 @@ Triple: TypeAlias = tuple[float, float, float]
 
 @dataclass(frozen=True)
 class Shapes:
-    """Ranges that shapes are drawn from.
+    """Ranges of the deformation.
 
     Attributes
     ----------
     rotation_deg, large_rotation_deg : float
-        Largest rotation about each axis, and in rare cases.
+        Largest rotation about each axis, usually and with probability `large_rotation_share`.
     large_rotation_share : float
-        How rare.
+        Probability of a large rotation.
     scale : tuple of 2 float
         Smallest and largest size of the head.
     aspect : float
-        Largest share by which the size along one axis strays from that along the others.
+        Largest relative difference of the size along one axis from the others.
     shear : float
         Largest entry of the shear matrix.
     deformation_mm : float
         Largest standard deviation of the velocity field.
     ventricles : tuple of 2 float
-        Factor that the lateral ventricles are swollen by, drawn log-uniformly between the two.
+        Smallest and largest scaling factor of the lateral ventricles, sampled log-uniformly.
     flip_share : float
         Share of heads with left and right exchanged.
     """
@@ -54,7 +54,7 @@ class Shapes:
     flip_share: float = 0.5
 
     def draw(self, stream: Stream, centre_mm: torch.Tensor, ventricles_mm: torch.Tensor) -> Deformation:
-        """Draw one deformation that takes the origin of scanner space to a map's brain centre.
+        """Sample one deformation, which takes the origin of scanner space to the centre of a map's brain.
 
         Parameters
         ----------
@@ -86,23 +86,23 @@ class Deformation:
     Attributes
     ----------
     origin_mm : tuple of 3 float
-        Where the origin of scanner space lies in the map: the brain's centre.
+        Position of the scanner's origin in the map: the brain's centre.
     rotation_deg : tuple of 3 float
         About x, then y, then z.
     scale : tuple of 3 float
-        Size of the head along the scanner's axes, 1 for that of the map.
+        Size of the head along the scanner's axes, relative to the map's.
     shear : tuple of 3 float
         Entries (x, y), (x, z), (y, z) of the shear matrix.
     flipped : bool
-        Left and right are exchanged, so labels have to be, too.
+        Whether left and right are exchanged; labels have to be exchanged, too.
     velocity_mm : float
         Standard deviation of the velocity field's control points.
     velocity_seed : int
-        Of the field.
+        Seed of the velocity field.
     ventricles_mm : tuple of 3 float
         Centre of the lateral ventricles, from the brain's centre.
     ventricle_factor : float
-        How much larger they are, along each axis at their centre.
+        Scaling factor of the ventricles along each axis, at their centre.
     """
 
     origin_mm: Triple
@@ -122,12 +122,12 @@ class Deformation:
         rotation = rotation_matrix(torch.tensor([math.radians(angle) for angle in self.rotation_deg]))
         xy, xz, yz = self.shear
         shear = torch.tensor([[1.0, xy, xz], [0.0, 1.0, yz], [0.0, 0.0, 1.0]])
-        # The map is sampled at matrix @ s, so a larger head needs a smaller matrix.
+        # The map is sampled at matrix @ s, so that a larger head needs a smaller matrix.
         return flip @ rotation @ shear @ torch.diag(1 / torch.tensor(self.scale))
 
     @cached_property
     def displacement(self) -> SmoothField | None:
-        """u, three channels in mm, on the CPU; None where nothing is displaced."""
+        """u, three channels in mm, on the CPU; None without displacement."""
         if self.velocity_mm == 0 and self.ventricle_factor == 1:
             return None
         generator = torch.Generator().manual_seed(self.velocity_seed)
@@ -137,7 +137,10 @@ class Deformation:
         return SmoothField(integrate(velocity, LATTICE_MM), LATTICE_MM)
 
     def to_scanner(self, places_mm: Sequence[Sequence[float]]) -> list[list[float]]:
-        """Where places of the head, in mm from the brain's centre, lie in the scanner; a few mm off, without u."""
+        """Scanner coordinates of points given in mm from the brain's centre.
+
+        The displacement u is ignored, which makes an error of a few mm.
+        """
         places = torch.tensor(places_mm, dtype=torch.float32).reshape(-1, 3)
         moved: list[list[float]] = torch.linalg.solve(self.matrix, places.T).T.tolist()
         return moved
@@ -150,7 +153,7 @@ class Deformation:
         *,
         unit_mm: Sequence[float] = (1.0, 1.0, 1.0),
     ) -> list[torch.Tensor]:
-        """Map coordinates of a grid's voxels: three (X, Y, Z) float32 tensors.
+        """Return map coordinates of a grid's voxels: three (X, Y, Z) float32 tensors.
 
         Parameters
         ----------
@@ -159,7 +162,7 @@ class Deformation:
         rows : slice
             Part of the grid's first axis, for evaluation in chunks.
         unit_mm : sequence of 3 float
-            What the coordinates are counted in, such as the voxel sides of the map.
+            Unit of the coordinates in mm, such as the voxel sides of the map.
         """
         x, y, z = grid.axes_mm(device)
         unit = torch.tensor(unit_mm, dtype=torch.float64)
@@ -174,7 +177,7 @@ class Deformation:
             if planes is None or weights is None:
                 found.append(flat[:, :, None] + c * z)
                 continue
-            # The affine part rides on the field's last product: two more columns, no further pass over all points.
+            # The affine part adds two columns to the field's last product, which saves a pass over all points.
             left = [a * planes[0] + b * planes[1] + c * planes[2], flat[..., None], torch.ones_like(flat)[..., None]]
             found.append(torch.cat(left, -1) @ torch.cat([weights, torch.ones_like(z)[None], c * z[None]]))
         return found
@@ -223,7 +226,7 @@ def integrate(velocity: torch.Tensor, lattice_mm: float, *, steps: int = 5) -> t
 
 
 def _swelling(shape: torch.Size, centre_mm: torch.Tensor, factor: float, width_mm: float = 26.0) -> torch.Tensor:
-    """(3, L, M, N) velocity in mm that scales the neighbourhood of a point by `factor` and fades with its distance."""
+    """(3, L, M, N) velocity in mm that scales the neighbourhood of a point by `factor` and fades with distance."""
     axes = [(torch.arange(n, dtype=torch.float32) - (n - 1) / 2) * LATTICE_MM for n in shape]
     away = torch.stack(torch.meshgrid(*axes, indexing="ij")) - centre_mm.view(3, 1, 1, 1)
     fade = torch.exp(-(away**2).sum(0) / (2 * width_mm**2))

@@ -1,7 +1,8 @@
-"""A finished scan made worse by a known amount: one function a fault, each with a strength of which 0 changes nothing.
+"""Degradations of a finished scan: one function per fault; a strength of 0 leaves the scan unchanged.
 
-Unlike the effects in `lodbrain.synthesis.steps`, which are drawn while a scan is made from a label map, these take
-a scan as it is. The voxels stay where they are, or the label map moves along, so that the result can be scored.
+Unlike the effects in `lodbrain.synthesis.steps`, which are sampled while a scan is generated from a label map, these
+act on an existing scan. Voxels keep their positions, or the label map is transformed alike, so that segmentations of
+the result can be evaluated.
 
 References
 ----------
@@ -23,24 +24,24 @@ from lodbrain.images.background import from_outside
 from lodbrain.synthesis.fields import Grid, SmoothField, random_control
 from lodbrain.synthesis.steps.blur import FWHM_PER_SIGMA, gaussian_blur
 
-#: Control points of the bias field are this far apart: that of a head coil.
+#: Distance of the bias field's control points in mm, as of a head coil's field.
 BIAS_LATTICE_MM = 60.0
-#: The head lies still this often during a scan with motion, in as many positions.
+#: Number of positions in which the head rests during a scan with motion.
 POSITIONS = 4
-#: Half of the middle third of k-space is acquired before the head moves: it decides where the head is seen.
+#: Share of the middle third of k-space acquired before the head moves: it determines where the head appears.
 STILL_SHARE = 0.17
-#: The share of all voxels that is brighter than the level which counts as bright.
+#: Share of all voxels brighter than the bright level.
 BRIGHT_SHARE = 0.01
-#: What is no brighter, as a share of the bright level, and reaches the edge of the scan is air.
+#: Voxels up to this share of the bright level are air if they are connected to the edge of the scan.
 AIR_SHARE = 0.03
 _MOST_VALUES = 2_000_000
-#: 2^32 over the golden ratio, made odd: multiples of it are far apart.
+#: 2^32 over the golden ratio, rounded to an odd number: its multiples are far apart.
 SPREAD = 0x9E3779B1
 
 
 @dataclass(frozen=True, eq=False)
 class Pair:
-    """A scan and, on the same grid, its labels.
+    """A scan and its labels on the same grid.
 
     Attributes
     ----------
@@ -55,26 +56,26 @@ class Pair:
     spacing_mm: tuple[float, float, float]
 
     def with_image(self, image: torch.Tensor) -> Pair:
-        """The same labels under another image."""
+        """Return a pair of another image and the same labels."""
         return Pair(image, self.labels, self.spacing_mm)
 
     @property
     def grid(self) -> Grid:
-        """The voxels in a space whose origin is the middle of the volume."""
+        """Grid of the voxels, with its origin at the centre of the volume."""
         x, y, z = self.image.shape
         a, b, c = (-n * v / 2 for n, v in zip((x, y, z), self.spacing_mm, strict=True))
         return Grid((x, y, z), self.spacing_mm, (a, b, c))
 
 
 def bright_level(image: torch.Tensor) -> float:
-    """Return the value that one voxel in a hundred exceeds: about that of white matter or fat in a T1w head."""
+    """Return the 99th percentile of intensity: in a T1w head about that of white matter or fat."""
     values = image.reshape(-1)
     values = values[:: max(1, values.numel() // _MOST_VALUES)]
     return float(torch.quantile(values, 1 - BRIGHT_SHARE))
 
 
 def bias_field(pair: Pair, strength: float, generator: torch.Generator) -> Pair:
-    """Multiply with exp(f), f a smooth field whose standard deviation over the scan is the strength."""
+    """Multiply with exp(f), where f is a smooth field; the strength is its standard deviation over the scan."""
     extent = max(n * v for n, v in zip(pair.image.shape, pair.spacing_mm, strict=True))
     field = SmoothField(random_control(1, BIAS_LATTICE_MM, extent, generator), BIAS_LATTICE_MM).on(pair.grid)[0]
     field = (field - field.mean()) / field.std()
@@ -89,22 +90,22 @@ def noise(pair: Pair, strength: float, generator: torch.Generator) -> Pair:
 
 
 def resolution(pair: Pair, strength: float, generator: torch.Generator) -> Pair:
-    """Blur to voxels that are larger by so many mm, and bring back to the grid by interpolation."""
+    """Average over voxels whose sides are larger by the strength in mm, and interpolate to the grid."""
     return pair.with_image(_averaged(pair, tuple(v + strength for v in pair.spacing_mm)))
 
 
 def thick_slices(pair: Pair, strength: float, generator: torch.Generator) -> Pair:
-    """Average over slices along the body's axis that are thicker by so many mm, and bring back to the grid."""
+    """Average over slices along the body's axis that are thicker by the strength in mm, and interpolate to the grid."""
     x, y, z = pair.spacing_mm
     return pair.with_image(_averaged(pair, (x, y, z + strength)))
 
 
 def motion(pair: Pair, strength: float, generator: torch.Generator) -> Pair:
-    """Let the head lie in other places, up to so many mm and degrees away, while outer lines of k-space are taken."""
+    """Acquire outer lines of k-space from other head positions, up to the strength away in mm and in degrees."""
     spectrum = _spectrum(pair.image)
     n = pair.image.shape[1]
     still = round(STILL_SHARE * n / 2)
-    # lines are taken from the middle outwards; each position has an equal share of those on either side
+    # lines are ordered from the centre outwards; each position has an equal share of those on either side
     order = torch.fft.fftfreq(n).abs().argsort(stable=True)[2 * still :]
     for lines in order.chunk(POSITIONS):
         turn, shift = ((2 * torch.rand(3, generator=generator) - 1) * strength for _ in range(2))
@@ -114,7 +115,7 @@ def motion(pair: Pair, strength: float, generator: torch.Generator) -> Pair:
 
 
 def field_of_view(pair: Pair, strength: float, generator: torch.Generator) -> Pair:
-    """Cut so many mm off the upper end of the head, image and labels."""
+    """Cut a slab as thick as the strength in mm off the upper end of the head, in image and labels."""
     head = (pair.image > 0.1 * bright_level(pair.image)).float().mean((0, 1)) > 0.02
     top = int(head.nonzero().max()) + 1 if head.any() else pair.image.shape[2]
     kept = min(pair.image.shape[2], max(1, top - round(strength / pair.spacing_mm[2])))
@@ -122,7 +123,7 @@ def field_of_view(pair: Pair, strength: float, generator: torch.Generator) -> Pa
 
 
 def rotation(pair: Pair, strength: float, generator: torch.Generator) -> Pair:
-    """Turn the head by so many degrees, image and labels, around an axis that is drawn."""
+    """Rotate the head by the strength in degrees around a random axis, in image and labels."""
     axis = torch.randn(3, generator=generator)
     matrix = torch.matrix_exp(_cross(axis / axis.norm() * math.radians(strength)))
     labels = _turned(pair.labels.float(), pair.spacing_mm, matrix, torch.zeros(3), mode="nearest")
@@ -131,7 +132,7 @@ def rotation(pair: Pair, strength: float, generator: torch.Generator) -> Pair:
 
 
 def contrast(pair: Pair, strength: float, generator: torch.Generator) -> Pair:
-    """Raise to the power of 2 ** -strength, the bright level staying where it is: tissues become alike."""
+    """Raise to the power of 2 ** -strength with the bright level fixed, which reduces contrast between tissues."""
     level = bright_level(pair.image)
     if level <= 0:
         return pair
@@ -140,12 +141,12 @@ def contrast(pair: Pair, strength: float, generator: torch.Generator) -> Pair:
 
 
 def offset(pair: Pair, strength: float, generator: torch.Generator) -> Pair:
-    """Subtract so many bright levels: no signal is no longer 0."""
+    """Subtract the strength in bright levels, so that voxels without signal are no longer 0."""
     return pair.with_image(pair.image - strength * bright_level(pair.image))
 
 
 def background(pair: Pair, strength: float, generator: torch.Generator) -> Pair:
-    """Mask the air and fill it with so many bright levels, half of the time with as many below 0."""
+    """Fill the air with a constant: the strength in bright levels, negative with a probability of one half."""
     level = bright_level(pair.image)
     air = from_outside((pair.image <= AIR_SHARE * level).numpy())
     sign = 1 if float(torch.rand((), generator=generator)) < 0.5 else -1
@@ -154,15 +155,15 @@ def background(pair: Pair, strength: float, generator: torch.Generator) -> Pair:
 
 @dataclass(frozen=True)
 class Degradation:
-    """A fault with its steps.
+    """A degradation and its tested strengths.
 
     Attributes
     ----------
     name : str
     unit : str
-        Of the strength.
+        Unit of the strength.
     steps : tuple of float
-        Strengths to try, from mild to what no reader would accept.
+        Strengths to test, from mild to clinically unacceptable.
     function : callable
     """
 
@@ -172,7 +173,7 @@ class Degradation:
     function: Callable[[Pair, float, torch.Generator], Pair]
 
     def apply(self, pair: Pair, strength: float, *, seed: int = 0) -> Pair:
-        """The pair made worse; of strength 0 the pair itself.
+        """Return the degraded pair; of strength 0 the pair itself.
 
         Parameters
         ----------
@@ -180,18 +181,18 @@ class Degradation:
         strength : float
             In `unit`, not negative.
         seed : int
-            What is drawn is the same for every strength.
+            Seed; the random numbers are the same for every strength.
 
         Raises
         ------
         ValueError
-            If the strength is negative or no number.
+            If the strength is negative or not a number.
         """
         if not 0 <= strength < math.inf:
             raise ValueError(f"strength must be 0 or more, got {strength}")
         if strength == 0:
             return pair
-        # torch keeps 32 bits of a seed; the odd factor spreads small numbers over them
+        # torch uses 32 bits of a seed; the odd factor spreads small numbers over them
         mixed = (zlib.crc32(self.name.encode()) + seed * SPREAD) % 2**32
         generator = torch.Generator().manual_seed(mixed)
         return self.function(pair, strength, generator)
@@ -215,13 +216,13 @@ DEGRADATIONS: dict[str, Degradation] = {
 
 
 def _averaged(pair: Pair, voxel_mm: tuple[float, ...]) -> torch.Tensor:
-    """The image as seen by larger voxels: averaged over each, and interpolated back."""
+    """Return the image averaged over larger voxels and interpolated to its grid."""
     shape = pair.image.shape
     coarse = [
         n if wanted == v else max(2, round(n * v / wanted))
         for n, v, wanted in zip(shape, pair.spacing_mm, voxel_mm, strict=True)
     ]
-    # where voxels grow by little the mean of whole voxels would alias
+    # for slightly larger voxels the mean of whole voxels would alias
     sigma = [0.0 if c == n else 0.5 * n / c / FWHM_PER_SIGMA for n, c in zip(shape, coarse, strict=True)]
     image = gaussian_blur(pair.image, (sigma[0], sigma[1], sigma[2]))
     small = F.adaptive_avg_pool3d(image[None, None], (coarse[0], coarse[1], coarse[2]))
@@ -230,19 +231,19 @@ def _averaged(pair: Pair, voxel_mm: tuple[float, ...]) -> torch.Tensor:
 
 
 def _spectrum(image: torch.Tensor) -> torch.Tensor:
-    """(X, Y, Z // 2 + 1) complex64: k-space of a real image, its phase-encoding lines along the second axis."""
+    """(X, Y, Z // 2 + 1) complex64: k-space of a real image; phase-encoding lines are along the second axis."""
     spectrum: torch.Tensor = torch.fft.rfftn(image, dim=(0, 1, 2))
     return spectrum
 
 
 def _cross(axis: torch.Tensor) -> torch.Tensor:
-    """The matrix whose exponential turns around an axis by its length in radians."""
+    """Return the matrix whose exponential rotates around an axis by its length in radians."""
     x, y, z = axis.tolist()
     return torch.tensor([[0.0, -z, y], [z, 0.0, -x], [-y, x, 0.0]])
 
 
 def _rotation(x: float, y: float, z: float) -> torch.Tensor:
-    """A turn by angles in radians around the three axes at once."""
+    """Return the rotation by a vector of angles in radians around the three axes."""
     return torch.matrix_exp(_cross(torch.tensor([x, y, z])))
 
 
@@ -254,9 +255,9 @@ def _turned(
     *,
     mode: str = "bilinear",
 ) -> torch.Tensor:
-    """The image turned around its middle and shifted, on its own grid; what comes from outside is 0."""
+    """Return the image rotated around its centre and shifted, on its own grid; voxels from outside are 0."""
     half = torch.tensor([n * v / 2 for n, v in zip(image.shape, spacing_mm, strict=True)])
-    # grid_sample counts every axis from -1 to 1, and names the last axis first
+    # grid_sample uses coordinates from -1 to 1, with the last axis first
     theta = (matrix.T * half[None, :]) / half[:, None]
     move = -(matrix.T @ shift_mm) / half
     theta = torch.cat([theta.flip(0, 1), move.flip(0)[:, None]], 1)

@@ -1,7 +1,7 @@
-"""Smooth random fields in scanner space, cheap to evaluate on any grid.
+"""Smooth random fields in scanner space, fast to evaluate on any grid.
 
-A field is a cubic B-spline with control points on a regular lattice. On a grid its three axes separate, so that
-evaluation is three small matrix products: 160^3 points of one channel take some tens of milliseconds on one core.
+A field is a cubic B-spline with control points on a regular lattice. The spline is separable, so that evaluation on a
+grid is three small matrix products: 160^3 points of one channel take some tens of milliseconds on one core.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import torch
 #: (integral of B^2)^(3/2) = (151/315)^(3/2).
 SPLINE_SD = (151 / 315) ** 1.5
 
-#: Edge of the cube of scanner space that fields are defined in: a head with its neck, turned.
+#: Side of the cube of scanner space in which fields are defined: a rotated head with its neck.
 EXTENT_MM = 320.0
 
 
@@ -30,7 +30,7 @@ class Grid:
     spacing_mm : tuple of 3 float
         Voxel size.
     corner_mm : tuple of 3 float
-        Outer corner of voxel (0, 0, 0): a grid pooled by 2 keeps its corner.
+        Outer corner of voxel (0, 0, 0), so that a grid pooled by 2 keeps its corner.
     """
 
     shape: tuple[int, int, int]
@@ -39,34 +39,34 @@ class Grid:
 
     @property
     def extent_mm(self) -> tuple[float, float, float]:
-        """Size of the field of view."""
+        """Size of the field of view, mm."""
         x, y, z = (n * v for n, v in zip(self.shape, self.spacing_mm, strict=True))
         return x, y, z
 
     def finer(self, factor: int) -> Grid:
-        """The same field of view with every voxel split into `factor` cubed."""
+        """Return the same field of view with every voxel split into `factor` cubed."""
         x, y, z = (n * factor for n in self.shape)
         a, b, c = (v / factor for v in self.spacing_mm)
         return Grid((x, y, z), (a, b, c), self.corner_mm)
 
     def coarser(self, factor: int) -> Grid:
-        """The grid of voxels `factor` times as large that covers this one (the last may reach beyond it)."""
+        """Return the covering grid of voxels `factor` times as large (the last may extend beyond this grid)."""
         x, y, z = (-(-n // factor) for n in self.shape)
         a, b, c = (v * factor for v in self.spacing_mm)
         return Grid((x, y, z), (a, b, c), self.corner_mm)
 
     def crop(self, start: tuple[int, int, int], shape: tuple[int, int, int]) -> Grid:
-        """A box of this grid (it may reach beyond it)."""
+        """Return a box of this grid (it may extend beyond the grid)."""
         a, b, c = (o + i * v for o, i, v in zip(self.corner_mm, start, self.spacing_mm, strict=True))
         return Grid(shape, self.spacing_mm, (a, b, c))
 
     def moved(self, axis: int, by_mm: float) -> Grid:
-        """A grid of the same voxels further along one axis."""
+        """Return a grid of the same voxels, shifted along one axis."""
         a, b, c = (o + by_mm * (axis == d) for d, o in enumerate(self.corner_mm))
         return Grid(self.shape, self.spacing_mm, (a, b, c))
 
     def axes_mm(self, device: torch.device | str = "cpu") -> list[torch.Tensor]:
-        """Centres of the voxels along each axis, three float32 tensors."""
+        """Return the centres of the voxels along each axis, three float32 tensors."""
         return [
             (torch.arange(n, dtype=torch.float32, device=device) + 0.5) * v + o
             for n, v, o in zip(self.shape, self.spacing_mm, self.corner_mm, strict=True)
@@ -100,11 +100,11 @@ class SmoothField:
     lattice_mm: float
 
     def to(self, device: torch.device | str) -> SmoothField:
-        """The same field, to be evaluated on another device."""
+        """Return the same field on another device."""
         return SmoothField(self.control.to(device), self.lattice_mm)
 
     def on(self, grid: Grid, rows: slice = slice(None)) -> torch.Tensor:
-        """Values on a grid.
+        """Return the values on a grid.
 
         Parameters
         ----------
@@ -120,7 +120,7 @@ class SmoothField:
         return planes @ weights
 
     def planes(self, grid: Grid, rows: slice = slice(None)) -> tuple[torch.Tensor, torch.Tensor]:
-        """The field as a product: (C, X, Y, N) along the first two axes, and (N, Z) weights along the last."""
+        """Return the two factors of the field: (C, X, Y, N) along the first two axes, (N, Z) weights along the last."""
         x, y, z = grid.axes_mm(self.control.device)
         wx, wy, wz = (
             _spline_weights(axis, self.lattice_mm, n)
@@ -134,7 +134,7 @@ class SmoothField:
 def random_control(
     channels: int, lattice_mm: float, extent_mm: float, generator: torch.Generator, *, smooth: float = 0.0
 ) -> torch.Tensor:
-    """Standard normal control points that cover +-`extent_mm`/2, optionally smoothed towards their neighbours.
+    """Return standard normal control points that cover +-`extent_mm`/2, optionally smoothed.
 
     Parameters
     ----------
@@ -163,7 +163,7 @@ def random_control(
 
 @dataclass(frozen=True)
 class RandomField:
-    """A smooth random field of one channel, known by its seed: a few bytes instead of all control points.
+    """A smooth random field of one channel, stored as its seed instead of its control points.
 
     Attributes
     ----------
@@ -178,10 +178,10 @@ class RandomField:
 
     @cached_property
     def spline(self) -> SmoothField:
-        """The field itself, on the CPU."""
+        """Return the field with its control points, on the CPU."""
         generator = torch.Generator().manual_seed(self.seed)
         return SmoothField(random_control(1, self.lattice_mm, EXTENT_MM, generator), self.lattice_mm)
 
     def on(self, grid: Grid, device: torch.device | str = "cpu", rows: slice = slice(None)) -> torch.Tensor:
-        """Values on a grid, (X, Y, Z) float32; `rows` is part of its first axis."""
+        """Return values on a grid, (X, Y, Z) float32; `rows` is part of its first axis."""
         return self.spline.to(device).on(grid, rows)[0]

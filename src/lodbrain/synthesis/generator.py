@@ -1,7 +1,7 @@
-"""Draw a scan once, render it at any level of detail.
+"""Generator: sampling of a scan's plan, and rendering of the plan on any grid.
 
-`draw_plan` fixes everything about one synthetic scan. `render` computes image and labels of that scan on any grid: the
-whole head at 4 mm, a crop of it at 1 mm. All levels of the ladder see the same head.
+`draw_plan` fixes all parameters of one synthetic scan. `render` computes image and labels of that scan on any grid,
+such as the whole head at 4 mm or a crop of it at 1 mm, so that all levels of the ladder see the same head.
 """
 
 from __future__ import annotations
@@ -45,28 +45,28 @@ from lodbrain.synthesis.tailored import draw_from_profile
 
 __all__ = ["Plan", "Settings", "draw_plan", "render"]
 
-#: Sub-classes of a tissue are regions of about this size.
+#: Approximate size of the regions that a tissue's sub-classes form, mm.
 _PARTS_MM = 22.0
 
-#: A random contrast may have white matter of any intensity, but not noise of none.
+#: Least intensity of white matter as the unit of noise: in a random contrast it may be 0, which would mean no noise.
 _LEAST_WHITE = 40.0
 
-#: Voxels of the scan that get their noise at a time: few enough for the processor's cache, many enough for a GPU.
+#: Number of the scan's voxels processed at a time: fits a processor's cache and keeps a GPU busy.
 _CHUNK_VOXELS = {"cpu": 200_000, "cuda": 64_000_000}
 
 
 @dataclass(frozen=True, eq=False)
 class Plan:
-    """Everything that was drawn about one scan, in the order in which it happens to it.
+    """All sampled parameters of one scan, in the order in which they act on it.
 
     Attributes
     ----------
     seed : int
-        Starts the noise of each rendering.
+        Seed of each rendering's noise.
     scan : Grid
         Field of view and voxels of the scan.
     deformation ... defacing
-        One fixed step each; None where there is none.
+        One fixed step each; None where the scan has none.
     """
 
     seed: int
@@ -96,40 +96,40 @@ class Plan:
 
     @property
     def white_matter(self) -> float:
-        """Intensity of cerebral white matter, the unit of noise; in strange contrasts at least `_LEAST_WHITE`."""
+        """Intensity of cerebral white matter, the unit of noise; at least `_LEAST_WHITE`."""
         return max(self.contrast.white_matter, _LEAST_WHITE)
 
     @property
     def magnet(self) -> tuple[Step | None, ...]:
-        """Steps that act where the tissue is, before it is measured."""
+        """Steps in the coordinates of the tissue, before acquisition."""
         return self.texture, self.transmit, self.susceptibility, self.bias
 
     @property
     def acquisition(self) -> tuple[Step | None, ...]:
-        """Steps that act on the image as a whole."""
+        """Steps that act on the whole image."""
         return self.blur, self.slices, self.motion, self.ghosts
 
     @property
     def voxelwise(self) -> tuple[Step | None, ...]:
-        """Steps that act on each voxel of the scan alone: noise, and what is not linear in it."""
+        """Steps that act on each voxel of the scan separately: noise and non-linear ones."""
         return self.noise, self.background, self.tone
 
 
 def draw_plan(
     labels: LabelMap, settings: Settings, generator: torch.Generator, *, voxel_mm: float | None = None
 ) -> Plan:
-    """Draw one scan of a label map.
+    """Sample one scan of a label map.
 
-    Each step has random numbers of its own: what one of them draws changes nothing for the others.
+    Each step has its own stream of random numbers, so that changing one step does not change the others.
 
     Parameters
     ----------
     labels : LabelMap
     settings : Settings
     generator : torch.Generator
-        On the CPU, so that a seed means the same scan on every device.
+        On the CPU, so that a seed gives the same scan on every device.
     voxel_mm : float, optional
-        Voxel side of an isotropic scan, whatever the settings say.
+        Voxel side of an isotropic scan; overrides the settings.
     """
     seed = int(torch.randint(2**53, (), generator=generator))
 
@@ -186,17 +186,17 @@ def render(
     supersample: int = 2,
     target: Literal["shares", "classes"] = "shares",
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Image and target of a plan on a grid, with true partial volume.
+    """Return image and target of a plan on a grid, with true partial volume.
 
-    A coarse image has the mean and the standard deviation of the scan pooled to the same grid, as inference sees it, at
-    a fraction of the time. Voxels are rendered in `supersample` parts along each axis where that many of the scan's
-    voxels fit in, and averaged; noise, background and tone act on each of the scan's voxels in a part.
+    A coarse image has the mean and the standard deviation of the scan pooled to the same grid, as in inference, at a
+    fraction of the time. Voxels that contain enough of the scan's voxels are rendered in `supersample` parts along each
+    axis and averaged; noise, background and tone act on each of the scan's voxels in a part.
 
     Parameters
     ----------
     plan : Plan
     labels : LabelMap
-        The map that the plan was drawn for, or a finer version of it.
+        The map for which the plan was sampled, or a finer version of it.
     grid : Grid, optional
         The plan's own grid (the default), a coarser one, or a crop.
     coarseness : int
@@ -204,13 +204,13 @@ def render(
     supersample : int
         Samples per voxel and axis.
     target : {"shares", "classes"}
-        What the target holds.
+        Form of the target.
 
     Returns
     -------
     image : (X, Y, Z) float32 tensor
     target : (33, X, Y, Z) float32 tensor, or (X, Y, Z) uint8
-        Share of each class in each voxel, which sum to 1; or the largest class. Both on the device of the label map.
+        Shares of the classes in each voxel, which sum to 1; or the largest class. Both on the label map's device.
     """
     grid = grid or plan.scan
     if plan.ventricles is not None:
@@ -262,12 +262,12 @@ def _apply(steps: Sequence[Step | None], image: torch.Tensor, view: View) -> tor
 
 
 def _grained(anatomy: Anatomy, view: View) -> torch.Tensor:
-    """Signal with the spread within each class."""
+    """Return the signal plus the spread within each class."""
     return torch.addcmul(anatomy.signal, anatomy.spread, grain(view, anatomy.spread.device))
 
 
 def _voxelwise(plan: Plan, image: torch.Tensor, view: View) -> torch.Tensor:
-    """The mean, in each voxel of the view, of what the scan's voxels inside it become."""
+    """Apply the voxelwise steps to the scan's voxels inside each voxel of the view, and return their mean."""
     samples = view.coarseness**3
     if samples == 1:
         return _apply(plan.voxelwise, image, view)
@@ -282,7 +282,7 @@ def _voxelwise(plan: Plan, image: torch.Tensor, view: View) -> torch.Tensor:
 
 
 def _elsewhere(plan: Plan, body: Body, supersample: int) -> Callable[[View], torch.Tensor]:
-    """The signal of the head in views beyond the field of view."""
+    """Return a function that computes the head's signal in views beyond the field of view."""
 
     def signal(view: View) -> torch.Tensor:
         anatomy = body.on(view.grid, supersample=supersample, target="none", distance=False)

@@ -1,4 +1,4 @@
-"""Grain: the spread of intensities within a tissue, correlated over several voxels."""
+"""Grain: variation of intensity within a tissue, correlated over several voxels."""
 
 from __future__ import annotations
 
@@ -7,23 +7,23 @@ import torch.nn.functional as F
 
 from lodbrain.synthesis.steps.view import View
 
-#: The mean of c x c x c voxels of the scan has a standard deviation of c^-`GRAIN_EXPONENT`. White noise would have 1.5.
-#: In eroded white matter, thalamus and brainstem of a Philips MPRAGE of 1 mm, less what varies over more than 10 mm,
-#: 0.37 to 0.47 was measured, noise included.
+#: The mean of c x c x c voxels of the scan has a standard deviation of c^-`GRAIN_EXPONENT`; of white noise, c^-1.5.
+#: Measured in eroded white matter, thalamus and brainstem of a 1 mm Philips MPRAGE, after removal of variation over
+#: more than 10 mm: 0.37 to 0.47, noise included.
 GRAIN_EXPONENT = 0.75
 
-#: Side of the largest blocks, in voxels of the scan; means of more voxels than these fall as those of white noise.
+#: Side of the largest blocks, in voxels of the scan; means over larger volumes decrease as those of white noise.
 _LARGEST = 8
 
 
 def grain(view: View, device: torch.device | str = "cpu") -> torch.Tensor:
-    """Correlated random numbers for each voxel of a view: (X, Y, Z) float32, on `device`.
+    """Return correlated random numbers for each voxel of a view: (X, Y, Z) float32, on `device`.
 
     Sum of white noise on blocks of 1, 2, 4 and 8 voxels of the scan. In voxels of the scan the standard deviation is 1;
     in larger voxels it is that of the mean of the scan's voxels inside.
     """
     out: torch.Tensor | None = None
-    # Blocks inside of a voxel of the view are averaged: all of them together are one white noise.
+    # Blocks smaller than a voxel of the view are averaged: their sum is a single white noise.
     inside = 0.0
     for side, variance in reversed(list(_variances().items())):
         if side <= view.coarseness:
@@ -38,12 +38,12 @@ def grain(view: View, device: torch.device | str = "cpu") -> torch.Tensor:
 def _variances() -> dict[int, float]:
     """Variance of the noise on blocks of each side.
 
-    With blocks of side s averaged over c > s voxels, variance falls by (s / c)^3: the mean of c^3 voxels has
+    With blocks of side s averaged over c > s voxels, variance decreases by (s / c)^3: the mean of c^3 voxels has
 
         V(c) = sum_s v_s min(1, (s / c)^3) = c^-(2 `GRAIN_EXPONENT`)   for c = 1, 2, 4, 8.
 
-    What blocks of up to s leave in voxels of s, W(s), is an eighth of that in voxels of 2 s, larger blocks do not fall:
-    V(s) - V(2 s) = 7/8 W(s); and W(s) = v_s + W(s / 2) / 8.
+    Let W(s) be the variance that blocks of up to s leave in voxels of s. In voxels of 2 s it is an eighth, whereas that
+    of larger blocks is unchanged: V(s) - V(2 s) = 7/8 W(s), and W(s) = v_s + W(s / 2) / 8.
     """
 
     def of_mean(side: int) -> float:
@@ -60,12 +60,12 @@ def _variances() -> dict[int, float]:
 
 
 def _blocks(view: View, side: int, shape: list[int], device: torch.device | str) -> torch.Tensor:
-    """White noise of a given (X, Y, Z) shape."""
+    """Return white noise of a given (X, Y, Z) shape."""
     return torch.randn(shape, generator=view.random(f"grain {side}", device), device=device)
 
 
 def _add(coarse: torch.Tensor | None, noise: torch.Tensor, sd: float) -> torch.Tensor:
-    """Noise of a standard deviation, added to noise on blocks of 2 x 2 x 2 of its voxels."""
+    """Add noise of a standard deviation to noise on blocks of 2 x 2 x 2 of its voxels."""
     noise.mul_(sd)
     if coarse is None:
         return noise

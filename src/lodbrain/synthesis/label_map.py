@@ -1,8 +1,8 @@
-"""Label maps to draw synthetic scans from: what each label becomes as a target, and what it looks like.
+"""Label maps for synthesis: codes of intensity classes, target classes, and distance to the brain.
 
-A file holds the numbers of FreeSurfer or of SynthSeg's training maps, with sides or without
-(`lodbrain.labels.freesurfer`). They are brought to *raw* labels: the 32 structures and, beyond them, what has an
-intensity of its own, such as lesions, hypointensities, choroid plexus, vessels and the tissues outside of the brain.
+A file holds the numbers of FreeSurfer or of SynthSeg's training maps, with or without sides
+(`lodbrain.labels.freesurfer`). They are converted to *raw* labels: the 32 structures and additional labels with an
+intensity of their own, such as lesions, hypointensities, choroid plexus, vessels and the tissues outside of the brain.
 The generator works on *codes*, positions in `RAW_LABELS`.
 """
 
@@ -24,28 +24,28 @@ from lodbrain.labels import CLASS_OF_INDEX, STRUCTURES
 from lodbrain.labels.freesurfer import SYNTHSEG, translate
 from lodbrain.labels.numbers import count_numbers, replace_numbers
 
-#: Labels with an intensity of their own, and the structure that each counts as in the target. Lesions (25, 57) and
+#: Labels with an intensity of their own, and the structure of each in the target. Lesions (25, 57) and
 #: hypointensities (78, 79) are white matter, choroid plexus (136, 163) is ventricle; vessels (30, 62), fifth ventricle
 #: (72), chiasm (85) and all tissue outside of the brain (500-530) are background.
 TARGET_OF_OTHER = {raw: SYNTHSEG[raw][0] for raw in (25, 57, 78, 79, 136, 137, 163, 164, 30, 62, 72, 85)}
 OUTSIDE = tuple(range(500, 531))
 
-#: Every raw label; the position is the generator's code.
+#: Every raw label; its position is the generator's code.
 RAW_LABELS: tuple[int, ...] = (*(label.index for label in STRUCTURES), *TARGET_OF_OTHER, *OUTSIDE)
 CODE_OF_RAW = {raw: code for code, raw in enumerate(RAW_LABELS)}
 N_CODES = len(RAW_LABELS)
 
-#: Raised whenever a code changes its meaning: codes that were kept on disk before are not used any more.
+#: Increased whenever a code changes its meaning, which invalidates cached codes.
 #: 2: hypointensities have a left and a right code.
 CODES_VERSION = 2
 
 _MIRROR_OF_OTHER = {25: 57, 78: 79, 30: 62, 136: 163, 137: 164}
 _MIRROR_OF_OTHER |= {right: left for left, right in _MIRROR_OF_OTHER.items()}
 
-# What looks like another label: hypointensities of any kind, FreeSurfer's choroid plexus.
+# Labels with the intensity of another label: hypointensities of any kind, FreeSurfer's choroid plexus.
 _LOOKS_LIKE = {77: (78, 79), 80: (78, 79), 81: (78, 78), 82: (79, 79), 31: (136, 136), 63: (163, 163)}
 
-#: Raw label, on the left and on the right, of each number that a file may hold.
+#: Raw label, left and right, of each number that a file may hold.
 _RAW_OF = {
     number: _LOOKS_LIKE.get(number, (number, number) if number in CODE_OF_RAW else structures)
     for number, structures in SYNTHSEG.items()
@@ -60,7 +60,7 @@ MIRROR_OF_CODE = torch.tensor(
     + [CODE_OF_RAW[_MIRROR_OF_OTHER.get(raw, raw)] for raw in RAW_LABELS[len(STRUCTURES) :]]
 )
 
-#: Codes of brain tissue and ventricles: what skull-stripping keeps for certain.
+#: Codes of brain tissue and ventricles, which accurate skull-stripping keeps.
 BRAIN_CODES = tuple(
     code
     for code, raw in enumerate(RAW_LABELS)
@@ -72,7 +72,7 @@ DISTANCE_STEP_MM = 0.5
 
 @dataclass(frozen=True, eq=False)
 class LabelMap:
-    """A label map ready for sampling, in RAS order, cropped to the head, with one voxel of background around it.
+    """A label map prepared for sampling: RAS order, cropped to the head, with a border of one background voxel.
 
     Attributes
     ----------
@@ -87,7 +87,7 @@ class LabelMap:
     ventricle_mm : (3,) float64 tensor
         Centre of the lateral ventricles, in the same coordinates (the brain's centre where there are none).
     name : str
-        For messages and training records.
+        Name in messages and training records.
     """
 
     codes: torch.Tensor
@@ -98,7 +98,7 @@ class LabelMap:
     name: str = ""
 
     def to(self, device: torch.device | str) -> LabelMap:
-        """The same map with its volumes on another device."""
+        """Return the same map with its volumes on another device."""
         return LabelMap(
             self.codes.to(device),
             self.distance.to(device),
@@ -110,16 +110,16 @@ class LabelMap:
 
 
 def raw_labels(labels: NDArray[np.integer], affine: NDArray[np.floating], name: str = "label map") -> NDArray[np.int16]:
-    """Bring the numbers of a file to raw labels.
+    """Convert the numbers of a file to raw labels.
 
     Parameters
     ----------
     labels : (X, Y, Z) int
-        In FreeSurfer's or SynthSeg's numbers. A brain without sides is split at its mid-plane.
+        FreeSurfer's or SynthSeg's numbers. A brain without sides is split at its mid-plane.
     affine : (4, 4) float
         Voxel to world (RAS+), mm.
     name : str
-        For messages.
+        Name in messages.
 
     Returns
     -------
@@ -140,21 +140,21 @@ def raw_labels(labels: NDArray[np.integer], affine: NDArray[np.floating], name: 
 
 
 def encode(labels: NDArray[np.integer], affine: NDArray[np.floating], name: str = "label map") -> NDArray[np.uint8]:
-    """Codes (X, Y, Z) uint8 of the numbers of a file; parameters and errors are those of `raw_labels`."""
+    """Return codes (X, Y, Z) uint8 of the numbers of a file; parameters and errors as in `raw_labels`."""
     codes: NDArray[np.uint8] = replace_numbers(raw_labels(labels, affine, name), CODE_OF_RAW, np.uint8)
     return codes
 
 
 def prepare(image: Image, name: str = "label map") -> LabelMap:
-    """Crop a label image to the head, encode it, and measure the distance to the brain.
+    """Crop a label image to the head, encode it, and compute the distance to the brain.
 
     Parameters
     ----------
     image : Image
-        Labels of a head or brain on any orthogonal grid, in FreeSurfer's or SynthSeg's numbers, with sides or
-        without.
+        Labels of a head or brain on any orthogonal grid, in FreeSurfer's or SynthSeg's numbers, with or
+        without sides.
     name : str
-        For messages.
+        Name in messages.
 
     Raises
     ------
@@ -182,5 +182,5 @@ def prepare(image: Image, name: str = "label map") -> LabelMap:
 
 
 def load(path: str | Path) -> LabelMap:
-    """Read and `prepare` a label map file."""
+    """Read a label map file and `prepare` it."""
     return prepare(read_labels(Path(path)), str(path))

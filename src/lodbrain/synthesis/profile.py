@@ -1,4 +1,4 @@
-"""`ContrastProfile`: what some scans look like, as a YAML file that people can read and the generator draws from."""
+"""`ContrastProfile`: appearance of a set of scans, as a readable YAML file and as input of the generator."""
 
 from __future__ import annotations
 
@@ -34,18 +34,18 @@ _PLAIN = ConfigDict(extra="forbid", allow_inf_nan=False)
 
 @dataclass(frozen=True)
 class Intensity:
-    """How one structure looks.
+    """Intensity of one structure.
 
     Attributes
     ----------
     mean, sd : float
-        Of pure voxels, noise included.
+        Mean and standard deviation of pure voxels, noise included.
     between_scans : float or None
-        Standard deviation of the mean from scan to scan; None for one scan.
+        Standard deviation of the mean between scans; None for one scan.
     volume_ml, pure_ml : float
-        Of the labels, and of what is purely this structure; averages of the scans.
+        Volume of the labels, and of the voxels that are purely this structure; averages of the scans.
     own : float
-        How far the mean is the structure's own (1), not its group's (0).
+        Weight of the structure's own mean against its group's, 0 to 1.
     """
 
     __pydantic_config__: ClassVar[ConfigDict] = _PLAIN
@@ -60,7 +60,7 @@ class Intensity:
 
 @dataclass(frozen=True)
 class Bias:
-    """Bias field: standard deviation of its logarithm over the brain, and over what distance it changes."""
+    """Bias field: standard deviation of its logarithm over the brain, and its correlation length."""
 
     __pydantic_config__: ClassVar[ConfigDict] = _PLAIN
 
@@ -70,7 +70,7 @@ class Bias:
 
 @dataclass(frozen=True)
 class Noise:
-    """Noise: standard deviation over white matter, smoothness, and where both were measured."""
+    """Noise: standard deviation in units of white matter, smoothness, and where each was measured."""
 
     __pydantic_config__: ClassVar[ConfigDict] = _PLAIN
 
@@ -81,7 +81,7 @@ class Noise:
 
 @dataclass(frozen=True)
 class Air:
-    """Background: its kind, and its level over white matter (as in `lodbrain.contrast_analysis.noise.Background`)."""
+    """Background: kind, and level in units of white matter (as `lodbrain.contrast_analysis.noise.Background`)."""
 
     __pydantic_config__: ClassVar[ConfigDict] = _PLAIN
 
@@ -91,7 +91,7 @@ class Air:
 
 @dataclass(frozen=True)
 class ScanRecord:
-    """What was measured in one of the scans."""
+    """Measurements of one of the scans."""
 
     __pydantic_config__: ClassVar[ConfigDict] = _PLAIN
 
@@ -107,22 +107,22 @@ class ScanRecord:
 
 @dataclass(frozen=True)
 class ContrastProfile:
-    """What some scans look like. Intensities are on a scale where cerebral white matter is 160.
+    """Appearance of a set of scans. Intensities are on a scale where cerebral white matter is 160.
 
     Attributes
     ----------
     structures : dict of str to Intensity
-        By names of `lodbrain.labels.SIDELESS`; what no scan had is absent.
+        By names of `lodbrain.labels.SIDELESS`; structures that are in no scan are absent.
     contrast_to_noise : dict of str to float
         Between kinds of tissue.
     bias, noise, background
-        Averages of the scans; the background is that of most.
+        Averages of the scans; the background is the most frequent one.
     voxel_mm : float
         Cube root of the voxel's volume, average of the scans.
     outside : tuple of float
-        Quantiles of the head outside of the brain; empty if no scan has any.
+        Quantiles of intensity in the head outside of the brain; empty if no scan shows it.
     scans : tuple of ScanRecord
-        The scans that it rests on.
+        The scans that the profile was computed from.
     """
 
     __pydantic_config__: ClassVar[ConfigDict] = _PLAIN
@@ -176,7 +176,7 @@ def read_profile(path: str | PathLike[str]) -> ContrastProfile:
     Raises
     ------
     UsageError
-        If the file is missing, is not YAML, or is no profile; the message names the field.
+        If the file is missing, is not YAML, or is not a profile; the message names the field.
     """
     hint = "Make one with: lodbrain contrast"
     try:
@@ -194,7 +194,7 @@ def read_profile(path: str | PathLike[str]) -> ContrastProfile:
 
 
 class _Dumper(yaml.SafeDumper):
-    """One line for each structure, one for each list of numbers."""
+    """YAML with one line for each structure and for each list of numbers."""
 
     def represent_mapping(self, tag: str, mapping: Any, flow_style: bool | None = None) -> yaml.MappingNode:
         leaf = not any(isinstance(value, (dict, list)) for value in dict(mapping).values())

@@ -1,4 +1,4 @@
-"""Plans as JSON, to be kept beside a pair and rendered again."""
+"""Plans as JSON, to be stored with an image and rendered again."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ _ADAPTER = TypeAdapter(Plan)
 
 
 def to_json(plan: Plan) -> dict[str, Any]:
-    """A plan as a tree of plain dictionaries, lists, numbers and strings; floats are kept to the last bit."""
+    """Return a plan as a tree of dictionaries, lists, numbers and strings; floats keep all bits."""
     tree: dict[str, Any] = _ADAPTER.dump_python(plan, mode="json")
     return tree
 
 
 def from_json(tree: Any) -> Plan:
-    """The plan that `to_json` wrote.
+    """Return the plan that `to_json` wrote.
 
     Raises
     ------
     ValueError
-        If it is none, or holds more than this version understands: then it would not give the same scan.
+        If the tree is not a plan, or holds fields unknown to this version, which would not give the same scan.
     """
     try:
         plan = _ADAPTER.validate_python(tree)
@@ -37,7 +37,7 @@ def from_json(tree: Any) -> Plan:
 
 
 def _difference(given: Any, understood: Any, where: str) -> str | None:
-    """Where two trees differ, or None; what was left out and is a default counts as equal."""
+    """Return where two trees differ, or None; a missing default counts as equal."""
     if isinstance(given, dict) and isinstance(understood, dict):
         places = (_difference(value, understood.get(key, ...), f"{where}.{key}") for key, value in given.items())
         return next((place for place in places if place is not None), None)

@@ -1,4 +1,4 @@
-"""What the generator draws from: the random steps, in their order."""
+"""`Settings`: the random steps of the generator, in their order."""
 
 from __future__ import annotations
 
@@ -33,12 +33,13 @@ class Settings:
     Attributes
     ----------
     shapes ... defacing
-        One random step each; in their names shares are probabilities.
+        One random step each; fields named `..._share` are probabilities.
     uhf_share : float
         Share of scans at 7 T and above: these get `transmit`, `susceptibility` and the strong fields of `bias`.
     profile : ContrastProfile or None
-        A share `profile_share` of the scans looks like those of the profile: intensities, bias field, noise, blur,
-        voxel size and background are its own, whatever else is said here (`lodbrain.synthesis.resemblance`).
+        Scans are sampled from this profile with probability `profile_share`: their intensities, bias field, noise,
+        blur, voxel size and background are the profile's and override these settings
+        (`lodbrain.synthesis.resemblance`).
     """
 
     shapes: Shapes = field(default_factory=Shapes)

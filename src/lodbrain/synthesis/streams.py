@@ -1,4 +1,4 @@
-"""Random numbers by name: each step of a scan draws its own, whatever the others draw."""
+"""Named random streams: each step of a scan has random numbers independent of the other steps."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ import torch
 
 
 def seed_of(*words: int | str) -> int:
-    """A seed of 62 bits that is the same for the same words in every process, on every machine.
+    """Return a seed of 62 bits that is the same for the same words in every process, on every machine.
 
-    Torch's generator on the CPU keeps the last 32 of them: that two steps of a scan draw the same numbers has a chance
-    of 1 in 10^7; among a million scans, some pair of different ones will.
+    PyTorch's CPU generator uses the lowest 32 bits: two steps of one scan share a sequence with a probability of 1 in
+    10^7; among a million scans, some pair of different scans will.
 
     Examples
     --------
@@ -35,21 +35,21 @@ class Stream:
         self.generator = torch.Generator().manual_seed(seed_of(*words))
 
     def uniform(self, low: float = 0.0, high: float = 1.0) -> float:
-        """A number from `low` to `high`."""
+        """Return a uniform number between `low` and `high`."""
         return low + (high - low) * float(torch.rand((), generator=self.generator))
 
     def normal(self, sd: float = 1.0) -> float:
-        """A normal number of mean 0."""
+        """Return a normal number of mean 0."""
         return sd * float(torch.randn((), generator=self.generator))
 
     def chance(self, share: float) -> bool:
-        """True in a share of all draws."""
+        """Return True with probability `share`."""
         return self.uniform() < share
 
     def integer(self, n: int) -> int:
-        """One of 0 to n - 1."""
+        """Return an integer between 0 and n - 1."""
         return int(torch.randint(n, (), generator=self.generator))
 
     def seed(self) -> int:
-        """A seed for something larger, of 53 bits: what every reader of JSON takes without rounding."""
+        """Return a seed of 53 bits, which every JSON reader keeps without rounding."""
         return self.integer(2**53)

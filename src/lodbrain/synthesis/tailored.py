@@ -1,4 +1,4 @@
-"""Class intensities for the generator, drawn from a profile of real scans."""
+"""Class intensities sampled from a profile of real scans."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from lodbrain.synthesis.contrast import N_SUBCLASSES, SPLIT_LABELS, T1W_PRIOR, C
 from lodbrain.synthesis.label_map import CODE_OF_RAW, MIRROR_OF_CODE, N_CODES, OUTSIDE, RAW_LABELS
 from lodbrain.synthesis.profile import ContrastProfile, Intensity
 
-#: Scans of the same protocol differ at least so much, in units of white matter: from one scan nothing else is known.
+#: Least variation between scans of a protocol, in units of white matter; a profile of one scan has no estimate.
 LEAST_BETWEEN = 0.03
 
-#: The spread within a structure varies by so much from scan to scan (standard deviation of its logarithm).
+#: Variation between scans of the spread within a structure (standard deviation of its logarithm).
 SPREAD_OF_SD = 0.15
 
 #: Largest spread within a tissue outside of the brain, in units of white matter.
@@ -24,16 +24,16 @@ _LEFT_OF_CODE = torch.minimum(torch.arange(N_CODES), MIRROR_OF_CODE)
 _IS_OUTSIDE = torch.tensor([raw in OUTSIDE for raw in RAW_LABELS])[:, None]
 _IS_SPLIT = torch.tensor([raw in SPLIT_LABELS for raw in RAW_LABELS])[:, None]
 
-#: What tells of labels that the profile does not know: the first of each kind that it has.
+#: Reference structures for labels absent from the profile: the first one of each kind that it has is used.
 _ANCHORS = (("CSF", "Lateral-Ventricle"), ("Cerebral-Cortex",), ("Cerebral-White-Matter",))
 
 
 def draw_from_profile(profile: ContrastProfile, generator: torch.Generator) -> Contrast:
-    """Class intensities of one scan that looks like those of a profile.
+    """Sample the class intensities of one scan that resembles those of a profile.
 
-    Structures stray by what was seen between scans, left and right alike. What the profile does not know (lesions,
-    vessels, choroid plexus) lies between fluid, grey and white matter as in a T1w scan. Tissues outside of the brain
-    take their intensities from all of the head outside of the brain.
+    Structures vary by their variation between scans, equally left and right. Labels absent from the profile (lesions,
+    vessels, choroid plexus) are placed between fluid, grey and white matter as in a T1w scan. Tissues outside of the
+    brain are sampled from all intensities of the head outside of the brain.
 
     Parameters
     ----------
@@ -44,7 +44,7 @@ def draw_from_profile(profile: ContrastProfile, generator: torch.Generator) -> C
     Returns
     -------
     Contrast
-        Of kind ``"profile"``. Its spreads are without the noise, which the generator adds on its own.
+        Of kind ``"profile"``. Its spreads exclude the noise, which the generator adds separately.
     """
     expected = [_look(profile, code) for code in range(N_CODES)]
     white = profile.structures["Cerebral-White-Matter"].mean
@@ -54,7 +54,7 @@ def draw_from_profile(profile: ContrastProfile, generator: torch.Generator) -> C
     stray, swell = torch.randn((2, N_CODES), generator=generator)[:, _LEFT_OF_CODE]
     means = means + between * stray
     sds = sds * torch.exp(SPREAD_OF_SD * swell)
-    # Outside of the brain every tissue may be as bright as any part of the head; so may the parts of the large ones.
+    # Outside of the brain each tissue, and each part of the large ones, may have any intensity of the head.
     rank, grain = torch.rand((2, N_CODES, N_SUBCLASSES), generator=generator)
     rank = torch.where(_IS_SPLIT, rank, rank[:, :1])
     table = torch.where(_IS_OUTSIDE, _head(profile, rank), means[:, None]).clamp(min=0)
@@ -64,7 +64,7 @@ def draw_from_profile(profile: ContrastProfile, generator: torch.Generator) -> C
 
 
 def _look(profile: ContrastProfile, code: int) -> tuple[float, float, float]:
-    """Mean, spread within, and spread between scans of a code."""
+    """Return mean, spread within, and spread between scans of a code."""
     look = profile.structures.get(_NAME_OF_CODE.get(code, ""))
     if look is not None:
         return look.mean, look.sd, look.between_scans or 0.0
@@ -84,7 +84,7 @@ def _look(profile: ContrastProfile, code: int) -> tuple[float, float, float]:
 
 
 def _head(profile: ContrastProfile, rank: torch.Tensor) -> torch.Tensor:
-    """Intensities of the head outside of the brain at ranks of 0 to 1; any where the profile knows none."""
+    """Return intensities of the head outside of the brain at ranks of 0 to 1; random ones if the profile has none."""
     if len(profile.outside) < 2:
         return 255 * rank**2
     levels = torch.tensor(profile.outside, dtype=torch.float32)

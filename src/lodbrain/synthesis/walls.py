@@ -1,4 +1,4 @@
-"""Ventricles of a label map, measured: how deep each voxel lies, and what its wall is made of."""
+"""Depth of each ventricle voxel in a label map, and the tissue of its wall."""
 
 from __future__ import annotations
 
@@ -13,31 +13,31 @@ from scipy import ndimage
 
 from lodbrain.synthesis.label_map import CODE_OF_RAW, LabelMap
 
-#: Cavities that narrow by themselves: lateral ventricles with their choroid plexus, inferior horns, third ventricle.
-#: With each the power of the share that it keeps: inferior horns and third ventricle differ less between the young
-#: and the old.
+#: Cavities that are narrowed: lateral ventricles with their choroid plexus, inferior horns, third ventricle. Each has
+#: an exponent for the share that it keeps: inferior horns and third ventricle differ less between young and old
+#: adults.
 _CAVITIES = (((4, 136), 1.0), ((43, 163), 1.0), ((5, 137), 0.5), ((44, 164), 0.5), ((14,), 0.5))
 _ALL = tuple(CODE_OF_RAW[raw] for raws, _ in _CAVITIES for raw in raws)
-#: No lateral ventricles are made smaller than this, both together: about the smallest of healthy adults.
+#: Least volume of both lateral ventricles together: about the smallest of healthy adults.
 _LEAST_ML = 4.0
-#: Ranks are kept in a byte.
+#: Ranks are stored as uint8.
 RANK_STEPS = 254
 
 
 @dataclass(frozen=True, eq=False)
 class Walls:
-    """Of a label map, in the box around its ventricles.
+    """Ventricles of a label map, in the box around them.
 
     Attributes
     ----------
     box : tuple of 3 slice
     rank : (X, Y, Z) uint8 tensor
         1 for the innermost voxels of a cavity, up to 255 for the outermost; 0 outside. Equal steps are equal shares of
-        what the cavity keeps, by its own power.
+        the volume that the cavity keeps, by its exponent.
     outer : (X, Y, Z) uint8 tensor
-        Code of the nearest voxel that is no ventricle.
+        Code of the nearest voxel outside the ventricles.
     least : float
-        Share that lateral ventricles of `_LEAST_ML` are of these.
+        `_LEAST_ML` as a share of these lateral ventricles' volume.
     """
 
     box: tuple[slice, slice, slice]
@@ -50,19 +50,19 @@ _MEASURED: WeakKeyDictionary[LabelMap, Walls | None] = WeakKeyDictionary()
 
 
 def walls_of(labels: LabelMap) -> Walls | None:
-    """The walls of a map, measured once for each `LabelMap`, unless they are known; None where it has no ventricles."""
+    """Return the walls of a map, computed once for each `LabelMap`; None where it has no ventricles."""
     if labels not in _MEASURED:
         _MEASURED[labels] = measure(labels)
     return _MEASURED[labels]
 
 
 def know(labels: LabelMap, walls: Walls | None) -> None:
-    """Take the walls of a map from where they were kept, in place of measuring them: a second for a map of 0.5 mm."""
+    """Set the walls of a map from a cache instead of computing them, which takes a second for a map of 0.5 mm."""
     _MEASURED[labels] = walls
 
 
 def measure(labels: LabelMap) -> Walls | None:
-    """Measure the ventricles of a map; None where it has no ventricles."""
+    """Compute the walls of a map; None where it has no ventricles."""
     codes = labels.codes.cpu().numpy()
     hollow = np.isin(codes, _ALL)
     if not hollow.any():
@@ -88,7 +88,7 @@ def measure(labels: LabelMap) -> Walls | None:
 
 
 def _ranks(depth: NDArray[np.float64], power: float) -> NDArray[np.uint8]:
-    """1 for the deepest to 255: a voxel stays where no more than `kept` ** `power` of its cavity is deeper."""
+    """Rank 1 (deepest) to 255: a voxel stays where at most `kept` ** `power` of its cavity is deeper."""
     order = np.empty(len(depth), np.int64)
     order[np.argsort(-depth, kind="stable")] = np.arange(len(depth))
     share = (order / max(1, len(depth))) ** (1 / power)

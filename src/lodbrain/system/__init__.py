@@ -1,1 +1,1 @@
-"""Files written whole, memory, signals, threads: what the operating system gives."""
+"""Operating system services: atomic file writing, locks, memory, signals and threads."""

@@ -1,4 +1,4 @@
-"""Writing a file so that nobody ever meets half of it."""
+"""Atomic writing and replacing of files."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pathlib import Path
 
 from lodbrain.errors import OutputError
 
-#: What a file system answers that lacks an operation. Others, such as a full disk at fsync(2), are real failures.
+#: Errors of file systems that do not support an operation. Others, such as a full disk at fsync(2), are real failures.
 _LACKING = (errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOTSUP, errno.EINVAL, errno.EPERM)
 _NO_SYNC = (*_LACKING, errno.EBADF, errno.EACCES, errno.EROFS, errno.ENOTTY)
 _NO_RENAME = (*_LACKING, errno.EXDEV, errno.EEXIST)
@@ -34,10 +34,10 @@ _HINTS = {
 
 @contextlib.contextmanager
 def atomic(path: str | os.PathLike[str]) -> Iterator[Path]:
-    r"""A temporary path in the same folder, which becomes `path` when the block ends well.
+    r"""Yield a temporary path in the same folder, which is renamed to `path` when the block ends without an exception.
 
-    Whatever happens, `path` holds either what it held before or all of the new content. An exception, also one raised
-    by a signal's handler, removes the temporary file. On file systems that cannot sync or rename, the file is written
+    At any time `path` has either its previous content or all of the new content. On an exception, also one raised by a
+    signal handler, the temporary file is removed. On file systems that cannot sync or rename, the file is written
     without that guarantee.
 
     Parameters
@@ -48,12 +48,12 @@ def atomic(path: str | os.PathLike[str]) -> Iterator[Path]:
     Yields
     ------
     Path
-        An empty file that the block opens and fills. It ends like `path`, for libraries that choose a format by name.
+        An empty file that the block must fill. It has the suffix of `path`, for libraries that choose a format by name.
 
     Raises
     ------
     OutputError
-        The folder cannot be written to, or the disk is full.
+        If the folder cannot be written to, or the disk is full.
 
     Examples
     --------
@@ -67,10 +67,10 @@ def atomic(path: str | os.PathLike[str]) -> Iterator[Path]:
     target = Path(path)
     temporary = target.with_name(f".lodbrain-{secrets.token_hex(6)}{_ending(target)}")
     try:
-        # Mode 0o666 less the umask, like any other file: tempfile's 0o600 would lock out the user's group.
+        # Mode 0o666 minus the umask, like any other file: tempfile's 0o600 would lock out the user's group.
         os.close(os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
         yield temporary
-        sync(temporary, os.O_RDWR)  # Windows syncs only what it may write
+        sync(temporary, os.O_RDWR)  # Windows syncs only files opened for writing
         replace(temporary, target)
     except BaseException as error:
         with contextlib.suppress(OSError):
@@ -84,32 +84,32 @@ def atomic(path: str | os.PathLike[str]) -> Iterator[Path]:
 
 
 def write_text(path: str | os.PathLike[str], text: str) -> None:
-    """Write a text file, all of it or nothing, in UTF-8 with the line ends that it has; errors as in `atomic`.
+    """Write a text file atomically in UTF-8, without converting line ends; errors as in `atomic`.
 
-    What UTF-8 cannot hold (a lone surrogate, from a file name of other bytes) is written as its escape.
+    Lone surrogates, which come from file names that are not UTF-8, are written as escapes.
     """
     with atomic(path) as temporary:
         temporary.write_bytes(text.encode("utf-8", "backslashreplace"))
 
 
 def _ending(target: Path) -> str:
-    """The last two suffixes (``.nii.gz``), or the last one where the name is full of dots."""
+    """Return the last two suffixes (``.nii.gz``), or only the last if they are too long to be an extension."""
     two = "".join(target.suffixes[-2:])
     return two if len(two) <= 20 else target.suffix[:20]
 
 
 def _concerns_output(error: OSError, temporary: Path) -> bool:
-    """False where the block failed to open some other file, which is not about the output."""
+    """Return False if the error concerns another file that the block tried to open."""
     return error.filename is None or Path(os.fsdecode(error.filename)) == temporary
 
 
 def sync(path: Path, flags: int = os.O_RDONLY) -> bool:
-    """Wait until a file or folder is on the disk; return False where the file system cannot say so.
+    """Flush a file or folder to disk; return False if the file system does not support it.
 
     Raises
     ------
     OSError
-        If it is lost: the disk is full, or reports an error.
+        If the data could not be written: the disk is full, or reports an error.
     """
     try:
         descriptor = os.open(path, flags)
@@ -127,12 +127,12 @@ def sync(path: Path, flags: int = os.O_RDONLY) -> bool:
 
 
 def replace(source: Path, target: Path) -> None:
-    """Rename a file over another one, or copy it where the file system cannot.
+    """Rename a file over another one, or copy it if the file system does not support that.
 
     Raises
     ------
     OSError
-        If neither is possible. What was copied in part is removed.
+        If neither is possible. A partial copy is removed.
     """
     try:
         os.replace(source, target)
@@ -140,7 +140,7 @@ def replace(source: Path, target: Path) -> None:
     except OSError as error:
         if error.errno not in _NO_RENAME:
             raise
-    target.unlink(missing_ok=True)  # not written through: a link's own target stays
+    target.unlink(missing_ok=True)  # so that the target of a link is not overwritten
     try:
         shutil.copyfile(source, target)
         sync(target, os.O_RDWR)

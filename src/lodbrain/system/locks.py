@@ -1,4 +1,4 @@
-"""A lock on a folder, for as long as a process writes into it."""
+"""Lock on a folder while a process writes into it."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from pathlib import Path
 if sys.platform != "win32":
     import fcntl
 
-#: How often a lock is tried whose file another process has just removed. A file system that gives a file another number
-#: each time it is opened looks the same: it is used without locks.
+#: Number of attempts if another process removes the lock file in between. A file system on which a file has another
+#: inode each time it is opened looks the same; it is used without locks.
 _TRIES = 100
 
 
 def take_lock(work: Path) -> int | None:
-    """Return a file descriptor that holds the lock on a folder, which is made or emptied.
+    """Create or empty a folder, and return a file descriptor that holds its lock.
 
     Parameters
     ----------
@@ -26,14 +26,14 @@ def take_lock(work: Path) -> int | None:
     Returns
     -------
     int or None
-        None, and no folder, where the file system has no locks.
+        None, without a folder, if the file system has no locks.
 
     Raises
     ------
     BlockingIOError
-        If another process holds it.
+        If another process holds the lock.
     OSError
-        If the folder cannot be made.
+        If the folder cannot be created.
     """
     path = work / "lock"
     for _ in range(_TRIES):
@@ -56,7 +56,7 @@ def take_lock(work: Path) -> int | None:
         except OSError:  # ENOLCK, ENOSYS, EOPNOTSUPP: NFS, Lustre, some containers
             os.close(descriptor)
             break
-        for left in work.iterdir():  # of a run that was killed
+        for left in work.iterdir():  # files of a killed process
             if left != path:
                 left.unlink()
         return descriptor

@@ -1,4 +1,4 @@
-"""Memory: what the user allows, what is free, what was used at most."""
+"""Memory of the process and machine: parsing of amounts, free memory, peak, and settings of the allocator."""
 
 from __future__ import annotations
 
@@ -18,23 +18,23 @@ _UNITS |= {f"{unit}I": 1024**power for power, unit in enumerate("KMGT", start=1)
 MEBIBYTE = 1024**2
 
 _TRIM_THRESHOLD, _TOP_PAD, _MMAP_THRESHOLD, _MMAP_MAX = -1, -2, -3, -4  # malloc.h
-#: Filled where `keep_freed_memory` has set the allocator.
+#: Not empty if `keep_freed_memory` has configured the allocator.
 _KEEPING: list[bool] = []
 
 
 def parse_memory(text: str) -> int:
-    """Return the bytes that a text such as ``"4GB"`` stands for.
+    """Return the number of bytes given by a text such as ``"4GB"``.
 
     Parameters
     ----------
     text : str
-        A number and a unit: B, KB, MB, GB, TB (powers of 1000), KiB, MiB, GiB, TiB (powers of 1024); the B may be left
-        out, case does not matter. A number without a unit is bytes.
+        A number and a unit: B, KB, MB, GB, TB (powers of 1000), KiB, MiB, GiB, TiB (powers of 1024), case-insensitive.
+        The B may be omitted. A number without a unit is in bytes.
 
     Raises
     ------
     ValueError
-        If the text is no such amount, or is below 1 MiB: ``"8"`` is a missing unit.
+        If the text cannot be parsed, or the amount is below 1 MiB, which suggests a missing unit as in ``"8"``.
 
     Examples
     --------
@@ -52,9 +52,9 @@ def parse_memory(text: str) -> int:
 
 
 def free_bytes(device: str = "cpu") -> int:
-    """Return the memory that may be used on a device: what is free, less a margin of a tenth and at least 512 MiB.
+    """Return the bytes that may be used on a device: the free memory minus a margin of a tenth, at least 512 MiB.
 
-    On the CPU a limit set by the container or the batch system (cgroup v2) counts as well.
+    On the CPU, limits set by a container or batch system (cgroup v2) are respected.
     """
     if device.startswith("cuda"):
         import torch
@@ -66,11 +66,11 @@ def free_bytes(device: str = "cpu") -> int:
 
 
 def keep_freed_memory() -> None:
-    """Let this process reuse memory that it freed, in large pages, instead of giving it back to the system at once.
+    """Let this process keep freed memory for reuse, in large pages, instead of returning it to the system at once.
 
-    A network frees and takes hundreds of megabytes a layer; glibc returns such blocks to the kernel, which clears
-    every page again. Measured on the 1 mm ladder: 17.4 s of processor time became 10.7 s. To be called before torch is
-    imported, by a command line that owns the process. Does nothing where the C library is not glibc.
+    A network allocates and frees hundreds of megabytes per layer; glibc returns such blocks to the kernel, which clears
+    every page again. Measured on the 1 mm ladder: CPU time falls from 17.4 s to 10.7 s. Call it before torch is
+    imported, in a command line that owns the process. It has no effect if the C library is not glibc.
     """
     os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")  # torch: huge pages for large tensors
     if not sys.platform.startswith("linux"):
@@ -87,10 +87,10 @@ def keep_freed_memory() -> None:
 
 @contextmanager
 def sparing(*, wanted: bool = True) -> Iterator[None]:
-    """Take large blocks from the system and return each at once, for as long as the block lasts, if it is `wanted`.
+    """Return large freed allocations to the system at once within the block, if `wanted`.
 
-    What `keep_freed_memory` gains in time costs memory: a block that does not fit the holes of the heap makes it grow.
-    Measured on a head of 1 mm in 18 tiles: 960 MB in place of the 780 that are in use.
+    `keep_freed_memory` saves time but costs memory, because fragmentation makes the heap grow. Measured on a head at
+    1 mm in 18 tiles: 960 MB instead of the 780 MB in use.
     """
     if not (wanted and _KEEPING):
         yield
@@ -105,10 +105,10 @@ def sparing(*, wanted: bool = True) -> Iterator[None]:
 
 
 def give_back() -> None:
-    """Return to the system what was freed and is kept for reuse, or lies in holes between what is in use.
+    """Return freed memory in the heap to the system, including free space between allocations.
 
-    Between the stages of a scan, whose arrays differ in size: holes would add to the next stage's peak. Does nothing
-    where the C library is not glibc.
+    Called between the stages of a scan: their arrays differ in size, so fragmentation would add to the next stage's
+    peak. It has no effect if the C library is not glibc.
     """
     if sys.platform.startswith("linux"):
         with suppress(AttributeError):  # musl
@@ -116,23 +116,23 @@ def give_back() -> None:
 
 
 def resident_bytes() -> int:
-    """Return the memory that this process takes now."""
+    """Return the resident memory of this process in bytes."""
     return int(psutil.Process().memory_info().rss)
 
 
 def restart_peak() -> None:
-    """Let `peak_mib` measure from now on. Does nothing where the system has no such thing: other than Linux.
+    """Reset the peak that `peak_mib` returns, so that each of several scans has its own (proc(5), clear_refs).
 
-    So that each scan of many has a peak of its own (proc(5), clear_refs).
+    It has no effect on systems other than Linux.
     """
     with suppress(OSError):
         Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
 
 
 def peak_mib() -> float:
-    """Return the largest memory of this process since it began, or since `restart_peak`, in MiB.
+    """Return the peak memory of this process since it started, or since `restart_peak`, in MiB.
 
-    On Linux not from getrusage(2), which counts the memory of the process that started this one.
+    On Linux getrusage(2) is not used, because it includes the memory of the parent process.
     """
     if sys.platform == "win32":
         return float(psutil.Process().memory_info().peak_wset) / MEBIBYTE
@@ -146,7 +146,7 @@ def peak_mib() -> float:
 
 
 def _cgroup_free(root: Path = Path("/sys/fs/cgroup"), own: Path = Path("/proc/self/cgroup")) -> list[int]:
-    """Free bytes under each limit that holds for this process: of its own group and of every group above it."""
+    """Return the free bytes under each memory limit of this process: of its own cgroup and of all parents."""
     free = []
     try:
         line = next(line for line in own.read_text().splitlines() if line.startswith("0::"))
@@ -160,7 +160,7 @@ def _cgroup_free(root: Path = Path("/sys/fs/cgroup"), own: Path = Path("/proc/se
             limit = int((folder / "memory.max").read_text())
             used = int((folder / "memory.current").read_text())
             stat = dict(line.split() for line in (folder / "memory.stat").read_text().splitlines())
-        except (OSError, ValueError):  # no limit is written as "max"
+        except (OSError, ValueError):  # "max" means no limit
             continue
-        free.append(limit - used + int(stat.get("inactive_file", 0)))  # file cache is given back when needed
+        free.append(limit - used + int(stat.get("inactive_file", 0)))  # inactive file cache is reclaimable
     return free

@@ -1,4 +1,4 @@
-"""Short work that signals must not tear: they are heard, and obeyed after it."""
+"""Deferral of SIGTERM and SIGINT during short critical sections."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from contextlib import contextmanager
 
 @contextmanager
 def uninterrupted() -> Iterator[None]:
-    """Put off SIGTERM and SIGINT to the end of the block.
+    """Defer SIGTERM and SIGINT to the end of the block.
 
-    Both become exceptions in the main thread, at any moment: also in the middle of a clean-up, or of a row of renames.
-    In other threads, which get no signals, it does nothing.
+    Both raise exceptions in the main thread at any time, also during a clean-up or a series of renames. In other
+    threads, which receive no signals, this has no effect.
     """
     if threading.current_thread() is not threading.main_thread():
         yield

@@ -1,7 +1,7 @@
-"""Threads of the CPU: how many a segmentation computes with, and why a forked process has one.
+"""Number of CPU threads of a segmentation, and its limit to one in forked processes.
 
-A forked process inherits the state of OpenMP's pool of threads but none of the threads: GNU's OpenMP then waits for
-them for ever. A single thread needs no pool, so such a process computes with one.
+A forked process inherits the state of OpenMP's thread pool but not the threads, and GNU OpenMP waits for them forever.
+A single thread needs no pool, so such a process computes with one thread.
 """
 
 from __future__ import annotations
@@ -13,22 +13,22 @@ from contextlib import contextmanager
 
 from lodbrain.errors import UsageError
 
-#: Filled in a process that was forked when torch was loaded.
+#: Not empty in a process that was forked after torch was loaded.
 _FORKED: list[bool] = []
 
 
 def check_threads(threads: int | None) -> None:
-    """Limit torch to one thread in a process that was forked when torch was loaded; elsewhere do nothing.
+    """Limit torch to one thread in a process that was forked after torch was loaded; no effect in others.
 
     Parameters
     ----------
     threads : int or None
-        What is asked for; None leaves it open.
+        Requested number of threads; None for no preference.
 
     Raises
     ------
     UsageError
-        If several threads are asked for in such a process, where they would wait for ever.
+        If several threads are requested in such a process, where they would deadlock.
     """
     if not _FORKED:
         return
@@ -43,12 +43,12 @@ def check_threads(threads: int | None) -> None:
 
 @contextmanager
 def use_threads(count: int | None) -> Iterator[None]:
-    """Compute with so many threads of the CPU in the block, then with as many as before; None changes nothing.
+    """Set torch's number of CPU threads for the block, and restore it afterwards; None changes nothing.
 
     Raises
     ------
     UsageError
-        As `check_threads`.
+        As in `check_threads`.
     """
     check_threads(count)
     if count is None:

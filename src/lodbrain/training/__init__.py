@@ -1,1 +1,1 @@
-"""Training: pairs, losses, levels from coarse to fine, checkpoints."""
+"""Training: pairs of image and target, losses, levels from coarse to fine, checkpoints."""

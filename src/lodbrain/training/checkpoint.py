@@ -1,6 +1,6 @@
-"""Checkpoints that survive a kill and a bad disk: one safetensors file with a checksum, the one before kept.
+"""Checkpoints as safetensors files with a checksum; the previous one is kept as a backup.
 
-Never pickle: optimizer states are tensors under flat names, counters are JSON in the file's metadata.
+Pickle is never used: optimizer states are tensors under flat names, counters are JSON in the file's metadata.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ Groups = dict[str, dict[str, torch.Tensor]]
 
 
 def save_checkpoint(path: Path, groups: Groups, state: dict[str, Any]) -> None:
-    """Write a checkpoint; the previous one, if it is whole, stays beside it as ``<name>.previous``.
+    """Write a checkpoint; the previous one, if it is intact, is kept as ``<name>.previous``.
 
-    At every moment at least one whole checkpoint is there, once there was one: a damaged `path` never takes the place
-    of a good ``.previous``.
+    After the first checkpoint at least one intact checkpoint exists at any time: a damaged `path` never replaces an
+    intact ``.previous``.
 
     Parameters
     ----------
@@ -31,12 +31,12 @@ def save_checkpoint(path: Path, groups: Groups, state: dict[str, Any]) -> None:
     groups : dict of dict of tensors
         Such as ``{"model": ..., "ema": ..., "exp_avg": ...}``.
     state : dict
-        Anything JSON holds: step, seed, settings.
+        Any JSON data: step, seed, settings.
 
     Raises
     ------
     OutputError
-        If it cannot be written: the disk is full, or the folder read-only. What was there stays.
+        If it cannot be written, because the disk is full or the folder read-only. Existing files are kept.
     """
     flat = {
         f"{group}/{name}": t.detach().contiguous().cpu()
@@ -45,24 +45,24 @@ def save_checkpoint(path: Path, groups: Groups, state: dict[str, Any]) -> None:
     }
     text = json.dumps(state)
     with atomic(path) as temporary:
-        # Written by ourselves: the library's own writer hides what the disk says (full, read-only).
+        # Not the library's own writer, which hides the cause of a failure (disk full, read-only).
         temporary.write_bytes(save(flat, metadata={"state": text, "sha256": _digest(flat, text)}))
-        # Only now, with the new one complete: a kill between this rename and `atomic`'s leaves `.previous`.
+        # Only after the new file is complete: a kill between this rename and `atomic`'s leaves `.previous`.
         if _read(path) is not None:
             path.replace(_previous(path))
 
 
 def load_checkpoint(path: Path) -> tuple[Groups, dict[str, Any]] | None:
-    """The newest whole checkpoint: `path`, else its predecessor, else None.
+    """Return the newest intact checkpoint: `path`, else its predecessor, else None.
 
-    Whole is a file whose tensors and state have the checksum that was written with them. Files of versions before 0.2
-    bear none and are taken as they are.
+    A file is intact if its tensors and state match the checksum that was written with them. Files of versions before
+    0.2 have no checksum and are accepted.
 
     Returns
     -------
     groups : dict of dict of tensors
     state : dict
-        As they were saved.
+        As passed to `save_checkpoint`.
     """
     return _read(path) or _read(_previous(path))
 
@@ -72,7 +72,7 @@ def _previous(path: Path) -> Path:
 
 
 def _read(path: Path) -> tuple[Groups, dict[str, Any]] | None:
-    """A checkpoint, None unless it is there and whole."""
+    """Return a checkpoint, or None if it does not exist or is not intact."""
     try:
         with safe_open(path, framework="pt") as file:
             flat = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 (a file of tensors is no dict)
@@ -90,7 +90,7 @@ def _read(path: Path) -> tuple[Groups, dict[str, Any]] | None:
 
 
 def _digest(flat: dict[str, torch.Tensor], text: str) -> str:
-    """SHA-256 of the state and of every tensor with its name, type and shape."""
+    """Return the SHA-256 of the state and of every tensor with its name, type and shape."""
     digest = hashlib.sha256(text.encode())
     for name in sorted(flat):
         tensor = flat[name]

@@ -1,4 +1,4 @@
-"""What a training run is: read from YAML, checked by pydantic, every field named in the error if it is wrong."""
+"""`TrainingConfig`: configuration of a training run, read from YAML and validated by pydantic."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _SEE = "see docs/training.md"
 
 
 class TrainingConfig(Strict):
-    """A whole run: `lodbrain train CONFIG.yaml`. docs/training.md tells of every field."""
+    """A complete run: `lodbrain train CONFIG.yaml`. All fields are documented in docs/training.md."""
 
     name: str
     description: str = ""
@@ -70,16 +70,16 @@ class TrainingConfig(Strict):
 
     @property
     def is_ladder(self) -> bool:
-        """Whether it trains the ladder of detail, not one plain network."""
+        """Whether the run trains the ladder of levels, not one plain network."""
         return self.architecture == "lod"
 
     @property
     def autocasts(self) -> bool:
-        """Whether the convolutions compute in bfloat16: as asked, else where the device does so in hardware."""
+        """Whether convolutions compute in bfloat16: as configured, else where the device supports it in hardware."""
         if self.bfloat16 is not None:
             return self.bfloat16
         if self.device.startswith(("cuda", "rocm")) and not torch.cuda.is_available():
-            return True  # planned here for a device that is elsewhere
+            return True  # a plan for a device that is not present
         return working_dtype("auto", torch.device(device_named(self.device))) is torch.bfloat16
 
     @model_validator(mode="after")
@@ -124,7 +124,7 @@ def read_config(path: str | Path) -> TrainingConfig:
 
     Raises
     ------
-    UsageError
+    If the file is missing, is not YAML, or a field is not valid; the message names the field.
         If the file is missing, is not YAML, or a field is wrong; the message names the field.
     """
     path = Path(path)
@@ -145,7 +145,7 @@ def read_config(path: str | Path) -> TrainingConfig:
 
 
 def complaint(error: ValidationError) -> str:
-    """The first thing that is wrong, with the field's name in front."""
+    """Return the first validation error, preceded by the field's name."""
     first = error.errors()[0]
     where = ".".join(str(part) for part in first["loc"])
     what = first["msg"].removeprefix("Value error, ")

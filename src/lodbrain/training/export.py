@@ -1,4 +1,4 @@
-"""The model file of a run: weights in half precision, with their card."""
+"""Model file of a run: weights in half precision, with their card."""
 
 from __future__ import annotations
 
@@ -16,21 +16,21 @@ from lodbrain.training.stage import Outcome
 def export(network: Ladder | Plain, config: TrainingConfig, outcomes: dict[str, Outcome], count: int) -> Path:
     """Write the model file of the trained levels, and its card with the file's SHA-256 beside it.
 
-    The two files are what `resources/models` holds. Half precision: weights of 32 bits carry no more Dice than of 16.
+    The two files have the form of `resources/models`. Half precision does not lower the Dice.
 
     Parameters
     ----------
     network : Ladder or Plain
     config : TrainingConfig
     outcomes : dict of str to Outcome
-        How each stage ended.
+        Outcome of each stage.
     count : int
-        Number of levels that are trained, from the coarsest: the others are left out.
+        Number of trained levels, from the coarsest; the others are omitted.
 
     Returns
     -------
     Path
-        Of the safetensors file.
+        The safetensors file.
     """
     path = config.out / f"{config.name}.safetensors"
     options: dict[str, Any]
@@ -61,7 +61,7 @@ def export(network: Ladder | Plain, config: TrainingConfig, outcomes: dict[str, 
         training={
             "data": config.data,
             "maps": list(config.train),
-            "start": None if config.start is None else Path(config.start).name,  # a path is of one machine
+            "start": None if config.start is None else Path(config.start).name,  # no machine's path
             "start_share": config.start_share,
             "steps": {name: outcome.steps for name, outcome in outcomes.items()},
             "skipped_steps": sum(outcome.skipped for outcome in outcomes.values()),

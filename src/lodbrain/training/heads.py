@@ -1,4 +1,4 @@
-"""The heads that a run draws: their size decides its memory."""
+"""Sizes of the heads that a run samples, which determine its memory."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from lodbrain.training.scenes import drawn
 from lodbrain.training.sources import generator_of
 from lodbrain.training.stage import stage_seed
 
-#: Examples of a stage that are looked at; four milliseconds each. Later ones may be larger still, but seldom are.
+#: Number of a stage's examples that are sampled; each takes four milliseconds. Later ones are rarely larger.
 MOST_EXAMPLES = 1000
-#: Seeds among which a trial finds one that begins with a large head.
+#: Number of seeds among which a trial searches for one that starts with a large head.
 SEEDS = 64
 
 
 def heads_of_stage(config: TrainingConfig, maps: Mapping[str, LabelMap], number: int) -> list[Grid]:
-    """The scans that a stage of one process draws, in its order; none where it draws from no label maps.
+    """Return the grids of the scans that a stage of one process samples, in order; empty without label maps.
 
     Parameters
     ----------
@@ -28,7 +28,7 @@ def heads_of_stage(config: TrainingConfig, maps: Mapping[str, LabelMap], number:
     maps : mapping of str to LabelMap
         By name.
     number : int
-        Of the stage: a level's position.
+        Number of the stage: a level's position.
     """
     own, settings = [maps[name] for name in config.train], generator_of(config)
     steps = config.levels[number].steps
@@ -37,7 +37,7 @@ def heads_of_stage(config: TrainingConfig, maps: Mapping[str, LabelMap], number:
 
 
 def first_heads(config: TrainingConfig, maps: Mapping[str, LabelMap]) -> dict[int, Grid]:
-    """The scan that each of some seeds of a run begins with, as its first stage would draw it."""
+    """Return the grid of the first scan for each of several seeds of a run, as sampled by its first stage."""
     own, settings, heads = [maps[name] for name in config.train], generator_of(config), {}
     for seed in range(config.seed, config.seed + SEEDS) if own else ():
         first = stage_seed(config.model_copy(update={"seed": seed}), 0, 0)
@@ -46,7 +46,7 @@ def first_heads(config: TrainingConfig, maps: Mapping[str, LabelMap]) -> dict[in
 
 
 def sizes(config: TrainingConfig, position: int, heads: Sequence[Grid]) -> tuple[Shape, Shape]:
-    """The median and the largest of some heads, as a level sees them whole; a large one where there are none."""
+    """Return the median and the largest shape of heads on a level's grid; a large shape without heads."""
     factor = 2 ** (len(config.levels) - 1 - position)
     if not heads:
         return (256 // factor,) * 3, (256 // factor,) * 3

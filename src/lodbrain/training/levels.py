@@ -1,4 +1,4 @@
-"""What is trained: one level of the ladder, all of them jointly, or one plain network; each with its loss."""
+"""Networks and losses of the stages: a single level, all levels jointly, or one plain network."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ from lodbrain.training.stage import checkpoint_path
 
 
 def build_ladder(config: TrainingConfig) -> Ladder:
-    """The untrained ladder of a configuration, its weights drawn from the seed, or those of the model it starts from.
+    """Return the untrained ladder of a configuration, with weights from the seed or from the model it starts from.
 
     Raises
     ------
     UsageError
-        If the starting model's levels do not fit.
+        If the starting model's levels do not match.
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
@@ -39,15 +39,15 @@ def build_ladder(config: TrainingConfig) -> Ladder:
 
 
 def level_configs(config: TrainingConfig) -> tuple[LevelConfig, ...]:
-    """The levels of a configuration, coarsest first."""
+    """Return the levels of a configuration, coarsest first."""
     return tuple(LevelConfig(row.exponent, row.channels, row.sided, row.block, row.residuals) for row in config.levels)
 
 
 def average_with_start(ladder: Ladder, config: TrainingConfig) -> None:
-    """Move the weights back towards those that the run began from, by `start_share` of the way.
+    """Interpolate the weights towards those that the run started from, by `start_share` (WiSE-FT).
 
-    The mean of two sets of weights on one path of training is often better than either: the stage's gain is kept, and
-    less is forgotten. Levels that did not begin there (absent, or `fresh`) stay as they are.
+    The mean of two sets of weights on one training path is often better than either: the gain of the stage is kept,
+    with less forgetting. Levels that did not start from the model (absent, or `fresh`) are unchanged.
 
     Parameters
     ----------
@@ -71,7 +71,7 @@ def average_with_start(ladder: Ladder, config: TrainingConfig) -> None:
 
 
 def _levels_of(start: str) -> tuple[str, dict[int, Level]]:
-    """Name of a starting model, and its levels by exponent."""
+    """Return the name of a starting model, and its levels by exponent."""
     card, model = zoo.load(start)
     if not isinstance(model, Ladder):
         raise UsageError("start", None, f"start: {card.name} is no ladder", "Name `default` or a file that was trained")
@@ -79,7 +79,7 @@ def _levels_of(start: str) -> tuple[str, dict[int, Level]]:
 
 
 def _fill_from(ladder: Ladder, start: str, config: TrainingConfig) -> None:
-    """Copy the levels that the starting model has; those that it lacks, and `fresh` ones, keep their random weights."""
+    """Copy the levels of the starting model; levels that it lacks, and `fresh` ones, keep their random weights."""
     name, there = _levels_of(start)
     for n, own in enumerate(ladder.configs):
         if config.levels[n].fresh:
@@ -107,12 +107,12 @@ def _fill_from(ladder: Ladder, start: str, config: TrainingConfig) -> None:
 
 
 def level_name(config: TrainingConfig, position: int) -> str:
-    """The name of a level's stage."""
+    """Return the name of a level's stage."""
     return f"level{config.levels[position].exponent:+d}"
 
 
 def load_trained_levels(ladder: Ladder, config: TrainingConfig, upto: int) -> None:
-    """Fill the levels before `upto` with the averaged weights of their checkpoints; those of 0 steps stay."""
+    """Load the averaged weights of checkpoints into the levels before `upto`; those of 0 steps are unchanged."""
     for position in range(upto):
         if config.levels[position].steps == 0:
             continue
@@ -129,7 +129,7 @@ class LevelLoss(nn.Module):
     Parameters
     ----------
     level : torch.nn.Module
-        Called as `Level` is.
+        Called in the same way as `Level`.
     weights : Losses
     bfloat16 : bool
     """
@@ -146,7 +146,7 @@ class LevelLoss(nn.Module):
 
 
 class JointLoss(nn.Module):
-    """The mean loss of all levels on scenes, each level fed by the one above; gradients reach all of them.
+    """The mean loss of all levels on multi-resolution samples, with gradients through the whole ladder.
 
     Parameters
     ----------
@@ -185,7 +185,7 @@ class JointLoss(nn.Module):
 
 @torch.no_grad()
 def climb(network: Ladder | Plain, scene: Scene, *, bfloat16: bool) -> Detail:
-    """What the finest level says of a scene, after all levels above it."""
+    """Return the finest level's output for a multi-resolution sample, after all levels above it."""
     pair = first_pair(scene.views[0], network.level(0).stride)
     for position in range(len(scene.views)):
         with torch.autocast(pair.image.device.type, torch.bfloat16, enabled=bfloat16):
@@ -201,7 +201,7 @@ def climb(network: Ladder | Plain, scene: Scene, *, bfloat16: bool) -> Detail:
 def channels_last(module: nn.Module) -> None:
     """Lay out the kernels of a module for channels-last convolutions, which are faster.
 
-    Kernels of one voxel stay as they are: either layout is the same memory, and gradients come in the plain one.
+    Kernels of one voxel are unchanged: both layouts are the same memory, and gradients have the plain one.
     """
     for parameter in module.parameters():
         if parameter.dim() == 5 and parameter[0, 0].numel() > 1:
@@ -209,13 +209,13 @@ def channels_last(module: nn.Module) -> None:
 
 
 def checkpoint_blocks(network: nn.Module, kinds: tuple[type[nn.Module], ...] = (Residual, PlainConv)) -> int:
-    """Let blocks of a network forget what is inside of them and compute it again on the way back.
+    """Use gradient checkpointing: blocks discard their activations and recompute them in the backward pass.
 
     Parameters
     ----------
     network : torch.nn.Module
     kinds : tuple of type
-        Of the blocks.
+        Types of the blocks.
 
     Returns
     -------

@@ -1,4 +1,4 @@
-"""Losses against soft targets: shares of classes in a voxel, not one label. Nothing here waits for the device."""
+"""Losses against soft targets (shares of classes in a voxel), computed without synchronisation of the device."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ _TISSUE = torch.as_tensor(TISSUE_OF_CLASS)
 _SIDELESS = torch.as_tensor(SIDELESS_OF_CLASS)
 _TISSUE_OF_SIDELESS = torch.zeros(len(SIDELESS), dtype=torch.long).scatter_(0, _SIDELESS, _TISSUE)
 
-#: Distances to a boundary beyond so many voxels count as this many: what is far off is Dice's to mend.
+#: Limit of distances to a boundary in voxels: errors farther away are left to the Dice loss.
 BOUNDARY_REACH = 4
 
 
 def merge(shares: torch.Tensor, into: torch.Tensor, n: int) -> torch.Tensor:
-    """Add up classes.
+    """Sum the shares of classes that are merged.
 
     Parameters
     ----------
@@ -38,14 +38,14 @@ def merge(shares: torch.Tensor, into: torch.Tensor, n: int) -> torch.Tensor:
 
 
 def merge_target_sides(target: torch.Tensor) -> torch.Tensor:
-    """Shares of 19 classes without sides (B, 19, ...) from those of 33 (B, 33, ...)."""
+    """Return shares of 19 classes without sides (B, 19, ...) from those of 33 (B, 33, ...)."""
     return merge(target, _SIDELESS, len(SIDELESS))
 
 
 def dice_loss(
     overlap: torch.Tensor, size: torch.Tensor, volume: torch.Tensor, *, least_share: float = 20.0
 ) -> torch.Tensor:
-    """1 - mean soft Dice over the classes but background that have at least `least_share` voxels in the target.
+    """Return 1 - mean soft Dice over the foreground classes with at least `least_share` voxels in the target.
 
     Parameters
     ----------
@@ -55,7 +55,7 @@ def dice_loss(
     Returns
     -------
     () tensor
-        Mean over the batch; a volume without any class to score counts as 0.
+        Mean over the batch; a volume without such a class counts as 0.
     """
     present = (volume[:, 1:] >= least_share).to(overlap.dtype)
     dice = 2 * overlap[:, 1:] / size[:, 1:].clamp(min=1e-6)
@@ -64,21 +64,21 @@ def dice_loss(
 
 
 def signed_distance(target: torch.Tensor, *, reach: int = BOUNDARY_REACH) -> torch.Tensor:
-    """Signed chessboard distance to the boundary of each class, in voxels: negative inside.
+    """Return the signed chessboard distance to the boundary of each class, in voxels: negative inside.
 
-    Counted by growing and shrinking the classes voxel by voxel, so that it runs where the target lies.
+    Computed by dilation and erosion of the classes voxel by voxel, on the target's device.
 
     Parameters
     ----------
     target : (B, C, X, Y, Z) tensor
         Shares; a voxel is inside of a class that has more than half of it.
     reach : int
-        Larger distances are cut off.
+        Limit of the distances.
 
     Returns
     -------
     (B, C, X, Y, Z) tensor
-        From -reach + 0.5 to reach - 0.5; half a voxel off the boundary is 0.5.
+        From -reach + 0.5 to reach - 0.5; half a voxel from the boundary is 0.5.
     """
     inside = (target > 0.5).to(target.dtype)
     distance = 0.5 - inside
@@ -91,9 +91,10 @@ def signed_distance(target: torch.Tensor, *, reach: int = BOUNDARY_REACH) -> tor
 
 
 def boundary_loss(p: torch.Tensor, t: torch.Tensor) -> torch.Tensor:
-    """Posterior mass far outside of a class costs, far inside pays.
+    """Return the boundary loss, which penalises posterior mass far outside of a class and rewards it far inside.
 
-    Mean over voxels of the sum over classes but background of posterior x signed distance, less that of the target.
+    It is the mean over voxels of the sum over foreground classes of posterior x signed distance, minus the same sum of
+    the target.
 
     Parameters
     ----------
@@ -101,11 +102,11 @@ def boundary_loss(p: torch.Tensor, t: torch.Tensor) -> torch.Tensor:
 
     References
     ----------
-    Kervadec et al. 2021, Boundary loss for highly unbalanced segmentation, doi:10.1016/j.media.2020.101851. Here the
-    distances are chessboard ones that end at `BOUNDARY_REACH`.
+    Kervadec et al. 2021, Boundary loss for highly unbalanced segmentation, doi:10.1016/j.media.2020.101851. Here
+    distances are chessboard distances limited to `BOUNDARY_REACH`.
     """
     total = p.new_zeros(())
-    for c in range(1, p.shape[1]):  # one class at a time: distances of all would take the memory of the logits again
+    for c in range(1, p.shape[1]):  # one class at a time: all distances would take the memory of the logits again
         with torch.no_grad():
             distance = signed_distance(t[:, c : c + 1])
         total = total + ((p[:, c : c + 1] - t[:, c : c + 1]) * distance).mean()
@@ -113,7 +114,7 @@ def boundary_loss(p: torch.Tensor, t: torch.Tensor) -> torch.Tensor:
 
 
 def segmentation_loss(logits: torch.Tensor, target: torch.Tensor, *, weights: Losses | None = None) -> torch.Tensor:
-    """The weighted sum of the losses, mean over the batch.
+    """Return the weighted sum of the losses, averaged over the batch.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""The label maps of a run, prepared, and finer versions of them that are made once."""
+"""Label maps of a run, prepared for synthesis, and a disk cache of finer versions."""
 
 from __future__ import annotations
 
@@ -22,17 +22,17 @@ from lodbrain.synthesis.walls import Walls, know, measure
 from lodbrain.system.atomic import atomic
 from lodbrain.training.config import TrainingConfig
 
-#: Of the files of finer maps. A larger one for whatever changes what is made of a map: the walls, the smoothing.
+#: Version of the cache files. Increase it when the content changes, such as the walls or the smoothing.
 _FORMAT = 2
 
 
 def load_maps(config: TrainingConfig, report: Callable[[str], None]) -> dict[str, LabelMap]:
-    """The label maps that a configuration names, prepared, by name.
+    """Return the prepared label maps of a configuration, by name.
 
     Raises
     ------
     InputError
-        If one is missing, or is no label map.
+        If a file is missing, or is not a label map.
     """
     wanted = (*config.train, *config.validate_on)
     if not wanted:
@@ -49,22 +49,22 @@ def load_maps(config: TrainingConfig, report: Callable[[str], None]) -> dict[str
 
 @lru_cache(maxsize=40)
 def _load(path: Path, changed_ns: int) -> LabelMap:
-    """A label map, prepared once for all runs of a process: it takes seconds, and is never changed."""
+    """Return a label map, prepared once per process because that takes seconds; it is never modified."""
     return load(path)
 
 
 class FineMaps(Mapping[str, LabelMap]):
     """Finer versions of label maps, on disk, by name.
 
-    On the CPU each is opened when it is asked for and let go with what was drawn from it: kept open, the pages of all
-    would count as the process's memory in the end, 0.13 GB a head at 0.5 mm. An accelerator keeps those it was given.
+    On the CPU a map is opened for each access and released with the samples made from it: otherwise the pages of all
+    maps would count as the process's memory, 0.13 GB per head at 0.5 mm. On an accelerator opened maps are kept.
 
     Parameters
     ----------
     maps : mapping of str to LabelMap
-        As they were before.
+        The original maps.
     folder : Path
-        Holds a file for each that gets finer.
+        Folder of the cache files, one for each map that is refined.
     voxel_mm : float
     """
 
@@ -95,11 +95,11 @@ class FineMaps(Mapping[str, LabelMap]):
 
     @property
     def nbytes(self) -> int:
-        """Bytes of all of them together."""
+        """Total bytes of all maps."""
         return sum(2 * labels.codes.numel() * self._factor(name) ** 3 for name, labels in self.maps.items())
 
     def make(self, report: Callable[[str], None]) -> None:
-        """Write the files that are not there yet, or were made of another map or by another version."""
+        """Write the cache files that are missing, or were made from another map or by another version."""
         self.folder.mkdir(parents=True, exist_ok=True)
         origins = {name: _origin(labels, self._factor(name)) for name, labels in self.maps.items()}
         todo = [
@@ -120,7 +120,7 @@ class FineMaps(Mapping[str, LabelMap]):
 
 
 def _origin(labels: LabelMap, factor: int) -> str:
-    """What a finer map is made of, and how: another digest means another result."""
+    """Return a digest of a finer map's source and parameters."""
     versions, shape = f"{_FORMAT} {CODES_VERSION}", tuple(labels.codes.shape)
     digest = sha256(f"{versions} {factor} {labels.spacing_mm.tolist()} {shape}".encode())
     for volume in (labels.codes, labels.distance):
@@ -129,7 +129,7 @@ def _origin(labels: LabelMap, factor: int) -> str:
 
 
 def _origin_in(path: Path) -> str | None:
-    """What the map in a file was made of; None where there is no file that can be read."""
+    """Return the digest stored in a file; None if no file can be read."""
     try:
         with safe_open(path, framework="pt") as file:
             return (file.metadata() or {}).get("origin")
@@ -138,7 +138,7 @@ def _origin_in(path: Path) -> str | None:
 
 
 def _write(path: Path, fine: LabelMap, origin: str) -> None:
-    """Write a finer map and its ventricles' walls, which take a second to measure."""
+    """Write a finer map and its ventricles' walls, which take a second to compute."""
     tensors, about = {"codes": fine.codes, "distance": fine.distance}, {"origin": origin}
     walls = measure(fine)
     if walls is not None:
@@ -160,10 +160,10 @@ def _walls_in(file: Any, device: torch.device) -> Walls | None:
 def fine_maps(
     config: TrainingConfig, maps: Mapping[str, LabelMap], voxel_mm: float | None, report: Callable[[str], None]
 ) -> Mapping[str, LabelMap]:
-    """Smooth versions of the maps at a finer voxel size, made once and kept on disk.
+    """Return smooth versions of the maps at a finer voxel size, computed once and cached on disk.
 
-    They lie beside the run, or in the folder `fine_labelmaps` of the configuration. With a voxel size of None, the maps
-    themselves.
+    The cache is beside the run, or in the folder `fine_labelmaps` of the configuration. With a voxel size of None, the
+    maps themselves are returned.
     """
     if voxel_mm is None:
         return maps
@@ -173,7 +173,7 @@ def fine_maps(
 
 
 def maps_bytes(config: TrainingConfig, maps: Mapping[str, LabelMap], voxel_mm: float | None) -> int:
-    """What the maps take, and their finer versions where all are kept, as on an accelerator."""
+    """Return the bytes of the maps, and of their finer versions where all are kept, as on an accelerator."""
     fine = 0 if voxel_mm is None else _fine_maps(config, maps, voxel_mm).nbytes
     return sum(2 * labels.codes.numel() for labels in maps.values()) + fine
 

@@ -1,8 +1,8 @@
-"""Memory of a training step, counted without taking it.
+"""Memory of a training step, predicted without allocating it.
 
-A step is run on tensors that have shapes and no values (PyTorch's fake tensors); every storage is counted when it comes
-to life and when it goes. What the libraries below take for themselves (workspaces of convolutions) is not seen. Blocks
-that lie in the heap of the C library are counted apart as well, since those that were freed leave holes in it.
+A step is run on tensors that have shapes but no values (PyTorch's fake tensors); every storage is counted when it is
+allocated and when it is freed. Internal allocations of libraries (workspaces of convolutions) are not included. Blocks
+in the heap of the C library are also counted separately, since freed ones leave holes in it.
 """
 
 from __future__ import annotations
@@ -27,13 +27,13 @@ from lodbrain.training.pairs import Pair
 
 Shape = tuple[int, int, int]
 
-#: glibc takes smaller blocks from its heap, as soon as it has seen a few freed; larger ones come from the system and go
-#: back to it at once (DEFAULT_MMAP_THRESHOLD_MAX in malloc.c, on machines of 64 bits).
+#: glibc takes smaller blocks from its heap after a few have been freed; larger ones are mapped and returned to the
+#: system at once (DEFAULT_MMAP_THRESHOLD_MAX in malloc.c, on machines of 64 bits).
 HEAP_BLOCK = 32 * 2**20
 
 
 class LiveBytes(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """Counts the bytes of all tensors that are alive, and their peak, while it is entered.
+    """Count the bytes of all live tensors, and their peak, while the mode is active.
 
     `heap_peak` is the peak of those in blocks below `HEAP_BLOCK`.
     """
@@ -53,7 +53,7 @@ class LiveBytes(TorchDispatchMode):  # type: ignore[no-untyped-call]
         return out
 
     def add(self, tensor: torch.Tensor) -> None:
-        """Count a tensor that was there before."""
+        """Count an existing tensor."""
         storage = tensor.untyped_storage()
         key = storage._cdata
         if key in self._known:
@@ -81,13 +81,13 @@ class StepMemory:
     Attributes
     ----------
     peak : int
-        Most that is alive at once: weights, averages, Adam's state, gradients, pair, activations.
+        Peak of all live tensors: weights, averages, Adam's state, gradients, pair, activations.
     weights : int
-        Of the weights alone.
+        Weights alone.
     pair : int
-        Of one batch of pairs: the background thread holds others.
+        One batch of pairs; the background thread holds more of them.
     heap : int
-        Most that is alive at once in blocks of the C library's heap, on the CPU.
+        Peak of live blocks in the C library's heap, on the CPU.
     """
 
     peak: int
@@ -104,9 +104,9 @@ def step_memory(config: TrainingConfig, position: int, shape: Shape, *, batch: i
     config : TrainingConfig
     position : int
     shape : tuple of 3 int
-        Of the input; rounded up to what the level is aligned to.
+        Shape of the input; rounded up to the level's alignment.
     batch : int, optional
-        In place of the configuration's.
+        Overrides the configuration's batch size.
     """
     batch = batch or config.batch
     with FakeTensorMode(allow_non_fake_inputs=True), LiveBytes() as live:
@@ -124,7 +124,7 @@ def step_memory(config: TrainingConfig, position: int, shape: Shape, *, batch: i
         optimizer = torch.optim.AdamW(level.parameters())
         pair = _pair(network, position, shape, batch)
         loss = LevelLoss(level, config.losses, bfloat16=config.autocasts)
-        for _ in range(2):  # the second step has Adam's state beside the activations
+        for _ in range(2):  # the second step includes Adam's state
             optimizer.zero_grad(set_to_none=True)
             loss(pair).backward()
             nn.utils.clip_grad_norm_(level.parameters(), config.clip, foreach=False)

@@ -1,4 +1,4 @@
-"""Pairs for one level of the ladder: its view of a scene, and what the frozen levels above said of it."""
+"""Pairs of image and target for one level of the ladder, with the output of the frozen levels above."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class Pair:
     log_voxel : (B,) float32 tensor
         log2 of the voxel side over the level's nominal one.
     coarse : Detail or None
-        Of the frozen level above, cropped to the image.
+        Output of the frozen level above, cropped to the image.
     """
 
     image: torch.Tensor
@@ -44,31 +44,34 @@ class Pair:
     coarse: Detail | None
 
     def tensors(self) -> list[torch.Tensor]:
-        """All tensors of the pair."""
+        """Return all tensors of the pair."""
         detail = self.coarse
         told = [] if detail is None else [t for t in (detail.features, detail.logits, detail.side) if t is not None]
         return [self.image, self.target, self.log_voxel, *told]
 
 
 def brain_of(logits: torch.Tensor) -> torch.Tensor:
-    """Where a level of 33 classes sees more brain than not: (X, Y, Z) bool, from logits (1, 33, X, Y, Z)."""
+    """Return where a level of 33 classes gives brain a higher posterior than background, (X, Y, Z) bool.
+
+    The logits are (1, 33, X, Y, Z).
+    """
     return logits.float().softmax(1)[0, BRAIN.to(logits.device)].sum(0) > 0.5
 
 
 def first_pair(view: View, stride: int) -> Pair:
-    """The pair of the coarsest level."""
+    """Return the pair of the coarsest level."""
     image = foreground_scaling(view.image).apply(view.image)
     return Pair(pad_to(image[None, None], stride), _pad_target(view.target, stride), view.log_voxel, None)
 
 
 def scaling_below(view: View, detail: Detail) -> Scaling:
-    """What the finer levels scale a scan by, once the coarsest has found the brain in its `view`."""
+    """Return the intensity scaling of the finer levels, from the brain that the coarsest finds in its `view`."""
     x, y, z = view.image.shape
     return brain_scaling(view.image, brain_of(detail.logits.detach())[:x, :y, :z])
 
 
 def next_pair(scene: Scene, position: int, scaling: Scaling, above: Detail, stride: int) -> Pair:
-    """The pair of the level at a position, given what the level `above` it said."""
+    """Return the pair of the level at a position, given the output of the level `above` it."""
     view = scene.views[position]
     image = pad_to(scaling.apply(view.image)[None, None], stride)
     coarse = crop_below(above, scene.views[position - 1].start, view.start, image.shape[2:])
@@ -76,12 +79,12 @@ def next_pair(scene: Scene, position: int, scaling: Scaling, above: Detail, stri
 
 
 def crop_below(detail: Detail, start: Triple, begin: Triple, shape: Sequence[int]) -> Detail:
-    """The part of a coarse level under a finer view; beyond its edge the last voxels are repeated.
+    """Return the part of a coarse level under a finer view; outside of it the edge voxels are repeated.
 
     Parameters
     ----------
     detail : Detail
-        Begins at the voxel `start` of its own grid.
+        Output whose first voxel is `start` on its level's grid.
     begin, shape : 3 int
         First voxel and size of the finer view, on the finer grid.
     """
@@ -97,7 +100,7 @@ def crop_below(detail: Detail, start: Triple, begin: Triple, shape: Sequence[int
 
 @dataclass(frozen=True, eq=False)
 class _Opened:
-    """A head whose coarsest level has been computed."""
+    """A head with the output of the coarsest level."""
 
     head: Head
     detail: Detail
@@ -110,7 +113,7 @@ class PairSource:
     Parameters
     ----------
     ladder : Ladder or Plain
-        Its levels above `position` are run, as they are when this is made; none is changed.
+        Levels above `position` are run with the weights they have at construction; the ladder is not modified.
     position : int
         Position of the level to train, 0 the coarsest.
     scenes : Scenes
@@ -119,9 +122,9 @@ class PairSource:
     bfloat16 : bool
         Whether frozen levels run in bfloat16; the coarsest runs in float32, as in inference.
     crops : int
-        Crops of each head.
+        Number of crops per head.
     heads : int
-        Heads whose coarse results are kept for further crops.
+        Number of heads whose coarse results are kept for further crops.
     """
 
     def __init__(
@@ -143,9 +146,9 @@ class PairSource:
 
     @torch.no_grad()
     def draw(self, seed: int, crop: int = 0) -> Pair:
-        """The pair of a seed and a crop: the same whatever was sampled before, and in whichever thread.
+        """Return the pair of a seed and a crop, independent of earlier samples and of the thread.
 
-        Crops of one seed share what was computed of the whole head, if they are sampled close to each other.
+        Crops of one seed share the results for the whole head, if they are sampled close to each other.
         """
         if self.position == 0:
             return first_pair(self.scenes.head(seed, 0).whole, self.ladder.level(0).stride)
@@ -164,7 +167,10 @@ class PairSource:
         return _Opened(head, detail, scaling_below(head.whole, detail))
 
     def _corrupt(self, detail: Detail, random: torch.Generator) -> Detail:
-        """The coarse level made worse, so that the finer one does not trust a prior that has seen few brains."""
+        """Corrupt the coarse level's output.
+
+        It prevents the finer level from relying on a prior that was trained on few brains.
+        """
         if self.corruption is None:
             return detail
         c = self.corruption
@@ -178,7 +184,7 @@ class PairSource:
 
 
 def run_folded(level: FoldedLevel, pair: Pair) -> Detail:
-    """What a frozen level says of a pair of one example: float32."""
+    """Return a frozen level's output, float32, for a pair of one example."""
     coarse = None if pair.coarse is None else level.for_next(pair.coarse)
     features = level.features(pair.image, float(pair.log_voxel), coarse)
     x, y, z = pair.image.shape[2:]
@@ -186,7 +192,7 @@ def run_folded(level: FoldedLevel, pair: Pair) -> Detail:
 
 
 def collate(pairs: Sequence[Pair]) -> Pair:
-    """One batch of several pairs, all padded with background to the largest shape."""
+    """Return one batch of several pairs, all padded with background to the largest shape."""
     if len(pairs) == 1:
         return pairs[0]
     shape = [max(pair.image.shape[axis] for pair in pairs) for axis in (2, 3, 4)]
@@ -215,7 +221,7 @@ def _grow(t: torch.Tensor, shape: Sequence[int]) -> torch.Tensor:
 
 
 def _pad_target(target: torch.Tensor, multiple: int) -> torch.Tensor:
-    """(1, 33, X, Y, Z): the (33, X, Y, Z) target, with background up to a multiple."""
+    """(1, 33, X, Y, Z): the (33, X, Y, Z) target, padded with background to a multiple."""
     padded = pad_to(target[None], multiple)
     padded[:, 0] = 1 - padded[:, 1:].sum(1)
     return padded
@@ -231,25 +237,25 @@ def prefetch(
 ) -> Generator[T, None, None]:
     """Sample in a background thread, in the order of the keys.
 
-    On CUDA the sampling has a stream of its own, so that it runs beside the training step, and a pair is complete when
-    it is handed over.
+    On CUDA the sampling has its own stream and runs concurrently with the training step; a pair is complete when it is
+    yielded.
 
     Parameters
     ----------
     draw : callable
-        Such as `PairSource.draw`.
+        Function such as `PairSource.draw`.
     keys : iterator
-        What `draw` is called with, without end.
+        Arguments of `draw`, infinitely many.
     ahead : int
-        How many are sampled before they are asked for.
+        Number of pairs that are sampled in advance.
     threads : int
-        Of torch, in the background.
+        Torch threads of the background thread.
     device : device
-        That is sampled on.
+        Device of the sampling.
 
     Yields
     ------
-    What `draw` returns.
+    Results of `draw`.
     """
     device = torch.device(device)
     stream = None
@@ -275,7 +281,7 @@ def prefetch(
 
 
 def _hand_over(item: object) -> None:
-    """Keep the memory of a drawn pair from being reused by the drawing stream while the step still works on it."""
+    """Prevent the memory of a pair from being reused by the sampling stream while the step still uses it."""
     if isinstance(item, Pair):
         for tensor in item.tensors():
             tensor.record_stream(torch.cuda.current_stream(tensor.device))

@@ -1,4 +1,4 @@
-"""A picture of one example: scan, target, prediction, in three planes, for TensorBoard."""
+"""Picture of one example for TensorBoard: scan, target and prediction in three planes."""
 
 from __future__ import annotations
 
@@ -9,19 +9,19 @@ from numpy.typing import NDArray
 from lodbrain.labels import STRUCTURES
 from lodbrain.training.pairs import Pair
 
-#: Small views are enlarged so that the longest side has about so many pixels.
+#: Small views are enlarged until the longest side has about this many pixels.
 LEAST_PIXELS = 128
 
 _COLOURS = np.array([label.color for label in STRUCTURES], np.uint8)
 
 
 def picture(pair: Pair, predicted: torch.Tensor) -> NDArray[np.uint8]:
-    """Rows scan, target, prediction; columns the sagittal, coronal and axial plane through the brain's middle.
+    """Return rows of scan, target, prediction; columns of sagittal, coronal, axial planes through the brain's centre.
 
     Parameters
     ----------
     pair : Pair
-        Of one example.
+        A pair of one example.
     predicted : (1, X, Y, Z) int64 tensor
         Classes.
 

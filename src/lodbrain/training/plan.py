@@ -1,4 +1,4 @@
-"""What a training will take, before its first step: memory and time per level, and what would fit into other memory."""
+"""Memory and time of a training, predicted per level before its first step, and what fits into other memory."""
 
 from __future__ import annotations
 
@@ -24,30 +24,30 @@ from lodbrain.training.peak import held_bytes
 from lodbrain.training.run import Run, build
 from lodbrain.training.workers import join
 
-#: Batches that lie ready, or are being drawn, while one is trained on.
+#: Number of batches that are ready or being sampled during a step.
 READY = 2
-#: What drawing one scan takes besides the pair itself, per voxel and for the points it samples at a time.
+#: Memory for sampling a scan in addition to the pair: per voxel, and for the points sampled at a time.
 DRAW_BYTES_PER_VOXEL, DRAW_BYTES = 40, 150 * 2**20
-#: What the CPU's kernels take on first use: code, tables and scratch; 166 to 291 MiB in fresh processes, of which the
-#: draw's share is counted apart.
+#: Memory that the CPU's kernels allocate on first use for code, tables and scratch: 166 to 291 MiB in fresh processes,
+#: including that of sampling, which is counted separately.
 CPU_BYTES = 150 * 2**20
-#: What an accelerator's driver takes for itself, and the share of its memory that is left free for fragments.
+#: Memory of an accelerator's driver, and the share of its memory that is left free for fragmentation.
 DRIVER_BYTES, SPARE = 600 * 2**20, 0.08
-#: What blocks of the heap take again once they are freed: holes that no other block fits into. On the CPU, after tens
-#: of steps; see docs/training.md.
+#: Factor of heap blocks on the CPU after tens of steps, because of holes that no other block fits into; see
+#: docs/training.md.
 HOLES = 2
-#: What a stage leaves to the next on the CPU: the libraries of TensorBoard and of pictures, buffers; 0.13 GiB.
+#: Memory that a stage leaves to the next on the CPU: libraries of TensorBoard and pictures, buffers; 0.13 GiB.
 LEFT_BYTES = 130 * 2**20
 _WARM_UP = 1
-#: Feature maps of a frozen level that are alive at once: input, skip, output.
+#: Number of feature maps of a frozen level that are live at once: input, skip, output.
 _RUN_FEATURES = 3
 
 
 @dataclass(frozen=True)
 class Trial:
-    """What a few real steps of a level took, in a process that had gone through the levels before it.
+    """Measurements of a few real steps of a level, in a process that has run the levels before it.
 
-    `base_bytes` were held before the first level.
+    `base_bytes` is the memory before the first level.
     """
 
     base_bytes: int
@@ -57,7 +57,7 @@ class Trial:
 
 @dataclass(frozen=True)
 class LevelPlan:
-    """One level.
+    """Plan of one level.
 
     Attributes
     ----------
@@ -66,15 +66,15 @@ class LevelPlan:
         Largest input.
     batch : int
     step_bytes : int
-        Predicted for the step alone: weights, Adam, activations, gradients.
+        Prediction for the step alone: weights, Adam, activations, gradients.
     process_bytes : int
-        Predicted for the whole process, or for all that it holds on the accelerator.
+        Prediction for the whole process, or for all that it holds on the accelerator.
     maps_bytes : int
-        Of the label maps, which an accelerator keeps.
+        Bytes of the label maps, which an accelerator keeps.
     steps : int or None
         None for a budget of seconds.
     trial : Trial or None
-        What a few steps then took; None where none were tried, and for a level that is not trained.
+        Measurements of a few steps; None without a trial, and for a level that is not trained.
     """
 
     name: str
@@ -89,7 +89,7 @@ class LevelPlan:
 
 @dataclass(frozen=True)
 class Fit:
-    """What fits into some memory, for one level: the largest cube at its batch, the largest batch at its crop."""
+    """Largest cube at a level's batch, and largest batch at its crop, that fit into some memory."""
 
     memory_bytes: int
     edge: int
@@ -99,18 +99,18 @@ class Fit:
 def plan_levels(
     config: TrainingConfig, *, steps: int = 8, report: Callable[[str], None] = lambda line: None
 ) -> tuple[LevelPlan, ...]:
-    """Predict every level's memory, and try a few steps of each in a fresh process.
+    """Predict every level's memory, and optionally run a few steps of each in a fresh process.
 
     Parameters
     ----------
     config : TrainingConfig
     steps : int
-        Of the trial, after one to warm up; 0 for no trial, and no time.
+        Number of trial steps after one warm-up step; 0 for no trial and no time.
     report : callable(str)
     """
     maps = load_maps(config, report)
     trials = try_levels(config, steps, first_heads(config, maps)) if steps else {}
-    # A device that is named need not be there.
+    # The configured device need not be present.
     on_cpu = (choose_device() if config.device == "auto" else config.device) == "cpu"
     base = next((trial.base_bytes for trial in trials.values()), resident_bytes())
     out = []
@@ -121,7 +121,7 @@ def plan_levels(
         memory = step_memory(config, position, largest)
         ready = READY * (memory if usual == largest else step_memory(config, position, usual)).pair
         kept = held = maps_bytes(config, maps, level.labelmap_mm)
-        if on_cpu:  # what is there before the first level, the maps among it
+        if on_cpu:  # memory before the first level, including the maps
             held = base + CPU_BYTES + HOLES * memory.heap + (LEFT_BYTES if position else 0)
         plan = LevelPlan(
             name=f"{2.0**level.exponent:g} mm",
@@ -148,12 +148,12 @@ def _line(plan: LevelPlan) -> str:
 
 
 def _drawing_bytes(config: TrainingConfig, position: int, shape: Shape, head: Shape) -> int:
-    """What drawing a pair of this shape takes beside it, of a head that has the shape `head` at the coarsest level."""
+    """Return the memory for sampling a pair of this shape, from a head of shape `head` at the coarsest level."""
     return DRAW_BYTES + DRAW_BYTES_PER_VOXEL * math.prod(shape) + _frozen_bytes(config, position, head)
 
 
 def _frozen_bytes(config: TrainingConfig, position: int, head: Shape) -> int:
-    """What a pair takes while it is drawn, of the levels above: all their targets, and the largest level's run."""
+    """Return the memory of the levels above while a pair is sampled: all targets, and the largest level's run."""
     target = config.levels[position]
     voxels = [math.prod(head)]
     for above in range(1, position):
@@ -170,17 +170,17 @@ def _frozen_bytes(config: TrainingConfig, position: int, head: Shape) -> int:
 
 @dataclass(frozen=True)
 class Line:
-    """Memory of a level on an accelerator: it grows in proportion to the voxels of a batch.
+    """Memory of a level on an accelerator as a linear function of the voxels of a batch.
 
     Attributes
     ----------
     fixed_bytes, bytes_per_voxel : float
     stride : int
-        Edges of crops are multiples of this.
+        Alignment of crop sizes in voxels.
     crop : tuple of 3 int
-        The configured one.
+        The configured crop.
     batch : int
-        The configured one.
+        The configured batch size.
     """
 
     fixed_bytes: float
@@ -190,7 +190,7 @@ class Line:
     batch: int
 
     def fit(self, memory_bytes: int) -> Fit:
-        """What fits into all of an accelerator's memory; the driver's share and some for fragments are left free."""
+        """Return what fits into an accelerator's memory, less the driver's share and a reserve for fragmentation."""
         voxels = (memory_bytes * (1 - SPARE) - DRIVER_BYTES - self.fixed_bytes) / self.bytes_per_voxel
         if voxels <= 0:
             return Fit(memory_bytes, 0, 0)
@@ -200,7 +200,7 @@ class Line:
 
 
 def line_of(config: TrainingConfig, level: LevelPlan, position: int) -> Line:
-    """How a level's memory grows, from predictions at two sizes."""
+    """Return the memory of a level as a linear function, from predictions at two sizes."""
     stride = 2 * build(config.model_copy(update={"start": None})).level(position).stride
     sizes = []
     for edge in (4 * stride, 8 * stride):
@@ -213,7 +213,7 @@ def line_of(config: TrainingConfig, level: LevelPlan, position: int) -> Line:
 
 
 def try_levels(config: TrainingConfig, steps: int, heads: dict[int, Grid]) -> dict[int, Trial]:
-    """Run a few steps of every level, as training would: in one fresh process, which begins with the largest head."""
+    """Run a few training steps of every level in one fresh process, starting with the largest head."""
     with TemporaryDirectory(prefix="lodbrain-plan-") as folder:
         changes = {
             "seed": max(heads, key=lambda seed: math.prod(heads[seed].shape), default=config.seed),

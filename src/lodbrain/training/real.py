@@ -1,9 +1,9 @@
-"""Scenes from real scans with labels, hard or soft, pooled to every level as in inference."""
+"""Multi-resolution samples from real scans with hard or soft labels, pooled to every level as in inference."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
@@ -18,7 +18,7 @@ from lodbrain.images.grid import to_ras
 from lodbrain.images.intensity import from_black
 from lodbrain.images.io import read_image, read_labels
 from lodbrain.images.scan_labels import classes_of
-from lodbrain.inference.pyramid import WorkingGrid, pool, resample, working_grid
+from lodbrain.inference.pyramid import WorkingGrid, interpolation_matrix, pool, resample, working_grid
 from lodbrain.labels import CLASS_OF_INDEX, N_CLASSES, STRUCTURES
 from lodbrain.synthesis.degradations import DEGRADATIONS
 from lodbrain.synthesis.degradations import Pair as Degraded
@@ -27,34 +27,34 @@ from lodbrain.synthesis.steps.tone import bend
 from lodbrain.training.scenes import BRAIN, Geometry, Head, Scenes, View, foci_of, log_voxel_of, random_seeds
 from lodbrain.training.settings import LabelledSet
 
-#: Ratio of voxel sides up to which a scan is resampled and trained on.
+#: Largest ratio of voxel sides of a scan that is used; it is resampled.
 LARGEST_RATIO = 1.4
-#: Scans that stay in memory: reading a compressed one takes a second.
+#: Number of scans kept in memory: reading a compressed one takes a second.
 _KEPT = 8
 _MIRROR = torch.tensor([CLASS_OF_INDEX[label.mirror] for label in STRUCTURES], dtype=torch.uint8)
 _WHITE = torch.tensor([CLASS_OF_INDEX[index] for index in (2, 41)], dtype=torch.uint8)
 
 
-#: Faults that a real scan may get on top, each up to its second step.
+#: Degradations that may be applied to a real scan, each up to its second strength.
 _FAULTS = ("bias field", "noise", "resolution", "thick slices", "motion")
 
 
 @dataclass(frozen=True)
 class Augmentation:
-    """Changes of a real scan besides mirroring.
+    """Augmentation of a real scan in addition to mirroring.
 
     Attributes
     ----------
     bias : float
         Largest log bias field.
     noise : float
-        Largest standard deviation of noise, as a share of the bright voxels.
+        Largest standard deviation of noise, as a share of the bright level.
     gamma_sd : float
         Standard deviation of the logarithm of gamma.
     clip_share : float
-        Share of scans that are clipped at 0.95 to 1.15 of white matter, as some programs normalise them.
+        Share of scans clipped at 0.95 to 1.15 of white matter, as by the normalisation of some programs.
     fault_share : float
-        Share of scans that get one of the faults of `lodbrain.synthesis.degradations`.
+        Share of scans with one of the degradations of `lodbrain.synthesis.degradations`.
     """
 
     bias: float = 0.3
@@ -72,9 +72,9 @@ class _Scan:
     ----------
     image : (X, Y, Z) float32 tensor
     best, second : (X, Y, Z) uint8 tensors
-        Likeliest class and next likeliest; the same where labels are hard.
+        Likeliest and second-likeliest class; equal where labels are hard.
     probability : (X, Y, Z) uint8 tensor
-        Of the best, times 255.
+        Probability of the likeliest, times 255.
     """
 
     image: torch.Tensor
@@ -88,24 +88,24 @@ class _Scan:
 
 
 def read_set(settings: LabelledSet) -> tuple[Labelled, ...]:
-    """The scans of a manifest or of a BIDS data set."""
+    """Return the scans of a manifest or of a BIDS data set."""
     return read_manifest(settings.manifest) if settings.manifest else read_bids(str(settings.bids))
 
 
 class RealScenes(Scenes):
-    """Scenes of real scans.
+    """Multi-resolution samples of real scans.
 
     A scan enters the ladder at the level of its own voxel size and is pooled by 2 from there; one whose sides differ
-    by more than 20% is resampled first, as in inference. A level finer than the scan is not trained on it.
+    by more than 20% is resampled first, as in inference. Levels finer than the scan are not trained on it.
 
     Parameters
     ----------
     scans : sequence of Labelled
     geometry : Geometry
     augmentation : Augmentation or None
-        None for reporting: scan number `seed` as it is.
+        None for validation: scan number `seed` without changes.
     device : str
-        Where the scans are pooled and changed.
+        Device on which scans are pooled and augmented.
     """
 
     def __init__(
@@ -121,12 +121,12 @@ class RealScenes(Scenes):
         self._read = lru_cache(_KEPT)(_read)
 
     def usable(self, position: int) -> list[int]:
-        """Numbers of the scans that are fine enough for the level at a position."""
+        """Return the indices of scans that are fine enough for the level at a position."""
         exponent = self.geometry.levels[position].exponent
         return [n for n, (_, _, own) in enumerate(self.scans) if own <= exponent]
 
     def head(self, seed: int, position: int, crops: int = 1) -> Head:
-        """The scan of a seed, pooled to the level at a position.
+        """Return the scan of a seed, pooled to the level at a position.
 
         Raises
         ------
@@ -174,7 +174,7 @@ def _below(n: int, random: torch.Generator) -> int:
 
 
 def _grid_of(scan: Labelled) -> tuple[Grid, int]:
-    """The scan's working grid in RAS order, centred on the origin, and the exponent of its voxel size."""
+    """Return the scan's working grid in RAS order, centred on the origin, and the exponent of its voxel size."""
     image, _ = to_ras(read_image(scan.volume))
     a, b, c = image.spacing_mm.tolist()
     if max(a, b, c) / min(a, b, c) > LARGEST_RATIO:
@@ -187,7 +187,7 @@ def _grid_of(scan: Labelled) -> tuple[Grid, int]:
 
 
 def _read(scan: Labelled, grid: Grid) -> _Scan:
-    """The scan, black at 0 as bias and gamma expect, and its target, on its working grid."""
+    """Read a scan, with an intensity offset that makes black 0 for bias and gamma, and its target."""
     image = read_image(scan.volume)
     ras, reorientation = to_ras(image)
     data = from_black(np.ascontiguousarray(ras.data, np.float32))
@@ -208,19 +208,45 @@ def _read(scan: Labelled, grid: Grid) -> _Scan:
 
 
 def _resampled(case: _Scan, to: WorkingGrid, spacing_mm: tuple[float, float, float]) -> _Scan:
-    """The scan on another grid: intensities and the shares of the classes are interpolated linearly."""
+    """Resample a scan to another grid: intensities and shares of classes are interpolated linearly."""
     x, y, z = case.image.shape
     own = WorkingGrid((x, y, z), spacing_mm, True)
-    best, second = (torch.zeros(to.shape, dtype=torch.uint8) for _ in range(2))
-    most, next_most = torch.full(to.shape, -1.0), torch.zeros(to.shape)
-    for each in np.union1d(case.best.numpy(), case.second.numpy()).tolist():
-        share = resample(_share(case, each).numpy(), own, to)
+    matrices, here, there = [], [], []
+    for axis, filled in enumerate(_filled(case)):
+        matrix = interpolation_matrix(to.shape[axis], to.spacing_mm[axis], own.shape[axis], own.spacing_mm[axis])[
+            :, filled
+        ]
+        rows = matrix.any(1).nonzero().flatten()
+        there.append(slice(int(rows[0]), int(rows[-1]) + 1))
+        here.append(filled)
+        matrices.append(matrix[there[-1]])
+    part = case.map(lambda volume: volume[tuple(here)])
+    shape = [len(matrix) for matrix in matrices]
+    best, second = (torch.zeros(shape, dtype=torch.uint8) for _ in range(2))
+    most, next_most = torch.full(shape, -1.0), torch.zeros(shape)
+    for each in np.union1d(part.best.numpy(), part.second.numpy()).tolist():
+        share = _share(part, each)
+        for axis in (2, 1, 0):  # the last axis first: the fewest strided passes
+            share = torch.tensordot(matrices[axis], share, dims=([1], [axis])).movedim(0, axis)
         above = share > most
         second = torch.where(above, best, torch.where(share > next_most, torch.tensor(each, dtype=torch.uint8), second))
         next_most = torch.where(above, most.clamp(min=0), torch.maximum(share, next_most))
         best[above], most = each, torch.maximum(share, most)
     probability = (255 * most / (most + next_most).clamp(min=1e-6)).round().to(torch.uint8)
-    return _Scan(resample(case.image.numpy(), own, to), best, second, probability)
+    volumes = []
+    for inner, beyond in ((best, 0), (second, 0), (probability, 255)):
+        volume = torch.full(to.shape, beyond, dtype=torch.uint8)
+        volume[tuple(there)] = inner
+        volumes.append(volume)
+    return _Scan(resample(case.image.numpy(), own, to), *volumes)
+
+
+def _filled(case: _Scan) -> Iterator[slice]:
+    """Along each axis, the part that holds what is not background, and a voxel around it."""
+    inside = (case.best > 0) | (case.second > 0)
+    for axis in range(3):
+        at = inside.amax([other for other in range(3) if other != axis]).nonzero().flatten()
+        yield slice(max(0, int(at[0]) - 1), int(at[-1]) + 2)
 
 
 def _share(case: _Scan, each: int) -> torch.Tensor:
@@ -230,7 +256,7 @@ def _share(case: _Scan, each: int) -> torch.Tensor:
 
 
 def _vary(case: _Scan, grid: Grid, how: Augmentation, random: torch.Generator) -> _Scan:
-    """Mirrored in half of the cases, perhaps with a fault, with a bias field, gamma, noise, and perhaps clipped."""
+    """Augment a scan: mirroring in half of the cases, a degradation, bias field, gamma, noise, clipping."""
     flip, strength, lattice, noise, faulty, severity, clipped, clip = torch.rand(8, generator=random).tolist()
     gamma = math.exp(how.gamma_sd * float(torch.randn((), generator=random)))
     lattice_mm = 40.0 + 70.0 * lattice

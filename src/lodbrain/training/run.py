@@ -1,4 +1,4 @@
-"""A whole training run: label maps and scans in, a model file with its card out; repeatable with one command."""
+"""Complete, resumable training run, from label maps and scans to a model file with its card."""
 
 from __future__ import annotations
 
@@ -49,8 +49,8 @@ def train(
 ) -> Path:
     """Train every level of a configuration, then all jointly, and write the model file.
 
-    A run that was killed goes on from its checkpoints; a level that is complete is not trained again. Under `torchrun`
-    the processes train together; the first one writes.
+    A killed run continues from its checkpoints; complete levels are not trained again. Under `torchrun` the processes
+    train together; the first one writes.
 
     Parameters
     ----------
@@ -60,19 +60,19 @@ def train(
     stop_after : int or None
         Number of levels to train in this call; None for all, and the joint stage.
     accept_changes : bool
-        Go on from checkpoints of other settings.
+        Continue from checkpoints of other settings.
 
     Returns
     -------
     Path
-        The model: a safetensors file that carries its card.
+        The model file: safetensors with the card in its metadata.
 
     Raises
     ------
     InputError
-        If a label map or scan that the configuration names is not there.
+        If a label map or scan of the configuration is missing.
     UsageError
-        If a checkpoint was trained with other settings, or the configuration does not fit its data.
+        If a checkpoint was trained with other settings, or the configuration does not match its data.
     """
     if config.threads is not None:
         torch.set_num_threads(config.threads)
@@ -81,12 +81,12 @@ def train(
 
 
 def build(config: TrainingConfig) -> Ladder | Plain:
-    """The network of a configuration, with random weights or those that it starts from.
+    """Return the network of a configuration, with random weights or those of its starting model.
 
     Raises
     ------
     UsageError
-        If there is no such architecture, or its options are wrong.
+        If there is no such architecture, or its options are not valid.
     """
     if config.is_ladder:
         return build_ladder(config)
@@ -115,7 +115,7 @@ class Run:
         self.geometry = geometry_of(config, self.network)
 
     def all(self, stop_after: int | None) -> Path:
-        """Train so many levels, or all and the joint stage; returns the model's file."""
+        """Train the first `stop_after` levels, or all and the joint stage; return the model's file."""
         config = self.config
         if self.workers.first:
             config.out.mkdir(parents=True, exist_ok=True)
@@ -136,7 +136,7 @@ class Run:
         return path
 
     def level(self, position: int) -> Outcome:
-        """Train one level, those above frozen."""
+        """Train one level with the levels above frozen."""
         config, network = self.config, self.network
         settings, name, device = config.levels[position], level_name(config, position), self.workers.device
         if isinstance(network, Ladder):
@@ -200,14 +200,14 @@ class Run:
     def _sources(self, position: int) -> Sources:
         config, device = self.config, self.workers.device
         if not self.workers.first:
-            self.workers.wait()  # the first makes the finer label maps, the others read them
+            self.workers.wait()  # the first process makes the finer label maps, the others read them
         found = make_sources(config, self.geometry, self.maps, position, device=device, report=self.report)
         if self.workers.first:
             self.workers.wait()
         return found
 
     def validate(self, sources: Sources, position: int, log: _Log) -> dict[str, float]:
-        """Scores of a level on every set, as ``tissues`` or ``<set>/tissues``."""
+        """Return the scores of a level on every set, as ``tissues`` or ``<set>/tissues``."""
         config, values = self.config, {}
         for name, (scenes, n) in sources.validation.items():
             source = PairSource(self.network, position, scenes, None, bfloat16=config.autocasts)
@@ -259,7 +259,7 @@ class _Log:
         self.report(f"{time.strftime('%H:%M:%S')} {self.stage} step {step}: {text}")
 
     def show(self, name: str) -> Callable[[Any, torch.Tensor], None]:
-        """What keeps the picture of the first example of a set until its step is known."""
+        """Return a callback that keeps the picture of a set's first example until its step is known."""
 
         def keep(pair: Any, predicted: torch.Tensor) -> None:
             self.pictures[name] = picture(pair, predicted)

@@ -1,4 +1,4 @@
-"""A scene: one scan as every level of the ladder sees it, drawn from label maps."""
+"""Multi-resolution samples (`Scene`): one scan at the resolution of every level, generated from label maps."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ Triple = tuple[int, int, int]
 
 @dataclass(frozen=True, eq=False)
 class View:
-    """A scan, or a part of it, at the detail of one level.
+    """A scan, or a part of it, at the resolution of one level.
 
     Attributes
     ----------
@@ -33,7 +33,7 @@ class View:
     log_voxel : (1,) float32 tensor
         log2 of the voxel side over the level's nominal one.
     start : tuple of 3 int
-        First voxel, on the grid of the whole scan at this detail.
+        First voxel, on the grid of the whole scan at this resolution.
     """
 
     image: torch.Tensor
@@ -44,9 +44,9 @@ class View:
 
 @dataclass(frozen=True, eq=False)
 class Scene:
-    """Views from the coarsest level, of the whole head, to the one that is trained.
+    """Multi-resolution sample: views from the coarsest level (whole head) to the trained level.
 
-    What is made worse on purpose is drawn from `random`.
+    Corruptions are sampled from `random`.
     """
 
     views: tuple[View, ...]
@@ -55,16 +55,16 @@ class Scene:
 
 @dataclass(frozen=True, eq=False)
 class Head:
-    """One scan whose crops are made when they are asked for.
+    """One scan whose crops are generated on request.
 
     Attributes
     ----------
     whole : View
-        Of the coarsest level.
+        View at the coarsest level.
     finer : callable(int)
-        Views of the levels below, coarse to fine, for the crop of a number.
+        Function that returns the views of the levels below, coarse to fine, for a crop number.
     randoms : tuple of int
-        For each crop the seed of what is made worse on purpose.
+        Seed of the corruptions for each crop.
     """
 
     whole: View
@@ -72,39 +72,39 @@ class Head:
     randoms: tuple[int, ...]
 
     def scene(self, crop: int) -> Scene:
-        """The scene of a crop: the same whichever crops were made before."""
+        """Return the multi-resolution sample of a crop, independent of earlier crops."""
         return Scene((self.whole, *self.finer(crop)), torch.Generator().manual_seed(self.randoms[crop]))
 
 
 class Scenes(Protocol):
-    """Samples heads."""
+    """Source of heads."""
 
     def head(self, seed: int, position: int, crops: int = 1) -> Head:
-        """The head of a seed with so many crops for the level at a position: the same whatever was sampled before."""
+        """Return the head of a seed with `crops` crops for the level at a position, independent of earlier samples."""
 
     def scene(self, seed: int, position: int) -> Scene:
-        """The scene of a seed, down to the level at a position, with its only crop."""
+        """Return the multi-resolution sample of a seed, down to the level at a position, with its only crop."""
         return self.head(seed, position).scene(0)
 
 
 @dataclass(frozen=True)
 class Geometry:
-    """Where the levels' crops lie.
+    """Positions and sizes of the levels' crops.
 
     Attributes
     ----------
     levels : tuple of LevelSettings
     strides : tuple of int
-        Voxels that the input of each level is aligned to.
+        Alignment in voxels of each level's input.
     """
 
     levels: tuple[LevelSettings, ...]
     strides: tuple[int, ...]
 
     def box(self, position: int, *, trained: int, grid: Grid, focus_mm: list[float]) -> tuple[Triple, Triple]:
-        """Start and shape of the view of a level, in voxels of `grid`, when the level at `trained` is trained.
+        """Return start and shape of a level's view, in voxels of `grid`, when the level at `trained` is trained.
 
-        Starts are even, so that coarse voxels fit. `focus_mm` counts from the corner of the scan.
+        Starts are even, to align with coarse voxels. `focus_mm` is relative to the corner of the scan.
         """
         target, above = self.levels[trained], position < trained
         crop = list(grid.shape)
@@ -122,25 +122,25 @@ class Geometry:
 
 
 def log_voxel_of(grid: Grid, exponent: int) -> torch.Tensor:
-    """(1,): log2 of a grid's mean voxel side over the nominal one of a level."""
+    """(1,): log2 of a grid's mean voxel side over a level's nominal one."""
     return torch.tensor([math.log2(math.prod(grid.spacing_mm) ** (1 / 3)) - exponent])
 
 
 def foci_of(inside: torch.Tensor, whole: Grid, random: torch.Generator, count: int = 1) -> list[list[float]]:
-    """Places spread over the brain, in mm from the corner of the scan; its centre where there is no brain.
+    """Return points spread over the brain, in mm from the corner of the scan; the centre if there is no brain.
 
-    The brain is halved again and again, along one axis after the other, into parts of as many voxels, and one voxel is
-    chosen from each. So every voxel is as likely to be chosen as any other, whatever the number of places.
+    The brain is bisected repeatedly, along one axis after the other, into parts of equal size, and one voxel is chosen
+    from each. Every voxel has the same probability, whatever the number of points.
 
     Parameters
     ----------
     inside : (X, Y, Z) bool tensor
-        The brain.
+        Mask of the brain.
     whole : Grid
-        That it lies on.
+        Its grid.
     random : torch.Generator
     count : int
-        Number of places.
+        Number of points.
     """
     places = inside.nonzero()
     if len(places) == 0:
@@ -151,7 +151,7 @@ def foci_of(inside: torch.Tensor, whole: Grid, random: torch.Generator, count: i
 
 
 def _one_of_each_part(places: torch.Tensor, count: int, axis: int, random: torch.Generator) -> list[list[int]]:
-    """One of the places (N, 3) in each of `count` parts that they are cut into, first across an axis."""
+    """Return one of the places (N, 3) in each of `count` parts, which are bisected along an axis first."""
     if count == 1 or len(places) < count:
         return [places[int(torch.randint(len(places), (), generator=random))].tolist() for _ in range(count)]
     below = count // 2
@@ -164,26 +164,26 @@ def _one_of_each_part(places: torch.Tensor, count: int, axis: int, random: torch
 
 
 def random_seeds(count: int, random: torch.Generator) -> tuple[int, ...]:
-    """So many seeds."""
+    """Return `count` random seeds."""
     return tuple(torch.randint(2**62, (count,), generator=random).tolist())
 
 
 def drawn(seed: int, maps: Sequence[LabelMap], generator: Settings) -> tuple[int, Plan, torch.Generator]:
-    """What a seed decides: which map, the plan of its scan, and where the random numbers go on."""
+    """Return what a seed determines: the map, the plan of its scan, and the generator after sampling both."""
     random = torch.Generator().manual_seed(seed)
     which = int(torch.randint(len(maps), (), generator=random))
     return which, draw_plan(maps[which], generator, random), random
 
 
 class SyntheticScenes(Scenes):
-    """Scenes drawn from label maps.
+    """Multi-resolution samples generated from label maps.
 
     Parameters
     ----------
     names : sequence of str
-        Of the maps that are drawn from.
+        Names of the maps that are sampled.
     maps, fine : mapping of str to LabelMap
-        `fine` are what the trained level is rendered from, and may be opened anew each time: `maps`, or finer versions.
+        The trained level is rendered from `fine`: `maps`, or finer versions, which may be opened at each access.
     generator : Settings
     geometry : Geometry
     """
@@ -201,10 +201,10 @@ class SyntheticScenes(Scenes):
         self.generator, self.geometry = generator, geometry
 
     def head(self, seed: int, position: int, crops: int = 1) -> Head:
-        """The head of a seed: its coarsest view is rendered at once, the others when they are asked for."""
+        """Return the head of a seed: its coarsest view is rendered at once, the others on request."""
         which, plan, random = drawn(seed, self.maps, self.generator)
         labels, levels = self.maps[which], self.geometry.levels
-        # The maps may lie on another device: everything is rendered there.
+        # The maps may be on another device: everything is rendered there.
         device, largest = labels.codes.device, 2 ** (len(levels) - 1)
         whole = plan.scan.coarser(largest)
         image, target = render(plan, labels, whole, coarseness=largest)
@@ -227,19 +227,19 @@ class SyntheticScenes(Scenes):
 
 
 class MixedScenes(Scenes):
-    """Scenes of two sources.
+    """Multi-resolution samples of two sources.
 
     Parameters
     ----------
     one, other : Scenes
     share : float
-        Of `other`.
+        Share of `other`.
     """
 
     def __init__(self, one: Scenes, other: Scenes, share: float) -> None:
         self.one, self.other, self.share = one, other, share
 
     def head(self, seed: int, position: int, crops: int = 1) -> Head:
-        """The head of a seed, from one of the sources."""
+        """Return the head of a seed, from one of the sources."""
         pick = float(torch.rand((), generator=torch.Generator().manual_seed(seed ^ 0x5EED)))
         return (self.other if pick < self.share else self.one).head(seed, position, crops)

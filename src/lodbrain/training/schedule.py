@@ -1,4 +1,4 @@
-"""How far a stage is, and the rate of learning that goes with it."""
+"""Progress of a stage, and its learning rate schedule."""
 
 from __future__ import annotations
 
@@ -11,20 +11,20 @@ from lodbrain.training.settings import Budget
 
 
 def learning_rate(step: int, steps: int, peak: float, warm_up: int) -> float:
-    """Linear warm-up, then a cosine from `peak` down to a hundredth of it."""
+    """Return the rate of a linear warm-up followed by a cosine from `peak` to a hundredth of it."""
     along = (step - warm_up) / max(1, steps - warm_up)
     return rate_along(step, along, peak, warm_up)
 
 
 def rate_along(step: int, along: float, peak: float, warm_up: int) -> float:
-    """The rate at a step, `along` the way (0 to 1) from the end of the warm-up to the end."""
+    """Return the rate at a step, `along` being the progress (0 to 1) from the end of the warm-up to the end."""
     if step < warm_up:
         return peak * (step + 1) / warm_up
     return peak * (0.01 + 0.99 * (1 + math.cos(math.pi * min(1.0, along))) / 2)
 
 
 class Clock:
-    """Seconds that were spent on a stage: the processor's on the CPU, the clock's elsewhere.
+    """Seconds spent on a stage: processor time on the CPU, wall-clock time elsewhere.
 
     Parameters
     ----------
@@ -39,20 +39,20 @@ class Clock:
 
     @property
     def seconds(self) -> float:
-        """Spent up to now, pauses left out."""
+        """Return the seconds spent, without pauses."""
         return self._now() - self._start
 
     def pause(self) -> float:
-        """Stop; returns what `go_on` needs."""
+        """Stop the clock; return the argument of `go_on`."""
         return self.seconds
 
     def go_on(self, at: float) -> None:
-        """Go on from where `pause` stopped."""
+        """Restart the clock where `pause` stopped it."""
         self._start = self._now() - at
 
 
 def rate_of(budget: Budget, step: int, seconds: float, peak: float, warm_up: int) -> float:
-    """The rate of a stage at a step, after so many seconds."""
+    """Return the learning rate of a stage at a step, after a number of seconds."""
     if budget.steps is not None:
         return learning_rate(step, budget.steps, peak, warm_up)
     assert budget.seconds is not None
@@ -60,5 +60,5 @@ def rate_of(budget: Budget, step: int, seconds: float, peak: float, warm_up: int
 
 
 def is_over(budget: Budget, step: int, seconds: float) -> bool:
-    """Whether a stage is at its end before a step."""
+    """Return whether a stage has ended before a step."""
     return step >= budget.steps if budget.steps is not None else seconds >= (budget.seconds or 0.0)

@@ -1,4 +1,4 @@
-"""The parts of a training configuration: levels, losses, real scans, what is made worse on purpose."""
+"""Settings of a training configuration: levels, losses, real scans, corruption."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 
 class Strict(BaseModel):
-    """Settings that cannot be changed and hold no field that is not known."""
+    """Immutable settings without unknown fields."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
 
 
 class Budget(Strict):
-    """How long a stage trains: a number of steps, or of seconds.
+    """Length of a stage: a number of steps, or of seconds.
 
-    Seconds are those of the processor on the CPU (so that what else runs there does not count), of the clock on other
-    devices. A run of seconds is not repeatable to the bit.
+    Seconds are processor time on the CPU (so that other processes do not count) and wall-clock time on other devices. A
+    run limited by seconds is not reproducible bit for bit.
     """
 
     steps: int | None = Field(default=None, ge=0)
@@ -35,10 +35,9 @@ class LevelSettings(Budget):
     """One level of the ladder and its training.
 
     `crop` is the largest shape in voxels of the level (whole head if absent); `halo` the margin of the level above
-    around a crop; `crops_per_head` the number of crops, spread over the brain, that are taken from each head below the
-    coarsest level. `steps: 0` keeps the level of the model that the run starts from, or leaves it to the joint
-    stage. `fresh` begins with random weights even where the starting model has this level. `block` and `residuals` are
-    those of `models.lod.LevelConfig`.
+    around a crop; `crops_per_head` the number of crops, spread over the brain, from each head below the coarsest
+    level. `steps: 0` keeps the level of the starting model, or leaves it to the joint stage. `fresh` starts with random
+    weights even if the starting model has this level. `block` and `residuals` are those of `models.lod.LevelConfig`.
     """
 
     exponent: int
@@ -55,13 +54,13 @@ class LevelSettings(Budget):
 
 
 class Joint(Budget):
-    """Fine-tuning of all levels together; by default at a tenth of the finest level's rate."""
+    """Fine-tuning of all levels together; the default rate is a tenth of the finest level's."""
 
     learning_rate: float | None = Field(default=None, gt=0)
 
 
 class Corruption(Strict):
-    """How the frozen level above is made worse while the next one trains."""
+    """Corruption of the frozen level's output above while the next level is trained."""
 
     drop: float = Field(default=0.1, ge=0, le=1)
     temperature: float = Field(default=0.4, ge=0)
@@ -69,9 +68,9 @@ class Corruption(Strict):
 
 
 class Losses(Strict):
-    """Weights of the losses; 0 leaves one out.
+    """Weights of the losses; 0 disables a loss.
 
-    `dice` is of the structures, `tissue_dice` of the six tissues, `boundary` Kervadec's, of the structures.
+    `dice` is over the structures, `tissue_dice` over the six tissues, `boundary` is Kervadec's over the structures.
     """
 
     cross_entropy: float = Field(default=1.0, ge=0)
@@ -87,7 +86,7 @@ class Losses(Strict):
 
 
 class LabelledSet(Strict):
-    """Real scans with labels: a CSV of the columns volume, labels, site, or a BIDS data set with label maps."""
+    """Real scans with labels: a CSV with columns volume, labels, site, or a BIDS data set with label maps."""
 
     manifest: Path | None = None
     bids: Path | None = None
@@ -100,10 +99,10 @@ class LabelledSet(Strict):
 
 
 class RealScans(LabelledSet):
-    """Real scans to train on.
+    """Real scans for training.
 
-    Scans of the sites in `hold_out` are never trained on; each of these sites is reported apart at every validation.
-    `share` is the share of real pairs among all; 1 trains on nothing else.
+    Scans of the sites in `hold_out` are never used in training; each of these sites is reported separately at every
+    validation. `share` is the share of real pairs among all; with 1 only real pairs are used.
     """
 
     hold_out: tuple[str, ...] = ()
@@ -111,13 +110,13 @@ class RealScans(LabelledSet):
 
 
 class NamedSet(LabelledSet):
-    """Real scans that every validation reports on, under a name of their own; nothing is chosen on them."""
+    """Named set of real scans that is reported at every validation; nothing is selected by it."""
 
     name: str = Field(pattern=r"^[A-Za-z0-9_.-]+$")
 
 
 class Tailored(Strict):
-    """Synthetic scans that look like those of a profile of `lodbrain contrast`, and their share."""
+    """Synthetic scans that resemble those of a profile of `lodbrain contrast`, and their share."""
 
     profile: Path
     share: float = Field(default=0.7, ge=0, le=1)

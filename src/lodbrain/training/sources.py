@@ -1,4 +1,4 @@
-"""What a run draws from: scenes to train on, and named sets to validate on."""
+"""Data of a run: multi-resolution samples for training, and named sets for validation."""
 
 from __future__ import annotations
 
@@ -18,20 +18,20 @@ from lodbrain.training.maps import fine_maps
 from lodbrain.training.real import Augmentation, RealScenes, read_set
 from lodbrain.training.scenes import Geometry, MixedScenes, Scenes, SyntheticScenes
 
-#: The name of the set that is drawn from the maps of `validate`: its scores go without a prefix.
+#: Name of the set that is generated from the maps of `validate`: its scores have no prefix.
 SYNTHETIC = ""
 
 
 @dataclass(frozen=True, eq=False)
 class Sources:
-    """Scenes of one stage.
+    """Multi-resolution samples of one stage.
 
     Attributes
     ----------
     training : Scenes or None
-        None where a configuration names nothing to train on.
+        None where a configuration has no training data.
     validation : dict of str to (Scenes, int)
-        By name, with how many examples are scored.
+        Source and number of examples of each set, by name.
     """
 
     training: Scenes | None
@@ -39,12 +39,12 @@ class Sources:
 
 
 def geometry_of(config: TrainingConfig, network: Ladder | Plain) -> Geometry:
-    """The geometry of a configuration's levels."""
+    """Return the geometry of a configuration's levels."""
     return Geometry(config.levels, tuple(network.level(n).stride for n in range(len(config.levels))))
 
 
 def generator_of(config: TrainingConfig) -> Settings:
-    """The generator's settings, tailored to a profile if the configuration says so.
+    """Return the generator's settings, adapted to a profile if configured.
 
     Raises
     ------
@@ -66,7 +66,7 @@ def make_sources(
     device: torch.device | str = "cpu",
     report: Callable[[str], None] = lambda line: None,
 ) -> Sources:
-    """What the stage of the level at a position draws from.
+    """Return the data of the stage of the level at a position.
 
     Parameters
     ----------
@@ -75,14 +75,14 @@ def make_sources(
     maps : mapping of str to LabelMap
         All label maps that the configuration names, on the device.
     position : int
-        For the joint stage the finest level's.
+        Position of the level; for the joint stage the finest level's.
     device : device
     report : callable(str)
 
     Raises
     ------
     UsageError
-        If a site that is held out has no scans, or no scan is left to train on.
+        If a held-out site has no scans, or no scan is left for training.
     """
     fine = fine_maps(config, maps, config.levels[position].labelmap_mm, report)
     settings = generator_of(config)

@@ -1,4 +1,4 @@
-"""The loop of one stage: steps, averages, checkpoints. Killed at any moment, it goes on where it was."""
+"""Training loop of one stage: steps, averaged weights, checkpoints; resumable after a kill."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from lodbrain.training.workers import Workers
 Log = Callable[[int, dict[str, float]], None]
 
 _LOG_EVERY = 50
-#: Heads that crops are taken from in turn.
+#: Number of heads from which crops are taken alternately.
 _OPEN_HEADS = 3
 
 
@@ -38,24 +38,24 @@ class Stage:
     Attributes
     ----------
     name : str
-        Of its checkpoint and its curves, such as ``level+2``.
+        Name in its checkpoint and curves, such as ``level+2``.
     number : int
-        Position of the stage: its pairs are its own.
+        Position of the stage, which gives it its own pairs.
     network : torch.nn.Module
-        What is trained, averaged and saved.
+        Network that is trained, averaged and saved.
     loss : torch.nn.Module
-        Holds `network`: a batch in, a loss out.
+        Contains `network`; maps a batch to a loss.
     draw : callable(int, int)
-        An example of a seed, of the crop of a number.
+        Function that returns the example of a seed and a crop number.
     collate : callable(list)
-        A batch of examples.
+        Function that returns a batch of examples.
     validate : callable()
-        Named scores of the network as it is.
+        Function that returns named scores of the network with its present weights.
     budget : Budget
     rate : float
-        Peak rate of learning.
+        Peak learning rate.
     crops : int
-        Crops of each head.
+        Number of crops per head.
     """
 
     name: str
@@ -72,19 +72,19 @@ class Stage:
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a stage ended.
+    """Outcome of a stage.
 
     Attributes
     ----------
     steps : int
     skipped : int
-        Those left out for a gradient that was not finite.
+        Number of steps skipped because the gradient was not finite.
     seconds : float
-        Spent on it, in all calls.
+        Time spent on the stage, in all calls.
     seconds_per_step : float
-        By the clock, of this call's steps but the first, which waits for the first examples; 0 where there are none.
+        Wall-clock time of this call's steps except the first, which waits for the first examples; 0 without steps.
     peak_bytes : int
-        Most that was held while this call took its steps.
+        Peak memory during this call's steps.
     """
 
     steps: int
@@ -95,24 +95,25 @@ class Outcome:
 
 
 def checkpoint_path(config: TrainingConfig, name: str) -> Path:
-    """Where a stage keeps its state."""
+    """Return the path of a stage's checkpoint."""
     return config.out / f"{name}.safetensors"
 
 
 def open_heads(config: TrainingConfig, crops: int, processes: int) -> int:
-    """Heads that crops are taken from in turn: at least `_OPEN_HEADS`, and a multiple of the examples of a step.
+    """Return the number of heads in use at once: at least `_OPEN_HEADS`, and a multiple of the examples per step.
 
-    So all examples of a step are of different heads, and each process keeps to its own heads.
+    Thus all examples of a step are from different heads, and each process has its own heads.
     """
     together = config.batch * config.accumulate * processes
     return together * -(-_OPEN_HEADS // together) if crops > 1 else 1
 
 
 def place_of(index: int, *, crops: int, lanes: int) -> tuple[int, int]:
-    """Number of the head, and of the crop of it, of the example at an index.
+    """Return the numbers of the head and of its crop for the example at an index.
 
-    Consecutive examples are of different heads. Each of `lanes` lanes takes all crops of a head, then of the next; the
-    lanes begin a part of a head apart, so that they do not open new heads all at once. Three lanes, four crops::
+    Consecutive examples are from different heads. Each of `lanes` lanes takes all crops of a head, then of the next;
+    the lanes are offset by a part of a head, so that they do not open new heads at the same time. Three lanes, four
+    crops::
 
         example   0    1    2    3    4    5    6    7    8    9    10   11
         head      0    1    2    0    1    2    0    1    5    0    4    5  ...
@@ -122,7 +123,7 @@ def place_of(index: int, *, crops: int, lanes: int) -> tuple[int, int]:
     ----------
     index : int
     crops : int
-        Of each head.
+        Number of crops per head.
     lanes : int
 
     Examples
@@ -136,10 +137,10 @@ def place_of(index: int, *, crops: int, lanes: int) -> tuple[int, int]:
 
 
 def stage_seed(config: TrainingConfig, number: int, index: int) -> int:
-    """The seed of an example: its own for every run, stage and example.
+    """Return the seed of an example, specific to run, stage and example.
 
-    Torch's generator on the CPU keeps the last 32 bits of a seed. Within a run these differ, too, for 10^7 examples in
-    each of 429 stages. Two runs may share some, and so may a run and validation: the same random numbers then, of
+    PyTorch's CPU generator uses the lowest 32 bits of a seed. Within a run these differ, too, for 10^7 examples in
+    each of 429 stages. Two runs may share some, and so may a run and validation: these use the same random numbers with
     other label maps.
     """
     return (config.seed * 1000 + number) * 10**7 + index
@@ -160,7 +161,7 @@ def run_stage(
     log : callable(step, values)
         Called with the mean loss every 50 steps, and with validation scores; in the first process only.
     accept_changes : bool
-        Go on from a checkpoint of another configuration.
+        Continue from a checkpoint of another configuration.
 
     Raises
     ------
@@ -179,7 +180,7 @@ def run_stage(
         check_same(path, state["config"], settings, accept=accept_changes)
         ema = restore(network, optimizer, groups)
         step, skipped, spent = int(state["step"]), int(state["skipped"]), float(state["seconds"])
-        # A stage of seconds that is over stays so; one whose steps were raised goes on.
+        # A completed stage limited by seconds is final; a stage whose number of steps was raised continues.
         over = stage.budget.seconds is not None and bool(state["over"])
     module = workers.wrap(stage.loss)
     clock = Clock(device, spent)
@@ -188,7 +189,7 @@ def run_stage(
     def elapsed() -> float:
         return 0.0 if stage.budget.seconds is None else workers.agree(clock.seconds)
 
-    give_back()  # what the stage before left in holes would count as this one's
+    give_back()  # memory that the previous stage freed would count as this one's
     network.train()
     losses, counted, peak = torch.zeros((), device=device), 0, Peak(device)
     peak_bytes, durations, tick = 0, [], time.monotonic()
@@ -204,7 +205,7 @@ def run_stage(
                 loss.backward()
             losses += loss.detach()
         norm = nn.utils.clip_grad_norm_(network.parameters(), config.clip)
-        if torch.isfinite(norm):  # the one place where a step waits for the device
+        if torch.isfinite(norm):  # the only synchronisation of a step with the device
             optimizer.step()
         else:
             skipped += 1
@@ -247,7 +248,7 @@ def run_stage(
 def with_weights(
     network: nn.Module, weights: dict[str, torch.Tensor], call: Callable[[], dict[str, float]]
 ) -> dict[str, float]:
-    """What a call returns while a network holds other weights, in eval mode."""
+    """Return the result of a call while a network has other weights, in eval mode."""
     kept = {name: value.clone() for name, value in network.state_dict().items()}
     network.load_state_dict(weights)
     network.eval()
@@ -258,16 +259,16 @@ def with_weights(
 
 
 def _gradients_exchanged(module: nn.Module, last: bool) -> contextlib.AbstractContextManager[None]:
-    """Processes exchange gradients once a step, behind the last of the accumulated batches."""
+    """Synchronise gradients between processes only for the last accumulated batch of a step."""
     if last or not isinstance(module, nn.parallel.DistributedDataParallel):
         return contextlib.nullcontext()
     return module.no_sync()
 
 
 def _batches(stage: Stage, config: TrainingConfig, workers: Workers, first: int, device: torch.device) -> Any:
-    """Batches of this process from a step on: those an unbroken run would have drawn.
+    """Yield batches of this process from a step on, the same ones as in an uninterrupted run.
 
-    All processes together draw the examples that one process with a batch as large would draw.
+    All processes together use the examples that one process with a batch of the total size would use.
     """
     lanes = open_heads(config, stage.crops, workers.count)
 

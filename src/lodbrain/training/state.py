@@ -1,4 +1,4 @@
-"""What a stage saves: weights, averages, the optimizer's state, counters, and the configuration they came from."""
+"""Content of a stage's checkpoint: weights, averages, optimizer state, counters, configuration."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from lodbrain.training.config import TrainingConfig
 
 _STATES = ("exp_avg", "exp_avg_sq", "step")
 
-#: Fields that do not change what is learnt: they may differ between a run and its continuation.
+#: Fields that do not affect the result: they may differ between a run and its continuation.
 FREE = frozenset(
     {"name", "description", "data", "licence", "citation", "out", "labelmaps", "fine_labelmaps", "device", "threads"}
     | {
@@ -32,19 +32,19 @@ FREE = frozenset(
 
 
 def essence(config: TrainingConfig, upto: int, workers: int) -> dict[str, Any]:
-    """What decides the result of a stage: settings but the `FREE` ones, levels up to its own.
+    """Return the settings that determine the result of a stage: all but the `FREE` ones, levels up to its own.
 
     Parameters
     ----------
     config : TrainingConfig
     upto : int
-        Number of levels that matter; one more than there are for the joint stage.
+        Number of levels that count; one more than there are for the joint stage.
     workers : int
-        Processes that train together.
+        Number of processes that train together.
     """
     fields = config.model_dump(mode="json", by_alias=True)
     kept = {name: value for name, value in fields.items() if name not in FREE}
-    kept["bfloat16"] = config.autocasts  # what it comes to here
+    kept["bfloat16"] = config.autocasts  # the effective value on this device
     kept["levels"] = fields["levels"][:upto]
     if upto > len(config.levels):
         kept["joint"] = fields["joint"]
@@ -52,7 +52,7 @@ def essence(config: TrainingConfig, upto: int, workers: int) -> dict[str, Any]:
 
 
 def differences(before: dict[str, Any], now: dict[str, Any], prefix: str = "") -> list[str]:
-    """Lines ``field: was A, is B`` for whatever differs."""
+    """Return lines ``field: was A, is B`` for all differences."""
     lines = []
     for name in sorted(before.keys() | now.keys(), key=str):
         a, b, where = before.get(name), now.get(name), f"{prefix}{name}"
@@ -66,17 +66,17 @@ def differences(before: dict[str, Any], now: dict[str, Any], prefix: str = "") -
 
 
 def check_same(path: Path, saved: dict[str, Any], now: dict[str, Any], *, accept: bool) -> list[str]:
-    """Refuse to go on from a checkpoint of another configuration, unless that is accepted.
+    """Raise if a checkpoint is of another configuration, unless that is accepted.
 
     Returns
     -------
     list of str
-        What differs.
+        The differences.
 
     Raises
     ------
     UsageError
-        That names what differs.
+        If there are differences; the message lists them.
     """
     changed = differences(saved, now)
     if changed and not accept:
@@ -94,7 +94,7 @@ def save(
     state: dict[str, Any],
 ) -> None:
     """Write a checkpoint of a stage."""
-    # Clones: borrowed networks know some of their weights under two names, and the file's format wants each apart.
+    # Clones: some weights have two names, which the file format does not allow for shared memory.
     model = {name: value.detach().clone() for name, value in network.state_dict().items()}
     groups: Groups = {"model": model, "ema": ema}
     for key in _STATES:
@@ -106,11 +106,11 @@ def save(
 
 
 def restore(network: nn.Module, optimizer: torch.optim.Optimizer, groups: Groups) -> dict[str, torch.Tensor]:
-    """Fill network and optimizer from a checkpoint; returns the averages, on the network's device."""
+    """Load a checkpoint into network and optimizer; return the averages, on the network's device."""
     network.load_state_dict(groups["model"])
     for name, parameter in network.named_parameters():
         if name in groups.get("exp_avg", {}):
-            # Adam's count of steps stays on the CPU; it is its own: steps that were left out do not count.
+            # Adam's step count is on the CPU and is its own: skipped steps do not count.
             optimizer.state[parameter] = {
                 key: groups[key][name] if key == "step" else groups[key][name].to(parameter.device) for key in _STATES
             }

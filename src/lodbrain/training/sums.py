@@ -1,7 +1,7 @@
-"""Sums over voxels of posteriors and target shares, with their gradient: all that cross-entropy and Dice need.
+"""Sums over voxels of posteriors and target shares, with their gradient, from which cross-entropy and Dice follow.
 
-Written as separate operations, the losses read and write arrays of the size of the logits some twenty times. Here the
-voxels are passed over in chunks that fit the processor's cache, once forwards and once backwards.
+As separate operations, the losses would read and write arrays of the size of the logits about twenty times. Here chunks
+of voxels that fit the processor's cache are processed once forwards and once backwards.
 """
 
 from __future__ import annotations
@@ -10,12 +10,12 @@ from typing import Any, NamedTuple
 
 import torch
 
-#: Voxels of a chunk. On the CPU 33 classes of as many take 0.5 MB.
+#: Voxels per chunk. On the CPU 33 classes of this many voxels take 0.5 MB.
 _CHUNK_VOXELS = {"cpu": 1 << 12, "cuda": 1 << 20}
 
 
 class Sums(NamedTuple):
-    """Sums over the voxels of each volume of a batch, of C classes and, behind them, of G groups of classes.
+    """Sums over the voxels of each volume of a batch, for C classes followed by G groups of classes.
 
     Attributes
     ----------
@@ -34,19 +34,19 @@ class Sums(NamedTuple):
 def class_sums(
     logits: torch.Tensor, target: torch.Tensor, *, into: torch.Tensor, group: torch.Tensor, groups: int
 ) -> Sums:
-    """Sums of the softmax of logits against target shares, differentiable in the logits.
+    """Return sums of the softmax of logits against target shares, differentiable in the logits.
 
     Parameters
     ----------
     logits : (B, C, X, Y, Z) tensor
-        Of any floating dtype and memory layout; the arithmetic is float32.
+        Any floating dtype and memory layout; the arithmetic is float32.
     target : (B, D, X, Y, Z) float32 tensor
     into : (D,) int64 tensor
-        The class, 0 to C - 1, that each class of the target belongs to.
+        The class, 0 to C - 1, of each class of the target.
     group : (C,) int64 tensor
-        The group, 0 to G - 1, that each class belongs to.
+        The group, 0 to G - 1, of each class.
     groups : int
-        G.
+        Number of groups, G.
     """
     merging, grouping = (
         (table == torch.arange(n)[:, None]).to(target) for table, n in ((into, logits.shape[1]), (group, groups))
@@ -75,7 +75,7 @@ class _ClassSums(torch.autograd.Function):
             for part in _parts(scores.shape[1], logits.device):
                 x, t = scores[:, part].contiguous().float(), _merged(merging, shares[:, part])
                 p = kept[:, part] = torch.softmax(x, 0)
-                # The largest score less the log of its posterior: the log of the sum that softmax divided by.
+                # Largest score minus the log of its posterior: the log of softmax's denominator.
                 log_total = x.amax(0) - p.amax(0).log_()
                 log_loss[b] += torch.dot(log_total, t.sum(0)) - _dots(x, t).sum()
                 p_groups, t_groups = grouping @ p, grouping @ t
@@ -96,7 +96,7 @@ class _ClassSums(torch.autograd.Function):
         out = torch.empty(posteriors.shape, dtype=dtype, device=target.device, memory_format=layout)
         every = torch.cat([torch.eye(grouping.shape[1]).to(grouping), grouping])  # (C + G, C)
         for b in range(len(posteriors)):
-            # The gradient in the posteriors is a matrix of the classes times t, and another times p.
+            # The gradient in the posteriors is a matrix of the classes times t, plus another times p.
             times_t, times_p = (every.T * weight @ every for weight in (of_overlap[b], 2 * of_size[b]))
             kept, shares, found = (x[b].flatten(1) for x in (posteriors, target, out))
             for part in _parts(kept.shape[1], target.device):
@@ -108,7 +108,7 @@ class _ClassSums(torch.autograd.Function):
 
 
 def _dots(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
-    """(R,): dot product of each row of two (R, N) tensors. Of a batched product of vectors the CPU makes poor work."""
+    """(R,): dot product of each row of two (R, N) tensors, faster on the CPU than a batched product of vectors."""
     products: torch.Tensor = torch.linalg.vecdot(a, b)
     return products
 

@@ -1,4 +1,4 @@
-"""Dice of a level on fixed examples, shared among the processes."""
+"""Dice of a level on fixed examples, distributed over the processes."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from lodbrain.training.losses import N_TISSUES, merge
 from lodbrain.training.pairs import Pair
 from lodbrain.training.workers import Workers
 
-#: Seeds of validation begin here: far from those of training.
+#: First seed of validation, far from those of training.
 VALIDATION_SEED = 10**9
-#: A class with fewer voxels in the reference is not scored.
+#: A class with fewer voxels in the reference is not evaluated.
 LEAST_VOXELS = 10
 
 _TISSUE = torch.as_tensor(TISSUE_OF_CLASS)
@@ -36,7 +36,7 @@ class Scores:
     tissues: torch.Tensor
 
     def summary(self) -> dict[str, float]:
-        """Means over structures and tissues, and each tissue, every class averaged over the scans that have it."""
+        """Return means over structures, over tissues, and each tissue; a class is averaged over scans that have it."""
         by_tissue = self.tissues.nanmean(0)
         return {
             "structures": float(self.structures.nanmean(0).nanmean()),
@@ -56,19 +56,19 @@ def score(
     first_seed: int = VALIDATION_SEED,
     show: Callable[[Pair, torch.Tensor], None] | None = None,
 ) -> Scores:
-    """Hard Dice of a level on the examples of n seeds.
+    """Return the hard Dice of a level on the examples of n seeds.
 
     Parameters
     ----------
     draw : callable(int)
-        Pairs that nothing has made worse.
+        Function that returns pairs without corruption.
     level : torch.nn.Module
         In eval mode.
     n : int
         Number of examples.
     bfloat16 : bool
     workers : Workers, optional
-        Each takes its share of the examples; all get all scores.
+        The examples are distributed over them; each gets all scores.
     first_seed : int
     show : callable(pair, classes), optional
         Called with the first example and its predicted classes (1, X, Y, Z).
@@ -90,7 +90,7 @@ def score(
 
 
 def classes_of(pair: Pair, level: nn.Module, *, bfloat16: bool) -> torch.Tensor:
-    """(B, X, Y, Z) int64: the likeliest of the 33 classes."""
+    """(B, X, Y, Z) int64: likeliest of the 33 classes."""
     with torch.autocast(pair.image.device.type, torch.bfloat16, enabled=bfloat16):
         detail: Detail = level(pair.image, pair.log_voxel, pair.coarse)
     logits = detail.logits.float()
@@ -100,7 +100,7 @@ def classes_of(pair: Pair, level: nn.Module, *, bfloat16: bool) -> torch.Tensor:
 
 
 def dice(p: torch.Tensor, t: torch.Tensor) -> torch.Tensor:
-    """(C - 1,): Dice of each class but background; NaN where the target has fewer than 10 voxels.
+    """(C - 1,): Dice of each foreground class; NaN where the target has fewer than 10 voxels.
 
     Parameters
     ----------

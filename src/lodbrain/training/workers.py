@@ -1,4 +1,4 @@
-"""Several processes that train one model together, as `torchrun` starts them; one process without it."""
+"""Distributed training: several processes started by `torchrun`, or a single one."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from lodbrain.segmentation.settings import choose_device
 
 @dataclass(frozen=True)
 class Workers:
-    """One process among those that train together.
+    """One of the processes that train together.
 
     Attributes
     ----------
     rank, count : int
-        Number of this process, from 0, and of all.
+        Number of this process, from 0, and number of processes.
     device : torch.device
-        Its own.
+        Device of this process.
     """
 
     rank: int
@@ -33,11 +33,11 @@ class Workers:
 
     @property
     def first(self) -> bool:
-        """Whether this process writes the files."""
+        """Whether this process writes files."""
         return self.rank == 0
 
     def wrap(self, module: nn.Module) -> nn.Module:
-        """The module with gradients averaged over all processes, its weights those of the first."""
+        """Return the module with gradients averaged over all processes, and weights of the first one."""
         if self.count == 1:
             return module
         from torch.nn.parallel import DistributedDataParallel
@@ -45,13 +45,13 @@ class Workers:
         return DistributedDataParallel(module)
 
     def total(self, values: torch.Tensor) -> torch.Tensor:
-        """The sum over all processes, in place."""
+        """Sum over all processes, in place."""
         if self.count > 1:
             dist.all_reduce(values)
         return values
 
     def agree(self, value: float) -> float:
-        """What the first process says."""
+        """Return the first process's value."""
         if self.count == 1:
             return value
         told = torch.tensor([value], dtype=torch.float32, device=self.device)
@@ -59,24 +59,24 @@ class Workers:
         return float(told)
 
     def wait(self) -> None:
-        """Until all are here."""
+        """Wait for all processes."""
         if self.count > 1:
             dist.barrier()
 
 
 @contextmanager
 def join(device: str) -> Iterator[Workers]:
-    """Join the other processes of `torchrun`, if there are any, on one device each.
+    """Join the other processes of `torchrun`, if any, on one device each.
 
     Parameters
     ----------
     device : str
-        As in `device_named`. Without a number the process of local rank n takes GPU n.
+        As in `device_named`. Without a number the process of local rank n uses GPU n.
 
     Raises
     ------
     UsageError
-        If the device is not there.
+        If the device is not available.
     """
     count = int(os.environ.get("WORLD_SIZE", "1"))
     if count == 1:
@@ -95,15 +95,15 @@ def join(device: str) -> Iterator[Workers]:
 
 
 def device_named(name: str) -> str:
-    """The device that PyTorch knows under another name.
+    """Return PyTorch's name of a device.
 
-    ``"rocm"`` and ``"rocm:1"`` are AMD's, which PyTorch addresses as CUDA's; they are refused where PyTorch was not
-    built for ROCm. All other names as in `lodbrain.segmentation.settings.choose_device`.
+    ``"rocm"`` and ``"rocm:1"`` are AMD devices, which PyTorch addresses as CUDA devices; they are rejected if PyTorch
+    was not built for ROCm. All other names as in `lodbrain.segmentation.settings.choose_device`.
 
     Raises
     ------
     UsageError
-        If the device is not there.
+        If the device is not available.
     """
     kind, colon, number = name.partition(":")
     if kind != "rocm":

@@ -1,1 +1,1 @@
-"""Compound commands, one file each."""
+"""Workflows of the commands that combine several steps, one file each."""

@@ -1,7 +1,7 @@
-"""From unlabelled scans of a new scanner to a model for them: contrast analysis, tailored synthesis, fine-tuning.
+"""Adaptation of a model to unlabelled scans: contrast analysis, tailored synthesis, fine-tuning.
 
-The tuned model is kept only where it is better: on held-out synthetic scans of the fitted contrast, in its consistency
-on the scans themselves, and without loss on the base model's own validation. Nothing looks at labels of the scans.
+The tuned model is kept only if it is better on held-out synthetic scans of the fitted contrast, more consistent on the
+scans themselves, and no worse on the base model's own validation. No labels of the scans are used.
 """
 
 from __future__ import annotations
@@ -32,40 +32,40 @@ from lodbrain.workflows.adapt_measures import Measures, Probe, decide
 from lodbrain.workflows.adapt_report import AdaptReport, write_report
 from lodbrain.workflows.contrast import Analysed, contrast
 
-#: Crops of the levels while they are tuned, and the voxel size of the label maps behind them, by exponent.
+#: Crops of the tuned levels, and the voxel size of the label maps they are rendered from, by exponent.
 CROPS = {1: (64, 80, 64), 0: (80, 80, 80), -1: (96, 96, 96)}
 FINE_MM = {0: 0.5, -1: 0.25}
 
-#: Share of the tuning scans that look like the given ones; the rest keeps the model from forgetting all others.
+#: Share of tuning scans that resemble the given ones; the rest prevents forgetting of other contrasts.
 TAILORED_SHARE = 0.7
-#: A tenth of what the levels were trained with: they are mended, not made again.
+#: A tenth of the learning rate that the levels were trained with.
 RATE = 2e-4
-#: The tuned weights, and half-way back to the base model's: the first that passes is kept.
+#: Interpolation weights of the tuned model (1) with the base model (0), in order: the first that passes is kept.
 STRENGTHS = (1.0, 0.5)
 
 
 @dataclass(frozen=True)
 class AdaptSettings:
-    """How a model is adapted.
+    """Settings of an adaptation.
 
     Attributes
     ----------
     base : str
-        Model to begin with: a name, or a file.
+        Model to start from: a name, or a file.
     minutes : float
-        Of fine-tuning; analysis and measuring come on top.
+        Minutes of fine-tuning, without analysis and evaluation.
     levels : int
-        How many of the levels that these scans use are tuned, from the finest.
+        Number of levels to tune, from the finest that the scans use.
     held_out : int
-        Synthetic scans of each kind that decide.
+        Number of held-out synthetic scans of each kind.
     scans : int
-        Of the given scans, how many the consistency is measured on.
+        Number of the given scans on which consistency is measured.
     device : str
     threads : int or None
     labelmaps : Path or None
-        Folder of label maps to draw scans from; every fifth is held out. None for the published ones.
+        Folder of label maps for synthesis; every fifth is held out. None for the published ones.
     frame : int or None
-        Which volume of a 4D file.
+        Volume of a 4D file.
     """
 
     base: str = "default"
@@ -94,27 +94,27 @@ def adapt(
     report: Callable[[str], None] = lambda line: None,
     refused: Callable[[Analysed], None] = lambda scan: None,
 ) -> AdaptReport:
-    """Make a model for scans of one protocol, and say what changed.
+    """Adapt a model to scans of one protocol, and return a report of the changes.
 
-    Writes `out`, and beside it ``<stem>_contrast.yaml``, ``<stem>_adapt.json`` and ``<stem>_adapt.md``. A call that
-    was killed goes on where it was when it is made again; its state lies in ``<stem>_work`` until it is done.
+    Writes `out`, and beside it ``<stem>_contrast.yaml``, ``<stem>_adapt.json`` and ``<stem>_adapt.md``. A killed call
+    continues when it is repeated; until completion its state is in ``<stem>_work``.
 
     Parameters
     ----------
     inputs : sequence of path
         Scans, folders or globs.
     out : path
-        The model, a .safetensors file.
+        The model to write, a .safetensors file.
     settings : AdaptSettings, optional
     report : callable(str)
         Called with lines of progress.
     refused : callable(Analysed)
-        Called with each scan that could not be analysed; the others go on.
+        Called with each scan that could not be analysed; the other scans are used.
 
     Raises
     ------
     UsageError
-        If the output is no .safetensors, or the base model no ladder.
+        If the output is not .safetensors, or the base model is not a ladder.
     InputError
         If the label maps are missing, or no scan could be analysed.
     """
@@ -164,7 +164,7 @@ def adapt(
 
 
 def _check_labelmaps(settings: AdaptSettings) -> None:
-    """Find the label maps before any work: the analysis of the scans takes a while."""
+    """Find the label maps first, because the analysis of the scans takes a while."""
     try:
         find_labelmaps(settings.labelmaps)
     except InputError as error:
@@ -208,14 +208,14 @@ def tuning_config(
     settings: AdaptSettings,
     device: str,
 ) -> TrainingConfig:
-    """The training that tunes the last levels on scans that look like a profile's.
+    """Return the training configuration that tunes the finest levels on scans that resemble a profile's.
 
     Parameters
     ----------
     base_name : str
     base : Ladder
     profile : ContrastProfile
-        Its file lies beside `out`.
+        Profile whose file is beside `out`.
     last : int
         Position of the finest level that the scans use.
     out : Path
@@ -223,7 +223,7 @@ def tuning_config(
     device : str
     """
     names = [path.name.split(".nii")[0] for path in find_labelmaps(settings.labelmaps)]
-    # The published maps 17 to 20 validate, as everywhere; of others every fifth.
+    # The published maps 17 to 20 are for validation everywhere; of other maps every fifth is.
     held = names[16:] if settings.labelmaps is None else names[4::5] or names[-1:]
     tuned = range(max(0, last + 1 - settings.levels), last + 1)
     levels = []
@@ -265,7 +265,7 @@ def tuning_config(
 def _choose(
     base: Model, tuned: Ladder, probe: Probe, before: Measures, report: Callable[[str], None]
 ) -> tuple[Model, Measures, tuple[str, ...]]:
-    """The first of the tuned weights that is better, its measures and why; else the base model."""
+    """Return the first tuned weights that are better, with measures and reasons; else the base model."""
     lines: list[str] = []
     first: Measures | None = None
     for strength in STRENGTHS:
@@ -282,9 +282,9 @@ def _choose(
 
 
 def blend(base: torch.nn.Module, tuned: Ladder, strength: float) -> Ladder:
-    """The base ladder with the levels of the tuned one, `strength` (0 to 1) of the way towards them.
+    """Return the base ladder with levels interpolated towards the tuned ones by `strength` (0 to 1).
 
-    Levels finer than the tuned ladder's stay the base model's.
+    Levels finer than the tuned ladder's are the base model's.
 
     References
     ----------

@@ -1,4 +1,4 @@
-"""What decides on a tuned model: Dice on synthetic scans, and whether it agrees with itself on the real ones."""
+"""Acceptance of a tuned model: Dice on synthetic scans, and consistency on the real ones."""
 
 from __future__ import annotations
 
@@ -30,11 +30,11 @@ from lodbrain.training.scenes import SyntheticScenes
 from lodbrain.training.sources import geometry_of
 from lodbrain.training.validation import LEAST_VOXELS, Scores, score
 
-#: The base validation may fall by so much Dice and still count as no worse: less than it varies with the seed.
+#: Largest loss of Dice in the base validation that counts as no worse: less than its variation between seeds.
 NO_WORSE = 0.002
-#: Added bias: standard deviation of the log field, and distance of its control points.
+#: Added bias: standard deviation of the log field, and distance of its control points in mm.
 BIAS_SD, BIAS_MM = 0.2, 60.0
-#: Resamplings of the paired differences, and the share of them that the interval holds.
+#: Number of bootstrap resamples of the paired differences, and confidence level of the interval.
 RESAMPLINGS, CONFIDENCE = 2000, 0.9
 
 _MIRROR = np.array([CLASS_OF_INDEX[label.mirror] for label in STRUCTURES], np.uint8)
@@ -44,16 +44,16 @@ Report = Callable[[str], None]
 
 @dataclass(frozen=True, eq=False)
 class Measures:
-    """One model, measured.
+    """Measurements of one model.
 
     Attributes
     ----------
     tailored, general : Scores
-        Dice on held-out synthetic scans, of the fitted contrast and of the base model's own kind.
+        Dice on held-out synthetic scans, of the fitted contrast and of the base model's contrasts.
     flip, bias : (N,) float64
-        For each scan, mean Dice of its labels with those of its mirror image, and of itself under an added bias field.
+        For each scan, mean Dice of its labels with those of its mirror image, and with those under an added bias field.
     classes : tuple of (X, Y, Z) uint8
-        Labels of the scans; None where no brain was found.
+        Labels of the scans; None if no brain was found.
     voxel_ml : tuple of float
     """
 
@@ -77,12 +77,12 @@ class Measures:
 
 
 def paired_interval(differences: NDArray[np.float64]) -> tuple[float, float, float]:
-    """Mean of paired differences, and its interval by resampling with a fixed seed.
+    """Return the mean of paired differences, and its bootstrap interval with a fixed seed.
 
     Parameters
     ----------
     differences : (N,) float
-        After less before; NaN are left out.
+        After minus before; NaN are ignored.
     """
     values = differences[np.isfinite(differences)]
     if not len(values):
@@ -93,7 +93,7 @@ def paired_interval(differences: NDArray[np.float64]) -> tuple[float, float, flo
 
 
 def decide(before: Measures, after: Measures) -> tuple[bool, tuple[str, ...]]:
-    """Whether a model is better, and the reasons, one line each."""
+    """Return whether a model is better, and the reasons, one line each."""
     lines, passed = [], []
 
     def judge(good: bool, text: str) -> None:
@@ -111,23 +111,23 @@ def decide(before: Measures, after: Measures) -> tuple[bool, tuple[str, ...]]:
 
 
 def _by_scan(scores: Scores) -> NDArray[np.float64]:
-    """(N,): mean over the structures of each synthetic scan."""
+    """(N,): mean Dice over the structures of each synthetic scan."""
     return np.asarray(scores.structures.nanmean(1).numpy())
 
 
 class Probe:
-    """Measures models on the same synthetic and real scans.
+    """Measurement of models on the same synthetic and real scans.
 
     Parameters
     ----------
     config : TrainingConfig
-        Of the tuning: its label maps and crops.
+        Configuration of the tuning, with its label maps and crops.
     profile : ContrastProfile
     scans : sequence of Path
     last : int
-        Position of the level that is scored.
+        Position of the evaluated level.
     held_out : int
-        Synthetic scans of each kind.
+        Number of synthetic scans of each kind.
     frame : int or None
     device : str
     """
@@ -153,7 +153,7 @@ class Probe:
         return maps, fine_maps(config, maps, config.levels[self.last].labelmap_mm, lambda line: None)
 
     def measure(self, model: Model, report: Report) -> Measures:
-        """All measures of a model."""
+        """Return all measurements of a model."""
         ladder = model.network
         assert isinstance(ladder, Ladder)
         ladder.to(self.device)
@@ -195,7 +195,7 @@ class Probe:
         return flip, agreement(plain, biased), plain, a * b * c / 1000
 
     def volumes(self, before: Measures, after: Measures) -> dict[str, dict[str, float]]:
-        """For each structure its mean volume in ml before and after, and the mean Dice between the two."""
+        """Return for each structure its mean volume in ml before and after, and the mean Dice between both."""
         rows: dict[str, dict[str, float]] = {}
         pairs = [
             (one, two, ml)
@@ -216,7 +216,7 @@ class Probe:
 
 
 def added_bias(shape: tuple[int, ...], spacing_mm: tuple[float, float, float]) -> NDArray[np.float32]:
-    """(X, Y, Z): a smooth field around 1, the same for every scan of this shape."""
+    """(X, Y, Z): smooth field around 1, the same for every scan of this shape."""
     size = [n * v for n, v in zip(shape, spacing_mm, strict=True)]
     control = random_control(1, BIAS_MM, max(size), torch.Generator().manual_seed(1))
     grid = Grid((shape[0], shape[1], shape[2]), spacing_mm, (-size[0] / 2, -size[1] / 2, -size[2] / 2))
@@ -226,7 +226,7 @@ def added_bias(shape: tuple[int, ...], spacing_mm: tuple[float, float, float]) -
 
 
 def agreement(one: NDArray[np.uint8] | None, two: NDArray[np.uint8] | None) -> float:
-    """Mean Dice of the structures of two label maps of one scan; 0 if in one of them no brain was found."""
+    """Return the mean Dice of the structures of two label maps of one scan; 0 if no brain was found in one of them."""
     if one is None or two is None:
         return 0.0
     found = class_dice(one, two)[1:]
@@ -234,7 +234,7 @@ def agreement(one: NDArray[np.uint8] | None, two: NDArray[np.uint8] | None) -> f
 
 
 def class_dice(one: NDArray[np.uint8], two: NDArray[np.uint8]) -> NDArray[np.float64]:
-    """(33,): Dice of each class; NaN where both together have fewer voxels than count."""
+    """(33,): Dice of each class; NaN where both together have too few voxels."""
     a, b = (np.bincount(labels.ravel(), minlength=N_CLASSES) for labels in (one, two))
     both = np.bincount(one[one == two], minlength=N_CLASSES)
     total = a + b

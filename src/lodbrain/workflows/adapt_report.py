@@ -1,4 +1,4 @@
-"""The report of an adaptation: JSON for programs, Markdown for people."""
+"""Report of an adaptation, as JSON and Markdown."""
 
 from __future__ import annotations
 
@@ -27,23 +27,23 @@ _TISSUES = (("CSF", 24), ("Cerebral-Cortex", 3), ("Cerebral-White-Matter", 2), (
 
 @dataclass(frozen=True, eq=False)
 class AdaptReport:
-    """What an adaptation did.
+    """Results of an adaptation.
 
     Attributes
     ----------
     model, base : str
-        The file that was written, and the model that it began with.
+        The file that was written, and the model from which it was tuned.
     kept : bool
-        Whether the file holds the tuned model; else it holds the base model's weights.
+        Whether the file holds the tuned model; otherwise it holds the base model's weights.
     scans : tuple of str
-        That the consistency was measured on.
+        Scans on which consistency was measured.
     profile : ContrastProfile
     before, after : dict of str to float
-        Measures of the base model, and of the tuned one (of the first try where none was kept).
+        Measurements of the base model, and of the tuned one (of the first attempt if none was kept).
     verdict : tuple of str
-        One line for each reason.
+        Reasons of the decision, one line each.
     volumes : dict of str to dict
-        By structure: mean volume before and after, in ml, and the Dice between the two.
+        By structure: mean volume before and after, in ml, and the Dice between both.
     minutes : float
     steps : dict of str to int
     """
@@ -61,7 +61,7 @@ class AdaptReport:
     steps: dict[str, int]
 
     def to_json(self) -> dict[str, Any]:
-        """Numbers, as JSON holds them: NaN is null."""
+        """Return the report as JSON data: NaN is null."""
         return {
             "software": "lodbrain",
             "version": __version__,
@@ -79,7 +79,7 @@ class AdaptReport:
         }
 
     def to_markdown(self) -> str:
-        """The same as a page."""
+        """Return the report as Markdown."""
         done = (
             f"**The tuned model was kept**: `{self.model}`."
             if self.kept

@@ -1,4 +1,4 @@
-"""A BIDS data set in, a derivative data set out: participants one by one, then the group's tables."""
+"""BIDS App: participant level from a BIDS data set to derivatives, and the group's tables."""
 
 from __future__ import annotations
 
@@ -14,22 +14,22 @@ from lodbrain.segmentation.outputs import Outputs
 from lodbrain.segmentation.results import GROUP_VOLUMES, Result, find_results, same_labels
 from lodbrain.system.atomic import write_text
 
-#: Columns of the group's tables that say which scan a row is about, besides the results' name.
+#: Columns of the group's tables that identify a row's scan, in addition to the results' name.
 _KEYS = {"sub": "participant_id", "ses": "session_id"}
 
 
 @dataclass(frozen=True)
 class Participants:
-    """What is to be done at the participant level.
+    """Jobs of the participant level.
 
     Attributes
     ----------
     jobs : tuple of Job
-        One for each scan, those that cannot be done among them.
+        One for each scan, including scans that cannot be processed.
     without : tuple of str
-        Participants that have no T1w-like scan.
+        Participants without a T1w-like scan.
     copies : tuple of (str, str)
-        Scans that were left out as copies in another space, and the scan that is taken instead.
+        Scans left out because they are copies in another space, and the scan used instead.
     """
 
     jobs: tuple[Job, ...]
@@ -45,7 +45,7 @@ def plan_participants(bids_dir: Path, out: Path, choice: Choice | None = None) -
     bids_dir, out : Path
         The data set, and the folder of the derivatives.
     choice : Choice, optional
-        Which scans.
+        Selection of scans.
 
     Raises
     ------
@@ -70,10 +70,10 @@ def plan_participants(bids_dir: Path, out: Path, choice: Choice | None = None) -
 
 
 def write_group(out: Path) -> tuple[Path, ...]:
-    """Write the group's tables of what is finished, a row for each scan, and return their paths.
+    """Write the group's tables of all finished scans, with a row for each, and return their paths.
 
-    ``group_volumes.tsv`` has counted volumes in mm^3; ``group_quality.tsv`` voxel size, signs of trouble and how many
-    notes there are. A JSON beside each says what its columns are.
+    ``group_volumes.tsv`` has volumes in mm^3 from voxel counts; ``group_quality.tsv`` voxel size, QC warnings and the
+    number of notes. A JSON beside each describes its columns.
 
     Raises
     ------
@@ -123,7 +123,7 @@ _QUALITY = {
 
 
 def _quality(result: Result) -> dict[str, float]:
-    """A row of the table: what was measured, and how many reasons and notes there are."""
+    """Return a row of the quality table: measures, and the numbers of reasons and notes."""
     x, y, z = result.sidecar["grid"]["spacing_mm"]
     quality = {name: value for name, value in result.sidecar["quality"].items() if name in _QUALITY}
     return {
@@ -143,7 +143,7 @@ def _keys(result: Result) -> list[str]:
 
 
 def _cell(value: object) -> str:
-    """A number with six digits, so that small shares do not become 0; large volumes with what lies before the point."""
+    """Format with six significant digits, so that small shares are not 0; large volumes are rounded to integers."""
     if value is None:
         return "n/a"
     if isinstance(value, float):

@@ -1,7 +1,7 @@
-"""Is a model as sure as it may be: a temperature for every level, intervals for volumes, and what both are worth.
+"""Calibration of a model: temperature of every level, volume intervals, and their evaluation.
 
-Scans are drawn from label maps that the model was not trained on. A third of them gives the temperature, a third the
-widths of the intervals, and what comes of both is measured on the last third.
+Scans are generated from label maps that the model was not trained on. The temperature is fitted on a third of them, the
+width of the intervals on another third, and both are evaluated on the last third.
 """
 
 from __future__ import annotations
@@ -35,26 +35,26 @@ from lodbrain.synthesis.contrast import Contrasts
 from lodbrain.synthesis.label_map import LabelMap, load
 from lodbrain.workflows.validation_scans import Drawn, Kind, draw_scan, validation_maps
 
-#: Voxel sides that are drawn for a level, over its nominal one: what it is used for.
+#: Range of the scans' voxel sides over a level's nominal one, as in the level's use.
 VOXELS = (0.75, 1.4)
-#: T1w scans, and a few of other contrasts in which tissues keep that order; or, mostly, tissues in any order.
+#: T1w scans and a few others with the same order of tissues; or mostly scans with tissues in any order.
 CONTRASTS: dict[Kind, Contrasts] = {
     "t1w": Contrasts(t1w_share=0.9, ordered_share=0.1),
     "any": Contrasts(t1w_share=0.2, ordered_share=0.1, any_order_share=0.7),
 }
-#: Around the true brain: where a decision is neither trivial nor beside the point.
+#: Margin around the true brain within which voxels are sampled: farther away, decisions are trivial.
 DILATION_MM = 6.0
-#: Voxels of a scan that are looked at; neighbours say much the same.
+#: Number of voxels sampled per scan; neighbours are highly correlated.
 VOXELS_PER_SCAN = 20_000
 LEAST_DRAWS = 9
-#: A true volume below this is nothing to measure an interval by: the structure is cut off.
+#: Smaller true volumes are left out: the structure is cut off by the field of view.
 LEAST_MM3 = 50.0
 _SCHEMES: tuple[Scheme, ...] = ("structures", "tissue", "brain")
 
 
 @dataclass(frozen=True, eq=False)
 class Judged:
-    """What a calibration of a level is worth, on scans that it was not fitted on.
+    """Evaluation of a level's calibration on scans that it was not fitted on.
 
     Attributes
     ----------
@@ -62,11 +62,11 @@ class Judged:
     before, after : Reliability
         At a temperature of 1, and at the fitted one.
     covered : dict of str to list of bool
-        By row of the volumes table, sides left out: whether each true volume lay in its interval.
+        By row of the volumes table, without sides: whether each true volume is in its interval.
     reach : dict of str to list of float
-        By row: how far the interval goes up, as a share of the volume.
+        By row: upper half-width of the interval as a share of the volume.
     refused : int
-        Scans in which no brain was found.
+        Number of scans in which no brain was found.
     """
 
     calibration: Calibration
@@ -77,7 +77,7 @@ class Judged:
     refused: int
 
     def coverage(self, names: Sequence[str] | None = None) -> float:
-        """Share of the true volumes that lay in their intervals, of some rows or of all."""
+        """Return the share of true volumes that are in their intervals, of some rows or of all."""
         kept = [hit for name, hits in self.covered.items() if names is None or name in names for hit in hits]
         return float(np.mean(kept)) if kept else float("nan")
 
@@ -93,36 +93,36 @@ def calibrate(
     seed: int = 0,
     progress: Callable[[float, str], None] = lambda share, text: None,
 ) -> dict[int, Judged]:
-    """Fit and judge the calibration of every level of a ladder, and write the model with it.
+    """Fit and evaluate the calibration of every level of a ladder, and write the calibrated model.
 
     Parameters
     ----------
     out : path
         Folder for ``calibration.json``, ``intervals.tsv``, ``reliability.png``, and the model with its new card.
     n : int
-        Scans for the finest level; each coarser one, whose scans take less, gets twice as many.
+        Number of scans for the finest level; each coarser one, whose scans are smaller, uses twice as many.
     model : Model
         A ladder.
     maps : sequence of path
-        Label maps; none for the four published ones that are kept for validation.
+        Label maps; by default the four published ones that are reserved for validation.
     contrasts : {"t1w", "any"}
-        Of the scans: what the model is for.
+        Contrasts of the scans: those that the model is made for.
     coverage : float
-        Share of true volumes that the intervals are to hold.
+        Nominal coverage of the volume intervals.
     seed : int
     progress : callable, optional
 
     Returns
     -------
     dict of int to Judged
-        By the exponent of the level.
+        By exponent of the level.
 
     Raises
     ------
     UsageError
-        If the model is no ladder, there are too few draws, or the coverage is not between 0 and 1.
+        If the model is not a ladder, there are too few scans, or the coverage is not between 0 and 1.
     InputError
-        If a label map is missing or refused, or too few scans were segmented.
+        If a label map is missing or not valid, or too few scans were segmented.
     OutputError
         If the folder cannot be written to.
     """
@@ -157,7 +157,7 @@ def calibrate(
 
 
 def _level(draw: Callable[[int], Drawn], n: int, model: Model, exponent: int, coverage: float, seed: int) -> Judged:
-    """Fit and judge one level on the scans 0 to n - 1."""
+    """Fit and evaluate one level on the scans 0 to n - 1."""
     third = n // 3
     plain = Calibration(coverage=coverage)
     samples, refused = [], 0
@@ -202,7 +202,7 @@ def _level(draw: Callable[[int], Drawn], n: int, model: Model, exponent: int, co
     log_p, truth = (np.concatenate(parts) for parts in zip(*samples, strict=True))
     return Judged(
         calibration,
-        # What was decided stays the same at every temperature; only how sure it is changes.
+        # Decisions do not depend on the temperature; only their posteriors do.
         _reliability(sharpen(log_p, 1 / calibration.temperature), truth),
         _reliability(log_p, truth),
         covered,
@@ -214,7 +214,7 @@ def _level(draw: Callable[[int], Drawn], n: int, model: Model, exponent: int, co
 def _predict(
     drawn: Drawn, model: Model, exponent: int, calibration: Calibration, *, posteriors: bool
 ) -> Prediction | None:
-    """The prediction with a calibration of a level; None if no brain is found."""
+    """Return the prediction with a calibration of a level; None if no brain is found."""
     card = replace(model.card, calibration=write_calibration({exponent: calibration}))
     try:
         return predict(
@@ -229,7 +229,7 @@ def _predict(
 
 
 def _sample(found: Prediction, drawn: Drawn, *, seed: int) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-    """Log posteriors (n, 33) and true class (n,) of voxels in and around the true brain."""
+    """Return log posteriors (n, 33) and true class (n,) of voxels in and around the true brain."""
     assert found.posteriors is not None
     truth = drawn.classes.numpy()
     brain = np.asarray(TISSUE_OF_CLASS)[truth] > 0
@@ -242,7 +242,7 @@ def _sample(found: Prediction, drawn: Drawn, *, seed: int) -> tuple[NDArray[np.f
     places = np.flatnonzero(away <= DILATION_MM)
     places = np.random.default_rng(seed).choice(places, min(VOXELS_PER_SCAN, len(places)), replace=False)
     p = posteriors.reshape(len(posteriors), -1)[:, places].T.astype(np.float32)
-    return np.log(np.maximum(p, 6e-8)), truth.ravel()[places].astype(np.int64)  # half precision ends at 6e-8
+    return np.log(np.maximum(p, 6e-8)), truth.ravel()[places].astype(np.int64)  # least half-precision value
 
 
 def _reliability(log_p: NDArray[np.floating], truth: NDArray[np.int64]) -> Reliability:
@@ -251,7 +251,7 @@ def _reliability(log_p: NDArray[np.floating], truth: NDArray[np.int64]) -> Relia
 
 
 def _volumes(found: Prediction, drawn: Drawn) -> list[tuple[str, float, float, float]]:
-    """Name, sum of posteriors, doubt and true volume, in mm^3, of every row of every table that is there to measure."""
+    """Return name, sum of posteriors, posterior variance and true volume of every measurable row of all tables."""
     assert found.doubt_vox is not None
     voxel_mm3 = float(np.prod(drawn.spacing_mm))
     rows = []
@@ -263,11 +263,11 @@ def _volumes(found: Prediction, drawn: Drawn) -> list[tuple[str, float, float, f
         for volume, doubt, truth in zip(*tables, strict=True):
             if truth.soft_volume_mm3 >= LEAST_MM3 and volume.soft_volume_mm3 > 0:
                 rows.append((volume.name, volume.soft_volume_mm3, doubt.soft_volume_mm3, truth.soft_volume_mm3))
-    return list(dict.fromkeys(rows))  # the sum of the brain is in every table
+    return list(dict.fromkeys(rows))  # the brain's sum is in every table
 
 
 def _write(folder: Path, model: Model, judged: Mapping[int, Judged]) -> Card:
-    """The tables, the figure, and the model with its new card."""
+    """Write the tables, the figure, and the model with its new card."""
     content = {}
     rows = []
     for exponent, found in judged.items():

@@ -1,4 +1,4 @@
-"""Many files, one after the other: trees of folders in, the same trees out, resumable, one failure among many."""
+"""Processing of many files: output folders like the input's, resumable, independent of single failures."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Literal, TypeAlias
 
 from lodbrain.errors import InputError, LodbrainError, UsageError, exit_status
-from lodbrain.segmentation.inputs import IMAGE_SUFFIXES, find_scans, scan_of, stem_of
+from lodbrain.segmentation.inputs import IMAGE_SUFFIXES, NOT_LABELS, find_scans, scan_of, stem_of
 from lodbrain.segmentation.outcome import failure
 from lodbrain.segmentation.outputs import Json, check_writable
 from lodbrain.segmentation.sidecar import to_text
@@ -20,22 +20,22 @@ from lodbrain.version import __version__
 
 Progress: TypeAlias = Callable[[float, str], None]
 
-#: Folders of a BIDS data set with other things than scans.
+#: Folders of a BIDS data set without scans.
 _NOT_RAW = ("derivatives", "sourcedata", "code")
 
 
 @dataclass(frozen=True)
 class Case:
-    """One file to be worked on.
+    """One input file.
 
     Attributes
     ----------
     path : Path
         The file.
     folder : Path
-        Where its results go, relative to the output folder.
+        Folder of its results, relative to the output folder.
     problem : InputError or None
-        Why it fails before any work.
+        Reason why it cannot be processed.
     """
 
     path: Path
@@ -45,7 +45,7 @@ class Case:
 
 @dataclass(frozen=True)
 class Results:
-    """The files of one case: a label map, what lies beside it, and, written last, a sidecar that says it is complete.
+    """Files of one case: a label map, files beside it, and a sidecar, which is written last and marks completion.
 
     Attributes
     ----------
@@ -56,16 +56,16 @@ class Results:
     labels: Path
 
     def beside(self, ending: str) -> Path:
-        """Path of another file of the set."""
+        """Return the path of another file of the set."""
         return self.labels.with_name(self.labels.name.removesuffix(".nii.gz") + ending)
 
     @property
     def sidecar(self) -> Path:
-        """How it was made."""
+        """Path of the sidecar, which records the provenance."""
         return self.beside(".json")
 
     def is_complete(self, origin: Json) -> bool:
-        """Whether a finished set with the same origin is there."""
+        """Return whether a finished set with the same origin exists."""
         try:
             content = json.loads(self.sidecar.read_text(encoding="utf-8"))
             return {key: content.get(key) for key in origin} == origin and all(
@@ -75,12 +75,12 @@ class Results:
             return False
 
     def begin(self) -> None:
-        """Mark what is there as unfinished, before it is written over."""
+        """Mark existing files as unfinished, before they are overwritten."""
         check_writable(self.labels.parent)
         self.sidecar.unlink(missing_ok=True)
 
     def finish(self, origin: Json, content: Json, *, more: Iterable[Path] = ()) -> None:
-        """Write the sidecar: the set is complete. `more` are files of the set beside map, table and picture."""
+        """Write the sidecar, which completes the set. `more` are files beside map, table and picture."""
         files = [path for path in (self.labels, self.beside(".tsv"), self.beside(".png"), *more) if path.exists()]
         head: Json = {"software": "lodbrain", "version": __version__}
         sizes = {path.name: path.stat().st_size for path in files}
@@ -89,20 +89,20 @@ class Results:
 
 @dataclass(frozen=True, eq=False)
 class Outcome:
-    """What became of one file.
+    """Outcome of one file.
 
     Attributes
     ----------
     path : Path
         The input.
     status : {"done", "skipped", "failed"}
-        Skipped: its results were complete.
+        ``"skipped"``: its results were complete.
     labels : Path
         The label map made from it.
     notes : tuple of str
-        What was not as usual.
+        Unusual findings.
     error : LodbrainError or None
-        Why it failed.
+        Reason of the failure.
     """
 
     path: Path
@@ -113,21 +113,21 @@ class Outcome:
 
 
 def find_cases(inputs: Iterable[str | PathLike[str]], suffix: str) -> list[Case]:
-    """Files, folders and globs as cases; results of a folder's files go into folders of the same names.
+    """Return files, folders and globs as cases; results of a folder's files go into subfolders of the same names.
 
-    So do those of other files if two share a stem.
+    Results of single files also go into subfolders if two files share a stem.
 
     Parameters
     ----------
     inputs : iterable of path
     suffix : str
-        End of the names that are wanted of a BIDS data set, such as ``"_T1w"``, and of any folder that has some. Of
-        other folders every image is taken.
+        Suffix of the files to use in a BIDS data set, such as ``"_T1w"``, and in any folder that has such files. Of
+        other folders every image is used.
 
     Raises
     ------
     UsageError
-        If no input is given.
+        If there is no input.
     """
     cases = []
     inputs = list(inputs)
@@ -157,7 +157,7 @@ def _in_folder(folder: Path, suffix: str) -> list[Case]:
 
 
 def _is_image(name: str) -> bool:
-    return not name.startswith(".") and name.lower().endswith(IMAGE_SUFFIXES) and not stem_of(name).endswith("_probseg")
+    return not name.startswith(".") and name.lower().endswith(IMAGE_SUFFIXES) and not stem_of(name).endswith(NOT_LABELS)
 
 
 def run_cases(
@@ -170,7 +170,7 @@ def run_cases(
     progress: Progress | None = None,
     finished: Callable[[Outcome], None] | None = None,
 ) -> list[Outcome]:
-    """Work on each case; one that fails does not stop the others.
+    """Process each case; a failure does not stop the others.
 
     Parameters
     ----------
@@ -178,20 +178,20 @@ def run_cases(
     out : Path
         The output folder.
     name : callable(case)
-        Name of the label map without its ending.
+        Name of the label map without its extension.
     work : callable(case, results, progress)
-        Does it and returns its notes, or None where nothing was to be done.
+        Processes a case and returns its notes, or None if nothing was to be done.
     may_exist : bool
-        Whether earlier results may be met (to be skipped or replaced, as `work` decides).
+        Whether earlier results may exist (they are skipped or replaced by `work`).
     progress, finished : callable, optional
-        Called with the share of all cases and a few words, and with each outcome as it comes.
+        Called with the share of all cases and a description, and with each outcome.
 
     Raises
     ------
     UsageError
         If two cases have the same result.
     OutputError, WeightsError
-        What concerns all of them.
+        Errors that concern all cases.
     """
     results = [Results(out / case.folder / f"{name(case)}.nii.gz") for case in cases]
     first: dict[Path, Path] = {}
@@ -223,7 +223,7 @@ def run_cases(
 
 
 def exit_code(outcomes: Sequence[Outcome]) -> int:
-    """Exit status of a command: 0 all are there, 3 some failed, 4 all failed, 70 a bug was met."""
+    """Return the exit status of a command: 0 all succeeded, 3 some failed, 4 all failed, 70 internal error."""
     return exit_status([outcome.error for outcome in outcomes])
 
 

@@ -1,4 +1,4 @@
-"""Several architectures, trained for the same time on the same scans, in one table."""
+"""Comparison of architectures trained for the same time on the same scans."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from lodbrain.training.sources import SYNTHETIC, geometry_of, make_sources
 from lodbrain.training.stage import checkpoint_path
 from lodbrain.training.validation import VALIDATION_SEED, Scores, score
 
-#: Fields that must be the same in all configurations: what they are scored on, and how pairs are drawn.
+#: Fields that must be equal in all configurations: validation data, and generation of pairs.
 SAME = ("train", "validate_on", "labelmaps", "real", "tailored", "generator", "seed", "batch", "accumulate")
 #: Budgets in seconds that differ by less are equal.
 TOLERANCE = 0.01
@@ -35,20 +35,20 @@ TOLERANCE = 0.01
 
 @dataclass(frozen=True, eq=False)
 class Row:
-    """One architecture.
+    """Results of one architecture.
 
     Attributes
     ----------
     name, architecture : str
     parameters : int
     training_bytes : int
-        Predicted for the step of its finest level on the largest of the scans that it was scored on.
+        Predicted memory of a step of its finest level on the largest evaluated scan.
     seconds : float
-        Of training.
+        Seconds of training.
     steps : dict of str to int
-        By stage.
+        Steps by stage.
     seconds_per_scan : float
-        Median of a forward pass through all levels, on the device that it was trained on.
+        Median time of a forward pass through all levels, on the device of the training.
     scores : Scores
     """
 
@@ -70,25 +70,26 @@ def compare(
     scans: int = 16,
     report: Callable[[str], None] = lambda line: None,
 ) -> list[Row]:
-    """Train every configuration for the same time and score all on the same validation scans.
+    """Train every configuration for the same time and evaluate all on the same validation scans.
 
-    Writes ``comparison.md`` and ``comparison.json`` into `out`; each configuration trains in a folder of its name
-    there, and goes on where it was when the call is made again.
+    Writes ``comparison.md`` and ``comparison.json`` into `out`; each configuration trains in a subfolder of its name,
+    and continues there when the call is repeated.
 
     Parameters
     ----------
     configs : sequence of TrainingConfig
     out : Path
     seconds : float, optional
-        Of training, for each: its stages share them as their own budgets say. Without it the budgets must be equal.
+        Training time of each, divided among its stages in proportion to their budgets. Without it budgets must be
+        equal.
     scans : int
-        Validation scans.
+        Number of validation scans.
     report : callable(str)
 
     Raises
     ------
     UsageError
-        If the configurations differ in what must be the same, or in their time.
+        If the configurations differ in fields that must be equal, or in their training time.
     """
     configs = [with_seconds(config, seconds) for config in configs] if seconds is not None else list(configs)
     check_comparable(configs)
@@ -134,13 +135,13 @@ def check_comparable(configs: Sequence[TrainingConfig]) -> None:
 
 
 def total_seconds(config: TrainingConfig) -> float:
-    """Of all stages; NaN if one counts steps."""
+    """Return the seconds of all stages; NaN if the budget of one is in steps."""
     stages = [*config.levels, *([config.joint] if config.joint else [])]
     return sum(math.nan if stage.seconds is None else stage.seconds for stage in stages if stage.steps != 0)
 
 
 def with_seconds(config: TrainingConfig, seconds: float) -> TrainingConfig:
-    """The configuration with a budget of seconds, shared out among its stages as their own seconds or steps are."""
+    """Return the configuration with a budget in seconds, divided in proportion to the stages' budgets."""
     stages = [*config.levels, *([config.joint] if config.joint else [])]
     weights = [float(stage.seconds if stage.seconds is not None else stage.steps or 0) for stage in stages]
     parts = [weight / sum(weights) * seconds for weight in weights]
@@ -189,7 +190,7 @@ def _measure(config: TrainingConfig, scans: int) -> Row:
 
 
 def _trained(config: TrainingConfig) -> Ladder | Plain:
-    """The network with its averaged weights, in 32 bits as they were trained."""
+    """Return the network with its averaged weights, in float32 as trained."""
     network = build(config)
     joint = load_checkpoint(checkpoint_path(config, JOINT)) if config.joint else None
     if joint is not None:
@@ -208,7 +209,7 @@ def _means(row: Row) -> str:
 
 
 def _by_structure(scores: Scores) -> dict[str, float]:
-    """Mean Dice of each structure, both sides together."""
+    """Return the mean Dice of each structure, both sides together."""
     out: dict[str, list[float]] = {name: [] for name in SIDELESS[1:]}
     for each, label in enumerate(STRUCTURES[1:]):
         value = float(scores.structures[:, each].nanmean())
@@ -218,7 +219,7 @@ def _by_structure(scores: Scores) -> dict[str, float]:
 
 
 def to_markdown(rows: Sequence[Row]) -> str:
-    """The comparison as tables: one line each, then Dice of every tissue and structure."""
+    """Return the comparison as Markdown tables: a summary, then Dice of every tissue and structure."""
     names = [row.name for row in rows]
     head = "| | " + " | ".join(names) + " |\n|---|" + "---|" * len(rows)
     overview = (
@@ -245,7 +246,7 @@ def _cell(value: float) -> str:
 
 
 def to_json(rows: Sequence[Row]) -> dict[str, Any]:
-    """The comparison for programs."""
+    """Return the comparison as JSON data."""
     return {
         "rows": [
             {

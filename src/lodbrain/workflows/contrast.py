@@ -1,4 +1,4 @@
-"""Statistical contrast analysis of scans: files in, one profile and a figure out."""
+"""Contrast analysis of scan files, with a profile and a figure as output."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ from lodbrain.synthesis.profile import ContrastProfile, write_profile
 if TYPE_CHECKING:
     from lodbrain.segmentation.scan import Progress
 
-#: What the name of a scan's label map may end in, behind the scan's name with or without its last part (``_T1w``).
+#: Suffixes of a label map's name, after the scan's name with or without its last part (``_T1w``).
 LABEL_ENDINGS = ("_dseg", "_seg", "_aseg", "_aparc+aseg", "_labels", "")
 
 
 @dataclass(frozen=True, eq=False)
 class Analysed:
-    """One scan of the analysis: its fit, or why it has none."""
+    """One scan of the analysis: its fit, or the error."""
 
     path: Path
     fit: ScanFit | None = None
@@ -60,25 +60,25 @@ def contrast(
     progress: Progress | None = None,
     finished: Callable[[Analysed], None] = lambda scan: None,
 ) -> Analysis:
-    """Fit the contrast of scans, pool it, and write the profile.
+    """Fit the contrast of scans, pool the fits, and write the profile.
 
     Parameters
     ----------
     inputs : sequence of path
         Scans, folders or globs, all of one protocol.
     out : path
-        The profile, a YAML file. It is replaced if it is there, and not written if no scan was fitted.
+        The profile, a YAML file. An existing file is replaced; nothing is written if no scan was fitted.
     labels : path, optional
-        FreeSurfer label map of the one scan, or a folder with one for each (in folders below it like those
-        of the scans, where these share a stem). Without it a model segments the scans.
+        FreeSurfer label map of a single scan, or a folder with one for each (in subfolders like those of the scans,
+        where these share a stem). Without it a model segments the scans.
     settings : Settings, optional
         Model, device, threads.
     figure : path, optional
-        A PNG of fitted against observed histograms.
+        PNG of fitted and observed histograms.
     progress : callable, optional
-        Called with the share done and a few words.
+        Called with the share done and a description.
     finished : callable, optional
-        Called with each scan when it is done.
+        Called with each finished scan.
 
     Raises
     ------
@@ -131,7 +131,7 @@ def _analyse(scan: Scan, labels: str | PathLike[str] | None, model: Model | None
     except (OutputError, UsageError, WeightsError):
         raise
     except LodbrainError as error:
-        # What is found out about an array does not know of the file that it came from.
+        # Errors on an array do not contain the file's name.
         known = error if error.path is not None else type(error)(error.code, scan.path, error.what, error.hint)
         return Analysed(scan.path, error=known)
 
@@ -142,7 +142,7 @@ def fit_scan(path: Path, *, labels: str | PathLike[str] | None, model: Model | N
     Raises
     ------
     InputError
-        If the scan, its labels, or the fit is refused.
+        If the scan, its labels, or the fit is not valid.
     """
     image = read_image(path, frame=settings.frame, allow_odd_voxels=settings.allow_odd_voxels)
     ras, reorientation = to_ras(image)
@@ -160,7 +160,7 @@ def fit_scan(path: Path, *, labels: str | PathLike[str] | None, model: Model | N
 
 
 def labels_of(scan: Path, labels: Path) -> Path:
-    """The label map of a scan: the file itself, or the one of a fitting name in a folder.
+    """Return the label map of a scan: the file itself, or the one with a matching name in a folder.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""The main job on a head that needs no search: what a newcomer runs first."""
+"""Segmentation of an example head, as a first run for new users."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from lodbrain.segmentation.segment import segment_file
 from lodbrain.segmentation.settings import Settings
 from lodbrain.system.atomic import atomic
 
-#: ICBM152 2009a nonlinear symmetric, T1w, 1 mm, skull-stripped. Read as a file of the package nilearn, which is
-#: not imported, and neither is what it depends on.
+#: ICBM152 2009a nonlinear symmetric, T1w, 1 mm, skull-stripped. Read as a file of the package nilearn, without
+#: importing nilearn and its dependencies.
 TEMPLATE = Path("datasets", "data", "mni_icbm152_t1_tal_nlin_sym_09a_converted.nii.gz")
 
 INSTALL = install_hint("demo")
@@ -27,12 +27,12 @@ INSTALL = install_hint("demo")
 
 @dataclass(frozen=True)
 class Demo:
-    """What the demo made.
+    """Files and outcome of the demo.
 
     Attributes
     ----------
     scan : Path
-        A copy of the input, beside the results.
+        Copy of the input, beside the results.
     outcome : Outcome
         Volumes, files and seconds.
     picture : Path
@@ -48,7 +48,7 @@ class Demo:
 
     @property
     def files(self) -> list[Path]:
-        """Everything that lies in the folder now."""
+        """Return all files that are in the folder at present."""
         return [self.scan, *self.outcome.outputs.existing(), self.picture]
 
 
@@ -59,18 +59,18 @@ def demo(
     settings: Settings | None = None,
     progress: Callable[[float, str], None] | None = None,
 ) -> Demo:
-    """Segment the ICBM152 template or, with `fetch`, a real head, and draw it. Earlier results are replaced.
+    """Segment the ICBM152 template or, with `fetch`, a real head, and save a picture. Earlier results are replaced.
 
     Parameters
     ----------
     out_dir : path
         Folder for the copy of the scan, the results and the picture.
     fetch : bool
-        Take a head from OpenNeuro, downloaded once, in place of the template that nilearn carries.
+        Use a head from OpenNeuro, downloaded once, instead of the template that is included in nilearn.
     settings : Settings, optional
-        Model, device, memory ...; the default is what ``lodbrain segment`` does.
+        Model, device, memory and so on; by default those of ``lodbrain segment``.
     progress : callable, optional
-        Called with the share done and a few words.
+        Called with the share done and a description.
 
     Raises
     ------
@@ -95,12 +95,12 @@ def demo(
 
 
 def template() -> Path:
-    """Return where nilearn keeps the template.
+    """Return the path of the template in nilearn.
 
     Raises
     ------
     UsageError
-        If nilearn is not installed, or keeps it no more.
+        If nilearn is not installed, or does not include it.
     """
     found = find_spec("nilearn")
     if found is None or not found.submodule_search_locations:
@@ -112,7 +112,7 @@ def template() -> Path:
 
 
 def draw(scan: Path, labels: Path, picture: Path, *, table: Sequence[Label]) -> None:
-    """Draw a scan and its label map as they lie on the disk."""
+    """Draw a scan file and its label map file."""
     from lodbrain.report.figures import three_planes
 
     three_planes(read_image(scan), read_labels(labels).data, picture, table=table, title=scan.name)

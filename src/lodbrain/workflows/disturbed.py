@@ -1,4 +1,4 @@
-"""One scan under stress: made worse, segmented by a method, and scored against its reference."""
+"""Degradation, segmentation and evaluation of one scan in the stress test."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from lodbrain.system.memory import free_bytes
 
 @dataclass(eq=False)
 class Subject:
-    """A scan with its labels in RAS order, and each method's result on the scan as it is."""
+    """A scan with its labels in RAS order, and each method's result on the undegraded scan."""
 
     image: NDArray[np.float32]
     spacing_mm: tuple[float, float, float]
@@ -41,7 +41,10 @@ class Subject:
 
     @classmethod
     def read(cls, path: Path, labels: str | PathLike[str] | None, table: LabelTable | None) -> Subject:
-        """A scan, black at 0 as the degradations expect it, and its labels if they are given, in RAS order."""
+        """Read a scan and its labels, if given, in RAS order.
+
+        The intensity offset is removed, because the degradations expect black to be 0.
+        """
         scan, turned = to_ras(read_image(path))
         atoms, known = None, frozenset[int]()
         if labels is not None:
@@ -55,17 +58,17 @@ class Subject:
     def step(
         self, stem: str, name: str, model: Model, context: bool, degradation: str, strength: float, *, seed: int
     ) -> list[Step]:
-        """Segment one step and score every region.
+        """Segment one step and compute the metrics of every region.
 
         Parameters
         ----------
         stem, name : str
-            Of the scan and the method, for the rows.
+            Names of the scan and the method in the rows.
         model : Model
         context : bool
-            Whether the model's levels tell each other what they see.
+            Whether finer levels are conditioned on coarser ones.
         degradation, strength, seed
-            What is done to the scan; ``""`` and 0 for nothing.
+            Degradation of the scan; ``""`` and 0 for none.
         """
         table = table_named(model.card.labels)
         reference, known = self.atoms, self.known
@@ -92,7 +95,7 @@ class Subject:
         return [Step(stem, name, degradation, strength, MEAN, "mean", mean, score), *rows]
 
     def _segment(self, image: NDArray[np.float32], model: Model, context: bool) -> tuple[NDArray[np.uint8], float]:
-        """Atoms of a result, and its quality score; nothing but background where no brain is found."""
+        """Return the atoms of a result, and its quality score; only background if no brain is found."""
         options = Options(device=model.device, memory_bytes=free_bytes(model.device), context=context)
         try:
             found = predict(image, self.spacing_mm, card=model.card, network=model.network, options=options)
@@ -114,5 +117,5 @@ class Subject:
 
 
 def _rounded(dice: float) -> float:
-    """As it will be read back from the table."""
+    """Round as in the written table."""
     return round(dice, 6)

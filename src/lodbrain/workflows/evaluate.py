@@ -1,4 +1,4 @@
-"""Score many label maps against references, and write what came of it."""
+"""Evaluation of many label maps against references, with result files."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from lodbrain.version import __version__
 
 Progress: TypeAlias = Callable[[float, str], None]
 
-#: One line on each metric, for the JSON; docs/evaluation.md has them in full.
+#: Short definitions of the metrics for the JSON; docs/evaluation.md has the complete ones.
 DEFINITIONS = {
     "dice": "2 |P and R| / (|P| + |R|)",
     "volume_similarity": "1 - ||P| - |R|| / (|P| + |R|)",
@@ -36,21 +36,21 @@ DEFINITIONS = {
 
 @dataclass(frozen=True, kw_only=True)
 class EvaluateSettings:
-    """How label maps are scored.
+    """Settings of an evaluation.
 
     Attributes
     ----------
     pred_table, ref_table : LabelTable or None
-        What the numbers mean; None: told from each map.
+        Label tables; None to detect them from each map.
     pred_pattern, ref_pattern : str or None
-        Which files of a folder.
+        Patterns of files in a folder.
     surfaces : bool
-        Surface distances, too.
+        Compute surface distances, too.
     resample : bool
-        Predictions on another grid are brought to the reference's.
+        Resample predictions on another grid to the reference's.
     threads : int
     overwrite : bool
-        Replace results that are there.
+        Replace existing results.
     """
 
     pred_table: LabelTable | None = None
@@ -65,7 +65,7 @@ class EvaluateSettings:
 
 @dataclass(frozen=True, eq=False)
 class Evaluated:
-    """One pair that was scored, or why it was not.
+    """Result of one pair, or its error.
 
     Attributes
     ----------
@@ -84,7 +84,7 @@ class Evaluated:
 
 @dataclass(frozen=True, eq=False)
 class Evaluation:
-    """All pairs, and what could not be paired.
+    """Results of all pairs, and files that could not be paired.
 
     Attributes
     ----------
@@ -100,12 +100,12 @@ class Evaluation:
 
     @property
     def rows(self) -> tuple[Row, ...]:
-        """Rows of all cases."""
+        """Return the rows of all cases."""
         return tuple(row for each in self.done if each.score is not None for row in each.score.rows)
 
     @property
     def exit_code(self) -> int:
-        """0 all references were scored, 3 some were not, 4 none was."""
+        """0 if all references were evaluated, 3 if some were not, 4 if none was."""
         failed = len(self.problems) + sum(each.error is not None for each in self.done)
         scored = sum(each.score is not None for each in self.done)
         return 0 if not failed else 3 if scored else 4
@@ -120,7 +120,7 @@ def evaluate_labels(
     progress: Progress | None = None,
     finished: Callable[[Evaluated], None] | None = None,
 ) -> Evaluation:
-    """Score label maps against references; one pair that fails does not stop the others.
+    """Evaluate label maps against references; a failing pair does not stop the others.
 
     Parameters
     ----------
@@ -130,12 +130,12 @@ def evaluate_labels(
     out : Path, optional
         Folder for ``evaluation.tsv`` and ``evaluation.json``; None writes nothing.
     progress, finished : callable, optional
-        Called with the share done and a few words; with each pair as it comes.
+        Called with the share done and a description; with each finished pair.
 
     Raises
     ------
     InputError
-        If there is nothing to score, or results are there already.
+        If there is nothing to evaluate, or results exist.
     OutputError
         If the folder cannot be written to.
     """
@@ -192,7 +192,7 @@ def _table(given: LabelTable | None, path: Path, image: Image) -> LabelTable:
 
 
 def means(rows: Sequence[Row]) -> list[dict[str, Any]]:
-    """Mean of each metric over cases by region, with how many cases there were, were missed and were invented.
+    """Return means of each metric over cases by region, with counts of cases, false negatives and false positives.
 
     A mean is over the cases in which the metric is defined.
     """

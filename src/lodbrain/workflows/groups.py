@@ -1,4 +1,4 @@
-"""Several results side by side: statistics over cases and groups, tables, figures, a page."""
+"""Comparison of several results: statistics over cases and groups, tables, figures, and a page."""
 
 from __future__ import annotations
 
@@ -25,22 +25,22 @@ JSON, PAGE, FIGURES = "groups.json", "groups.html", "figures"
 
 @dataclass(frozen=True, kw_only=True)
 class GroupSettings:
-    """What is compared.
+    """Settings of a comparison.
 
     Attributes
     ----------
     participants : Path or None
         A participants.tsv.
     by : tuple of str
-        Its columns that cases are grouped by.
+        Columns of it by which cases are grouped.
     cuts : mapping of str to tuple of float
-        Column -> where its numbers are cut.
+        Column -> limits of its groups.
     seen : tuple of str
-        Values of `seen_column` that were seen in training.
+        Values of `seen_column` that were in the training data.
     seen_column : str
     title : str
     seed : int
-        For the resamples.
+        Seed of the bootstrap.
     overwrite : bool
     """
 
@@ -55,13 +55,13 @@ class GroupSettings:
 
 
 def read_models(results: Iterable[str]) -> dict[str, list[Row]]:
-    """Rows of each model.
+    """Return the rows of each model.
 
     Parameters
     ----------
     results : iterable of str
         Folders or files of `lodbrain evaluate labels`, each as ``NAME=PATH`` or as a path whose last part is the name.
-        Results of one name are put together.
+        Results of one name are combined.
 
     Raises
     ------
@@ -87,7 +87,7 @@ def read_models(results: Iterable[str]) -> dict[str, list[Row]]:
 
 
 def compare_results(results: Sequence[str], out: Path, settings: GroupSettings) -> Statistics:
-    """Compare results; write tables, figures and a page.
+    """Compare results, and write tables, figures and a page.
 
     Parameters
     ----------
@@ -157,7 +157,7 @@ def _seen_cases(cases: Sequence[str], people: Participants, settings: GroupSetti
 
 
 def _write_tables(out: Path, found: Statistics) -> None:
-    """One tidy TSV for each kind of record that there is."""
+    """Write a tidy TSV for each kind of record that is present."""
     tables: dict[str, Sequence[Any]] = {
         "means.tsv": found.means,
         "seen.tsv": found.seen,
@@ -170,11 +170,11 @@ def _write_tables(out: Path, found: Statistics) -> None:
             flat = [_flat(record) for record in records]
             write_tsv(out / name, list(flat[0]), (row.values() for row in flat))
         else:
-            (out / name).unlink(missing_ok=True)  # of an earlier run
+            (out / name).unlink(missing_ok=True)  # from an earlier run
 
 
 def _flat(record: Any) -> dict[str, object]:
-    """Fields of a record, those of records inside it in their place; the mean of an interval bears its name."""
+    """Return the fields of a record, with nested records flattened; an interval's mean has the interval's name."""
     flat: dict[str, object] = {}
     for field in fields(record):
         value = getattr(record, field.name)

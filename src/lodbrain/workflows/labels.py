@@ -1,4 +1,4 @@
-"""Label maps in bulk: made from scans, or brought to another voxel size."""
+"""Batch creation of label maps from scans, and batch resampling to another voxel size."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ from lodbrain.workflows.cases import Case, Outcome, Progress, Results, find_case
 
 _BIDS_VERSION = "1.10.0"
 
-#: Affines of one grid differ by no more in any element, in mm.
+#: Largest difference in mm of any element of two affines that count as equal.
 _SAME_GRID_MM = 1e-3
 
 
@@ -50,27 +50,27 @@ def make_maps(
     progress: Progress | None = None,
     finished: Callable[[Outcome], None] | None = None,
 ) -> list[Outcome]:
-    """Make label training maps of whole heads; a scan that fails does not stop the others.
+    """Create label training maps of whole heads; a failing scan does not stop the others.
 
     Parameters
     ----------
     inputs : iterable of path
-        Scans, globs, folders. Of a BIDS data set the T1w scans are taken.
+        Scans, globs, folders. Of a BIDS data set the T1w scans are used.
     out_dir : path
-        Gets the folders of the input with, for each scan, map, table of labels, picture and, last, a sidecar.
+        Output folder, with the input's subfolders; each scan gets map, table of labels, picture and, last, a sidecar.
     settings : Settings, optional
-        Model, device ...; `resume` skips what is complete.
+        Model, device and so on; with `resume` complete maps are skipped.
     given : Path, optional
-        A segmentation, or a folder with one for each scan, in place of the model's.
+        A segmentation, or a folder with one for each scan, to be used instead of the model's.
     teach : bool
-        Write the model's soft labels of each scan as well, and the manifest of those that it is sure enough of.
+        Also write the model's soft labels of each scan, and the manifest of scans that pass its quality check.
     progress, finished : callable, optional
-        Called with the share done and a few words, and with each outcome as it comes.
+        Called with the share done and a description, and with each outcome.
 
     Raises
     ------
     UsageError, WeightsError, OutputError
-        What concerns all inputs.
+        Errors that concern all inputs.
     """
     from lodbrain.report.figures import three_planes  # matplotlib: an extra
 
@@ -146,7 +146,7 @@ def make_maps(
 
 
 def _accepted(cases: Sequence[Case], outcomes: Sequence[Outcome]) -> Iterator[tuple[Path, Path, str]]:
-    """Scan, target and site of each case whose teacher was sure enough, made now or before."""
+    """Yield scan, target and site of each case that passes the teacher's quality check, from this or earlier runs."""
     for case, outcome in zip(cases, outcomes, strict=True):
         sidecar = Results(outcome.labels).sidecar
         if outcome.status == "failed" or json.loads(sidecar.read_text(encoding="utf-8")).get("rejected"):
@@ -167,27 +167,27 @@ def upsample_maps(
     progress: Progress | None = None,
     finished: Callable[[Outcome], None] | None = None,
 ) -> list[Outcome]:
-    """Bring label maps to another voxel size; a map that fails does not stop the others.
+    """Resample label maps to another voxel size; a failing map does not stop the others.
 
     Parameters
     ----------
     inputs : iterable of path
-        Label maps, globs, folders. Of a folder with ``_dseg`` files, these are taken.
+        Label maps, globs, folders. Of a folder with ``_dseg`` files, only these are used.
     out_dir : path
-        Gets the folders of the input with, for each map, one of the same name and a sidecar with the volumes.
+        Output folder, with the input's subfolders; each map gets one of the same name and a sidecar with the volumes.
     voxel_mm : float
         The new voxel side.
     resume, overwrite : bool
-        Skip what is complete; replace what is there.
+        Skip complete maps; replace existing ones.
     progress, finished : callable, optional
-        Called with the share done and a few words, and with each outcome as it comes.
+        Called with the share done and a description, and with each outcome.
 
     Raises
     ------
     ValueError
-        If the voxel size cannot be.
+        If the voxel size is not possible.
     UsageError, OutputError
-        What concerns all inputs.
+        Errors that concern all inputs.
     """
     check_voxel_size(voxel_mm)
 
@@ -223,15 +223,15 @@ def upsample_maps(
 
 
 def find_segmentation(case: Case, given: Path) -> Path:
-    """The segmentation of a scan: the file itself, or the one of its name in a folder.
+    """Return the segmentation of a scan: the file itself, or the one with the scan's name in a folder.
 
     Parameters
     ----------
     case : Case
-        Of NAME_T1w or NAME.
+        Case of a scan NAME_T1w or NAME.
     given : Path
-        A folder is searched for the scan's name alone, with ``_dseg``, and with ``_dseg`` in place of ``_T1w``, first
-        in the folder of the scan's place in its tree.
+        A folder is searched for the scan's name as it is, with ``_dseg``, and with ``_dseg`` instead of ``_T1w``,
+        first in the subfolder that corresponds to the scan's.
 
     Raises
     ------
@@ -253,7 +253,7 @@ def find_segmentation(case: Case, given: Path) -> Path:
 
 
 def _on_grid(path: Path, scan: Image) -> NDArray[np.integer]:
-    """Labels of a file that must have the scan's grid."""
+    """Read labels of a file that must have the scan's grid."""
     image = read_labels(path)
     if image.shape != scan.shape:
         ours, theirs = (" x ".join(map(str, shape)) for shape in (scan.shape, image.shape))
@@ -273,7 +273,7 @@ def _volumes(labels: NDArray[np.int16], voxel_mm3: float) -> dict[str, float]:
 
 
 def _describe(out: Path) -> None:
-    """Say, in the form of BIDS, that the folder is a derivative."""
+    """Write BIDS' description of the folder as a derivative."""
     path = out / "dataset_description.json"
     if not path.exists():
         content = {

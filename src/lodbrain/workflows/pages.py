@@ -1,4 +1,4 @@
-"""Pages of scans that were just segmented."""
+"""HTML pages of scans that have just been segmented."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from lodbrain.system.atomic import write_text
 
 
 def check_installed() -> None:
-    """Check that what the pages are made with is there.
+    """Check that the packages for pages are installed.
 
     Raises
     ------
     UsageError
-        If it is not.
+        If one is missing.
     """
     for package, name in (("jinja2", "jinja2"), ("PIL", "pillow")):
         if find_spec(package) is None:
@@ -24,16 +24,16 @@ def check_installed() -> None:
 
 
 def add_page(outcome: Outcome) -> None:
-    """Write the page of a scan that was segmented, unless it is there and up to date.
+    """Write the page of a segmented scan, unless it is up to date.
 
-    Like the other outputs it is first written into the hidden folder: a process that is killed leaves no half of it.
+    As the other outputs it is first written into the hidden folder, so that a killed process leaves no partial page.
 
     Raises
     ------
     InputError
         If the label map, its table or the scan cannot be read, or another process is writing these outputs.
     UsageError
-        If what it is made with is not installed here.
+        If a required package is not installed.
     OutputError
         If it cannot be written.
     """

@@ -1,4 +1,4 @@
-"""The files of a synthetic pair: a data set in the form of BIDS derivatives."""
+"""Files of a synthetic pair, in a data set in the form of BIDS derivatives."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ from lodbrain.synthesis.recipe import to_json
 from lodbrain.system.atomic import write_text
 from lodbrain.version import __version__
 
-#: White matter in the written scans, which hold whole numbers.
+#: Intensity of white matter in the written scans, which have integer values.
 WHITE = 1000
 
-#: Rows of a figure.
+#: Largest number of rows of a figure.
 ROWS = 8
 
 _NUMBERS = np.array([label.index for label in STRUCTURES], np.uint8)
@@ -36,12 +36,12 @@ _BIDS_VERSION = "1.10.0"
 
 @dataclass(frozen=True)
 class Pair:
-    """The files of one pair; the sidecar is written last and says that it is complete.
+    """Files of one pair; the sidecar is written last and marks completion.
 
     Attributes
     ----------
     folder : Path
-        Of the data set.
+        Folder of the data set.
     number : int
         From 1.
     """
@@ -50,27 +50,27 @@ class Pair:
     number: int
 
     def path(self, ending: str) -> Path:
-        """One of its files."""
+        """Return the path of one of its files."""
         name = f"sub-synth{self.number:04d}"
         return self.folder / name / "anat" / f"{name}_{ending}"
 
     @property
     def scan(self) -> Path:
-        """The image. BIDS has no suffix for a contrast that no scanner makes: T1w, whatever it looks like."""
+        """Image file. BIDS has no suffix for synthetic contrasts: T1w is used for all."""
         return self.path("T1w.nii.gz")
 
     @property
     def labels(self) -> Path:
-        """FreeSurfer's numbers, on the image's grid."""
+        """Label file: FreeSurfer's numbers, on the image's grid."""
         return self.path("dseg.nii.gz")
 
     @property
     def sidecar(self) -> Path:
-        """The recipe."""
+        """Recipe file."""
         return self.path("T1w.json")
 
     def is_complete(self, origin: Json) -> bool:
-        """Whether a finished pair of the same origin is there."""
+        """Return whether a finished pair of the same origin exists."""
         try:
             content = json.loads(self.sidecar.read_text(encoding="utf-8"))
             return {key: content.get(key) for key in origin} == origin and all(
@@ -103,7 +103,7 @@ class Pair:
 
 
 def describe(out: Path) -> None:
-    """Say, in the form of BIDS, what a folder of pairs is and what its labels are."""
+    """Write BIDS' description of a folder of pairs and of their labels."""
     description = {
         "Name": "Synthetic scans with labels",
         "BIDSVersion": _BIDS_VERSION,
@@ -117,7 +117,7 @@ def describe(out: Path) -> None:
 
 
 def draw_sheet(pairs: Sequence[Pair], path: str | PathLike[str]) -> None:
-    """Write a figure of the first pairs that are there."""
+    """Write a figure of the first existing pairs."""
     from lodbrain.report.pair_figure import pair_figure  # matplotlib: an extra
 
     rows = []

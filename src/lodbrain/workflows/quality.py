@@ -1,7 +1,7 @@
-"""Is the quality score any good: synthetic scans made worse, segmented, scored against the truth, and set beside it.
+"""Fit and evaluation of the quality score on degraded synthetic scans with known Dice.
 
-Scans are drawn from label maps that no model was trained on. Every other draw of each map is fitted on, the rest is
-judged; a draw is known by its number, so that the work can stop at any time and go on.
+Scans are generated from label maps that no model was trained on. Every other scan of each map is used for the fit, the
+rest for the evaluation. A scan is identified by its number, so that the work can be interrupted and continued.
 """
 
 from __future__ import annotations
@@ -34,19 +34,19 @@ from lodbrain.synthesis.degradations import DEGRADATIONS, SPREAD, Pair
 from lodbrain.synthesis.label_map import LabelMap, load
 from lodbrain.workflows.validation_scans import Kind, draw_scan, validation_maps
 
-#: Share of scans that are left as they are drawn.
+#: Share of scans without degradation.
 SOUND_SHARE = 0.2
-#: What the generator draws, a few scans of no sensible contrast among them; or, mostly, tissues in any order.
+#: The generator's contrasts, including a few fully random ones; or mostly scans with tissues in any order.
 CONTRASTS: dict[Kind, Contrasts] = {
     "t1w": Contrasts(),
     "any": Contrasts(t1w_share=0.2, ordered_share=0.1, any_order_share=0.55),
 }
-#: A limit of a single feature: what one in twenty of the good results goes beyond.
+#: Limit of a single feature: this share of the good results exceeds it.
 BEYOND = 0.05
 GOOD_DICE = 0.8
 CASES = "cases.tsv"
 
-#: What a reason says when a feature is beyond its limit.
+#: Reasons stated when a feature exceeds its limit.
 WORDS = {
     "confidence": "the network is unsure of the brain",
     "least_confidence": "the network is unsure of a tissue",
@@ -70,18 +70,18 @@ _COLUMNS = (
 
 @dataclass(frozen=True, eq=False)
 class Validation:
-    """What came of it.
+    """Results of the fit and its evaluation.
 
     Attributes
     ----------
     fit : dict
-        What the card of the model then holds under ``quality``.
+        Content of the model card's entry ``quality``.
     judged, fitted : Agreement
-        On the draws that were not fitted on, and on those that were.
+        Agreement on scans not used for the fit, and on those used.
     scores, dice : (n,) float
-        Of the draws that were judged.
+        Values of the scans not used for the fit.
     refused : int
-        Scans in which no brain was found: they get no score.
+        Number of scans in which no brain was found; they have no score.
     """
 
     fit: dict[str, Any]
@@ -103,20 +103,20 @@ def validate_quality(
     seed: int = 0,
     progress: Callable[[float, str], None] = lambda share, text: None,
 ) -> Validation:
-    """Draw, degrade, segment and score; then fit and judge. Cases that are in the folder are not done again.
+    """Generate, degrade and segment scans, fit the score and evaluate it. Cases in the folder are not computed again.
 
     Parameters
     ----------
     out : path
         Folder for ``cases.tsv``, ``quality.json``, ``quality.png``, and the model with the fit in its card.
     n : int
-        Draws.
+        Number of scans.
     model : Model
-        Of structures.
+        A model of structures.
     maps : sequence of path
-        Label maps; none for the four published ones that are kept for validation.
+        Label maps; by default the four published ones that are reserved for validation.
     contrasts : {"t1w", "any"}
-        Of the scans: what the model is for.
+        Contrasts of the scans: those that the model is made for.
     voxel_mm : tuple of 2 float
         Range of the voxel sides.
     seed : int
@@ -125,9 +125,9 @@ def validate_quality(
     Raises
     ------
     UsageError
-        If the model is none of structures, there are fewer than 8 draws, or the folder holds draws of another run.
+        If the model is not of structures, there are fewer than 8 scans, or the folder holds scans of another run.
     InputError
-        If a label map is missing or refused, or too few scans were segmented.
+        If a label map is missing or not valid, or too few scans were segmented.
     OutputError
         If the folder cannot be written to.
     """
@@ -164,7 +164,7 @@ def validate_quality(
 
 
 def conclude(rows: Sequence[dict[str, Any]], model: str) -> Validation:
-    """Fit on one half of the rows of ``cases.tsv`` and judge on the other.
+    """Fit on one half of the rows of ``cases.tsv`` and evaluate on the other.
 
     Raises
     ------
@@ -200,7 +200,7 @@ def conclude(rows: Sequence[dict[str, Any]], model: str) -> Validation:
 def _draw(
     labels: LabelMap, model: Model, contrasts: Contrasts, voxel_mm: tuple[float, float], seed: tuple[int, int]
 ) -> dict[str, Any]:
-    """One scan: drawn, made worse, segmented, scored."""
+    """Return the row of one scan: generated, degraded, segmented and compared with the truth."""
     random = torch.Generator().manual_seed((seed[0] * SPREAD + seed[1]) % 2**32)
     drawn = draw_scan(labels, random, voxel_mm=voxel_mm, contrasts=contrasts)
     pair = Pair(drawn.image, drawn.classes, drawn.spacing_mm)
@@ -222,7 +222,7 @@ def _draw(
             network=model.network,
             options=Options(device=model.device),
         )
-    except InputError:  # no brain was found: refused, which is a score of its own
+    except InputError:  # no brain was found: the scan is rejected, which counts as a score
         return {**row, "dice": 0.0, **dict.fromkeys((*(t.name for t in TISSUES[1:]), *FEATURES))}
     quality = assess(
         found.classes,
@@ -237,7 +237,7 @@ def _draw(
 
 
 def tissue_dice(pred: NDArray[np.uint8], ref: NDArray[np.uint8]) -> dict[str, float]:
-    """Dice of each tissue, from two maps of structure classes; NaN where neither has it."""
+    """Return the Dice of each tissue, from two maps of structure classes; NaN where neither has it."""
     table = contingency(pred, ref, N_CLASSES)
     return {
         tissue.name: counts_of(table, np.flatnonzero(tissue.index == TISSUE_OF_CLASS).tolist()).dice

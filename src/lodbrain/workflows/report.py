@@ -1,4 +1,4 @@
-"""Pages for a folder of results: one for each scan, and one of all."""
+"""HTML pages for a folder of results: one for each scan, and one for all."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ from lodbrain.segmentation.outputs import check_writable, sha256
 
 @dataclass(frozen=True, eq=False)
 class Report:
-    """What became of a folder.
+    """Outcome for a folder.
 
     Attributes
     ----------
     index : Path
         The group page.
     made, kept : tuple of Path
-        Scans' pages that were written, and those that were up to date.
+        Pages of scans that were written, and those that were up to date.
     without_scan : tuple of Path
-        Pages among those made that show labels alone: their scans were not found.
+        Written pages without the scan, because it was not found.
     errors : tuple of InputError
-        Why some results have no page.
+        Errors of results without a page.
     """
 
     index: Path
@@ -40,7 +40,7 @@ class Report:
 
     @property
     def exit_code(self) -> int:
-        """0 all have a page, 3 some have none, 4 none has one."""
+        """0 if all results have a page, 3 if some have none, 4 if none has one."""
         return 0 if not self.errors else 3 if self.made or self.kept else 4
 
 
@@ -51,23 +51,23 @@ def report(
     overwrite: bool = False,
     progress: Callable[[float, str], None] | None = None,
 ) -> Report:
-    """Write the pages of all results in a folder and below, and ``index.html``.
+    """Write the pages of all results in a folder and its subfolders, and ``index.html``.
 
     Parameters
     ----------
     folder : path
-        Of results of ``lodbrain segment`` or of a BIDS derivative.
+        Folder with results of ``lodbrain segment`` or with BIDS derivatives.
     scans : iterable of path
-        Folders with the scans that were segmented; `folder` itself is always looked through.
+        Folders with the segmented scans; `folder` itself is always searched.
     overwrite : bool
-        Make pages anew that are up to date.
+        Rewrite pages that are up to date.
     progress : callable, optional
-        Called with the share done and a few words.
+        Called with the share done and a description.
 
     Raises
     ------
     InputError
-        If there is no such folder, or nothing in it.
+        If there is no such folder, or it has no results.
     OutputError
         If pages cannot be written.
     """
@@ -98,12 +98,12 @@ def report(
 
 
 def index_scans(folders: Iterable[Path]) -> dict[str, list[Path]]:
-    """Images in some folders and below by name, hidden folders left out.
+    """Return images in folders and their subfolders by name, without hidden folders.
 
     Raises
     ------
     InputError
-        If a folder is not there.
+        If a folder does not exist.
     """
     found: dict[str, list[Path]] = {}
     for folder in folders:
@@ -118,12 +118,12 @@ def index_scans(folders: Iterable[Path]) -> dict[str, list[Path]]:
 
 
 def find_scan(results: Results, places: dict[str, list[Path]]) -> Path | None:
-    """The scan that was segmented: of the name and the checksum that the sidecar says; None if it is not among them."""
+    """Return the segmented scan, by the sidecar's name and checksum; None if it is not found."""
     recorded = results.part("input")
     candidates: Sequence[Path] = places.get(str(recorded.get("name")), ())
     return next((path for path in candidates if path.is_file() and sha256(path) == recorded.get("sha256")), None)
 
 
 def _relative(line: str, folder: Path) -> str:
-    """A line without the path of the folder: pages are passed on."""
+    """Remove the folder's path from a line, because pages are passed on."""
     return line.replace(f"{folder}{os.sep}", "")

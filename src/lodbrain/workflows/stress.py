@@ -1,4 +1,4 @@
-"""Scans made worse step by step, segmented at each step, and scored: how much of what can a method take."""
+"""Stress test: scans degraded step by step, segmented at each step, and evaluated."""
 
 from __future__ import annotations
 
@@ -27,25 +27,25 @@ from lodbrain.workflows.disturbed import Subject
 
 Progress: TypeAlias = Callable[[float, str], None]
 
-#: The method that is the model's finest level alone.
+#: Method that consists of the model's finest level alone.
 FINEST = "finest level alone"
 TSV, BREAKDOWN, JSON = "stress.tsv", "breakdown.tsv", "stress.json"
 
 
 @dataclass(frozen=True)
 class StressSettings:
-    """What is tried.
+    """Settings of a stress test.
 
     Attributes
     ----------
     degradations : tuple of str
         Names of `DEGRADATIONS`.
     steps : int
-        How many of the strengths of each: the mildest and the strongest are always among them.
+        Number of strengths of each, always including the mildest and the strongest.
     against : tuple of str
         Other methods: names of models, or `FINEST`.
     threshold : float
-        Dice below which a method has broken down.
+        Dice below which a method has failed.
     seed : int
     """
 
@@ -63,7 +63,7 @@ class StressSettings:
             raise ValueError(f"steps must be at least 1, got {self.steps}")
 
     def strengths(self, name: str) -> tuple[float, ...]:
-        """The strengths of one degradation."""
+        """Return the strengths of one degradation."""
         steps = DEGRADATIONS[name].steps
         count = min(self.steps, len(steps))
         places = [len(steps) - 1] if count == 1 else np.linspace(0, len(steps) - 1, count).round().astype(int).tolist()
@@ -80,7 +80,7 @@ def stress(
     model: ModelSettings | None = None,
     progress: Progress = lambda share, text: None,
 ) -> Stress:
-    """Try every degradation on every scan; steps that are in the folder are not done again.
+    """Apply every degradation to every scan; steps that are in the folder are not computed again.
 
     Parameters
     ----------
@@ -90,11 +90,12 @@ def stress(
         Folder for the tables.
     settings : StressSettings, optional
     labels : sequence of path
-        Label maps in the order of the scans; none: each method is compared with its own result on the scan as it is.
+        Label maps in the order of the scans; without them each method is compared with its result on the undegraded
+        scan.
     labels_table : LabelTable, optional
-        What their numbers mean; default: told from each.
+        Meaning of their numbers; by default detected from each map.
     model : Settings, optional
-        The method that is stressed.
+        The tested method.
     progress : callable, optional
 
     Raises
@@ -145,7 +146,7 @@ def stress(
 
 
 def _methods(model: ModelSettings, against: Sequence[str]) -> dict[str, tuple[Model, bool]]:
-    """Methods by name: a loaded model, and whether its levels tell each other what they see."""
+    """Return methods by name: a loaded model, and whether its finer levels are conditioned on coarser ones."""
     first = load_model(model)
     methods = {first.card.name: (first, True)}
     for name in against:
@@ -160,7 +161,7 @@ def _methods(model: ModelSettings, against: Sequence[str]) -> dict[str, tuple[Mo
 
 
 def _conclude(folder: Path, found: Stress, settings: StressSettings, methods: dict[str, tuple[Model, bool]]) -> None:
-    """Write break-down points and how all was made."""
+    """Write breakdown points and provenance."""
     regions = list(dict.fromkeys((step.region, step.level) for step in found.steps))
     rows = []
     for name in settings.degradations:
@@ -192,7 +193,7 @@ def _conclude(folder: Path, found: Stress, settings: StressSettings, methods: di
 
 
 def _draw(folder: Path, found: Stress, settings: StressSettings) -> None:
-    """Write curves of the tissues' mean for every method, and of each tissue for the first."""
+    """Write curves of the tissues' mean for every method, and of each tissue for the first one."""
     if not found.steps:
         return
     first = found.methods[0]
@@ -217,7 +218,7 @@ def _draw(folder: Path, found: Stress, settings: StressSettings) -> None:
 
 
 def _made(reference: str, settings: StressSettings, methods: dict[str, tuple[Model, bool]]) -> dict[str, Any]:
-    """How results are made: the head of ``stress.json``."""
+    """Return the settings that determine the results: the head of ``stress.json``."""
     return {
         "software": "lodbrain",
         "version": __version__,
@@ -236,7 +237,7 @@ def _made(reference: str, settings: StressSettings, methods: dict[str, tuple[Mod
 
 
 def _check_same(folder: Path, made: dict[str, Any]) -> None:
-    """Refuse to go on with results that were made otherwise."""
+    """Raise if existing results were made with other settings."""
     if not (folder / TSV).exists():
         return
     try:

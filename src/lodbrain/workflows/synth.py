@@ -1,4 +1,4 @@
-"""Label maps in, pairs of synthetic scan and labels out, each with the recipe that makes it again."""
+"""Generation of pairs of synthetic scan and labels from label maps, with recipes that reproduce them."""
 
 from __future__ import annotations
 
@@ -28,24 +28,24 @@ from lodbrain.synthesis.streams import Stream
 from lodbrain.workflows.cases import Outcome, Progress, find_cases
 from lodbrain.workflows.pairs import Pair, describe, draw_sheet
 
-#: Label maps are brought to this voxel side before they are sampled, or to that of the scans where it is finer: smooth
-#: boundaries in place of blocks.
+#: Label maps are upsampled to this voxel side, or to that of the scans where it is finer, for smooth boundaries instead
+#: of blocks.
 MAP_MM = 0.5
 
-#: White matter in the written scans, which hold whole numbers.
+#: Intensity of white matter in the written scans, which have integer values.
 WHITE = 1000
 
 _NUMBERS = np.array([label.index for label in STRUCTURES], np.uint8)
 _BIDS_VERSION = "1.10.0"
 
-#: What becomes of a pair: already there, to be made, being made, or an error.
+#: State of a pair: existing, to be made, in progress, or an error.
 COMPLETE, TO_DO = "complete", "to do"
 Job: TypeAlias = "str | Exception | Future[None]"
 
 
 @dataclass(frozen=True, eq=False)
 class _Source:
-    """A label map and what is drawn from it."""
+    """A label map and the pairs generated from it."""
 
     labels: LabelMap
     settings: Settings
@@ -74,37 +74,37 @@ def synthesise(
     progress: Progress | None = None,
     finished: Callable[[Outcome], None] = lambda outcome: None,
 ) -> list[Outcome]:
-    """Draw pairs of image and labels; pair k is the same whatever the number of pairs, threads or earlier runs.
+    """Generate pairs of image and labels; pair k does not depend on the number of pairs, threads or earlier runs.
 
     Parameters
     ----------
     inputs : iterable of path
-        Label maps, globs, folders. Pairs are drawn from them in turn; their grids may differ.
+        Label maps, globs, folders, used in turn; their grids may differ.
     out_dir : path
-        Gets a data set in the form of BIDS derivatives: ``sub-synth0001/anat`` with scan, labels and recipe, and so on.
+        Output folder in the form of BIDS derivatives: ``sub-synth0001/anat`` with scan, labels and recipe, and so on.
     number : int
-        How many pairs.
+        Number of pairs.
     voxel_mm : float, optional
         Voxel side of all scans. Default: that of the profile's scans, or 0.6 to 1.4 mm.
     seed : int
     contrast : path, optional
-        What ``lodbrain contrast`` wrote: scans like these.
+        Profile from ``lodbrain contrast``, which the scans resemble.
     contrast_share : float
-        Share of scans that are like these; the others are of random contrast.
+        Share of scans that resemble the profile; the others are of random contrast.
     device : str
     threads : int, optional
-        Pairs that are made at the same time; each takes one thread.
+        Number of pairs generated in parallel, with one thread each.
     resume, overwrite : bool
-        Keep what is complete; replace what is there.
+        Keep complete pairs; replace existing ones.
     figure : path, optional
-        A PNG or JPEG of the first pairs.
+        PNG or JPEG of the first pairs.
     progress, finished : callable, optional
-        Called with the share done and a few words, and with the outcome of each pair, or of a map that cannot be used.
+        Called with the share done and a description, and with the outcome of each pair, or of a map that is not valid.
 
     Raises
     ------
     UsageError, OutputError
-        What concerns all pairs.
+        Errors that concern all pairs.
     """
     _check(number, voxel_mm, seed, contrast_share, threads)
     if resume and overwrite:
@@ -171,12 +171,12 @@ def replay(
     overwrite: bool = False,
     figure: str | PathLike[str] | None = None,
 ) -> Outcome:
-    """Make a pair again from its recipe and its label map.
+    """Generate a pair again from its recipe and its label map.
 
     Parameters
     ----------
     inputs : iterable of path
-        Label maps; that of the recipe is found by its checksum.
+        Label maps; the recipe's is found by its checksum.
     recipe : path
         A pair's sidecar.
     out_dir : path
@@ -184,12 +184,12 @@ def replay(
     overwrite : bool
         Replace a pair of the same number.
     figure : path, optional
-        A PNG or JPEG of it.
+        PNG or JPEG of the pair.
 
     Raises
     ------
     UsageError
-        If the recipe is none.
+        If the file is not a recipe.
     """
     path, device = Path(recipe), choose_device(device)
     try:
@@ -221,7 +221,7 @@ def replay(
         return Outcome(path, "failed", pair.scan, error=failure(error, path))
 
 
-#: What a recipe says of where it came from.
+#: Fields of a recipe that describe its origin.
 _ORIGIN = ("label_map", "seed", "voxel_size_mm", "contrast", "upsampled", "pair")
 
 
@@ -237,7 +237,7 @@ def _check(number: int, voxel_mm: float | None, seed: int, share: float, threads
 
 @contextmanager
 def _workers(threads: int | None, device: str) -> Iterator[ThreadPoolExecutor]:
-    """Threads that make a pair each: a scan is the same on one as on many, and files are packed meanwhile."""
+    """Yield threads that generate one pair each: scans do not depend on threads, and files are compressed meanwhile."""
     before = torch.get_num_threads()
     count = (threads or before) if device == "cpu" else 1
     pool = ThreadPoolExecutor(count, initializer=torch.set_num_threads, initargs=(1,))
@@ -249,7 +249,7 @@ def _workers(threads: int | None, device: str) -> Iterator[ThreadPoolExecutor]:
 
 
 def _factor(labels: LabelMap, voxel_mm: float | None) -> int:
-    """How many times finer a map is made for scans of a voxel size."""
+    """Return the factor by which a map is refined for scans of a voxel size."""
     return max(1, round(float(labels.spacing_mm.min()) / min(voxel_mm or MAP_MM, MAP_MM)))
 
 

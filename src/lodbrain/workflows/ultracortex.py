@@ -1,4 +1,4 @@
-"""Verify a model against the manual segmentations of UltraCortex: fetch, segment, inspect, score, show."""
+"""Verification of a model against the manual segmentations of UltraCortex."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ from lodbrain.version import __version__
 Progress: TypeAlias = Callable[[float, str], None]
 
 ROWS, SUMMARY, PROTOCOL, JSON = "ultracortex.tsv", "summary.tsv", "protocol.tsv", "ultracortex.json"
-#: The manual labels' numbers are FreeSurfer's.
+#: The manual labels have FreeSurfer's numbers.
 TABLE = FREESURFER_TABLE.restricted(LABELS, "ultracortex")
 _NUMBERS = {(words.split()[0], side): number for number, (words, side) in LABELS.items()}
 _TISSUE = np.zeros(256, np.uint8)
@@ -43,7 +43,7 @@ for _number, (_words, _) in LABELS.items():
 
 @dataclass(frozen=True)
 class Published:
-    """A figure that others report on these twelve scans.
+    """A result published on these twelve scans.
 
     Attributes
     ----------
@@ -55,7 +55,7 @@ class Published:
     remark: str
 
 
-#: As their authors state them; how they treat structures that the manual labels leave open is theirs to say.
+#: As stated by their authors, who may treat structures that the manual labels leave out differently.
 PUBLISHED = (
     Published("GOUHFI", "Dice 0.93", "its training labels include scans at 9.4 T"),
     Published("SIAM", "Dice 0.91, grey matter", "trained on synthetic scans of six templates"),
@@ -65,7 +65,7 @@ PUBLISHED = (
 
 @dataclass(frozen=True, eq=False)
 class Verified:
-    """A case that was scored.
+    """A case that was evaluated.
 
     Attributes
     ----------
@@ -73,7 +73,7 @@ class Verified:
     labels : Path
         Our label map.
     notes : tuple of str
-        What is unlike what is known of this scan.
+        Differences from the documented properties of this scan.
     """
 
     case: Case
@@ -83,7 +83,7 @@ class Verified:
 
 @dataclass(frozen=True, eq=False)
 class Verification:
-    """What came of it.
+    """Results of a verification.
 
     Attributes
     ----------
@@ -103,7 +103,7 @@ class Verification:
 
     @property
     def exit_code(self) -> int:
-        """0 if all cases were scored, 3 if some, 4 if none."""
+        """0 if all cases were evaluated, 3 if some, 4 if none."""
         return 0 if not self.problems else 3 if self.rows else 4
 
 
@@ -116,7 +116,7 @@ def verify(
     tell: Callable[[str], None] = lambda line: None,
     progress: Progress = lambda share, text: None,
 ) -> Verification:
-    """Verify a model; segmentations that are in the folder and complete are kept.
+    """Verify a model; complete segmentations in the folder are reused.
 
     Parameters
     ----------
@@ -125,17 +125,17 @@ def verify(
     settings : Settings, optional
         Model, device, memory, threads.
     data : path, optional
-        A folder laid out as the dataset. Default: the cache, downloaded if need be.
+        Folder laid out as the dataset. Default: the cache, downloaded if necessary.
     surfaces : bool
-        Surface distances, too.
+        Compute surface distances, too.
     tell : callable, optional
-        Told what the labels do with which structure, before anything is scored.
+        Called with the treatment of each structure by the labels, before the evaluation.
     progress : callable, optional
 
     Raises
     ------
     UsageError
-        If the model was trained on a scan that it is to be tested on, or gives tissue classes only.
+        If the model was trained on a test scan, or predicts tissue classes only.
     InputError
         If there are no cases, or none could be segmented.
     OutputError, WeightsError
@@ -177,7 +177,7 @@ def verify(
 
 
 def check_unseen(model: Model, subjects: tuple[str, ...]) -> None:
-    """Refuse a model that has seen what it is to be tested on.
+    """Raise if a model was trained on one of the test subjects.
 
     Raises
     ------
@@ -194,7 +194,7 @@ def check_unseen(model: Model, subjects: tuple[str, ...]) -> None:
 
 
 def protocol_lines(protocol: Sequence[Shares]) -> list[str]:
-    """What the manual labels do with our structures, in words, a line each."""
+    """Describe the treatment of our structures by the manual labels, one line each."""
     words = {"grey": "grey matter", "white": "white matter", "nothing": "nothing", "mixed": "mixed, and is left out"}
     return [
         f"{row.structure}: {row.grey:.0%} grey, {row.white:.0%} white, {row.nothing:.0%} nothing: "
@@ -205,7 +205,7 @@ def protocol_lines(protocol: Sequence[Shares]) -> list[str]:
 
 
 def summarise(rows: Sequence[Row]) -> dict[tuple[str, str], Interval]:
-    """Mean Dice and bootstrap interval of each region and side."""
+    """Return mean Dice and bootstrap interval of each region and side."""
     keys = dict.fromkeys((row.region, row.side) for row in rows)
     rng = np.random.default_rng(0)
     return {
@@ -224,7 +224,7 @@ def _fetch(progress: Progress) -> Path:
 
 
 def _read(outputs: Outputs, case: Case) -> tuple[NDArray[np.integer], Image]:
-    """Our classes and the manual labels, on the scan's grid."""
+    """Return our classes and the manual labels, on the scan's grid."""
     ours = read_labels(outputs.labels)
     manual = read_labels(case.labels)
     unknown = set(np.unique(manual.data).tolist()) - {0, *LABELS}
@@ -239,7 +239,7 @@ def _read(outputs: Outputs, case: Case) -> tuple[NDArray[np.integer], Image]:
 
 
 def _unlike(case: Case, image: Image) -> tuple[str, ...]:
-    """What differs from what is known of this scan."""
+    """Return differences from the documented properties of this scan."""
     if case.published is None:
         return (f"sub-{case.subject} is none of the twelve published scans",)
     notes = []
@@ -257,7 +257,7 @@ def _score(each: Verified, protocol: tuple[Shares, ...], *, surfaces: bool) -> l
     pred = replace(manual, data=np.where(scored, labels, 0).astype(np.int16))
     ref = replace(manual, data=np.where(scored, manual.data, 0).astype(np.int16))
     found = score_pair(pred, ref, case=f"sub-{each.case.subject}", pred_table=TABLE, ref_table=TABLE, surfaces=surfaces)
-    # what counts as grey matter may be more than cortex
+    # grey matter may include more than cortex
     names = {"Cerebral-Cortex": "Grey-Matter", "Cerebral-White-Matter": "White-Matter"}
     return [replace(row, region=names[row.region]) for row in found.rows if row.level in ("structure", "merged")]
 

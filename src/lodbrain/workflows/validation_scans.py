@@ -1,4 +1,4 @@
-"""Synthetic scans of label maps that no level of a model was trained on, to fit and judge what is said of results."""
+"""Synthetic scans from label maps reserved for validation, to fit and evaluate quality scores and calibration."""
 
 from __future__ import annotations
 
@@ -20,20 +20,20 @@ from lodbrain.synthesis.steps.fov import RandomFieldOfView
 
 #: Maps that no level was trained on: the last of the twenty.
 VALIDATION = ("17", "18", "19", "20")
-#: What a model is for: T1w scans, or those of every contrast.
+#: Contrasts that a model is made for: T1w scans, or any.
 Kind = Literal["t1w", "any"]
 
 
 @dataclass(frozen=True, eq=False)
 class Drawn:
-    """A scan, and what is in it.
+    """A generated scan and its truth.
 
     Attributes
     ----------
     image : (X, Y, Z) float32 tensor
         In RAS order.
     classes : (X, Y, Z) uint8 tensor
-        The class with the largest share of each voxel.
+        Class with the largest share of each voxel.
     volume_vox : (33,) float64
         Sum of the shares of each class, in voxels.
     spacing_mm : tuple of 3 float
@@ -46,12 +46,12 @@ class Drawn:
 
 
 def validation_maps(maps: Sequence[str | PathLike[str]] = ()) -> list[Path]:
-    """The label maps that are named, or the published ones that are kept for validation.
+    """Return the given label maps, or the published ones that are reserved for validation.
 
     Raises
     ------
     InputError
-        If none is there.
+        If none is found.
     """
     return [Path(path) for path in maps] or [p for p in find_labelmaps() if p.name.split(".")[0][-2:] in VALIDATION]
 
@@ -63,7 +63,7 @@ def draw_scan(
     voxel_mm: tuple[float, float],
     contrasts: Contrasts | None = None,
 ) -> Drawn:
-    """A scan of a label map, with all that the generator does to scans.
+    """Generate a scan of a label map with all effects of the generator.
 
     Parameters
     ----------
@@ -72,11 +72,11 @@ def draw_scan(
     voxel_mm : tuple of 2 float
         Range of the voxel sides.
     contrasts : Contrasts, optional
-        Default: those of the generator.
+        Default: the generator's.
     """
     settings = Settings(field_of_view=RandomFieldOfView(voxel_mm=voxel_mm), contrasts=contrasts or Contrasts())
     plan = draw_plan(labels, settings, random)
     image, target = render(plan, labels, plan.scan)
-    # The shares take 33 times the memory of the image, so they end here.
+    # The shares take 33 times the memory of the image, so they are not kept.
     sums = np.array([float(share.sum(dtype=torch.float64)) for share in target])
     return Drawn(image, target.argmax(0).to(torch.uint8), sums, plan.scan.spacing_mm)

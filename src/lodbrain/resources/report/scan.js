@@ -13,6 +13,10 @@
     document.getElementById("slices").classList.toggle("without-lines", !event.target.checked);
   });
 
+  document.getElementById("marks")?.addEventListener("change", (event) => {
+    document.getElementById("slices").classList.toggle("with-marks", event.target.checked);
+  });
+
   const fail = (text) => {
     stage.dataset.state = "failed";
     stage.querySelector(".wait").textContent = text;

@@ -1,4 +1,4 @@
-"""Background: what processing makes of air, and the noise of MP2RAGE."""
+"""Background intensities: masked air, magnitude noise, and the noise of MP2RAGE."""
 
 from __future__ import annotations
 
@@ -10,35 +10,39 @@ import torch
 from lodbrain.synthesis.steps.view import View
 from lodbrain.synthesis.streams import Stream
 
-#: Tissue darker than this share of white matter counts half as air.
+#: The weight of air falls to one half in tissue of this share of white matter's intensity.
 _DARK = 0.05
 
 
 @dataclass(frozen=True)
 class Background:
-    """What is seen where there is no signal.
+    """Intensities of voxels without signal.
 
     Attributes
     ----------
     kind : {"zero", "rician", "mp2rage"}
-        Masked; more magnitude noise than elsewhere (as behind a bias correction); the noise of full range of MP2RAGE,
-        whose image is a ratio of two that are both noise there (Marques et al. 2010,
-        doi:10.1016/j.neuroimage.2009.10.002).
+        ``"zero"`` masks air; ``"rician"`` adds magnitude noise to it, as a bias correction that amplifies noise in air;
+        ``"mp2rage"`` replaces it by uniform noise, as in the ratio of two images that are both noise in air [1]_.
     level : float
-        In units of white matter: standard deviation of the noise before the magnitude; its largest value for MP2RAGE.
+        In units of white matter: for ``"rician"`` the standard deviation of the noise before the magnitude is taken,
+        for ``"mp2rage"`` the largest value.
+
+    References
+    ----------
+    .. [1] Marques et al. 2010, doi:10.1016/j.neuroimage.2009.10.002.
     """
 
     kind: Literal["zero", "rician", "mp2rage"]
     level: float = 0.0
 
     def apply(self, image: torch.Tensor, view: View) -> torch.Tensor:
-        """The image with its air replaced."""
+        """Return the image with its air replaced."""
         if view.signal is None or (self.level == 0 and self.kind != "zero"):
             return image
         dark = _DARK * view.white_matter
         if self.kind == "zero":
             return torch.where(view.signal < dark, 0.0, image)
-        # 1 in air, a half in tissue of `dark`, next to nothing in the brain
+        # the weight is 1 in air, 0.5 in tissue of intensity `dark`, and almost 0 in the brain
         air = torch.reciprocal((view.signal / dark).pow_(4).add_(1))
         uniform = view.uniform("background", image)
         if self.kind == "rician":
@@ -49,7 +53,10 @@ class Background:
 
 @dataclass(frozen=True)
 class RandomBackground:
-    """Shares of masked, noisy and MP2RAGE-like backgrounds; the rest is as the scanner saw it."""
+    """Probabilities of masked, noisy and MP2RAGE-like backgrounds; other scans keep the background of the noise step.
+
+    The levels are sampled uniformly from their ranges, in units of white matter.
+    """
 
     zero_share: float = 0.3
     rician_share: float = 0.3
@@ -58,7 +65,7 @@ class RandomBackground:
     mp2rage_level: tuple[float, float] = (0.5, 1.3)
 
     def draw(self, stream: Stream) -> Background | None:
-        """Draw the background of one scan, or leave it."""
+        """Sample the background of one scan, or return None."""
         pick = stream.uniform()
         if pick < self.zero_share:
             return Background("zero")

@@ -1,4 +1,4 @@
-"""Defacing: the face is cut off along a plane."""
+"""Defacing: removal of the face along a plane."""
 
 from __future__ import annotations
 
@@ -12,16 +12,20 @@ from lodbrain.synthesis.streams import Stream
 
 @dataclass(frozen=True)
 class Defacing:
-    """Voxels beyond a plane are zero, except near the brain.
+    """Set voxels in front of a plane to zero, except near the brain.
 
     Attributes
     ----------
     normal : tuple of 3 float
-        Of the plane, in the head (right, front, up), towards the face.
+        Normal of the plane in head coordinates (right, front, up), pointing towards the face.
     offset_mm : float
-        Of the plane along the normal from the brain's centre, in units of its length.
+        Distance of the plane from the brain's centre along the normal, in units of the normal's length.
     keep_mm : float
-        Distance to the brain up to which nothing is removed.
+        Voxels up to this distance from the brain are never removed.
+
+    References
+    ----------
+    Bischoff-Grethe et al. 2007, doi:10.1002/hbm.20312 (defacing of brain scans).
     """
 
     normal: tuple[float, float, float]
@@ -29,7 +33,7 @@ class Defacing:
     keep_mm: float = 6.0
 
     def kept(self, view: View) -> torch.Tensor:
-        """(X, Y, Z) bool: what is kept."""
+        """(X, Y, Z) bool: voxels that are kept."""
         if view.distance_mm is None:
             raise ValueError("defacing needs the view's distance to the brain, got None")
         x, y, z = view.grid.axes_mm(view.distance_mm.device)
@@ -42,12 +46,12 @@ class Defacing:
 
 @dataclass(frozen=True)
 class RandomDefacing:
-    """A share of the scans is defaced."""
+    """Deface scans with probability `share`, along planes of random slope and distance."""
 
     share: float = 0.15
 
     def draw(self, stream: Stream) -> Defacing | None:
-        """Draw the defacing of one scan, or none."""
+        """Sample the defacing of one scan, or return None."""
         if not stream.chance(self.share):
             return None
         return Defacing((0.0, 1.0, -stream.uniform(0.3, 1.2)), stream.uniform(55.0, 95.0))

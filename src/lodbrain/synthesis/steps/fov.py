@@ -1,4 +1,4 @@
-"""Field of view and voxel size: tight around the brain, or the head with more or less of everything around it."""
+"""Field of view and voxel size: tight around the brain, or the head with a variable margin."""
 
 from __future__ import annotations
 
@@ -16,18 +16,19 @@ _FEWEST = 16
 
 @dataclass(frozen=True)
 class RandomFieldOfView:
-    """Fields of view around the brain.
+    """Ranges of the field of view and the voxel size.
 
     Attributes
     ----------
     voxel_mm : tuple of 2 float
-        Smallest and largest voxel side (cube root of the volume).
+        Smallest and largest voxel side (cube root of the volume), mm.
     anisotropy : float
-        In 30% of the scans sides differ by up to this share from each other.
+        In 30% of the scans each side is scaled by up to this share, independently.
     shift_mm : float
-        How far the field of view may lie off the brain.
-    tight_share : float
-        Share that is cut around the brain, parts of which may be lost; of stripped scans, `stripped_tight_share`.
+        Largest distance of the field of view's centre from the brain's along each axis, mm.
+    tight_share, stripped_tight_share : float
+        Probability of a field of view cropped to the brain, which may cut parts of it off; the second applies to
+        skull-stripped scans.
     """
 
     voxel_mm: tuple[float, float] = (0.6, 1.4)
@@ -37,7 +38,7 @@ class RandomFieldOfView:
     stripped_tight_share: float = 0.5
 
     def draw(self, stream: Stream, brain_box_mm: torch.Tensor, pose: Deformation, *, stripped: bool = False) -> Grid:
-        """Draw the grid of one scan.
+        """Sample the grid of one scan.
 
         Parameters
         ----------
@@ -46,12 +47,12 @@ class RandomFieldOfView:
             Lowest and highest corner of the brain in the label map.
         pose : Deformation
         stripped : bool
-            Of a skull-stripped scan.
+            Whether the scan is skull-stripped.
         """
         low, high = brain_box_mm - torch.tensor(pose.origin_mm, dtype=brain_box_mm.dtype)
         corners = torch.tensor(pose.to_scanner(torch.cartesian_prod(*torch.stack([low, high], 1)).tolist()))
         box = torch.stack([corners.min(0).values, corners.max(0).values])
-        # The corners of a turned box reach beyond the brain in it: half of that is taken back.
+        # The bounding box of a rotated box overestimates the brain's extent: half of the excess is removed.
         centre, half = box.mean(0), (box[1] - box[0]) / 2 * 0.93
         generator = stream.generator
         if stream.chance(self.stripped_tight_share if stripped else self.tight_share):

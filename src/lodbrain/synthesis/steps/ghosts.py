@@ -1,4 +1,4 @@
-"""Ghosting: faint copies of the head along the phase-encoding axis, from pulsation, breathing, uneven echoes."""
+"""Ghosting: faint copies of the head along the phase-encoding axis, from pulsation, breathing or uneven echoes."""
 
 from __future__ import annotations
 
@@ -12,9 +12,14 @@ from lodbrain.synthesis.streams import Stream
 
 @dataclass(frozen=True)
 class Ghosts:
-    """`count` - 1 copies along `axis`, one field of view / `count` apart, together `strength` of the image.
+    """`count` - 1 copies along `axis`, spaced by the field of view / `count`, which share `strength` of the signal.
 
-    On a crop the copies are those of the crop.
+    A periodic modulation of every `count`-th line of k-space gives such copies. On a crop, the crop's extent takes the
+    place of the field of view.
+
+    References
+    ----------
+    Pérez-García et al. 2021, doi:10.1016/j.cmpb.2021.106236 (TorchIO, ghosting).
     """
 
     axis: int
@@ -22,7 +27,7 @@ class Ghosts:
     strength: float
 
     def apply(self, image: torch.Tensor, view: View) -> torch.Tensor:
-        """The image and its ghosts."""
+        """Return the image with its ghosts."""
         if self.strength == 0 or self.count < 2:
             return image
         axis = self.axis - 3
@@ -33,13 +38,13 @@ class Ghosts:
 
 @dataclass(frozen=True)
 class RandomGhosts:
-    """A share of the scans has up to `strength` of ghosts."""
+    """Ghosts with probability `share`: `count` 2 to 5, along any axis, strength uniform in 0.02 to `strength`."""
 
     share: float = 0.05
     strength: float = 0.2
 
     def draw(self, stream: Stream) -> Ghosts | None:
-        """Draw the ghosts of one scan, or none."""
+        """Sample the ghosts of one scan, or return None."""
         if not stream.chance(self.share):
             return None
         return Ghosts(stream.integer(3), 2 + stream.integer(4), stream.uniform(0.02, self.strength))

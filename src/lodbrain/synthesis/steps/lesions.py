@@ -1,4 +1,4 @@
-"""Lesions: hypointense patches of white matter, more of them around the ventricles. They stay white matter."""
+"""White matter lesions: hypointense patches, denser around the ventricles, whose target stays white matter."""
 
 from __future__ import annotations
 
@@ -12,32 +12,36 @@ from lodbrain.synthesis.fields import SPLINE_SD, Grid, RandomField
 from lodbrain.synthesis.label_map import CODE_OF_RAW, N_CODES
 from lodbrain.synthesis.streams import Stream
 
-#: (N_CODES,) uint8: what each code becomes.
+#: (N_CODES,) uint8: code of each code inside a lesion.
 _ILL = torch.arange(N_CODES, dtype=torch.uint8)
 _ILL[[CODE_OF_RAW[2], CODE_OF_RAW[41]]] = torch.tensor([CODE_OF_RAW[25], CODE_OF_RAW[57]], dtype=torch.uint8)
 
-#: Around the ventricles lesions are as frequent as if the field were so much higher (in standard deviations), fading
-#: with a standard deviation of so many mm from the ventricles' centre.
+#: The threshold of the field is lowered by this many standard deviations at the ventricles' centre; the effect fades
+#: as a Gaussian of this standard deviation in mm.
 _NEAR_VENTRICLES, _REACH_MM = 0.8, 30.0
 
 
 @dataclass(frozen=True)
 class Lesions:
-    """White matter is a lesion where a field is high.
+    """White matter becomes a lesion where a random field exceeds a threshold.
 
     Attributes
     ----------
     field : RandomField
-        Its lattice is about the size of the lesions.
+        The distance of its control points sets the size of the lesions.
     share : float
-        Of the white matter far from the ventricles; more around them. 0 for none.
+        Share of white matter far from the ventricles that is lesion, 0 to 1; more around them, and 0 for none.
+
+    References
+    ----------
+    Wardlaw et al. 2013, doi:10.1016/S1474-4422(13)70124-8 (white matter hyperintensities, hypointense in T1w scans).
     """
 
     field: RandomField
     share: float
 
     def mark(self, codes: torch.Tensor, grid: Grid, pose: Deformation, rows: slice = slice(None)) -> torch.Tensor:
-        """Codes with white matter turned into lesions of the same side.
+        """Return the codes with white matter inside lesions replaced by the lesion code of the same side.
 
         Parameters
         ----------
@@ -45,9 +49,9 @@ class Lesions:
             N samples of each voxel of `grid`.
         grid : Grid
         pose : Deformation
-            Says where the ventricles are.
+            Pose of the head, which gives the position of the ventricles.
         rows : slice
-            Part of the grid's first axis that `codes` shows.
+            Part of the grid's first axis that `codes` covers.
         """
         if self.share <= 0:
             return codes
@@ -67,14 +71,17 @@ class Lesions:
 
 @dataclass(frozen=True)
 class RandomLesions:
-    """A part `affected` of the scans has lesions in up to `share` of the white matter."""
+    """Lesions with probability `affected`.
+
+    They take up to `share` of the white matter (`share` u^2, u uniform in 0 to 1) and are `size_mm` in size.
+    """
 
     affected: float = 0.2
     share: float = 0.02
     size_mm: tuple[float, float] = (4.0, 9.0)
 
     def draw(self, stream: Stream) -> Lesions | None:
-        """Draw the lesions of one scan, or none."""
+        """Sample the lesions of one scan, or return None."""
         if not stream.chance(self.affected):
             return None
         field = RandomField(stream.seed(), stream.uniform(*self.size_mm))

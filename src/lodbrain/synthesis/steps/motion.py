@@ -1,4 +1,4 @@
-"""Motion during the scan: lines of k-space that were acquired while the head lay elsewhere."""
+"""Motion during the scan: lines of k-space acquired with the head in different positions."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from lodbrain.synthesis.streams import Stream
 
 @dataclass(frozen=True)
 class Move:
-    """The head lay elsewhere from a time on, or, in the first half of the scan, up to that time.
+    """Another position of the head, held from a time on or, in the first half of the scan, up to that time.
 
     Attributes
     ----------
     time : float
-        0 to 1; at 0.5 the centre of k-space is acquired, and the head lies as the labels say.
+        0 to 1. The centre of k-space is acquired at 0.5, with the head in the position of the labels.
     shift_mm, rotation_deg : tuple of 3 float
-        Where it lay; the rotation is about the axes of the scanner through the brain's centre.
+        Shift and rotation relative to the labels; rotations are about the scanner's axes through the brain's centre.
     """
 
     time: float
@@ -35,17 +35,22 @@ class Move:
 class Motion:
     """Moves during a scan whose lines are acquired one after the other along `axis`.
 
-    On a crop the lines are those of the crop.
+    Each line of k-space is taken from the spectrum of the head in its position at that time. On a crop, the lines are
+    those of the crop's k-space.
+
+    References
+    ----------
+    Shaw et al. 2019, k-space motion artefacts for training, proceedings.mlr.press/v102/shaw19a.html.
     """
 
     axis: int
     moves: tuple[Move, ...]
 
     def apply(self, image: torch.Tensor, view: View) -> torch.Tensor:
-        """Magnitude of the image of all lines."""
+        """Return the magnitude image reconstructed from all lines."""
         moves = [move for move in self.moves if any(move.shift_mm) or any(move.rotation_deg)]
         axis = self.axis - 3
-        # a coarse image is the middle of the scan's k-space
+        # a coarse image corresponds to the centre of the scan's k-space
         time = torch.fft.fftfreq(image.shape[axis], device=image.device) / view.coarseness + 0.5
         lines: torch.Tensor | None = None
         early = sorted((m for m in moves if m.time < 0.5), key=lambda m: -m.time)  # from the centre outwards
@@ -68,14 +73,17 @@ class Motion:
 
 @dataclass(frozen=True)
 class RandomMotion:
-    """A share of the scans is moved in, up to four times, by some mm and degrees (standard deviations)."""
+    """Motion with probability `share`: one to four moves at random times.
+
+    Shifts and rotations about each axis are normal with standard deviations `shift_mm` and `rotation_deg`.
+    """
 
     share: float = 0.05
     shift_mm: float = 2.0
     rotation_deg: float = 2.0
 
     def draw(self, stream: Stream) -> Motion | None:
-        """Draw the motion of one scan, or none."""
+        """Sample the motion of one scan, or return None."""
         if not stream.chance(self.share):
             return None
         moves = []
@@ -87,7 +95,7 @@ class RandomMotion:
 
 
 def moved_image(image: torch.Tensor, grid: Grid, move: Move) -> torch.Tensor:
-    """The (..., X, Y, Z) image of the moved head, interpolated linearly; what comes in from outside is 0."""
+    """Return the (..., X, Y, Z) image of the moved head, interpolated linearly; voxels from outside the image are 0."""
     back = rotation_matrix(torch.tensor([math.radians(angle) for angle in move.rotation_deg])).T.tolist()
     x, y, z = (a - t for a, t in zip(grid.axes_mm(image.device), move.shift_mm, strict=True))
     at = []

@@ -1,4 +1,4 @@
-"""Noise of the coils: Gaussian, or Rician as in magnitude images."""
+"""Thermal noise: Gaussian, or Rician as in magnitude images."""
 
 from __future__ import annotations
 
@@ -14,14 +14,18 @@ from lodbrain.synthesis.streams import Stream
 class Noise:
     """Noise of standard deviation `level` x white matter in each voxel of the scan.
 
-    `rician`: the magnitude of complex noise, so that air is no darker than 0.
+    If `rician`, the image is the magnitude of the signal with complex noise, so that air is positive.
+
+    References
+    ----------
+    Gudbjartsson and Patz 1995, doi:10.1002/mrm.1910340618.
     """
 
     level: float
     rician: bool = False
 
     def apply(self, image: torch.Tensor, view: View) -> torch.Tensor:
-        """The image with noise."""
+        """Return the image with noise."""
         sigma = self.level * view.white_matter
         if sigma == 0:
             return image
@@ -33,11 +37,11 @@ class Noise:
 
 @dataclass(frozen=True)
 class RandomNoise:
-    """Up to `level` of noise, in units of white matter, often little (u^1.5, u uniform)."""
+    """Noise up to `level` in units of white matter (`level` u^1.5, u uniform in 0 to 1); a share is Rician."""
 
     level: float = 0.08
     rician_share: float = 0.5
 
     def draw(self, stream: Stream) -> Noise:
-        """Draw the noise of one scan."""
+        """Sample the noise of one scan."""
         return Noise(self.level * stream.uniform() ** 1.5, stream.chance(self.rician_share))

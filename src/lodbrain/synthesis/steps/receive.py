@@ -1,4 +1,4 @@
-"""Bias field: the coils receive more from what is near."""
+"""Receive bias field (B1-): coils receive more signal from nearby tissue."""
 
 from __future__ import annotations
 
@@ -13,13 +13,18 @@ from lodbrain.synthesis.streams import Stream
 
 @dataclass(frozen=True)
 class Bias:
-    """Multiplies with exp(strength x field)."""
+    """Multiply the image with exp(strength x field), a smooth field in scanner space.
+
+    References
+    ----------
+    Sled et al. 1998, doi:10.1109/42.668698 (multiplicative, slowly varying model of the bias field).
+    """
 
     field: RandomField
     strength: float
 
     def apply(self, image: torch.Tensor, view: View) -> torch.Tensor:
-        """The image with the field."""
+        """Return the image multiplied with the field."""
         if self.strength == 0:
             return image
         return image * self.field.on(view.grid, image.device).mul_(self.strength).exp_()
@@ -27,17 +32,17 @@ class Bias:
 
 @dataclass(frozen=True)
 class RandomBias:
-    """Fields of any strength up to a largest one.
+    """Ranges of the bias field.
 
     Attributes
     ----------
     strength : float
         Largest standard deviation of the log field at its control points; between them it is a third of that
-        (`lodbrain.synthesis.fields.SPLINE_SD`).
+        (`lodbrain.synthesis.fields.SPLINE_SD`). Sampled uniformly from 0.
     uhf : tuple of 2 float
-        Smallest and largest at 7 T and above.
+        Smallest and largest such standard deviation at 7 T and above.
     lattice_mm : tuple of 2 float
-        Distance of the control points.
+        Smallest and largest distance of the control points, mm.
     """
 
     strength: float = 0.5
@@ -45,6 +50,6 @@ class RandomBias:
     lattice_mm: tuple[float, float] = (40.0, 110.0)
 
     def draw(self, stream: Stream, *, uhf: bool = False) -> Bias:
-        """Draw the field of one scan."""
+        """Sample the bias field of one scan."""
         field = RandomField(stream.seed(), stream.uniform(*self.lattice_mm))
         return Bias(field, stream.uniform(*self.uhf) if uhf else stream.uniform(0.0, self.strength))

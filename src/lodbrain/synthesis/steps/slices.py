@@ -1,4 +1,4 @@
-"""Thick slices: voxels that are longer along one axis, brought back to the scan's grid."""
+"""Thick slices: voxels that are longer along one axis, interpolated to the scan's grid."""
 
 from __future__ import annotations
 
@@ -10,19 +10,24 @@ import torch.nn.functional as F
 from lodbrain.synthesis.steps.view import View
 from lodbrain.synthesis.streams import Stream
 
-#: Slices up to so many voxels thick are voxels.
+#: Thinner slices (in voxels) leave the image unchanged.
 _THIN = 1.2
 
 
 @dataclass(frozen=True)
 class Slices:
-    """Slices of `thickness_mm` along `axis`, averaged and interpolated again."""
+    """Average over slices of `thickness_mm` along `axis`, then interpolate to the scan's voxels.
+
+    References
+    ----------
+    Billot et al. 2023, doi:10.1016/j.media.2023.102789 (simulation of low resolution).
+    """
 
     axis: int
     thickness_mm: float
 
     def apply(self, image: torch.Tensor, view: View) -> torch.Tensor:
-        """The image as such slices show it."""
+        """Return the image as acquired with such slices."""
         ratio = self.thickness_mm / view.grid.spacing_mm[self.axis] * view.coarseness
         if ratio <= _THIN:
             return image
@@ -31,10 +36,10 @@ class Slices:
 
 
 def _slab_weights(n: int, ratio: float, coarseness: int) -> torch.Tensor:
-    """(n, n) float32: share of each voxel of an axis (rows) in each voxel after slicing (columns).
+    """(n, n) float32: weight of each voxel of an axis (rows) in each voxel after slicing (columns).
 
-    Computed in voxels of the scan, of which `ratio` are as thick as a slice: `coarseness` of them are a voxel of the
-    image, and have its value before and its mean after.
+    The weights are computed in voxels of the scan, `ratio` of which are as thick as a slice. A voxel of the image is
+    `coarseness` of them: they have its value before slicing, and it has their mean after.
     """
     scan = torch.eye(n).repeat_interleave(coarseness, 1)[None]
     slabs = F.adaptive_avg_pool1d(scan, max(2, round(n * coarseness / ratio)))
@@ -44,13 +49,13 @@ def _slab_weights(n: int, ratio: float, coarseness: int) -> torch.Tensor:
 
 @dataclass(frozen=True)
 class RandomSlices:
-    """A share of the scans has slices of 1 mm up to `thickest_mm`."""
+    """Thick slices with probability `share`: along any axis, thickness uniform in 1 mm to `thickest_mm`."""
 
     share: float = 0.15
     thickest_mm: float = 3.0
 
     def draw(self, stream: Stream) -> Slices | None:
-        """Draw the slices of one scan, or none."""
+        """Sample the slices of one scan, or return None."""
         if not stream.chance(self.share):
             return None
         return Slices(stream.integer(3), stream.uniform(1.0, self.thickest_mm))

@@ -1,4 +1,4 @@
-"""Skull-stripping, good and bad."""
+"""Skull-stripping, accurate or with errors."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from lodbrain.synthesis.streams import Stream
 
 @dataclass(frozen=True)
 class Bite:
-    """A ball around a place in the head (mm right, front, up from the brain's centre) that was cut off."""
+    """A ball that was removed in error; its centre is in mm right, front and up from the brain's centre."""
 
     at_mm: tuple[float, float, float]
     radius_mm: float
@@ -21,20 +21,25 @@ class Bite:
 
 @dataclass(frozen=True)
 class Stripping:
-    """Voxels further than a margin from the brain are zero.
+    """Set voxels farther than a margin from the brain to zero.
 
     Attributes
     ----------
     margin_mm : float
-        What is left around the brain; below 0 nothing is.
+        Distance from the brain that is kept; below 0 nothing outside the brain is.
     error : RandomField
-        Where there is more or less.
+        Local variation of the margin.
     error_mm : float
-        Its strength.
+        Amplitude of that variation.
     leak_mm : float
-        Added to the margin where the field is highest: dura, eyes and fat that were left.
+        Added to the margin where the field is highest: dura, eyes and fat that were not removed.
     bites : tuple of Bite
-        Brain that was lost. It is lost from the labels, too: nothing of it can be seen.
+        Parts of the brain that were removed in error. They are background in the target, too, because the image has no
+        information about them.
+
+    References
+    ----------
+    Hoopes et al. 2022, doi:10.1016/j.neuroimage.2022.119474 (skull-stripping and its typical errors).
     """
 
     margin_mm: float
@@ -44,14 +49,14 @@ class Stripping:
     bites: tuple[Bite, ...] = ()
 
     def kept(self, view: View) -> torch.Tensor:
-        """(X, Y, Z) bool: what is kept."""
+        """(X, Y, Z) bool: voxels that are kept."""
         if view.distance_mm is None:
             raise ValueError("stripping needs the view's distance to the brain, got None")
         device = view.distance_mm.device
         margin: torch.Tensor | float = self.margin_mm
         if self.error_mm or self.leak_mm:
             field = self.error.on(view.grid, device)
-            # a field of 0.6 is reached by about 4% of all places
+            # about 4% of all places exceed a field of 0.6
             margin = self.margin_mm + self.error_mm * field + self.leak_mm * (field > 0.6)
             margin = margin.clamp_(min=0.0)
         kept = view.distance_mm <= (margin if isinstance(margin, torch.Tensor) else max(margin, 0.0))
@@ -65,7 +70,10 @@ class Stripping:
 
 @dataclass(frozen=True)
 class RandomStripping:
-    """A share of the scans is skull-stripped; of these, `bad_share` badly: something left, or something lost."""
+    """Skull-stripping with probability `share`; a share `bad_share` of it has errors.
+
+    Errors are a leak of up to 20 mm, and up to two balls of 10 to 30 mm radius that reach 3 to 10 mm into the brain.
+    """
 
     share: float = 0.4
     bad_share: float = 0.15
@@ -73,13 +81,13 @@ class RandomStripping:
     error_mm: float = 2.0
 
     def draw(self, stream: Stream, brain_mm: tuple[float, float, float]) -> Stripping | None:
-        """Draw the stripping of one scan, or none.
+        """Sample the stripping of one scan, or return None.
 
         Parameters
         ----------
         stream : Stream
         brain_mm : tuple of 3 float
-            Size of the brain: pieces are lost at its surface.
+            Size of the brain, mm; parts are removed at its surface.
         """
         if not stream.chance(self.share):
             return None

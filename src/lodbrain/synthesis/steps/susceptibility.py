@@ -1,7 +1,8 @@
-"""T2* drop-outs: next to air the field is so uneven that signal is lost, above the nose and above the ears.
+"""T2* drop-outs: signal loss near air-filled cavities, above the nose and above the ears.
 
-Places are in mm of the head (right, front, up from the brain's centre) and move with it. Lost signal has an edge,
-unlike the fade of the transmit field; the edge is uneven.
+The field is inhomogeneous next to air, so that spins dephase within a voxel. Positions are in mm of the head (right,
+front, up from the brain's centre) and move with it. Unlike the transmit field, which fades gradually, the loss has an
+edge, which a random field makes irregular.
 
 References
 ----------
@@ -21,22 +22,22 @@ from lodbrain.synthesis.streams import Stream
 #: Sphenoid sinus and nose; left and right ear canal and mastoid.
 CAVITIES_MM = ((0.0, 46.0, -34.0), (-50.0, -16.0, -42.0), (50.0, -16.0, -42.0))
 
-#: How far the edge strays from the sphere, in radii for each unit of the field.
+#: Deviation of the edge from a sphere, in radii per unit of the random field.
 _UNEVEN = 0.8
 
 
 @dataclass(frozen=True)
 class DropOut:
-    """A place without signal, in the head.
+    """Signal loss around a point of the head.
 
     Attributes
     ----------
     at_mm : tuple of 3 float
-        Right, front, up from the brain's centre.
+        Right, front, up from the brain's centre, mm.
     radius_mm : float
-        Distance at which exp(-depth / e) of the signal is left.
+        Distance at which the factor is exp(-depth / e).
     depth : float
-        In the centre exp(-depth) is left.
+        The factor in the centre is exp(-depth).
     """
 
     at_mm: tuple[float, float, float]
@@ -46,13 +47,16 @@ class DropOut:
 
 @dataclass(frozen=True)
 class Susceptibility:
-    """Multiplies with exp(-depth exp(-(d / radius)^4)), d the distance to a cavity, made uneven by a field."""
+    """Multiply the image with exp(-depth exp(-(d / radius)^4)).
+
+    d is the distance to the centre of a drop-out, modified by a random field.
+    """
 
     drop_outs: tuple[DropOut, ...]
     field: RandomField
 
     def apply(self, image: torch.Tensor, view: View) -> torch.Tensor:
-        """The image without the signal that is lost."""
+        """Return the image with the signal loss."""
         drop_outs = [drop_out for drop_out in self.drop_outs if drop_out.depth]
         if not drop_outs:
             return image
@@ -62,7 +66,7 @@ class Susceptibility:
         places = view.pose.to_scanner([drop_out.at_mm for drop_out in drop_outs])
         for drop_out, (a, b, c) in zip(drop_outs, places, strict=True):
             square = (x - a)[:, None, None] ** 2 + (y - b)[None, :, None] ** 2 + (z - c)[None, None, :] ** 2
-            # exp(-81) is 0 for the loss; far smaller numbers are denormal, which processors compute slowly
+            # exp(-81) does not change the result; smaller numbers are denormal, which processors compute slowly
             ratio = square.mul_(uneven).div_(drop_out.radius_mm**2).clamp_(max=9.0)
             loss.add_(ratio.square_().neg_().exp_(), alpha=drop_out.depth)
         return image * loss.neg_().exp_()
@@ -70,13 +74,13 @@ class Susceptibility:
 
 @dataclass(frozen=True)
 class RandomSusceptibility:
-    """Drop-outs of up to `radius_mm` and `depth` at each cavity."""
+    """Drop-outs at each cavity: radius uniform in 0.4 to 1 times `radius_mm`, depth uniform in 0 to `depth`."""
 
     radius_mm: float = 22.0
     depth: float = 2.5
 
     def draw(self, stream: Stream) -> Susceptibility:
-        """Draw the drop-outs of one scan."""
+        """Sample the drop-outs of one scan."""
         drop_outs = []
         for x, y, z in CAVITIES_MM:
             at = (x + stream.normal(4), y + stream.normal(4), z + stream.normal(4))

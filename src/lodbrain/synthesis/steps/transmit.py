@@ -1,7 +1,8 @@
-"""Transmit field (B1+) of 7 T and 9.4 T: bright in the centre, signal lost at temporal lobes and cerebellum.
+"""Transmit field (B1+) of 7 T and 9.4 T: bright in the centre, signal loss at temporal lobes and cerebellum.
 
-At 300 MHz and above the wavelength in the head is about 13 cm: waves from all sides add up in its centre and cancel at
-its sides and below. Places are in mm of the head (right, front, up from the brain's centre) and move with it.
+At 300 MHz and above the wavelength in the head is about 13 cm, so that waves from all sides interfere: constructively
+in the centre, destructively at the sides and below. Positions are in mm of the head (right, front, up from the brain's
+centre) and move with it.
 
 References
 ----------
@@ -20,7 +21,7 @@ from lodbrain.synthesis.streams import Stream
 
 @dataclass(frozen=True)
 class Bump:
-    """A Gaussian of standard deviation `width_mm` around a place in the head; `log_gain` is added to the log field."""
+    """A Gaussian of standard deviation `width_mm` around a point of the head, of peak `log_gain` in the log field."""
 
     at_mm: tuple[float, float, float]
     width_mm: float
@@ -29,12 +30,12 @@ class Bump:
 
 @dataclass(frozen=True)
 class Transmit:
-    """Multiplies with exp(sum of bumps)."""
+    """Multiply the image with exp(sum of bumps)."""
 
     bumps: tuple[Bump, ...]
 
     def apply(self, image: torch.Tensor, view: View) -> torch.Tensor:
-        """The image with the field."""
+        """Return the image multiplied with the field."""
         bumps = [bump for bump in self.bumps if bump.log_gain]
         if not bumps:
             return image
@@ -48,13 +49,16 @@ class Transmit:
 
 @dataclass(frozen=True)
 class RandomTransmit:
-    """Fields up to `centre` brighter (as a logarithm) in the centre, and up to `drop_out` darker in three places."""
+    """Ranges of the transmit field, as logarithms of the signal.
+
+    The gain in the centre is uniform in 0 to `centre`, the loss at three other places uniform in 0 to `drop_out`.
+    """
 
     centre: float = 0.9
     drop_out: float = 1.2
 
     def draw(self, stream: Stream) -> Transmit:
-        """Draw the field of one scan: a bright centre, temporal lobes, cerebellum."""
+        """Sample the field of one scan: a bright centre, and losses at both temporal lobes and the cerebellum."""
         bumps = [Bump((0.0, 0.0, 0.0), stream.uniform(45, 80), stream.uniform(0.0, self.centre))]
         for place in (
             (-stream.uniform(40, 65), stream.uniform(-25, 15), stream.uniform(-55, -25)),

@@ -1,8 +1,9 @@
-"""Narrow ventricles: what lies around them moves in, as in the young.
+"""Narrowing of the ventricles: adjacent tissue takes their outer layers, as in young adults.
 
-Label maps come from whoever was scanned. SynthSeg's have lateral ventricles of 8 to 85 ml, half of them above 37 ml; a
-healthy adult of 20 to 50 years has 5 to 20 ml. Swelling (`lodbrain.synthesis.deform`) takes the whole neighbourhood
-along; here thalamus, caudate and white matter keep their outer borders.
+The label maps that scans are generated from have enlarged ventricles: in SynthSeg's training maps the lateral
+ventricles have 8 to 85 ml, half of them above 37 ml; healthy adults of 20 to 50 years have 5 to 20 ml. Scaling of the
+ventricles (`lodbrain.synthesis.deform`) moves their whole neighbourhood; here thalamus, caudate and white matter keep
+their outer borders.
 """
 
 from __future__ import annotations
@@ -19,15 +20,15 @@ from lodbrain.synthesis.walls import RANK_STEPS, walls_of
 
 @dataclass(frozen=True)
 class Ventricles:
-    """Lateral ventricles keep the innermost `kept` of their volume, inferior horns and third ventricle more of it.
+    """Reduce lateral ventricles to the innermost `kept` of their volume, inferior horns and third ventricle by less.
 
-    No less than 4 ml in both lateral ventricles together.
+    Both lateral ventricles together keep at least 4 ml.
     """
 
     kept: float
 
     def narrow(self, labels: LabelMap) -> LabelMap:
-        """The label map with the outer layers of its ventricles given to what lies next to them."""
+        """Return the label map with the outer layers of its ventricles assigned to the adjacent structures."""
         if self.kept >= 1:
             return labels
         walls = walls_of(labels)
@@ -42,13 +43,13 @@ class Ventricles:
 
 @dataclass(frozen=True)
 class RandomVentricles:
-    """A part `affected` of the scans has narrow ventricles, which keep between `kept` and all, log-uniformly."""
+    """Narrow ventricles with probability `affected`; the share that is kept is log-uniform in `kept` to 1."""
 
     affected: float = 0.5
     kept: float = 0.12
 
     def draw(self, stream: Stream) -> Ventricles | None:
-        """Draw those of one scan, or none."""
+        """Sample the ventricle narrowing for one scan, or return None."""
         if not stream.chance(self.affected):
             return None
         return Ventricles(math.exp(stream.uniform(math.log(self.kept), 0.0)))

@@ -1,4 +1,4 @@
-"""What a step may know of the image that it changes."""
+"""`View`: grid, pose and anatomy of a rendering, as passed to the steps."""
 
 from __future__ import annotations
 
@@ -19,21 +19,21 @@ class View:
     Attributes
     ----------
     grid : Grid
-        Of the image: the scan's own, a coarser one, or a crop.
+        Grid of the image: the scan's own, a coarser one, or a crop.
     fov_mm : tuple of 3 float
         Extent of the whole scan along its axes.
     pose : Deformation
-        How the head lies in the scanner.
+        Pose of the head in the scanner.
     white_matter : float
         Intensity of cerebral white matter, the unit of noise.
     seed : int
-        Of the scan's noise.
+        Seed of the scan's noise.
     coarseness : int
         Voxel side of `grid` in voxels of the scan.
     signal : (X, Y, Z) float32 tensor or None
-        Of the tissue alone, before any step; 0 in air.
+        Signal of the tissue before any step; 0 in air.
     distance_mm : (X, Y, Z) float32 tensor or None
-        To the brain; 0 inside.
+        Distance to the brain; 0 inside.
     """
 
     grid: Grid
@@ -46,28 +46,28 @@ class View:
     distance_mm: torch.Tensor | None = None
 
     def rows(self, start: int, stop: int) -> View:
-        """The part of the view from one voxel of its first axis up to another; its anatomy goes along."""
+        """Return the view of rows `start` to `stop` of the first axis, with their anatomy."""
         _, ny, nz = self.grid.shape
         signal, distance = (None if a is None else a[start:stop] for a in (self.signal, self.distance_mm))
         grid = self.grid.crop((start, 0, 0), (stop - start, ny, nz))
         return replace(self, grid=grid, signal=signal, distance_mm=distance)
 
     def moved(self, axis: int, by_mm: float) -> View:
-        """The same scan seen further along an axis; its anatomy is not known yet."""
+        """Return a view of the same scan farther along an axis, without anatomy."""
         return replace(self, grid=self.grid.moved(axis, by_mm), signal=None, distance_mm=None)
 
     def random(self, name: str, device: torch.device | str = "cpu") -> torch.Generator:
-        """Random numbers for a step, on its device: the same for the same grid of the same scan."""
+        """Return a random generator for a step, on `device`: the same for the same grid of the same scan."""
         corner = (round(c * 1000) for c in self.grid.corner_mm)
         seed = seed_of(self.seed, name, *self.grid.shape, self.coarseness, *corner)
         return torch.Generator(device).manual_seed(seed)
 
     def normal(self, name: str, like: torch.Tensor) -> torch.Tensor:
-        """Standard normal numbers of the shape and on the device of an image."""
+        """Return standard normal numbers of the shape and on the device of an image."""
         return torch.randn(like.shape, generator=self.random(name, like.device), device=like.device)
 
     def uniform(self, name: str, like: torch.Tensor) -> torch.Tensor:
-        """Numbers of 0 to 1 of the shape and on the device of an image."""
+        """Return uniform numbers in 0 to 1 of the shape and on the device of an image."""
         return torch.rand(like.shape, generator=self.random(name, like.device), device=like.device)
 
 
@@ -75,5 +75,5 @@ class Step(Protocol):
     """A fixed step that changes an image."""
 
     def apply(self, image: torch.Tensor, view: View) -> torch.Tensor:
-        """The changed image; the given one is left as it is."""
+        """Return the changed image; the input is not modified."""
         ...

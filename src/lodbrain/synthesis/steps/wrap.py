@@ -1,4 +1,4 @@
-"""Wrap: what lies beyond the field of view folds in from the other side."""
+"""Wrap-around: signal from beyond the field of view appears at the opposite side."""
 
 from __future__ import annotations
 
@@ -13,20 +13,27 @@ from lodbrain.synthesis.streams import Stream
 
 @dataclass(frozen=True)
 class Wrap:
-    """Aliasing along `axis`, `strength` (0 to 1) of the signal: the field of view is one period."""
+    """Aliasing along `axis`, of `strength` (0 to 1) of the signal.
+
+    Sampling k-space at distance 1 / field of view makes the image periodic in the field of view.
+
+    References
+    ----------
+    Bernstein, King and Zhou 2004, Handbook of MRI Pulse Sequences, Academic Press (aliasing).
+    """
 
     axis: int
     strength: float = 1.0
 
     def apply(self, image: torch.Tensor, view: View, signal: Callable[[View], torch.Tensor]) -> torch.Tensor:
-        """The image and what folds into it.
+        """Return the image with the aliased signal added.
 
         Parameters
         ----------
         image : (..., X, Y, Z) tensor
         view : View
         signal : callable
-            The signal of the head in another view.
+            Function that returns the signal of the head in another view.
         """
         if self.strength == 0:
             return image
@@ -38,12 +45,12 @@ class Wrap:
 
 @dataclass(frozen=True)
 class RandomWrap:
-    """A share of the scans is wrapped, along the body or across."""
+    """Wrap-around with probability `share`, along any axis, of strength uniform in 0.2 to 1."""
 
     share: float = 0.03
 
     def draw(self, stream: Stream) -> Wrap | None:
-        """Draw the wrap of one scan, or none."""
+        """Sample the wrap-around of one scan, or return None."""
         if not stream.chance(self.share):
             return None
         return Wrap(stream.integer(3), stream.uniform(0.2, 1.0))
