@@ -109,9 +109,9 @@ class Outputs:
     def all(self) -> tuple[Path, ...]:
         """Every file, the label map first, then those of the other format, the sidecar last."""
         other = replace_field(self, label_format="mgz" if self.label_format == "nifti" else "nifti")
-        made = (self.labels, other.labels, self.dicom_seg, self.table, self.volumes)
-        made = (*made, self.posteriors, other.posteriors, self.posteriors_sidecar, self.disagreement)
-        return (*made, self.report, self.sidecar)
+        maps = (self.labels, other.labels, self.dicom_seg, self.table, self.volumes)
+        soft = (self.posteriors, other.posteriors, self.posteriors_sidecar, self.disagreement)
+        return (*maps, *soft, self.report, self.sidecar)
 
     def existing(self) -> list[Path]:
         """Return the files of the set that exist, complete or not."""
