@@ -1,15 +1,18 @@
 """What all tests share: the development data, no network, a cache of their own."""
 
 import dataclasses
+import importlib.util
 import os
 import socket
 from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
+from types import ModuleType
 
 import hypothesis
 import numpy as np
 import pytest
+import torch
 from numpy.typing import NDArray
 
 from lodbrain.models.card import Card
@@ -117,3 +120,19 @@ def no_network(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr(socket.socket, "connect", loopback_only)
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
     yield
+
+
+@pytest.fixture
+def peers(data_dir: Path) -> ModuleType:
+    """The independent implementation that this one is measured against."""
+    path = data_dir.parent / "tools" / "peers.py"
+    if not path.is_file():
+        pytest.skip(f"no {path}")
+    pytest.importorskip("h5py", reason="the independent implementation reads the published HDF5 file")
+    spec = importlib.util.spec_from_file_location("peers", path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    with torch.no_grad():  # the module switches gradients off for everyone; the end of the block restores them
+        spec.loader.exec_module(module)
+    return module

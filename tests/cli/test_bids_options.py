@@ -55,7 +55,7 @@ def test_all_scans_and_settings_arrive(data_set: Path, asked: list, tmp_path: Pa
     stems, settings, options, scratch = asked[0]
     assert len(stems) == 3
     assert settings == Settings(
-        model="m", device="cpu", memory_bytes=4_000_000_000, threads=2, posteriors=True, resume=True
+        model="m", device="cpu", memory_bytes=4_000_000_000, threads=2, posteriors=True, report=True, resume=True
     )
     assert (options.jobs, options.scheduler, options.report, options.quiet) == (1, "tcp://a:1", True, True)
     assert scratch == tmp_path / "work"

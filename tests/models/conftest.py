@@ -1,8 +1,4 @@
-"""LOD-Brain's network, and the independent implementation that it is measured against."""
-
-import importlib.util
-from pathlib import Path
-from types import ModuleType
+"""LOD-Brain's network with random weights."""
 
 import pytest
 import torch
@@ -16,19 +12,3 @@ def lod_brain_2024() -> LodBrain2024:
     with torch.random.fork_rng():
         torch.manual_seed(1)
         return LodBrain2024().eval()
-
-
-@pytest.fixture
-def peers(data_dir: Path) -> ModuleType:
-    """The independent implementation that this one is measured against."""
-    path = data_dir.parent / "tools" / "peers.py"
-    if not path.is_file():
-        pytest.skip(f"no {path}")
-    pytest.importorskip("h5py", reason="the independent implementation reads the published HDF5 file")
-    spec = importlib.util.spec_from_file_location("peers", path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    with torch.no_grad():  # the module switches gradients off for everyone; the end of the block restores them
-        spec.loader.exec_module(module)
-    return module

@@ -59,6 +59,7 @@ class FakeModel:
             certainty=None,
             peak_bytes=None,
             coarse=None,
+            disagreement=None,
             doubt_vox=None,
             calibration=Calibration(),
             notes=self.notes,

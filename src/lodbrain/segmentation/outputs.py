@@ -12,7 +12,6 @@ it is deleted by hand.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import secrets
@@ -323,27 +322,6 @@ def labels_tsv(table: Sequence[Label]) -> str:
     """
     rows = [f"{label.index}\t{label.name}\t{label.hex_color}" for label in table if label.index]
     return "\n".join(["index\tname\tcolor", *rows]) + "\n"
-
-
-def sha256(path: Path) -> str:
-    """Return the SHA-256 of a scan's file, as hex; for a NIfTI or Analyze pair, of both files in the order hdr, img.
-
-    Raises
-    ------
-    InputError
-        If it cannot be read.
-    """
-    digest = hashlib.sha256()
-    try:
-        for part in [path.with_suffix(".hdr"), path.with_suffix(".img")] if path.suffix in (".hdr", ".img") else [path]:
-            if part.exists():  # the reader reports a missing file of a pair
-                with part.open("rb") as file:
-                    while block := file.read(1 << 20):
-                        digest.update(block)
-    except OSError as error:
-        what = f"it cannot be read ({error.strerror})"
-        raise InputError("unreadable", path, what, "Check the file and its permissions") from error
-    return digest.hexdigest()
 
 
 def _output_error(path: Path, error: OSError) -> OutputError:

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from lodbrain.datasets.labelled import read_sites
 from lodbrain.errors import InputError, UsageError
+from lodbrain.images.hashing import sha256
 from lodbrain.images.image import Image
 from lodbrain.images.io import read_image, read_labels, write_nifti
 from lodbrain.labelmaps.headmap import HEAD_LABELS, make_head_map
@@ -27,7 +28,7 @@ from lodbrain.labelmaps.teacher import (
 )
 from lodbrain.labelmaps.upsample import check_voxel_size, upsample_image
 from lodbrain.segmentation.inputs import IMAGE_SUFFIXES, stem_of
-from lodbrain.segmentation.outputs import Json, check_writable, labels_tsv, sha256
+from lodbrain.segmentation.outputs import Json, check_writable, labels_tsv
 from lodbrain.segmentation.scan import segment_image
 from lodbrain.segmentation.settings import Settings, load_model
 from lodbrain.system.atomic import write_text

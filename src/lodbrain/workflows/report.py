@@ -9,11 +9,12 @@ from os import PathLike
 from pathlib import Path
 
 from lodbrain.errors import InputError, shown
+from lodbrain.images.hashing import sha256
 from lodbrain.report.group_page import write_group_page
 from lodbrain.report.scan_page import is_up_to_date, write_scan_page
 from lodbrain.report.sidecars import Results, find_sidecars, read_results
 from lodbrain.segmentation.inputs import IMAGE_SUFFIXES, PAIR_SUFFIXES
-from lodbrain.segmentation.outputs import check_writable, sha256
+from lodbrain.segmentation.outputs import check_writable
 
 
 @dataclass(frozen=True, eq=False)

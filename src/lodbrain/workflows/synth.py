@@ -15,10 +15,11 @@ import numpy as np
 import torch
 
 from lodbrain.errors import InputError, UsageError
+from lodbrain.images.hashing import sha256
 from lodbrain.labelmaps.upsample import check_voxel_size, upsample
 from lodbrain.labels import STRUCTURES
 from lodbrain.segmentation.outcome import failure
-from lodbrain.segmentation.outputs import Json, check_writable, sha256
+from lodbrain.segmentation.outputs import Json, check_writable
 from lodbrain.segmentation.settings import choose_device
 from lodbrain.synthesis.generator import Settings, draw_plan
 from lodbrain.synthesis.label_map import LabelMap, load
