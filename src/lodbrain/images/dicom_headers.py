@@ -1,4 +1,4 @@
-"""What the headers of DICOM files state, classic (a file a slice) or enhanced (a file a volume), as plain values."""
+"""Headers of DICOM files, classic (a file a slice) or enhanced (a file a volume), as plain values."""
 
 from __future__ import annotations
 
