@@ -74,7 +74,10 @@ def test_network_that_pads_with_0_gets_a_scan_whose_black_is_0(name, monkeypatch
 
 @pytest.mark.data
 @pytest.mark.slow
-@pytest.mark.parametrize("scan", ["philips_1mm", "studyforrest_0.67mm", "stripped_0.8mm"])
+@pytest.mark.parametrize(
+    "scan",
+    ["philips_1mm", pytest.param("studyforrest_0.67mm", marks=pytest.mark.long), "stripped_0.8mm"],  # long: minutes
+)
 def test_real_scan_stored_in_other_ways_has_the_same_segmentation(scan, data_dir):
     image = read_image(data_dir / "heads" / f"{scan}_T1w.nii.gz")
     plain = segment(image.data, affine=image.affine).labels
