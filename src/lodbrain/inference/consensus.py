@@ -14,6 +14,7 @@ import torch
 from numpy.typing import NDArray
 
 from lodbrain.images.intensity import from_black
+from lodbrain.inference.decide import best_class
 from lodbrain.inference.precision import working_dtype
 from lodbrain.inference.prediction import Options
 from lodbrain.inference.pyramid import WorkingGrid, interpolation_matrix, resample
@@ -126,12 +127,11 @@ class SecondOpinion:
 
     def agreement(self, detail: Detail, grid: WorkingGrid, part: Box) -> float:
         """Return the mean Dice of the six tissues between a level output and these posteriors, 0 to 1."""
-        own = tissues_of(detail.logits[0].float()).argmax(0)
-        told = self.over(grid, part).to(own.device).argmax(0)
+        own, _ = best_class(tissues_of(detail.logits[0].float()))
+        told, _ = best_class(self.over(grid, part).to(own.device))
+        own, told = own.flatten(), told.flatten()
         both = torch.bincount(own[own == told], minlength=len(TISSUES)).double()
-        sizes = torch.bincount(own.flatten(), minlength=len(TISSUES)) + torch.bincount(
-            told.flatten(), minlength=len(TISSUES)
-        )
+        sizes = torch.bincount(own, minlength=len(TISSUES)) + torch.bincount(told, minlength=len(TISSUES))
         return float((2 * both / sizes.clamp(min=1))[1:].mean())
 
     def _cut(self, part: Box) -> torch.Tensor:
@@ -149,7 +149,7 @@ class SecondOpinion:
 
     def _compare(self, own: torch.Tensor, told: torch.Tensor) -> torch.Tensor:
         """Where the members see different tissues, (x, y, z) bool; it is counted."""
-        first, second = own.argmax(0), told.argmax(0)
+        (first, _), (second, _) = best_class(own.clone()), best_class(told.clone())
         differing = first != second
         self.brain_vox += int(((first > 0) | (second > 0)).sum())
         self.differing_vox += int(differing.sum())

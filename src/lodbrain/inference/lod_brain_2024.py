@@ -11,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from lodbrain.inference.decide import best_class
 from lodbrain.inference.lod_brain_2024_slabs import Box, brain_box, logits_in_slabs, memory_bytes, within
 from lodbrain.models.lod_brain_2024 import CLASSES, MULTIPLE, LodBrain2024
 
@@ -141,10 +142,10 @@ def predict_lod_brain_2024(
         kept[0] = 1
     soft = np.zeros(CLASSES)
     for share, slab, probabilities in _in_slabs(network, data, box, device=device, dtype=dtype):
-        as_lia(classes)[slab] = probabilities.argmax(0).to(torch.uint8).cpu().numpy()
         soft += probabilities.sum((1, 2, 3)).cpu().double().numpy()
         if kept is not None:
             as_lia(kept)[(slice(None), *slab)] = probabilities.half().cpu().numpy()
+        as_lia(classes)[slab] = best_class(probabilities)[0].to(torch.uint8).cpu().numpy()
         if progress is not None:
             progress(share, "LOD-Brain 2024")
     soft[0] += data.size - soft.sum()  # voxels beyond the box

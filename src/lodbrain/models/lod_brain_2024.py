@@ -113,7 +113,8 @@ class LodBrain2024(nn.Module):
         self.head = nn.Conv3d(32, classes, 1)
         for module in self.modules():
             if isinstance(module, nn.Conv3d | nn.ConvTranspose3d):
-                nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
+                # Not the normal variant: on the device "meta" torch imports its decompositions for it, over a second.
+                nn.init.kaiming_uniform_(module.weight, nonlinearity="relu")
                 nn.init.zeros_(module.bias)  # type: ignore[arg-type]
 
     def forward(self, x: Tensor) -> Tensor:

@@ -224,7 +224,7 @@ def _cut_mm2(
     for axis, names in enumerate(_EDGES):
         area = math.prod(spacing_mm) / spacing_mm[axis]
         for name, at in zip(names, (0, -1), strict=True):
-            voxels = int((tissue[classes.take(at, axis)] > 0).sum())
+            voxels = int((tissue[np.moveaxis(classes, axis, 0)[at]] > 0).sum())
             if voxels:
                 found[name] = voxels * area
     return found
