@@ -124,7 +124,7 @@ def read_config(path: str | Path) -> TrainingConfig:
 
     Raises
     ------
-    If the file is missing, is not YAML, or a field is not valid; the message names the field.
+    UsageError
         If the file is missing, is not YAML, or a field is wrong; the message names the field.
     """
     path = Path(path)
