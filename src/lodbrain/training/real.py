@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from scipy import ndimage
 
 from lodbrain.datasets.labelled import Labelled, read_bids, read_manifest
 from lodbrain.errors import InputError
@@ -29,8 +29,8 @@ from lodbrain.training.settings import LabelledSet
 
 #: Largest ratio of voxel sides of a scan that is used; it is resampled.
 LARGEST_RATIO = 1.4
-#: Number of scans kept in memory: reading a compressed one takes a second.
-_KEPT = 8
+#: Scans are kept in memory up to this size, since reading one takes a second and resampling several: some 100 heads.
+_KEPT_BYTES = 3 * 2**30
 _MIRROR = torch.tensor([CLASS_OF_INDEX[label.mirror] for label in STRUCTURES], dtype=torch.uint8)
 _WHITE = torch.tensor([CLASS_OF_INDEX[index] for index in (2, 41)], dtype=torch.uint8)
 
@@ -86,6 +86,15 @@ class _Scan:
         """Apply a function to each of the volumes."""
         return _Scan(*(function(t) for t in (self.image, self.best, self.second, self.probability)))
 
+    def cut(self, box: tuple[slice, ...]) -> _Scan:
+        """Return the part in a box."""
+        return self.map(lambda volume: volume[box])
+
+    @property
+    def nbytes(self) -> int:
+        """Size of the volumes in bytes."""
+        return sum(t.numel() * t.element_size() for t in (self.image, self.best, self.second, self.probability))
+
 
 def read_set(settings: LabelledSet) -> tuple[Labelled, ...]:
     """Return the scans of a manifest or of a BIDS data set."""
@@ -118,7 +127,7 @@ class RealScenes(Scenes):
     ) -> None:
         self.geometry, self.augmentation, self.device = geometry, augmentation, torch.device(device)
         self.scans = [(scan, *_grid_of(scan)) for scan in scans]
-        self._read = lru_cache(_KEPT)(_read)
+        self._kept: dict[int, _Scan] = {}
 
     def usable(self, position: int) -> list[int]:
         """Return the indices of scans that are fine enough for the level at a position."""
@@ -139,8 +148,8 @@ class RealScenes(Scenes):
             what = f"no scan is fine enough for the level of {2.0 ** self.geometry.levels[position].exponent:g} mm"
             raise InputError("too-coarse", self.scans[0][0].volume, what, "Leave the level out, or add finer scans")
         pick = seed % len(numbers) if self.augmentation is None else _below(len(numbers), random)
-        scan, grid, own = self.scans[numbers[pick]]
-        case = self._read(scan, grid).map(lambda volume: volume.to(self.device))
+        _, grid, own = self.scans[numbers[pick]]
+        case = self._scan(numbers[pick]).map(lambda volume: volume.to(self.device))
         if self.augmentation is not None:
             case = _vary(case, grid, self.augmentation, random)
         levels = self.geometry.levels
@@ -167,6 +176,15 @@ class RealScenes(Scenes):
             return tuple(view(at, foci[crop]) for at in range(1, position + 1))
 
         return Head(whole, finer, random_seeds(crops, random))
+
+    def _scan(self, number: int) -> _Scan:
+        """Return a scan, read once as long as all fit in `_KEPT_BYTES`; else the oldest are read again."""
+        if number not in self._kept:
+            scan, grid, _ = self.scans[number]
+            self._kept[number] = _read(scan, grid)
+            while len(self._kept) > 1 and sum(kept.nbytes for kept in self._kept.values()) > _KEPT_BYTES:
+                del self._kept[next(iter(self._kept))]
+        return self._kept[number]
 
 
 def _below(n: int, random: torch.Generator) -> int:
@@ -211,42 +229,43 @@ def _resampled(case: _Scan, to: WorkingGrid, spacing_mm: tuple[float, float, flo
     """Resample a scan to another grid: intensities and shares of classes are interpolated linearly."""
     x, y, z = case.image.shape
     own = WorkingGrid((x, y, z), spacing_mm, True)
-    matrices, here, there = [], [], []
-    for axis, filled in enumerate(_filled(case)):
-        matrix = interpolation_matrix(to.shape[axis], to.spacing_mm[axis], own.shape[axis], own.spacing_mm[axis])[
-            :, filled
-        ]
-        rows = matrix.any(1).nonzero().flatten()
-        there.append(slice(int(rows[0]), int(rows[-1]) + 1))
-        here.append(filled)
-        matrices.append(matrix[there[-1]])
-    part = case.map(lambda volume: volume[tuple(here)])
-    shape = [len(matrix) for matrix in matrices]
-    best, second = (torch.zeros(shape, dtype=torch.uint8) for _ in range(2))
-    most, next_most = torch.full(shape, -1.0), torch.zeros(shape)
-    for each in np.union1d(part.best.numpy(), part.second.numpy()).tolist():
-        share = _share(part, each)
+    matrices = [
+        interpolation_matrix(to.shape[axis], to.spacing_mm[axis], own.shape[axis], own.spacing_mm[axis])
+        for axis in range(3)
+    ]
+    best, second = (torch.zeros(to.shape, dtype=torch.uint8) for _ in range(2))
+    most, next_most, rest = torch.zeros(to.shape), torch.zeros(to.shape), torch.ones(to.shape)
+
+    def rank(each: int, share: torch.Tensor, box: tuple[slice, ...]) -> None:
+        above, runner_up = share > most[box], share > next_most[box]
+        second[box] = torch.where(above, best[box], second[box].masked_fill(runner_up, each))
+        next_most[box] = torch.where(above, most[box], torch.maximum(share, next_most[box]))
+        best[box] = best[box].masked_fill(above, each)
+        most[box] = torch.maximum(share, most[box])
+
+    for each, filled in _boxes_of_classes(case).items():
+        share, box = _share(case.cut(filled), each), list[slice]()
         for axis in (2, 1, 0):  # the last axis first: the fewest strided passes
-            share = torch.tensordot(matrices[axis], share, dims=([1], [axis])).movedim(0, axis)
-        above = share > most
-        second = torch.where(above, best, torch.where(share > next_most, torch.tensor(each, dtype=torch.uint8), second))
-        next_most = torch.where(above, most.clamp(min=0), torch.maximum(share, next_most))
-        best[above], most = each, torch.maximum(share, most)
-    probability = (255 * most / (most + next_most).clamp(min=1e-6)).round().to(torch.uint8)
-    volumes = []
-    for inner, beyond in ((best, 0), (second, 0), (probability, 255)):
-        volume = torch.full(to.shape, beyond, dtype=torch.uint8)
-        volume[tuple(there)] = inner
-        volumes.append(volume)
-    return _Scan(resample(case.image.numpy(), own, to), *volumes)
+            matrix = matrices[axis][:, filled[axis]]
+            rows = matrix.any(1).nonzero().flatten()
+            box.insert(0, slice(int(rows[0]), int(rows[-1]) + 1))
+            share = torch.tensordot(matrix[box[0]], share, dims=([1], [axis])).movedim(0, axis)
+        rank(each, share, tuple(box))
+        rest[tuple(box)] -= share
+    rank(0, rest, (slice(None),) * 3)
+    probability = (255 * most / (most + next_most)).round().to(torch.uint8)
+    return _Scan(resample(case.image.numpy(), own, to), best, second, probability)
 
 
-def _filled(case: _Scan) -> Iterator[slice]:
-    """Along each axis, the part that holds what is not background, and a voxel around it."""
-    inside = (case.best > 0) | (case.second > 0)
-    for axis in range(3):
-        at = inside.amax([other for other in range(3) if other != axis]).nonzero().flatten()
-        yield slice(max(0, int(at[0]) - 1), int(at[-1]) + 2)
+def _boxes_of_classes(case: _Scan) -> dict[int, tuple[slice, ...]]:
+    """Return the box of each class but background: where it is the likeliest or the second-likeliest."""
+    boxes: dict[int, tuple[slice, ...]] = {}
+    for volume in (case.best, case.second):
+        for each, box in enumerate(ndimage.find_objects(volume.cpu().numpy()), 1):
+            if box is not None:
+                pairs = zip(box, boxes.get(each, box), strict=True)
+                boxes[each] = tuple(slice(min(a.start, b.start), max(a.stop, b.stop)) for a, b in pairs)
+    return boxes
 
 
 def _share(case: _Scan, each: int) -> torch.Tensor:
@@ -286,13 +305,15 @@ def _shares(case: _Scan, window: tuple[slice, ...], halvings: int) -> torch.Tens
     """(33, X, Y, Z): share of each class in the voxels of a window, pooled from the scan's own voxels."""
     size = 2**halvings
     fine = tuple(slice(w.start * size, w.stop * size) for w in window)
-    part = case.map(lambda volume: volume[fine])
-    shape = tuple(w.stop - w.start for w in window)
-    target = torch.zeros((N_CLASSES, *shape), device=part.best.device)
-    for each in range(N_CLASSES):
-        # one class at a time: all at once would take 33 times the scan
-        share = _share(part, each)
+    part = case.cut(fine)
+    target = torch.zeros((N_CLASSES, *(w.stop - w.start for w in window)), device=part.best.device)
+    # One class at a time in its own box: all at once would take 33 times the scan, and most are small.
+    for each, box in _boxes_of_classes(part).items():
+        coarse = tuple(slice(b.start // size, -(-b.stop // size)) for b in box)
+        inner = tuple(slice(c.start * size, c.stop * size) for c in coarse)
+        share = _share(part.cut(inner), each)
         for _ in range(halvings):
             share = pool(share)
-        target[each] = share
+        target[each][coarse] = share
+    target[0] = 1 - target[1:].sum(0)
     return target
