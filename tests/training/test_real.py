@@ -1,4 +1,5 @@
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,7 @@ from lodbrain.labels import CLASS_OF_INDEX, INDEX_OF_CLASS
 from lodbrain.training.config import TrainingConfig
 from lodbrain.training.levels import build_ladder
 from lodbrain.training.pairs import first_pair
-from lodbrain.training.real import Augmentation, RealScenes
+from lodbrain.training.real import Augmentation, RealScenes, remapped
 from lodbrain.training.run import train
 from lodbrain.training.scenes import Geometry
 from lodbrain.training.sources import geometry_of, make_sources
@@ -218,3 +219,28 @@ def test_mixed_pairs_come_from_both_in_their_share(
     # real scans are 4 mm: their coarse level is exactly 8 mm
     real = [float(scenes.scene(seed, 0).views[0].log_voxel) == pytest.approx(0, abs=1e-9) for seed in range(60)]
     assert 8 <= sum(real) <= 22
+
+
+def test_a_remapped_scan_keeps_black_and_its_target_and_may_be_inverted() -> None:
+    image = torch.linspace(0, 100, 101)
+    curves = [remapped(image, 80.0, torch.Generator().manual_seed(seed)) for seed in range(20)]
+    for curve in curves:
+        assert curve[0] == 0
+        assert curve[:96].min() >= 0 and curve[:96].max() <= 80  # the curve ends at 96
+        assert curve.diff().abs().max() <= 80 / 16 + 1e-4  # one piece is 16 wide: no jumps
+    assert any(curve[40] > curve[80] for curve in curves)
+    assert any(curve[40] < curve[80] for curve in curves)
+
+
+def test_the_share_of_remapped_scans_is_as_asked(geometry: Geometry, scans: list[Labelled]) -> None:
+    still = replace(NOTHING, remap_share=0.0)
+    plain, half = (
+        RealScenes(scans[:1], geometry, augmentation=augmentation)
+        for augmentation in (still, replace(still, remap_share=0.5))
+    )
+    changed = 0
+    for seed in range(16):
+        one, other = (scenes.scene(seed, 0).views[0] for scenes in (plain, half))
+        assert torch.equal(one.target, other.target)
+        changed += not torch.allclose(one.image, other.image)
+    assert 3 < changed < 13

@@ -102,10 +102,12 @@ class RealScans(LabelledSet):
     """Real scans for training.
 
     Scans of the sites in `hold_out` are never used in training; each of these sites is reported separately at every
-    validation. `share` is the share of real pairs among all; with 1 only real pairs are used.
+    validation. `share` is the share of real pairs among all; with 1 only real pairs are used. `remap_share` is the
+    share of real pairs whose intensities are mapped by a random curve, for models of every contrast.
     """
 
     hold_out: tuple[str, ...] = ()
+    remap_share: float = Field(default=0.0, ge=0, le=1)
     share: float = Field(default=0.5, gt=0, le=1)
 
 

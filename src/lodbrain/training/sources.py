@@ -108,7 +108,8 @@ def make_sources(
         own = [scan for scan in scans if scan.site not in held]
         if not own:
             raise UsageError("site", None, "real.hold_out: every site is held out", "Leave one to train on")
-        real = RealScenes(own, geometry, augmentation=Augmentation(), device=device)
+        augmentation = Augmentation(remap_share=config.real.remap_share)
+        real = RealScenes(own, geometry, augmentation=augmentation, device=device)
         training = (
             real if training is None or config.real.share == 1 else MixedScenes(training, real, config.real.share)
         )
