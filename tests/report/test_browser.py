@@ -11,9 +11,9 @@ import pytest
 from headless import headless_browser
 from PIL import Image as Picture
 
+from lodbrain.commands.report import write_pages
 from lodbrain.report.scan_page import write_scan_page
 from lodbrain.report.sidecars import read_results
-from lodbrain.workflows.report import report
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 
@@ -36,7 +36,7 @@ def folder(segmented: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     shutil.copytree(segmented, folder)
     for path in list(folder.glob("head_*")):
         shutil.copy(path, folder / path.name.replace("head_", f"{EVIL}_"))
-    report(folder)
+    write_pages(folder)
     return folder
 
 
