@@ -163,7 +163,7 @@ def test_dask_workers_give_the_same_labels(
     scan: Path, model: str, client: Client, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     @contextmanager
-    def cluster(place: run_module.Place, scans: int) -> Iterator[Cluster]:
+    def cluster(place: run_module.Workplace, scans: int) -> Iterator[Cluster]:
         yield Cluster(client, 2, 1, None)
 
     monkeypatch.setattr(run_module, "_cluster", cluster)

@@ -8,7 +8,7 @@ import pytest
 from lodbrain.commands import main
 from lodbrain.commands.options import SegmentOptions
 from lodbrain.segmentation.jobs import Job
-from lodbrain.segmentation.outcome import Outcome
+from lodbrain.segmentation.outcome import ScanOutcome
 from lodbrain.segmentation.outputs import Outputs
 from lodbrain.segmentation.settings import Settings
 
@@ -28,9 +28,13 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[tuple[list[str], Settings, Se
     """The scans, settings, options and folder for temporary files of each call that would segment."""
     calls: list[tuple[list[str], Settings, SegmentOptions, Path | None]] = []
 
-    def do_jobs(jobs: list[Job], settings: Settings, options: SegmentOptions, *, scratch: Path | None) -> list[Outcome]:
+    def do_jobs(
+        jobs: list[Job], settings: Settings, options: SegmentOptions, *, scratch: Path | None
+    ) -> list[ScanOutcome]:
         calls.append(([job.outputs.stem for job in jobs], settings, options, scratch))
-        return [Outcome(job.path, "failed" if job.problem else "done", job.outputs, error=job.problem) for job in jobs]
+        return [
+            ScanOutcome(job.path, "failed" if job.problem else "done", job.outputs, error=job.problem) for job in jobs
+        ]
 
     monkeypatch.setattr("lodbrain.commands.bids.do_jobs", do_jobs)
     return calls

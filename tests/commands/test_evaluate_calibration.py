@@ -12,7 +12,7 @@ from lodbrain.commands import evaluate_calibration as module
 from lodbrain.commands.evaluate_calibration import calibrate
 from lodbrain.errors import InputError, UsageError
 from lodbrain.evaluation import calibration_fit
-from lodbrain.evaluation.validation_scans import Drawn, draw_scan
+from lodbrain.evaluation.validation_scans import ValidationScan, draw_scan
 from lodbrain.inference.calibration import read_calibration
 from lodbrain.inference.prediction import Options, Prediction
 from lodbrain.models import zoo
@@ -33,11 +33,11 @@ def model() -> Any:
 
 
 @pytest.fixture
-def scans(monkeypatch: pytest.MonkeyPatch) -> list[Drawn]:
+def scans(monkeypatch: pytest.MonkeyPatch) -> list[ValidationScan]:
     """What was drawn: the network below knows it."""
-    drawn: list[Drawn] = []
+    drawn: list[ValidationScan] = []
 
-    def spy(*given: Any, **named: Any) -> Drawn:
+    def spy(*given: Any, **named: Any) -> ValidationScan:
         drawn.append(draw_scan(*given, **named))
         return drawn[-1]
 
@@ -46,7 +46,7 @@ def scans(monkeypatch: pytest.MonkeyPatch) -> list[Drawn]:
 
 
 def test_overconfident_network_is_mended_and_intervals_hold(
-    model: Any, map_file: Path, scans: list[Drawn], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    model: Any, map_file: Path, scans: list[ValidationScan], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     rng = np.random.default_rng(0)
     asked: list[float] = []

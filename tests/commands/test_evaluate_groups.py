@@ -12,7 +12,7 @@ import pytest
 from lodbrain.commands.evaluate_groups import GroupSettings, compare_results, read_models
 from lodbrain.errors import InputError, UsageError
 from lodbrain.evaluation.metric_files import write_rows
-from lodbrain.evaluation.score import Row
+from lodbrain.evaluation.score import ScoreRow
 
 PLACES = [("structure", "Brain-Stem", "midline"), ("merged", "Thalamus", "both"), ("tissue", "Grey-Matter", "both")]
 
@@ -20,7 +20,7 @@ PLACES = [("structure", "Brain-Stem", "midline"), ("merged", "Thalamus", "both")
 def write_result(folder: Path, offset: float, cases: Sequence[str]) -> str:
     rng = np.random.default_rng(0)
     rows = [
-        Row(
+        ScoreRow(
             case, level, name, side, "both", 0.8 + offset + 0.1 * rng.random(), 0.9, 2, 0.5, 0.9, 0.9, 1000 + 9 * n, 990
         )  # type: ignore[arg-type]
         for n, case in enumerate(cases)

@@ -14,7 +14,7 @@ from lodbrain.commands import validation_options as validation
 from lodbrain.errors import InputError
 from lodbrain.evaluation.groups import Interval
 from lodbrain.evaluation.quality_fit import agreement
-from lodbrain.evaluation.robustness import Step, Stress
+from lodbrain.evaluation.robustness import Stress, StressStep
 
 
 def test_stress_prints_where_each_method_breaks_down(
@@ -25,7 +25,7 @@ def test_stress_prints_where_each_method_breaks_down(
     def stress(inputs: Any, out: Path, settings: Any, **options: Any) -> Stress:
         asked.append((inputs, out, settings, options["labels"], options["model"].model))
         steps = [
-            Step("a", method, kind, strength, "mean", "mean", dice, 0.5)
+            StressStep("a", method, kind, strength, "mean", "mean", dice, 0.5)
             for method, kind, strength, dice in [
                 ("default", "", 0.0, 0.9),
                 ("default", "noise", 0.4, 0.5),

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from lodbrain import commands
-from lodbrain.batch.cases import Outcome
+from lodbrain.batch.cases import CaseOutcome
 from lodbrain.commands import labels_make as workflow
 from lodbrain.errors import InputError
 from lodbrain.images.image import Image
@@ -59,8 +59,8 @@ def test_make_passes_on_what_was_asked(
     def make_maps(inputs: list[str], out: Path, settings: Settings, *, given: Any, finished: Any, **_: Any) -> Any:
         asked.extend([inputs, out, settings, given])
         outcomes = [
-            Outcome(Path("a.nii"), "done", Path("out/a.nii.gz"), ("No eyes were found.",)),
-            Outcome(Path("b.nii"), "failed", Path("out/b.nii.gz"), error=InputError("x", "b.nii", "bad")),
+            CaseOutcome(Path("a.nii"), "done", Path("out/a.nii.gz"), ("No eyes were found.",)),
+            CaseOutcome(Path("b.nii"), "failed", Path("out/b.nii.gz"), error=InputError("x", "b.nii", "bad")),
         ]
         for outcome in outcomes:
             finished(outcome)

@@ -14,7 +14,7 @@ from lodbrain.images.image import Image
 from lodbrain.images.io import read_image, read_labels, write_nifti
 from lodbrain.labels import BRAIN
 from lodbrain.segmentation.jobs import Job, segment_jobs
-from lodbrain.segmentation.outcome import Outcome
+from lodbrain.segmentation.outcome import ScanOutcome
 from lodbrain.segmentation.outputs import Outputs
 from lodbrain.segmentation.scan import Segmentation
 from lodbrain.segmentation.settings import Settings
@@ -124,7 +124,7 @@ def test_two_scans_of_one_name_are_both_done_and_a_link_is_told(
     if more:
         places: list[Path] = []
 
-        def run_jobs(jobs: Sequence[Job], settings: Settings, **options: Any) -> list[Outcome]:
+        def run_jobs(jobs: Sequence[Job], settings: Settings, **options: Any) -> list[ScanOutcome]:
             places.extend(job.outputs.labels for job in jobs)
             return segment_jobs(jobs, settings, finished=options["finished"])
 
@@ -271,9 +271,9 @@ def test_jobs_and_scheduler_say_where_the_work_is_done(
 ) -> None:
     from lodbrain.batch import run as batch
 
-    places: list[batch.Place] = []
+    places: list[batch.Workplace] = []
 
-    def run_jobs(jobs: list[Any], settings: Settings, *, place: batch.Place, **options: Any) -> list[Any]:
+    def run_jobs(jobs: list[Any], settings: Settings, *, place: batch.Workplace, **options: Any) -> list[Any]:
         places.append(place)
         return []
 
@@ -281,14 +281,14 @@ def test_jobs_and_scheduler_say_where_the_work_is_done(
     scan = write("a.nii")
     assert run(scan, "-o", tmp_path / "out", "--jobs", "2") == 0
     assert run(scan, "-o", tmp_path / "out", "--scheduler", "tcp://a:1") == 0
-    assert places == [batch.Place(processes=2), batch.Place(scheduler="tcp://a:1")]
+    assert places == [batch.Workplace(processes=2), batch.Workplace(scheduler="tcp://a:1")]
     assert asked == []
 
 
 def test_signs_of_trouble_are_told_of_where_the_user_looks(tmp_path: Path) -> None:
     outputs = Outputs(tmp_path, "a")
     brain = (Volume(None, "brain", 1_234_567.0, 1_234_000.0),)
-    good = Outcome(tmp_path / "a.nii", "done", outputs, brain, 2.0)
+    good = ScanOutcome(tmp_path / "a.nii", "done", outputs, brain, 2.0)
     odd, bad = replace(good, signs=1), replace(good, signs=17)
     assert many.result_line(good).endswith("brain 1235 ml, 2.0 s")
     assert many.result_line(odd).endswith("brain 1235 ml, 1 sign of trouble, 2.0 s")

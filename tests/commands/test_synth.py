@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from lodbrain import commands
-from lodbrain.batch.cases import Outcome
+from lodbrain.batch.cases import CaseOutcome
 from lodbrain.commands import synth as workflow
 from lodbrain.errors import InputError
 from lodbrain.images.image import Image
@@ -64,9 +64,9 @@ def test_wrong_usage_is_one_line(
 def test_wishes_are_passed_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     asked: dict[str, Any] = {}
 
-    def synthesise(inputs: list[str], out: Path, number: int, **rest: Any) -> list[Outcome]:
+    def synthesise(inputs: list[str], out: Path, number: int, **rest: Any) -> list[CaseOutcome]:
         asked.update(inputs=inputs, out=out, number=number, **rest)
-        return [Outcome(Path("a"), "failed", Path("b"), error=InputError("x", "a", "bad"))]
+        return [CaseOutcome(Path("a"), "failed", Path("b"), error=InputError("x", "a", "bad"))]
 
     monkeypatch.setattr(workflow, "synthesise", synthesise)
     words = [

@@ -4,12 +4,12 @@ from typing import Any
 import pytest
 
 from lodbrain.errors import InputError, LodbrainError
-from lodbrain.segmentation.outcome import Outcome, exit_code, outlook
+from lodbrain.segmentation.outcome import ScanOutcome, exit_code, outlook
 from lodbrain.segmentation.outputs import Outputs
 
 
-def took(*seconds: float, status: Any = "done") -> list[Outcome]:
-    return [Outcome(Path("a.nii"), status, Outputs(Path("out"), "a"), seconds=value) for value in seconds]
+def took(*seconds: float, status: Any = "done") -> list[ScanOutcome]:
+    return [ScanOutcome(Path("a.nii"), status, Outputs(Path("out"), "a"), seconds=value) for value in seconds]
 
 
 @pytest.mark.parametrize(
@@ -47,4 +47,6 @@ DONE = {"status": "done"}
     ],
 )
 def test_the_exit_status_says_whether_all_is_there(fates: list[dict[str, Any]], status: int) -> None:
-    assert exit_code([Outcome(Path("a.nii"), outputs=Outputs(Path("out"), "a"), **fate) for fate in fates]) == status
+    assert (
+        exit_code([ScanOutcome(Path("a.nii"), outputs=Outputs(Path("out"), "a"), **fate) for fate in fates]) == status
+    )

@@ -8,7 +8,7 @@ import torch
 
 from lodbrain.errors import InputError, UsageError
 from lodbrain.models.lod import Ladder, LevelConfig
-from lodbrain.synthesis.profile import Air, Bias, ContrastProfile, Intensity, Noise, ScanRecord
+from lodbrain.synthesis.profile import Air, BiasStatistics, ContrastProfile, Intensity, NoiseStatistics, ScanRecord
 from lodbrain.training.adaptation import AdaptSettings, adapt, blend, tuning_config
 from lodbrain.training.adaptation_measures import (
     NO_WORSE,
@@ -20,12 +20,12 @@ from lodbrain.training.adaptation_measures import (
     paired_interval,
 )
 from lodbrain.training.adaptation_report import AdaptReport, write_report
-from lodbrain.training.validation import Scores
+from lodbrain.training.validation import ValidationScores
 
 
 @pytest.fixture
 def profile() -> ContrastProfile:
-    noise, bias, air = Noise(0.02, 1.0, "background"), Bias(0.05, 60.0), Air("rician", 0.02)
+    noise, bias, air = NoiseStatistics(0.02, 1.0, "background"), BiasStatistics(0.05, 60.0), Air("rician", 0.02)
     looks = {
         "Cerebral-White-Matter": Intensity(160, 8, None, 400.0, 300.0, 1.0),
         "Cerebral-Cortex": Intensity(100, 10, None, 500.0, 300.0, 1.0),
@@ -46,8 +46,8 @@ def _measures(tailored: float, general: float, flip: float, bias: float) -> Meas
     """Twelve synthetic scans around a mean Dice, three real ones."""
     spread = torch.linspace(-0.01, 0.01, 12).double()[:, None]
 
-    def scores(mean: float) -> Scores:
-        return Scores((mean + spread).expand(12, 32), (mean + spread).expand(12, 6))
+    def scores(mean: float) -> ValidationScores:
+        return ValidationScores((mean + spread).expand(12, 32), (mean + spread).expand(12, 6))
 
     labels = np.zeros((12, 12, 12), np.uint8)
     labels[2:10, 2:10, 2:10] = 1
@@ -80,7 +80,7 @@ def test_gain_that_may_be_chance_is_no_gain() -> None:
     before, after = _measures(*BEFORE), _measures(0.70, 0.81, 0.92, 0.86)
     noise = torch.tensor([0.03, -0.028] * 6).double()[:, None].expand(12, 32)
     lucky = Measures(
-        Scores(before.tailored.structures + noise, before.tailored.tissues),
+        ValidationScores(before.tailored.structures + noise, before.tailored.tissues),
         after.general,
         after.flip,
         after.bias,

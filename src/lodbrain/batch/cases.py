@@ -67,7 +67,7 @@ def exists_error(path: Path) -> InputError:
 
 
 @dataclass(frozen=True)
-class Results:
+class CaseFiles:
     """Files of one case: a label map, files beside it, and a sidecar, which is written last and marks completion.
 
     Attributes
@@ -105,7 +105,7 @@ class Results:
 
 
 @dataclass(frozen=True, eq=False)
-class Outcome:
+class CaseOutcome:
     """Outcome of one file.
 
     Attributes
@@ -182,11 +182,11 @@ def run_cases(
     out: Path,
     *,
     name: Callable[[Case], str],
-    work: Callable[[Case, Results, Progress], tuple[str, ...] | None],
+    work: Callable[[Case, CaseFiles, Progress], tuple[str, ...] | None],
     may_exist: bool,
     progress: Progress | None = None,
-    finished: Callable[[Outcome], None] | None = None,
-) -> list[Outcome]:
+    finished: Callable[[CaseOutcome], None] | None = None,
+) -> list[CaseOutcome]:
     """Process each case; a failure does not stop the others.
 
     Parameters
@@ -210,7 +210,7 @@ def run_cases(
     OutputError, WeightsError
         Errors that concern all cases.
     """
-    results = [Results(out / case.folder / f"{name(case)}.nii.gz") for case in cases]
+    results = [CaseFiles(out / case.folder / f"{name(case)}.nii.gz") for case in cases]
     first: dict[Path, Path] = {}
     for case, result in zip(cases, results, strict=True):
         if case.problem is None and first.setdefault(result.labels, case.path) is not case.path:
@@ -230,21 +230,21 @@ def run_cases(
                 raise case.problem
             _check(result, inputs, may_exist=may_exist)
             notes = work(case, result, report)
-            outcome = Outcome(case.path, "skipped" if notes is None else "done", result.labels, notes or ())
+            outcome = CaseOutcome(case.path, "skipped" if notes is None else "done", result.labels, notes or ())
         except Exception as error:
-            outcome = Outcome(case.path, "failed", result.labels, error=failure(error, case.path))
+            outcome = CaseOutcome(case.path, "failed", result.labels, error=failure(error, case.path))
         outcomes.append(outcome)
         if finished is not None:
             finished(outcome)
     return outcomes
 
 
-def exit_code(outcomes: Sequence[Outcome]) -> int:
+def exit_code(outcomes: Sequence[CaseOutcome]) -> int:
     """Return the exit status of a command: 0 all succeeded, 3 some failed, 4 all failed, 70 internal error."""
     return exit_status([outcome.error for outcome in outcomes])
 
 
-def _check(results: Results, inputs: Sequence[Path], *, may_exist: bool) -> None:
+def _check(results: CaseFiles, inputs: Sequence[Path], *, may_exist: bool) -> None:
     existing = [path for path in (results.labels, results.sidecar) if os.path.lexists(path)]
     for path in existing:
         for given in inputs:

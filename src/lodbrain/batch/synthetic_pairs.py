@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from lodbrain.batch.cases import Outcome, exists_error, find_cases, is_complete
+from lodbrain.batch.cases import CaseOutcome, exists_error, find_cases, is_complete
 from lodbrain.datasets.derivatives import describe_derivative
 from lodbrain.errors import InputError, UsageError
 from lodbrain.images.hashing import sha256
@@ -40,7 +40,7 @@ _NUMBERS = np.array([label.index for label in STRUCTURES], np.uint8)
 
 
 @dataclass(frozen=True)
-class Pair:
+class SyntheticPair:
     """Files of one pair; the sidecar is written last and marks completion.
 
     Attributes
@@ -108,7 +108,7 @@ def describe(out: Path) -> None:
         write_text(out / "dseg.tsv", labels_tsv(STRUCTURES))
 
 
-def draw_sheet(pairs: Sequence[Pair], path: str | PathLike[str]) -> None:
+def draw_sheet(pairs: Sequence[SyntheticPair], path: str | PathLike[str]) -> None:
     """Write a figure of the first existing pairs."""
     from lodbrain.report.pair_figure import pair_figure  # matplotlib: an extra
 
@@ -136,7 +136,7 @@ def replay_pair(
     device: str = "auto",
     overwrite: bool = False,
     figure: str | PathLike[str] | None = None,
-) -> Outcome:
+) -> CaseOutcome:
     """Generate a pair again from its recipe and its label map.
 
     Parameters
@@ -168,7 +168,7 @@ def replay_pair(
     except (ValueError, KeyError, TypeError) as error:
         what = f"it is no recipe of this version: {error}"
         raise UsageError("replay", path, what, "Name the .json beside a scan that lodbrain synth wrote") from None
-    pair = Pair(Path(out_dir), number)
+    pair = SyntheticPair(Path(out_dir), number)
     try:
         cases = find_cases(inputs, "_dseg")
         found = next((case for case in cases if case.problem is None and sha256(case.path) == digest), None)
@@ -182,9 +182,9 @@ def replay_pair(
         if figure is not None:
             check_writable(Path(figure).parent)
             draw_sheet([pair], figure)
-        return Outcome(path, "done", pair.scan)
+        return CaseOutcome(path, "done", pair.scan)
     except Exception as error:
-        return Outcome(path, "failed", pair.scan, error=failure(error, path))
+        return CaseOutcome(path, "failed", pair.scan, error=failure(error, path))
 
 
 #: Fields of a recipe that describe its origin.

@@ -121,7 +121,7 @@ def _group(bids_dir: Path, out: Path, options: SegmentOptions, *, dry_run: bool)
     return report(out, scans=[bids_dir], overwrite=options.overwrite, quiet=options.quiet)
 
 
-def _show(plan: Participants, settings: Settings) -> int:
+def _show(plan: ParticipantJobs, settings: Settings) -> int:
     """Print what would be done, and return the exit status as far as it is known in advance."""
     jobs = check_jobs(plan.jobs, settings)
     for job in jobs:
@@ -139,7 +139,7 @@ _KEYS = {"sub": "participant_id", "ses": "session_id"}
 
 
 @dataclass(frozen=True)
-class Participants:
+class ParticipantJobs:
     """Jobs of the participant level.
 
     Attributes
@@ -157,7 +157,7 @@ class Participants:
     copies: tuple[tuple[str, str], ...] = ()
 
 
-def plan_participants(bids_dir: Path, out: Path, choice: Choice | None = None) -> Participants:
+def plan_participants(bids_dir: Path, out: Path, choice: Choice | None = None) -> ParticipantJobs:
     """Return the jobs of a data set, without writing anything.
 
     Parameters
@@ -186,7 +186,7 @@ def plan_participants(bids_dir: Path, out: Path, choice: Choice | None = None) -
             raise UsageError("same-stem", scan.path, what, hint)
         jobs[outputs.labels] = job
     copies = tuple((copy.relative, scan.relative) for copy, scan in found.copies)
-    return Participants(tuple(jobs.values()), found.without, copies)
+    return ParticipantJobs(tuple(jobs.values()), found.without, copies)
 
 
 def write_group(out: Path) -> tuple[Path, ...]:

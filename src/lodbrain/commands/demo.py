@@ -19,7 +19,7 @@ from lodbrain.datasets.openneuro import fetch_head
 from lodbrain.errors import UsageError, install_hint
 from lodbrain.images.io import read_image, read_labels
 from lodbrain.labels import TABLES, Label
-from lodbrain.segmentation.outcome import Outcome
+from lodbrain.segmentation.outcome import ScanOutcome
 from lodbrain.segmentation.outputs import check_writable
 from lodbrain.segmentation.segment import segment_file
 from lodbrain.segmentation.settings import Settings
@@ -86,7 +86,7 @@ class Demo:
     ----------
     scan : Path
         Copy of the input, beside the results.
-    outcome : Outcome
+    outcome : ScanOutcome
         Volumes, files and seconds.
     picture : Path
         Three planes of the scan and its labels.
@@ -95,7 +95,7 @@ class Demo:
     """
 
     scan: Path
-    outcome: Outcome
+    outcome: ScanOutcome
     picture: Path
     page: Path
 

@@ -18,7 +18,7 @@ from lodbrain.commands.validation_options import ValidationOptions
 from lodbrain.errors import UsageError
 from lodbrain.evaluation.calibration_fit import Judged, fit_level
 from lodbrain.evaluation.metric_files import write_json, write_tsv
-from lodbrain.evaluation.validation_scans import Drawn, Kind, draw_scan, validation_maps
+from lodbrain.evaluation.validation_scans import Kind, ValidationScan, draw_scan, validation_maps
 from lodbrain.inference.calibration import write_calibration
 from lodbrain.models import zoo
 from lodbrain.models.card import Card
@@ -145,7 +145,7 @@ def calibrate(
     for place, exponent in enumerate(levels):
         count = n * 2 ** (len(levels) - 1 - place)
 
-        def draw(number: int, exponent: int = exponent, place: int = place, count: int = count) -> Drawn:
+        def draw(number: int, exponent: int = exponent, place: int = place, count: int = count) -> ValidationScan:
             share = (place + number / count) / len(levels)
             progress(share, f"{2.0**exponent:g} mm, scan {number + 1} of {count}")
             path = paths[number % len(paths)]

@@ -15,7 +15,7 @@ from lodbrain.evaluation.folders import DEFINITIONS
 from lodbrain.evaluation.metric_files import read_rows, write_json, write_tsv
 from lodbrain.evaluation.participants import Participants, group_cases, read_participants, subject_of
 from lodbrain.evaluation.records import Statistics
-from lodbrain.evaluation.score import Row
+from lodbrain.evaluation.score import ScoreRow
 from lodbrain.evaluation.statistics import analyse
 from lodbrain.report.evaluation_names import LABELS
 from lodbrain.report.evaluation_page import write_evaluation_page
@@ -132,7 +132,7 @@ class GroupSettings:
     overwrite: bool = False
 
 
-def read_models(results: Iterable[str]) -> dict[str, list[Row]]:
+def read_models(results: Iterable[str]) -> dict[str, list[ScoreRow]]:
     """Return the rows of each model.
 
     Parameters
@@ -148,7 +148,7 @@ def read_models(results: Iterable[str]) -> dict[str, list[Row]]:
     InputError
         If one cannot be read.
     """
-    models: dict[str, list[Row]] = {}
+    models: dict[str, list[ScoreRow]] = {}
     for given in results:
         name, _, path = given.rpartition("=")
         if not name or Path(given).exists():

@@ -35,7 +35,7 @@ from lodbrain.evaluation.manual_labels import (
 )
 from lodbrain.evaluation.metric_files import write_json, write_rows, write_tsv
 from lodbrain.evaluation.protocol import Shares, apply_protocol, count_labels, decide_protocol
-from lodbrain.evaluation.score import METRICS, Row
+from lodbrain.evaluation.score import METRICS, ScoreRow
 from lodbrain.report.verification import Picture, verification_page
 from lodbrain.segmentation.outputs import Outputs, check_writable
 from lodbrain.segmentation.segment import segment_file
@@ -130,7 +130,7 @@ class Verification:
     ----------
     cases : tuple of Verified
     protocol : tuple of Shares
-    rows : tuple of Row
+    rows : tuple of ScoreRow
     summary : dict of (region, side) to Interval
         Mean Dice with its bootstrap interval.
     problems : tuple of InputError
@@ -138,7 +138,7 @@ class Verification:
 
     cases: tuple[Verified, ...]
     protocol: tuple[Shares, ...]
-    rows: tuple[Row, ...]
+    rows: tuple[ScoreRow, ...]
     summary: dict[tuple[str, str], Interval]
     problems: tuple[InputError, ...]
 
@@ -206,7 +206,7 @@ def verify(
     write_tsv(folder / PROTOCOL, [f.name for f in fields(Shares)], (astuple(row) for row in protocol))
     for line in protocol_lines(protocol):
         tell(line)
-    rows: list[Row] = []
+    rows: list[ScoreRow] = []
     for number, each in enumerate(done):
         progress(0.8 + 0.15 * number / len(done), f"scoring sub-{each.case.subject}")
         rows += score_scan(each, protocol, surfaces=surfaces)

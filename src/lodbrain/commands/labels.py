@@ -10,7 +10,7 @@ from typing import Annotated, TypeAlias
 
 from cyclopts import Parameter
 
-from lodbrain.batch.cases import Case, Outcome, Progress, Results, exit_code, file_identity, find_cases, run_cases
+from lodbrain.batch.cases import Case, CaseFiles, CaseOutcome, Progress, exit_code, file_identity, find_cases, run_cases
 from lodbrain.commands.lazy import LazyApp
 from lodbrain.commands.progress import progress_bar
 from lodbrain.commands.switches import Flag, Out, Quiet
@@ -108,10 +108,10 @@ def export(
     return 0
 
 
-def teller(*, quiet: bool) -> Callable[[Outcome], None]:
+def teller(*, quiet: bool) -> Callable[[CaseOutcome], None]:
     """Return a function that prints a line for each outcome."""
 
-    def tell(outcome: Outcome) -> None:
+    def tell(outcome: CaseOutcome) -> None:
         if outcome.error is not None:
             print(f"lodbrain: {outcome.error}", file=sys.stderr, flush=True)
         elif not quiet:
@@ -129,8 +129,8 @@ def upsample_maps(
     resume: bool = False,
     overwrite: bool = False,
     progress: Progress | None = None,
-    finished: Callable[[Outcome], None] | None = None,
-) -> list[Outcome]:
+    finished: Callable[[CaseOutcome], None] | None = None,
+) -> list[CaseOutcome]:
     """Resample label maps to another voxel size; a failing map does not stop the others.
 
     Parameters
@@ -155,7 +155,7 @@ def upsample_maps(
     """
     check_voxel_size(voxel_mm)
 
-    def work(case: Case, results: Results, report: Progress) -> tuple[str, ...] | None:
+    def work(case: Case, results: CaseFiles, report: Progress) -> tuple[str, ...] | None:
         origin: Json = {"input": file_identity(case.path), "voxel_size_mm": voxel_mm}
         if resume and results.is_complete(origin):
             return None

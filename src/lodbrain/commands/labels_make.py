@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from lodbrain.batch.cases import Case, Outcome, Progress, Results, exit_code, file_identity, find_cases, run_cases
+from lodbrain.batch.cases import Case, CaseFiles, CaseOutcome, Progress, exit_code, file_identity, find_cases, run_cases
 from lodbrain.commands.labels import Inputs, teller
 from lodbrain.commands.progress import progress_bar
 from lodbrain.commands.switches import Flag, Out, Quiet
@@ -130,8 +130,8 @@ def make_maps(
     given: Path | None = None,
     teach: bool = False,
     progress: Progress | None = None,
-    finished: Callable[[Outcome], None] | None = None,
-) -> list[Outcome]:
+    finished: Callable[[CaseOutcome], None] | None = None,
+) -> list[CaseOutcome]:
     """Create label training maps of whole heads; a failing scan does not stop the others.
 
     Parameters
@@ -170,7 +170,7 @@ def make_maps(
     usable = any(case.problem is None for case in cases)
     model = load_model(settings) if given is None and usable else None
 
-    def work(case: Case, results: Results, report: Progress) -> tuple[str, ...] | None:
+    def work(case: Case, results: CaseFiles, report: Progress) -> tuple[str, ...] | None:
         source = find_segmentation(case, given) if given is not None else None
         origin: Json = {"input": file_identity(case.path), "frame": settings.frame}
         if teach:
@@ -227,10 +227,10 @@ def make_maps(
     return outcomes
 
 
-def _accepted(cases: Sequence[Case], outcomes: Sequence[Outcome]) -> Iterator[tuple[Path, Path, str]]:
+def _accepted(cases: Sequence[Case], outcomes: Sequence[CaseOutcome]) -> Iterator[tuple[Path, Path, str]]:
     """Yield scan, target and site of each case that passes the teacher's quality check, from this or earlier runs."""
     for case, outcome in zip(cases, outcomes, strict=True):
-        sidecar = Results(outcome.labels).sidecar
+        sidecar = CaseFiles(outcome.labels).sidecar
         if outcome.status == "failed" or json.loads(sidecar.read_text(encoding="utf-8")).get("rejected"):
             continue
         root = case.path.absolute().parents[len(case.folder.parts)]

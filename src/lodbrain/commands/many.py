@@ -12,7 +12,7 @@ from lodbrain.commands.usage import trace
 from lodbrain.errors import UsageError, shown
 from lodbrain.report.segment_pages import add_page, check_installed
 from lodbrain.segmentation.jobs import Job, segment_jobs
-from lodbrain.segmentation.outcome import Outcome, outlook
+from lodbrain.segmentation.outcome import ScanOutcome, outlook
 from lodbrain.segmentation.settings import Settings
 from lodbrain.segmentation.volumes import BRAIN
 from lodbrain.system.memory import keep_freed_memory
@@ -24,7 +24,7 @@ def do_jobs(
     options: SegmentOptions,
     *,
     scratch: Path | None = None,
-) -> list[Outcome]:
+) -> list[ScanOutcome]:
     """Run jobs in this process, in several, or on a cluster, and print their outcomes.
 
     Parameters
@@ -34,7 +34,7 @@ def do_jobs(
     options : SegmentOptions
         Number of processes or scheduler, whether pages are written, and verbosity.
     scratch : Path, optional
-        As in `lodbrain.batch.run.Place`.
+        As in `lodbrain.batch.run.Workplace`.
 
     Raises
     ------
@@ -54,7 +54,7 @@ def do_jobs(
         if not options.quiet:
             print(line, flush=True)
 
-    def tell(outcome: Outcome) -> None:
+    def tell(outcome: ScanOutcome) -> None:
         if outcome.error is not None:
             trace(outcome.error)
             print(f"lodbrain: {outcome.error}", file=sys.stderr, flush=True)
@@ -75,9 +75,9 @@ def do_jobs(
             outcomes = segment_jobs(jobs, settings, progress=progress, finished=tell, make_page=make_page)
             line = outlook(outcomes)
         else:
-            from lodbrain.batch.run import Place, run_jobs
+            from lodbrain.batch.run import Workplace, run_jobs
 
-            place = Place(options.jobs, options.scheduler, scratch)
+            place = Workplace(options.jobs, options.scheduler, scratch)
             outcomes = run_jobs(
                 jobs, settings, place=place, progress=progress, finished=tell, say=say, make_page=make_page
             )
@@ -89,7 +89,7 @@ def do_jobs(
     return outcomes
 
 
-def result_line(outcome: Outcome) -> str:
+def result_line(outcome: ScanOutcome) -> str:
     """Return a line on a scan that did not fail."""
     if outcome.status == "skipped":
         return f"{shown(outcome.path.name)}: {shown(outcome.outputs.labels)} is complete, skipped"
@@ -100,7 +100,7 @@ def result_line(outcome: Outcome) -> str:
     )
 
 
-def summary(outcomes: Sequence[Outcome]) -> str:
+def summary(outcomes: Sequence[ScanOutcome]) -> str:
     """Return counts of done, skipped and failed scans, such as ``"3 done, 1 failed"``, and of QC warnings."""
     counts = {status: sum(outcome.status == status for outcome in outcomes) for status in ("done", "skipped", "failed")}
     doubtful = sum(outcome.signs > 0 for outcome in outcomes)

@@ -18,7 +18,7 @@ from lodbrain.errors import InputError, shown
 from lodbrain.images.hashing import sha256
 from lodbrain.report.group_page import write_group_page
 from lodbrain.report.scan_page import is_up_to_date, write_scan_page
-from lodbrain.report.sidecars import Results, find_sidecars, read_results
+from lodbrain.report.sidecars import ScanResults, find_sidecars, read_results
 from lodbrain.segmentation.inputs import IMAGE_SUFFIXES, PAIR_SUFFIXES
 from lodbrain.segmentation.outputs import check_writable
 
@@ -122,7 +122,7 @@ def write_pages(
     check_writable(folder)
     places = index_scans([folder, *map(Path, scans)])
     made, kept, without, errors = [], [], [], []
-    group: list[Results] = []
+    group: list[ScanResults] = []
     for place, sidecar in enumerate(sidecars):
         if progress is not None:
             progress(place / len(sidecars), sidecar.name)
@@ -163,7 +163,7 @@ def index_scans(folders: Iterable[Path]) -> dict[str, list[Path]]:
     return found
 
 
-def find_scan(results: Results, places: dict[str, list[Path]]) -> Path | None:
+def find_scan(results: ScanResults, places: dict[str, list[Path]]) -> Path | None:
     """Return the segmented scan, by the sidecar's name and checksum; None if it is not found."""
     recorded = results.part("input")
     candidates: Sequence[Path] = places.get(str(recorded.get("name")), ())

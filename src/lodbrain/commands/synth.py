@@ -14,8 +14,8 @@ from typing import Annotated, TypeAlias
 import torch
 from cyclopts import Parameter
 
-from lodbrain.batch.cases import Outcome, Progress, exists_error, exit_code, file_identity, find_cases
-from lodbrain.batch.synthetic_pairs import Pair, describe, draw_sheet, replay_pair
+from lodbrain.batch.cases import CaseOutcome, Progress, exists_error, exit_code, file_identity, find_cases
+from lodbrain.batch.synthetic_pairs import SyntheticPair, describe, draw_sheet, replay_pair
 from lodbrain.commands.progress import progress_bar
 from lodbrain.commands.switches import Flag, Quiet
 from lodbrain.commands.usage import wrong_usage
@@ -90,7 +90,7 @@ def synth(
         raise UsageError("number", None, "say how many pairs to make (-n), or which to make again (--replay)")
     keep_freed_memory()
 
-    def say(outcome: Outcome) -> None:
+    def say(outcome: CaseOutcome) -> None:
         if outcome.error is not None:
             print(f"lodbrain: {outcome.error}", file=sys.stderr, flush=True)
         elif not quiet:
@@ -138,7 +138,7 @@ class _Source:
     settings: Settings
     origin: Json
 
-    def make(self, pair: Pair) -> None:
+    def make(self, pair: SyntheticPair) -> None:
         generator = Stream(self.origin["seed"], "pair", pair.number).generator
         plan = draw_plan(self.labels, self.settings, generator, voxel_mm=self.origin["voxel_size_mm"])
         pair.write(plan, self.labels, {**self.origin, "pair": pair.number})
@@ -159,8 +159,8 @@ def synthesise(
     overwrite: bool = False,
     figure: str | PathLike[str] | None = None,
     progress: Progress | None = None,
-    finished: Callable[[Outcome], None] = lambda outcome: None,
-) -> list[Outcome]:
+    finished: Callable[[CaseOutcome], None] = lambda outcome: None,
+) -> list[CaseOutcome]:
     """Generate pairs of image and labels; pair k does not depend on the number of pairs, threads or earlier runs.
 
     Parameters
@@ -208,25 +208,27 @@ def synthesise(
     describe(out)
     if figure is not None:
         check_writable(Path(figure).parent)
-    outcomes: list[Outcome] = []
+    outcomes: list[CaseOutcome] = []
 
     def report(text: str, begun: float = 0.0) -> None:
         if progress is not None:
             progress(min((len(outcomes) + begun) / number, 1.0), text)
 
-    def done(outcome: Outcome) -> None:
+    def done(outcome: CaseOutcome) -> None:
         outcomes.append(outcome)
         finished(outcome)
         report(outcome.labels.name)
 
     with _workers(threads, device) as pool:
         for turn, case in enumerate(cases[:number]):
-            pairs = [Pair(out, k + 1) for k in range(turn, number, len(cases))]
+            pairs = [SyntheticPair(out, k + 1) for k in range(turn, number, len(cases))]
             try:
                 if case.problem is not None:
                     raise case.problem
                 origin = {"label_map": file_identity(case.path), **asked}
-                jobs: list[tuple[Pair, Job]] = [(pair, _standing(pair, origin, resume, overwrite)) for pair in pairs]
+                jobs: list[tuple[SyntheticPair, Job]] = [
+                    (pair, _standing(pair, origin, resume, overwrite)) for pair in pairs
+                ]
                 if any(job is TO_DO for _, job in jobs):
                     report(f"{case.path.name}: smooth boundaries")
                     labels = load(case.path)
@@ -239,13 +241,13 @@ def synthesise(
                     source = _Source(fine.to(device), settings, {**origin, "upsampled": factor})
                     jobs = [(pair, pool.submit(source.make, pair) if job is TO_DO else job) for pair, job in jobs]
             except Exception as error:
-                done(Outcome(case.path, "failed", out, error=failure(error, case.path)))
+                done(CaseOutcome(case.path, "failed", out, error=failure(error, case.path)))
                 continue
             for pair, job in jobs:
                 done(_outcome(case.path, pair, job))
     if figure is not None:
         there = {outcome.labels for outcome in outcomes if outcome.status != "failed"}
-        draw_sheet([pair for pair in (Pair(out, k + 1) for k in range(number)) if pair.scan in there], figure)
+        draw_sheet([pair for pair in (SyntheticPair(out, k + 1) for k in range(number)) if pair.scan in there], figure)
     return outcomes
 
 
@@ -277,20 +279,20 @@ def _factor(labels: LabelMap, voxel_mm: float | None) -> int:
     return max(1, round(float(labels.spacing_mm.min()) / min(voxel_mm or MAP_MM, MAP_MM)))
 
 
-def _standing(pair: Pair, origin: Json, resume: bool, overwrite: bool) -> Job:
+def _standing(pair: SyntheticPair, origin: Json, resume: bool, overwrite: bool) -> Job:
     if resume and pair.is_complete({**origin, "pair": pair.number}):
         return COMPLETE
     return TO_DO if resume or overwrite or not pair.sidecar.exists() else exists_error(pair.scan)
 
 
-def _outcome(path: Path, pair: Pair, job: Job) -> Outcome:
+def _outcome(path: Path, pair: SyntheticPair, job: Job) -> CaseOutcome:
     if job is COMPLETE:
-        return Outcome(path, "skipped", pair.scan)
+        return CaseOutcome(path, "skipped", pair.scan)
     try:
         if isinstance(job, Exception):
             raise job
         assert isinstance(job, Future)
         job.result()
-        return Outcome(path, "done", pair.scan)
+        return CaseOutcome(path, "done", pair.scan)
     except Exception as error:
-        return Outcome(path, "failed", pair.scan, error=failure(error, path))
+        return CaseOutcome(path, "failed", pair.scan, error=failure(error, path))

@@ -12,7 +12,7 @@ from scipy import ndimage
 
 from lodbrain.errors import InputError
 from lodbrain.evaluation.reliability import Reliability, conformal_width, fit_temperature, reliability, sharpen
-from lodbrain.evaluation.validation_scans import Drawn
+from lodbrain.evaluation.validation_scans import ValidationScan
 from lodbrain.inference.calibration import Calibration, relative_doubt, sideless, write_calibration
 from lodbrain.inference.predict import Options, predict
 from lodbrain.inference.prediction import Prediction
@@ -61,7 +61,9 @@ class Judged:
         return float(np.mean(kept)) if kept else float("nan")
 
 
-def fit_level(draw: Callable[[int], Drawn], n: int, model: Model, exponent: int, coverage: float, seed: int) -> Judged:
+def fit_level(
+    draw: Callable[[int], ValidationScan], n: int, model: Model, exponent: int, coverage: float, seed: int
+) -> Judged:
     """Fit and evaluate one level on the scans 0 to n - 1."""
     third = n // 3
     plain = Calibration(coverage=coverage)
@@ -117,7 +119,7 @@ def fit_level(draw: Callable[[int], Drawn], n: int, model: Model, exponent: int,
 
 
 def _predict(
-    drawn: Drawn, model: Model, exponent: int, calibration: Calibration, *, posteriors: bool
+    drawn: ValidationScan, model: Model, exponent: int, calibration: Calibration, *, posteriors: bool
 ) -> Prediction | None:
     """Return the prediction with a calibration of a level; None if no brain is found."""
     card = replace(model.card, calibration=write_calibration({exponent: calibration}))
@@ -133,7 +135,7 @@ def _predict(
         return None
 
 
-def _sample(found: Prediction, drawn: Drawn, *, seed: int) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+def _sample(found: Prediction, drawn: ValidationScan, *, seed: int) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
     """Return log posteriors (n, 33) and true class (n,) of voxels in and around the true brain."""
     assert found.posteriors is not None
     truth = drawn.classes.numpy()
@@ -155,7 +157,7 @@ def _reliability(log_p: NDArray[np.floating], truth: NDArray[np.int64]) -> Relia
     return reliability(np.exp(log_p[np.arange(len(best)), best]), best == truth)
 
 
-def _volumes(found: Prediction, drawn: Drawn) -> list[tuple[str, float, float, float]]:
+def _volumes(found: Prediction, drawn: ValidationScan) -> list[tuple[str, float, float, float]]:
     """Return name, sum of posteriors, posterior variance and true volume of every measurable row of all tables."""
     assert found.doubt_vox is not None
     voxel_mm3 = float(np.prod(drawn.spacing_mm))

@@ -11,9 +11,9 @@ from typing import Any, TypeAlias
 
 from lodbrain.errors import InputError, LodbrainError
 from lodbrain.evaluation.metric_files import JSON, TSV, write_json, write_rows
-from lodbrain.evaluation.pairing import Pair, pair_up
+from lodbrain.evaluation.pairing import MapPair, pair_up
 from lodbrain.evaluation.regions import REGIONS
-from lodbrain.evaluation.score import METRICS, PairScore, Row, score_pair
+from lodbrain.evaluation.score import METRICS, PairScore, ScoreRow, score_pair
 from lodbrain.evaluation.tables import LabelTable, detect_table
 from lodbrain.images.image import Image
 from lodbrain.images.io import read_labels
@@ -69,14 +69,14 @@ class Evaluated:
 
     Attributes
     ----------
-    pair : Pair
+    pair : MapPair
     tables : tuple of str
         Names of the prediction's and the reference's label table.
     score : PairScore or None
     error : LodbrainError or None
     """
 
-    pair: Pair
+    pair: MapPair
     tables: tuple[str, ...] = ()
     score: PairScore | None = None
     error: LodbrainError | None = None
@@ -99,7 +99,7 @@ class Evaluation:
     unused: tuple[Path, ...]
 
     @property
-    def rows(self) -> tuple[Row, ...]:
+    def rows(self) -> tuple[ScoreRow, ...]:
         """Return the rows of all cases."""
         return tuple(row for each in self.done if each.score is not None for row in each.score.rows)
 
@@ -161,7 +161,7 @@ def evaluate_labels(
     return evaluation
 
 
-def _evaluate(pair: Pair, settings: EvaluateSettings) -> Evaluated:
+def _evaluate(pair: MapPair, settings: EvaluateSettings) -> Evaluated:
     try:
         ref, pred = read_labels(pair.ref), read_labels(pair.pred)
         tables = (_table(settings.pred_table, pair.pred, pred), _table(settings.ref_table, pair.ref, ref))
@@ -191,7 +191,7 @@ def _table(given: LabelTable | None, path: Path, image: Image) -> LabelTable:
     return given if given is not None else detect_table(path, image.data)
 
 
-def means(rows: Sequence[Row]) -> list[dict[str, Any]]:
+def means(rows: Sequence[ScoreRow]) -> list[dict[str, Any]]:
     """Return means of each metric over cases by region, with counts of cases, false negatives and false positives.
 
     A mean is over the cases in which the metric is defined.

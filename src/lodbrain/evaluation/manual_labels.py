@@ -9,12 +9,12 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from lodbrain.datasets.ultracortex import LABELS, Case, trained_on
+from lodbrain.datasets.ultracortex import LABELS, ManualScan, trained_on
 from lodbrain.errors import InputError, UsageError
 from lodbrain.evaluation.grids import on_grid_of
 from lodbrain.evaluation.groups import Interval, bootstrap_mean
 from lodbrain.evaluation.protocol import Shares, apply_protocol
-from lodbrain.evaluation.score import Row, score_pair
+from lodbrain.evaluation.score import ScoreRow, score_pair
 from lodbrain.evaluation.tables import FREESURFER_TABLE
 from lodbrain.images.image import Image
 from lodbrain.images.io import read_labels
@@ -31,7 +31,7 @@ for _number, (_words, _) in LABELS.items():
 
 
 @dataclass(frozen=True)
-class Published:
+class PublishedResult:
     """A result published on these twelve scans.
 
     Attributes
@@ -46,9 +46,9 @@ class Published:
 
 #: As stated by their authors, who may treat structures that the manual labels leave out differently.
 PUBLISHED = (
-    Published("GOUHFI", "Dice 0.93", "its training labels include scans at 9.4 T"),
-    Published("SIAM", "Dice 0.91, grey matter", "trained on synthetic scans of six templates"),
-    Published("GA-MS-UNet++", "Dice 0.93", "trained and tested on these twelve scans"),
+    PublishedResult("GOUHFI", "Dice 0.93", "its training labels include scans at 9.4 T"),
+    PublishedResult("SIAM", "Dice 0.91, grey matter", "trained on synthetic scans of six templates"),
+    PublishedResult("GA-MS-UNet++", "Dice 0.93", "trained and tested on these twelve scans"),
 )
 
 
@@ -58,14 +58,14 @@ class Verified:
 
     Attributes
     ----------
-    case : Case
+    case : ManualScan
     labels : Path
         Our label map.
     notes : tuple of str
         Differences from the documented properties of this scan.
     """
 
-    case: Case
+    case: ManualScan
     labels: Path
     notes: tuple[str, ...]
 
@@ -98,7 +98,7 @@ def protocol_lines(protocol: Sequence[Shares]) -> list[str]:
     ]
 
 
-def summarise(rows: Sequence[Row]) -> dict[tuple[str, str], Interval]:
+def summarise(rows: Sequence[ScoreRow]) -> dict[tuple[str, str], Interval]:
     """Return mean Dice and bootstrap interval of each region and side."""
     keys = dict.fromkeys((row.region, row.side) for row in rows)
     rng = np.random.default_rng(0)
@@ -108,7 +108,7 @@ def summarise(rows: Sequence[Row]) -> dict[tuple[str, str], Interval]:
     }
 
 
-def read_pair(outputs: Outputs, case: Case) -> tuple[NDArray[np.integer], Image]:
+def read_pair(outputs: Outputs, case: ManualScan) -> tuple[NDArray[np.integer], Image]:
     """Return our classes and the manual labels, on the scan's grid."""
     ours = read_labels(outputs.labels)
     manual = read_labels(case.labels)
@@ -123,7 +123,7 @@ def read_pair(outputs: Outputs, case: Case) -> tuple[NDArray[np.integer], Image]
     return table[ours.data], replace(ours, data=data.astype(np.uint8))
 
 
-def differences(case: Case, image: Image) -> tuple[str, ...]:
+def differences(case: ManualScan, image: Image) -> tuple[str, ...]:
     """Return differences from the documented properties of this scan."""
     if case.published is None:
         return (f"sub-{case.subject} is none of the twelve published scans",)
@@ -135,7 +135,7 @@ def differences(case: Case, image: Image) -> tuple[str, ...]:
     return tuple(notes)
 
 
-def score_scan(each: Verified, protocol: tuple[Shares, ...], *, surfaces: bool) -> list[Row]:
+def score_scan(each: Verified, protocol: tuple[Shares, ...], *, surfaces: bool) -> list[ScoreRow]:
     """Return the rows of one scan: grey and white matter, whose treatment by the manual labels is `protocol`."""
     folder, stem = each.labels.parent, each.labels.name.removesuffix("_dseg.nii.gz")
     classes, manual = read_pair(Outputs(folder, stem), each.case)

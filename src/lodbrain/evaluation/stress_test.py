@@ -19,7 +19,7 @@ from lodbrain.evaluation.grids import on_grid_of
 from lodbrain.evaluation.overlap import contingency, counts_of
 from lodbrain.evaluation.quality_fit import FAILED_DICE
 from lodbrain.evaluation.regions import N_ATOMS, regions_of
-from lodbrain.evaluation.robustness import MEAN, Step
+from lodbrain.evaluation.robustness import MEAN, StressStep
 from lodbrain.evaluation.tables import LabelTable, detect_table, table_named
 from lodbrain.images.grid import to_ras
 from lodbrain.images.intensity import from_black
@@ -63,7 +63,7 @@ class Subject:
 
     def step(
         self, stem: str, name: str, model: Model, context: bool, degradation: str, strength: float, *, seed: int
-    ) -> list[Step]:
+    ) -> list[StressStep]:
         """Segment one step and compute the metrics of every region.
 
         Parameters
@@ -95,10 +95,12 @@ class Subject:
             for region in regions_of(table.known, known)
             if region.level != "structure"
         }
-        rows = [Step(stem, name, degradation, strength, r.name, r.level, value, score) for r, value in dice.items()]
+        rows = [
+            StressStep(stem, name, degradation, strength, r.name, r.level, value, score) for r, value in dice.items()
+        ]
         tissues = [row.dice for row in rows if row.level == "tissue" and not np.isnan(row.dice)]
         mean = _rounded(fmean(tissues)) if tissues else float("nan")
-        return [Step(stem, name, degradation, strength, MEAN, "mean", mean, score), *rows]
+        return [StressStep(stem, name, degradation, strength, MEAN, "mean", mean, score), *rows]
 
     def _segment(self, image: NDArray[np.float32], model: Model, context: bool) -> tuple[NDArray[np.uint8], float]:
         """Return the atoms of a result, and its quality score; only background if no brain is found."""

@@ -25,7 +25,7 @@ Kind = Literal["t1w", "any"]
 
 
 @dataclass(frozen=True, eq=False)
-class Drawn:
+class ValidationScan:
     """A generated scan and its truth.
 
     Attributes
@@ -62,7 +62,7 @@ def draw_scan(
     *,
     voxel_mm: tuple[float, float],
     contrasts: Contrasts | None = None,
-) -> Drawn:
+) -> ValidationScan:
     """Generate a scan of a label map with all effects of the generator.
 
     Parameters
@@ -79,4 +79,4 @@ def draw_scan(
     image, target = render(plan, labels, plan.scan)
     # The shares take 33 times the memory of the image, so they are not kept.
     sums = np.array([float(share.sum(dtype=torch.float64)) for share in target])
-    return Drawn(image, target.argmax(0).to(torch.uint8), sums, plan.scan.spacing_mm)
+    return ValidationScan(image, target.argmax(0).to(torch.uint8), sums, plan.scan.spacing_mm)

@@ -41,7 +41,7 @@ class Group:
 
 
 @dataclass(frozen=True)
-class Quality:
+class QualityText:
     """Quality as shown on a page.
 
     Attributes
@@ -62,7 +62,7 @@ class Quality:
     groups: list[Group] = field(default_factory=list)
 
 
-def quality_of(content: Mapping[str, object]) -> Quality:
+def quality_of(content: Mapping[str, object]) -> QualityText:
     """Sort a sidecar's ``quality`` into verdict, reasons, measures and groups of measures.
 
     Examples
@@ -71,7 +71,7 @@ def quality_of(content: Mapping[str, object]) -> Quality:
     >>> shown.reasons, shown.measures
     (['the field of view cuts the cerebellum'], [('Mean posterior of the chosen labels', '0.84')])
     """
-    found = Quality(verdict=next((str(content[key]) for key in _VERDICTS if isinstance(content.get(key), str)), ""))
+    found = QualityText(verdict=next((str(content[key]) for key in _VERDICTS if isinstance(content.get(key), str)), ""))
     for key, value in content.items():
         if key in _VERDICTS and isinstance(value, str):
             continue

@@ -5,7 +5,7 @@ from __future__ import annotations
 from importlib.util import find_spec
 
 from lodbrain.errors import UsageError, install_hint
-from lodbrain.segmentation.outcome import Outcome
+from lodbrain.segmentation.outcome import ScanOutcome
 from lodbrain.system.atomic import write_text
 
 
@@ -23,7 +23,7 @@ def check_installed() -> None:
             raise UsageError("extra", None, what, install_hint("report"))
 
 
-def add_page(outcome: Outcome) -> None:
+def add_page(outcome: ScanOutcome) -> None:
     """Write the page of a segmented scan, unless it is up to date.
 
     As the other outputs it is first written into the hidden folder, so that a killed process leaves no partial page.

@@ -19,7 +19,7 @@ SIDECAR = "_dseg.json"
 
 
 @dataclass(frozen=True, eq=False)
-class Results:
+class ScanResults:
     """The files of one segmented scan.
 
     Attributes
@@ -111,7 +111,7 @@ class Results:
             raise InputError("no-table", path, what, "Segment the scan again with --overwrite") from error
 
 
-def read_results(path: Path) -> Results:
+def read_results(path: Path) -> ScanResults:
     """Read a sidecar.
 
     Raises
@@ -126,7 +126,7 @@ def read_results(path: Path) -> Results:
         raise InputError("bad-sidecar", path, "it cannot be read as JSON", "Segment the scan again") from error
     if not isinstance(content, dict) or content.get("software") != "lodbrain":
         raise InputError("bad-sidecar", path, "lodbrain did not write it", "Name a folder of lodbrain's results")
-    return Results(path, content, hashlib.sha256(raw).hexdigest())
+    return ScanResults(path, content, hashlib.sha256(raw).hexdigest())
 
 
 def find_sidecars(folder: Path) -> list[Path]:

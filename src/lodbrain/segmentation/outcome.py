@@ -14,7 +14,7 @@ from lodbrain.segmentation.volumes import Volume
 
 
 @dataclass(frozen=True, eq=False)
-class Outcome:
+class ScanOutcome:
     """Outcome of one input.
 
     Attributes
@@ -79,7 +79,7 @@ def failure(error: Exception, path: Path, more_memory: str = "Use a larger machi
     return known
 
 
-def exit_code(outcomes: Sequence[Outcome]) -> int:
+def exit_code(outcomes: Sequence[ScanOutcome]) -> int:
     """Return the exit status of a command: 0 all done, 3 some scans or pages failed, 4 all failed, 70 a bug."""
     status = exit_status([outcome.error for outcome in outcomes])
     pages = exit_status([outcome.page_error for outcome in outcomes])
@@ -93,12 +93,12 @@ MANY = 27_000
 _FEWEST = 3
 
 
-def outlook(outcomes: Sequence[Outcome], *, processes: int = 1, machines: int = 1) -> str | None:
+def outlook(outcomes: Sequence[ScanOutcome], *, processes: int = 1, machines: int = 1) -> str | None:
     """Return a line on the time that a large study would take, or None if too few scans were measured.
 
     Parameters
     ----------
-    outcomes : sequence of Outcome
+    outcomes : sequence of ScanOutcome
         Outcomes of scans, of which `processes` were segmented in parallel.
     processes, machines : int
         Total number of processes, and the number of machines that they ran on.

@@ -28,7 +28,7 @@ from lodbrain.training.maps import fine_maps, load_maps
 from lodbrain.training.pairs import PairSource
 from lodbrain.training.scenes import SyntheticScenes
 from lodbrain.training.sources import geometry_of
-from lodbrain.training.validation import LEAST_VOXELS, Scores, score
+from lodbrain.training.validation import LEAST_VOXELS, ValidationScores, score
 
 #: Largest loss of Dice in the base validation that counts as no worse: less than its variation between seeds.
 NO_WORSE = 0.002
@@ -48,7 +48,7 @@ class Measures:
 
     Attributes
     ----------
-    tailored, general : Scores
+    tailored, general : ValidationScores
         Dice on held-out synthetic scans, of the fitted contrast and of the base model's contrasts.
     flip, bias : (N,) float64
         For each scan, mean Dice of its labels with those of its mirror image, and with those under an added bias field.
@@ -57,8 +57,8 @@ class Measures:
     voxel_ml : tuple of float
     """
 
-    tailored: Scores
-    general: Scores
+    tailored: ValidationScores
+    general: ValidationScores
     flip: NDArray[np.float64]
     bias: NDArray[np.float64]
     classes: tuple[NDArray[np.uint8] | None, ...]
@@ -110,7 +110,7 @@ def decide(before: Measures, after: Measures) -> tuple[bool, tuple[str, ...]]:
     return all(passed), tuple(lines)
 
 
-def _by_scan(scores: Scores) -> NDArray[np.float64]:
+def _by_scan(scores: ValidationScores) -> NDArray[np.float64]:
     """(N,): mean Dice over the structures of each synthetic scan."""
     return np.asarray(scores.structures.nanmean(1).numpy())
 

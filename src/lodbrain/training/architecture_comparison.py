@@ -25,7 +25,7 @@ from lodbrain.training.pairs import PairSource
 from lodbrain.training.run import JOINT, build, train
 from lodbrain.training.sources import SYNTHETIC, geometry_of, make_sources
 from lodbrain.training.stage import checkpoint_path
-from lodbrain.training.validation import VALIDATION_SEED, Scores, score
+from lodbrain.training.validation import VALIDATION_SEED, ValidationScores, score
 
 #: Fields that must be equal in all configurations: validation data, and generation of pairs.
 SAME = ("train", "validate_on", "labelmaps", "real", "tailored", "generator", "seed", "batch", "accumulate")
@@ -34,7 +34,7 @@ TOLERANCE = 0.01
 
 
 @dataclass(frozen=True, eq=False)
-class Row:
+class ArchitectureResult:
     """Results of one architecture.
 
     Attributes
@@ -49,7 +49,7 @@ class Row:
         Steps by stage.
     seconds_per_scan : float
         Median time of a forward pass through all levels, on the device of the training.
-    scores : Scores
+    scores : ValidationScores
     """
 
     name: str
@@ -59,7 +59,7 @@ class Row:
     seconds: float
     steps: dict[str, int]
     seconds_per_scan: float
-    scores: Scores
+    scores: ValidationScores
 
 
 def compare(
@@ -69,7 +69,7 @@ def compare(
     seconds: float | None = None,
     scans: int = 16,
     report: Callable[[str], None] = lambda line: None,
-) -> list[Row]:
+) -> list[ArchitectureResult]:
     """Train every configuration for the same time and evaluate all on the same validation scans.
 
     Writes ``comparison.md`` and ``comparison.json`` into `out`; each configuration trains in a subfolder of its name,
@@ -155,7 +155,7 @@ def with_seconds(config: TrainingConfig, seconds: float) -> TrainingConfig:
     return config.model_copy(update={"levels": tuple(rows), "joint": joint})
 
 
-def _measure(config: TrainingConfig, scans: int) -> Row:
+def _measure(config: TrainingConfig, scans: int) -> ArchitectureResult:
     network = _trained(config)
     last = len(config.levels) - 1
     scoring = config.model_copy(update={"train": (), "real": None})
@@ -177,7 +177,7 @@ def _measure(config: TrainingConfig, scans: int) -> Row:
         if found is not None:
             steps[stage] = int(found[1]["step"])
             spent += float(found[1]["seconds"])
-    return Row(
+    return ArchitectureResult(
         name=config.name,
         architecture=config.architecture,
         parameters=sum(p.numel() for p in network.parameters()),
@@ -203,12 +203,12 @@ def _trained(config: TrainingConfig) -> Ladder | Plain:
     return network.eval().requires_grad_(False)
 
 
-def _means(row: Row) -> str:
+def _means(row: ArchitectureResult) -> str:
     found = row.scores.summary()
     return f"Dice of structures {found['structures']:.3f}, of tissues {found['tissues']:.3f}"
 
 
-def _by_structure(scores: Scores) -> dict[str, float]:
+def _by_structure(scores: ValidationScores) -> dict[str, float]:
     """Return the mean Dice of each structure, both sides together."""
     out: dict[str, list[float]] = {name: [] for name in SIDELESS[1:]}
     for each, label in enumerate(STRUCTURES[1:]):
@@ -218,7 +218,7 @@ def _by_structure(scores: Scores) -> dict[str, float]:
     return {name: sum(values) / len(values) if values else math.nan for name, values in out.items()}
 
 
-def to_markdown(rows: Sequence[Row]) -> str:
+def to_markdown(rows: Sequence[ArchitectureResult]) -> str:
     """Return the comparison as Markdown tables: a summary, then Dice of every tissue and structure."""
     names = [row.name for row in rows]
     head = "| | " + " | ".join(names) + " |\n|---|" + "---|" * len(rows)
@@ -245,7 +245,7 @@ def _cell(value: float) -> str:
     return "-" if math.isnan(value) else f"{value:.3f}"
 
 
-def to_json(rows: Sequence[Row]) -> dict[str, Any]:
+def to_json(rows: Sequence[ArchitectureResult]) -> dict[str, Any]:
     """Return the comparison as JSON data."""
     return {
         "rows": [
