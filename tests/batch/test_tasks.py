@@ -78,5 +78,4 @@ def test_workers_that_come_late_are_waited_for_and_counted(
     monkeypatch.setattr(run_module, "_cluster", empty)
     lines: list[str] = []
     run_jobs(make_jobs("good", "good", "good"), place=REMOTE, say=lines.append)
-    assert lines[:2] == ["Waiting for workers of tcp://a:1.", "2 processes. For a live dashboard: pip install bokeh"]
-    assert "27,000 take 1.9 h on 1 machine" in lines[2]
+    assert lines == ["Waiting for workers of tcp://a:1.", "2 processes. For a live dashboard: pip install bokeh"]

@@ -11,7 +11,7 @@ from typing import Any
 import nibabel as nib
 import numpy as np
 import pytest
-from headless import RendererMemory, headless_browser
+from headless import RendererMemory, Visit, headless_browser
 from tiny_model import AFFINE, head, save_tiny_model
 
 from lodbrain.commands import web
@@ -63,22 +63,11 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-class Visit:
-    """An open page, with everything that it asked for or complained about."""
+class AppVisit(Visit):
+    """The open page that segments scans."""
 
     def __init__(self, browser: Any, url: str, **options: Any) -> None:
-        self.context = browser.new_context(
-            **{"viewport": {"width": 1280, "height": 900}, "accept_downloads": True, **options}
-        )
-        self.page = self.context.new_page()
-        self.page.set_default_timeout(PATIENCE_MS)
-        self.complaints: list[str] = []
-        self.requests: list[str] = []
-        self.page.on("console", lambda message: self.complaints.append(message.text) if message.type in (
-            "error", "warning") and "GPU stall" not in message.text else None)  # fmt: skip
-        self.page.on("pageerror", lambda error: self.complaints.append(str(error)))
-        self.page.on("request", lambda request: self.requests.append(request.url))
-        self.page.goto(url)
+        super().__init__(browser, url, patience_ms=PATIENCE_MS, **{"accept_downloads": True, **options})
         self.enters("empty")
         self.loaded = len(self.requests)
 
@@ -112,8 +101,8 @@ class Visit:
 
 
 @pytest.fixture
-def visit(browser: Any, build: Callable[[str], str], tiny: Path) -> Iterator[Visit]:
-    opened = Visit(browser, build(str(tiny / "tiny.safetensors")))
+def visit(browser: Any, build: Callable[[str], str], tiny: Path) -> Iterator[AppVisit]:
+    opened = AppVisit(browser, build(str(tiny / "tiny.safetensors")))
     yield opened
     opened.context.close()
 
@@ -125,7 +114,7 @@ def _differing(found: Path, expected: Path) -> float:
     return float(np.mean(np.asarray(one.dataobj) != np.asarray(other.dataobj)))
 
 
-def test_labels_volumes_and_record_are_the_command_line_s(visit: Visit, tiny: Path, tmp_path: Path) -> None:
+def test_labels_volumes_and_record_are_the_command_line_s(visit: AppVisit, tiny: Path, tmp_path: Path) -> None:
     visit.give(tiny / "head.nii.gz")
     visit.finishes()
     labels, tsv, record = (visit.save(what, tmp_path) for what in ("labels", "tsv", "json"))
@@ -149,7 +138,7 @@ def test_labels_volumes_and_record_are_the_command_line_s(visit: Visit, tiny: Pa
 
 @pytest.mark.parametrize("dropped", ["file", "folder"])
 def test_a_dropped_freesurfer_file_gets_the_labels_of_the_command_line(
-    visit: Visit, tiny: Path, tmp_path: Path, dropped: str
+    visit: AppVisit, tiny: Path, tmp_path: Path, dropped: str
 ) -> None:
     scan = tmp_path / "folder" / "orig.mgz"
     scan.parent.mkdir()
@@ -161,7 +150,7 @@ def test_a_dropped_freesurfer_file_gets_the_labels_of_the_command_line(
     assert visit.complaints == [] and visit.requests_after_loading == []
 
 
-def test_after_loading_neither_page_nor_worker_can_send_anything(visit: Visit, tiny: Path) -> None:
+def test_after_loading_neither_page_nor_worker_can_send_anything(visit: AppVisit, tiny: Path) -> None:
     send = f"() => fetch('{visit.page.url}').then(() => 'sent', () => 'refused')"
     assert visit.page.evaluate(send) == "refused"
     with visit.page.expect_worker() as worker:
@@ -170,7 +159,7 @@ def test_after_loading_neither_page_nor_worker_can_send_anything(visit: Visit, t
     assert visit.requests_after_loading == []
 
 
-def test_a_click_on_a_structure_moves_the_cross_hair_into_it(visit: Visit, tiny: Path) -> None:
+def test_a_click_on_a_structure_moves_the_cross_hair_into_it(visit: AppVisit, tiny: Path) -> None:
     visit.give(tiny / "head.nii.gz")
     visit.finishes()
     buttons = visit.page.locator("#rows button")
@@ -180,7 +169,7 @@ def test_a_click_on_a_structure_moves_the_cross_hair_into_it(visit: Visit, tiny:
         assert visit.page.get_attribute("#where", "data-index") == buttons.nth(number).get_attribute("data-index")
 
 
-def test_a_computation_can_be_cancelled_and_another_started(visit: Visit, tiny: Path) -> None:
+def test_a_computation_can_be_cancelled_and_another_started(visit: AppVisit, tiny: Path) -> None:
     visit.give(tiny / "head.nii.gz")
     visit.page.click("#cancel")
     visit.enters("empty")
@@ -196,7 +185,7 @@ def test_a_computation_can_be_cancelled_and_another_started(visit: Visit, tiny: 
     ("content", "words"),
     [(b"\x1f\x8b damaged", "is damaged"), (b"x" * 500, "neither NIfTI nor MGH"), (b"", "too short for a scan")],
 )
-def test_what_cannot_be_read_is_told_in_words(visit: Visit, tmp_path: Path, content: bytes, words: str) -> None:
+def test_what_cannot_be_read_is_told_in_words(visit: AppVisit, tmp_path: Path, content: bytes, words: str) -> None:
     (tmp_path / "scan.nii.gz").write_bytes(content)
     visit.give(tmp_path / "scan.nii.gz")
     visit.enters("error")
@@ -205,7 +194,7 @@ def test_what_cannot_be_read_is_told_in_words(visit: Visit, tmp_path: Path, cont
     assert visit.page.is_visible("#choose") and visit.complaints == []
 
 
-def test_a_scan_without_a_brain_is_told_in_words(visit: Visit, tmp_path: Path) -> None:
+def test_a_scan_without_a_brain_is_told_in_words(visit: AppVisit, tmp_path: Path) -> None:
     air = np.random.default_rng(1).normal(100, 1, (8, 8, 8)).astype(np.float32)
     write_nifti(tmp_path / "air.nii.gz", air, Image(air, np.diag([2.0, 2.0, 2.0, 1.0])))
     visit.give(tmp_path / "air.nii.gz")
@@ -215,7 +204,7 @@ def test_a_scan_without_a_brain_is_told_in_words(visit: Visit, tmp_path: Path) -
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_a_phone_scrolls_down_only(browser: Any, build: Callable[[str], str], tiny: Path, scheme: str) -> None:
-    visit = Visit(
+    visit = AppVisit(
         browser, build(str(tiny / "tiny.safetensors")), viewport={"width": 360, "height": 740}, color_scheme=scheme
     )
     visit.give(tiny / "head.nii.gz")
@@ -247,7 +236,7 @@ def test_a_real_head_gets_the_labels_of_the_command_line(
     started = time.monotonic()
     outcome = segment_file(scan, tmp_path / "out")
     command_line = time.monotonic() - started
-    visit = Visit(browser, build("default"))
+    visit = AppVisit(browser, build("default"))
     started = time.monotonic()
     with RendererMemory() as memory:
         visit.give(scan)
@@ -267,7 +256,7 @@ def test_a_real_head_gets_the_labels_of_the_command_line(
 @pytest.mark.data
 def test_a_dicom_file_is_converted_and_segmented(browser: Any, build: Callable[[str], str], data_dir: Path) -> None:
     files = sorted(path for path in (data_dir / "dicom" / "xa30_T1w_2mm").rglob("*") if path.is_file())
-    visit = Visit(browser, build("default"))
+    visit = AppVisit(browser, build("default"))
     visit.give(*files)
     visit.finishes(REAL_PATIENCE_MS)
     brain = visit.page.locator("#rows tr", has_text="brain").last.locator("td").first.inner_text()

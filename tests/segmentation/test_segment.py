@@ -10,12 +10,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+from segmenting import segment_files
 
 from lodbrain.errors import InputError, LodbrainError, OutputError, UsageError, WeightsError
 from lodbrain.images.io import read_image, read_labels
 from lodbrain.labels import STRUCTURES, relabel
 from lodbrain.models import zoo
-from lodbrain.segmentation.jobs import segment_files
 from lodbrain.segmentation.outcome import ScanOutcome, exit_code
 from lodbrain.segmentation.results import find_results
 from lodbrain.segmentation.segment import segment_file

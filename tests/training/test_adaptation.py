@@ -138,7 +138,7 @@ def test_tuning_keeps_coarse_levels_and_draws_from_the_profile(
     monkeypatch.setattr("lodbrain.training.adaptation.find_labelmaps", lambda folder: names)
     base = _ladder(0, (2, 1, 0, -1))
     settings = AdaptSettings(minutes=10, levels=2)
-    config = tuning_config("default", base, profile, 2, tmp_path / "mine.safetensors", settings, "cpu")
+    config = tuning_config(base, 2, tmp_path / "mine.safetensors", settings, "cpu")
     assert [level.exponent for level in config.levels] == [2, 1, 0]
     assert [level.steps for level in config.levels] == [0, None, None]
     assert [level.seconds for level in config.levels] == [None, 300, 300]

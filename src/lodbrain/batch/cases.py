@@ -11,12 +11,12 @@ from pathlib import Path
 from typing import Literal, TypeAlias
 
 from lodbrain.errors import InputError, LodbrainError, UsageError, exit_status
-from lodbrain.images.hashing import sha256
-from lodbrain.segmentation.inputs import IMAGE_SUFFIXES, NOT_LABELS, find_scans, scan_of, stem_of
+from lodbrain.segmentation.inputs import NOT_LABELS, find_scans, is_image, scan_of, stem_of
 from lodbrain.segmentation.outcome import failure
 from lodbrain.segmentation.outputs import Json, check_writable
 from lodbrain.segmentation.sidecar import to_text
 from lodbrain.system.atomic import write_text
+from lodbrain.system.hashing import sha256
 from lodbrain.version import __version__
 
 Progress: TypeAlias = Callable[[float, str], None]
@@ -163,7 +163,7 @@ def _in_folder(folder: Path, suffix: str) -> list[Case]:
     for root, folders, files in os.walk(folder):
         left_out = _NOT_RAW if is_bids and Path(root) == folder else ()
         folders[:] = sorted(name for name in folders if not name.startswith(".") and name not in left_out)
-        paths += [Path(root, name) for name in sorted(files) if _is_image(name)]
+        paths += [Path(root, name) for name in sorted(files) if is_image(name, but=NOT_LABELS)]
     wanted = [path for path in paths if stem_of(path).endswith(suffix)]
     if not wanted and not is_bids:
         wanted = paths
@@ -171,10 +171,6 @@ def _in_folder(folder: Path, suffix: str) -> list[Case]:
         what = f"there are no images{f' {suffix}' if is_bids else ''} in this folder"
         return [Case(folder, problem=InputError("no-scans", folder, what, "Name another"))]
     return [Case(path, path.parent.relative_to(folder), scan_of(path).problem) for path in wanted]
-
-
-def _is_image(name: str) -> bool:
-    return not name.startswith(".") and name.lower().endswith(IMAGE_SUFFIXES) and not stem_of(name).endswith(NOT_LABELS)
 
 
 def run_cases(

@@ -16,7 +16,7 @@ from lodbrain.batch.cluster import Cluster, local_cluster, remote_cluster
 from lodbrain.batch.tasks import Worker, absolute, do, prepare
 from lodbrain.errors import InputError, LodbrainError, OutputError, UsageError, WeightsError
 from lodbrain.segmentation.jobs import Job, MakePage, check_jobs
-from lodbrain.segmentation.outcome import ScanOutcome, outlook
+from lodbrain.segmentation.outcome import ScanOutcome
 from lodbrain.segmentation.outputs import check_writable
 from lodbrain.segmentation.scan import Progress
 from lodbrain.segmentation.settings import Settings, check_model
@@ -106,9 +106,6 @@ def run_jobs(
             run.round(run.to_retry(but="memory"), share, cluster)
             for number in run.to_retry(only="memory"):  # alone, with the whole budget
                 run.round([number], replace(share, memory_bytes=settings.memory_bytes), cluster)
-            done = list(run.outcomes.values())
-            if line := outlook(done, processes=max(1, cluster.processes), machines=max(1, cluster.machines)):
-                tell(line)
     return [run.outcomes[number] for number in range(len(jobs))]
 
 

@@ -15,7 +15,6 @@ import torch
 from lodbrain.batch.cases import CaseOutcome, exists_error, find_cases, is_complete
 from lodbrain.datasets.derivatives import describe_derivative
 from lodbrain.errors import InputError, UsageError
-from lodbrain.images.hashing import sha256
 from lodbrain.images.image import Image
 from lodbrain.images.io import read_image, read_labels, write_nifti
 from lodbrain.labelmaps.upsample import upsample
@@ -29,6 +28,7 @@ from lodbrain.synthesis.generator import Plan, render
 from lodbrain.synthesis.label_map import LabelMap, load
 from lodbrain.synthesis.recipe import from_json, to_json
 from lodbrain.system.atomic import write_text
+from lodbrain.system.hashing import sha256
 from lodbrain.version import __version__
 
 #: Intensity of white matter in the written scans, which have integer values.

@@ -155,7 +155,7 @@ def calibrate(
             random = torch.Generator().manual_seed((seed * 1000 + exponent + 500) * 10**5 + number)
             return draw_scan(loaded[path], random, voxel_mm=(low, high), contrasts=CONTRASTS[contrasts])
 
-        judged[exponent] = fit_level(draw, count, model, exponent, coverage, seed)
+        judged[exponent] = fit_level(draw, count, model, exponent, coverage)
     _write(folder, model, judged)
     return judged
 

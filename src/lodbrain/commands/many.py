@@ -12,7 +12,7 @@ from lodbrain.commands.usage import trace
 from lodbrain.errors import UsageError, shown
 from lodbrain.report.segment_pages import add_page, check_installed
 from lodbrain.segmentation.jobs import Job, segment_jobs
-from lodbrain.segmentation.outcome import ScanOutcome, outlook
+from lodbrain.segmentation.outcome import ScanOutcome
 from lodbrain.segmentation.settings import Settings
 from lodbrain.segmentation.volumes import BRAIN
 from lodbrain.system.memory import keep_freed_memory
@@ -73,7 +73,6 @@ def do_jobs(
         if options.jobs == 1 and options.scheduler is None:
             keep_freed_memory()
             outcomes = segment_jobs(jobs, settings, progress=progress, finished=tell, make_page=make_page)
-            line = outlook(outcomes)
         else:
             from lodbrain.batch.run import Workplace, run_jobs
 
@@ -81,9 +80,6 @@ def do_jobs(
             outcomes = run_jobs(
                 jobs, settings, place=place, progress=progress, finished=tell, say=say, make_page=make_page
             )
-            line = None
-    if line is not None:
-        say(line)
     if len(outcomes) > 1:
         say(summary(outcomes))
     return outcomes

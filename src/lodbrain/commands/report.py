@@ -15,12 +15,12 @@ from cyclopts import Parameter
 from lodbrain.commands.progress import progress_bar
 from lodbrain.commands.switches import Flag, Quiet
 from lodbrain.errors import InputError, shown
-from lodbrain.images.hashing import sha256
 from lodbrain.report.group_page import write_group_page
 from lodbrain.report.scan_page import is_up_to_date, write_scan_page
 from lodbrain.report.sidecars import ScanResults, find_sidecars, read_results
 from lodbrain.segmentation.inputs import IMAGE_SUFFIXES, PAIR_SUFFIXES
 from lodbrain.segmentation.outputs import check_writable
+from lodbrain.system.hashing import sha256
 
 
 def report(

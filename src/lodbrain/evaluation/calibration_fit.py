@@ -61,9 +61,7 @@ class Judged:
         return float(np.mean(kept)) if kept else float("nan")
 
 
-def fit_level(
-    draw: Callable[[int], ValidationScan], n: int, model: Model, exponent: int, coverage: float, seed: int
-) -> Judged:
+def fit_level(draw: Callable[[int], ValidationScan], n: int, model: Model, exponent: int, coverage: float) -> Judged:
     """Fit and evaluate one level on the scans 0 to n - 1."""
     third = n // 3
     plain = Calibration(coverage=coverage)

@@ -45,10 +45,8 @@ def blacken_background(data: NDArray[np.float32]) -> tuple[NDArray[np.float32], 
     >>> round(float(black[0, 0, 0]), 2), note
     (0.06, 'The background (-1000) lies outside of the intensities of the head: it was set to their darkest, 0.063.')
     """
-    faces = np.concatenate([data.take(at, axis).ravel() for axis in range(3) for at in (0, -1)])
-    values, counts = np.unique(faces, return_counts=True)
-    background = values[counts.argmax()]
-    if counts.max() < FACE_SHARE * faces.size:
+    background, share = face_value(data)
+    if share < FACE_SHARE:
         return data, ""
     step = max(1, int((data.size / SAMPLE) ** (1 / 3)))
     rest = data[::step, ::step, ::step]
@@ -71,6 +69,13 @@ def blacken_background(data: NDArray[np.float32]) -> tuple[NDArray[np.float32], 
         f"it was set to their darkest, {dark:.4g}."
     )
     return np.where(empty, dark, data), note
+
+
+def face_value(data: NDArray[np.floating]) -> tuple[np.floating, float]:
+    """Return the most frequent value on the faces of a volume (X, Y, Z), and the share of their voxels that have it."""
+    faces = np.concatenate([data.take(at, axis).ravel() for axis in range(3) for at in (0, -1)])
+    values, counts = np.unique(faces, return_counts=True)
+    return values[counts.argmax()], float(counts.max() / faces.size)
 
 
 def from_outside(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:

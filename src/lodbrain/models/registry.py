@@ -62,8 +62,6 @@ class Architecture:
         Function from the architecture's options to a network with random weights.
     multiple : int
         Sides of its input are multiples of this.
-    norm_sees_all : bool
-        Whether its normalisation depends on the whole input, so that tiles would change the result.
     segments : bool
         Whether `lodbrain segment` runs it.
     """
@@ -71,17 +69,16 @@ class Architecture:
     name: str
     build: Callable[[dict[str, Any]], nn.Module]
     multiple: int
-    norm_sees_all: bool = True
     segments: bool = False
 
 
 REGISTRY: dict[str, Architecture] = {
     entry.name: entry
     for entry in (
-        Architecture("lod", _ladder, 1, norm_sees_all=False, segments=True),
+        Architecture("lod", _ladder, 1, segments=True),
         Architecture("lod-brain-2024", _lod_brain_2024, 8, segments=True),
         Architecture("residual-unet", _residual_unet, 8),
-        Architecture("meshnet", _meshnet, 1, norm_sees_all=False),
+        Architecture("meshnet", _meshnet, 1),
         Architecture("segresnet", _segresnet, 8),
         Architecture("dynunet", _dynunet, 8),
     )

@@ -25,7 +25,7 @@ def name_of(place: RegionPlace) -> str:
 
     Examples
     --------
-    >>> name_of(Place("structure", "Thalamus", "left")), name_of(Place("tissue", "mean", "both"))
+    >>> name_of(RegionPlace("structure", "Thalamus", "left")), name_of(RegionPlace("tissue", "mean", "both"))
     ('left Thalamus', 'mean of tissues')
     """
     if place.region == MEAN:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import hashlib
 import json
 import re
 from collections.abc import Mapping
@@ -13,6 +12,7 @@ from pathlib import Path
 from lodbrain.errors import InputError
 from lodbrain.labels import Label
 from lodbrain.segmentation.outputs import Json
+from lodbrain.system.hashing import sha256_of
 
 #: Suffix of sidecar names, for which folders are searched.
 SIDECAR = "_dseg.json"
@@ -126,7 +126,7 @@ def read_results(path: Path) -> ScanResults:
         raise InputError("bad-sidecar", path, "it cannot be read as JSON", "Segment the scan again") from error
     if not isinstance(content, dict) or content.get("software") != "lodbrain":
         raise InputError("bad-sidecar", path, "lodbrain did not write it", "Name a folder of lodbrain's results")
-    return ScanResults(path, content, hashlib.sha256(raw).hexdigest())
+    return ScanResults(path, content, sha256_of(raw))
 
 
 def find_sidecars(folder: Path) -> list[Path]:

@@ -235,15 +235,3 @@ def segment_jobs(
         if finished is not None:
             finished(outcomes[-1])
     return outcomes
-
-
-def segment_files(
-    inputs: Iterable[str | PathLike[str]],
-    out_dir: str | PathLike[str],
-    settings: Settings | None = None,
-    *,
-    progress: Progress | None = None,
-    finished: Callable[[ScanOutcome], None] | None = None,
-) -> list[ScanOutcome]:
-    """Segment files, folders and globs into a folder; parameters as in `find_jobs` and `segment_jobs`."""
-    return segment_jobs(find_jobs(inputs, out_dir), settings, progress=progress, finished=finished)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Sequence
 from os import PathLike
@@ -24,6 +23,7 @@ from lodbrain.models.lod import Ladder
 from lodbrain.segmentation import stripping
 from lodbrain.segmentation.outputs import check_writable
 from lodbrain.system.atomic import atomic, write_text
+from lodbrain.system.hashing import sha256_of
 from lodbrain.version import __version__
 
 #: Raised with every change that a reader of the card must know of.
@@ -64,7 +64,7 @@ def export_onnx(model: str, folder: str | PathLike[str]) -> list[Path]:
         with atomic(path) as temporary:
             temporary.write_bytes(data)
         written.append(path)
-        rows.append({"file": path.name, "bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()})
+        rows.append({"file": path.name, "bytes": len(data), "sha256": sha256_of(data)})
     content = inference_card(card, levels)
     for level_row, file_row in zip(content["levels"], rows, strict=True):
         level_row |= file_row

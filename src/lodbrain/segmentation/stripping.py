@@ -8,6 +8,7 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
+from lodbrain.images.background import face_value
 from lodbrain.segmentation.volumes import TIV, Volume
 
 #: Ratio of foreground volume to segmented intracranial volume below which a scan is skull-stripped. The ratio is 1.03
@@ -36,9 +37,7 @@ def shown_mm3(data: NDArray[np.floating], voxel_volume_mm3: float) -> float:
     >>> shown_mm3(scan, 2.0)
     16.0
     """
-    faces = np.concatenate([data.take(at, axis).ravel() for axis in range(3) for at in (0, -1)])
-    values, counts = np.unique(faces, return_counts=True)
-    background = values[counts.argmax()]
+    background, _ = face_value(data)
     # Slice by slice: a mask of the whole scan would take one byte per voxel.
     return sum(int(np.count_nonzero(part != background)) for part in data) * voxel_volume_mm3
 

@@ -133,7 +133,7 @@ def adapt(
     fitted = {record.name for record in profile.scans}
     chosen = [scan.path for scan in find_scans(inputs) if scan.name in fitted][: settings.scans]
     last = base.network.level_for(profile.voxel_mm)
-    config = tuning_config(base.card.name, base.network, profile, last, out, settings, device)
+    config = tuning_config(base.network, last, out, settings, device)
 
     report(f"tuning {settings.levels} of {last + 1} levels for {settings.minutes:g} minutes")
     tuned = zoo.load(train(config, report=report))[1]
@@ -200,22 +200,17 @@ def _profile(
 
 
 def tuning_config(
-    base_name: str,
     base: Ladder,
-    profile: ContrastProfile,
     last: int,
     out: Path,
     settings: AdaptSettings,
     device: str,
 ) -> TrainingConfig:
-    """Return the training configuration that tunes the finest levels on scans that resemble a profile's.
+    """Return the configuration that tunes the finest levels on scans that resemble those of the profile beside `out`.
 
     Parameters
     ----------
-    base_name : str
     base : Ladder
-    profile : ContrastProfile
-        Profile whose file is beside `out`.
     last : int
         Position of the finest level that the scans use.
     out : Path

@@ -1,4 +1,4 @@
-"""SHA-256 of a scan's file, or of both files of a pair."""
+"""SHA-256 of bytes, of a scan's file, or of both files of a pair."""
 
 from __future__ import annotations
 
@@ -6,6 +6,11 @@ import hashlib
 from pathlib import Path
 
 from lodbrain.errors import InputError
+
+
+def sha256_of(data: bytes) -> str:
+    """Return the SHA-256 of bytes as 64 hexadecimal digits."""
+    return hashlib.sha256(data).hexdigest()
 
 
 def sha256(path: Path) -> str:

@@ -1,9 +1,16 @@
-"""Derivation of the table of usual volumes from label maps of whole heads."""
+"""Reference volumes of structures, derived from label maps of whole heads.
+
+    python benchmarks/usual_volumes.py LABELMAPS/training_seg_*.nii.gz > src/lodbrain/resources/reference_volumes.tsv
+
+Means and standard deviations of the logarithms: of structures and tissues as shares of the brain, of brain and TIV in
+mm^3. The table in the package is of the 20 label maps of `lodbrain fetch labelmaps`.
+"""
 
 from __future__ import annotations
 
 import math
 import statistics
+import sys
 from collections.abc import Iterable
 from os import PathLike
 
@@ -70,3 +77,9 @@ def _row(heads: list[dict[str, float]], name: str, to: str) -> Reference:
         raise ValueError(f"paths must name label maps that have {name}")
     logs = [math.log(value) for value in values]
     return Reference(name, to, statistics.fmean(logs), statistics.stdev(logs), len(logs))
+
+
+if __name__ == "__main__":
+    print("name\trelative_to\tmean_log\tsd_log\tn")
+    for row in derive(sys.argv[1:]):
+        print(f"{row.name}\t{row.relative_to}\t{row.mean_log:.5f}\t{row.sd_log:.5f}\t{row.n}")
