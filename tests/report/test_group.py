@@ -59,7 +59,7 @@ def test_a_few_scans_are_compared_with_what_is_usual_only(make_results: Make) ->
 
 
 def test_signs_of_trouble_count(make_results: Make) -> None:
-    (member,) = members_of([make_results("a", usual(), quality={"flags": ["the field of view cuts the brain"]})])
+    (member,) = members_of([make_results("a", usual(), quality={"reasons": ["the field of view cuts the brain"]})])
     assert member.reasons == ["the field of view cuts the brain"]
 
 

@@ -139,9 +139,9 @@ def facts_of(results: ScanResults, volumes_mm3: Mapping[str, float]) -> list[Fac
             facts.append(Fact(name, f"{value:.2f}"))
             break
     shown = quality_of(quality)
-    if shown.verdict or shown.reasons:
+    if shown.reasons:
         signs = f"{len(shown.reasons)} sign{'s' if len(shown.reasons) != 1 else ''} of trouble"
-        facts.append(Fact("Quality", shown.verdict or signs, warn=bool(shown.reasons)))
+        facts.append(Fact("Quality", signs, warn=True))
     notes = len(results.lines("notes"))
     facts.append(Fact("Input", f"{notes} note{'s' if notes != 1 else ''}" if notes else "nothing mended"))
     return facts

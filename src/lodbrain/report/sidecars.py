@@ -84,16 +84,11 @@ class ScanResults:
         return {name: note for name, (_, note) in self._volumes().items() if note}
 
     def _volumes(self) -> dict[str, tuple[float, str]]:
-        paths = [self.path.with_name(f"{self.stem}_volumes.tsv")]
-        paths += [self.path.with_name(Path(name).name) for name in self.part("files") if name.endswith("volumes.tsv")]
-        for path in paths:
-            if path.is_file():
-                try:
-                    rows = [(row["name"], float(row["volume_mm3"]), row.get("note") or "") for row in _rows(path)]
-                    return {name: (volume_mm3, note.replace("n/a", "")) for name, volume_mm3, note in rows}
-                except (KeyError, TypeError, ValueError):
-                    continue
-        return {}
+        try:
+            rows = _rows(self.path.with_name(f"{self.stem}_volumes.tsv"))
+            return {row["name"]: (float(row["volume_mm3"]), (row.get("note") or "").replace("n/a", "")) for row in rows}
+        except (OSError, KeyError, TypeError, ValueError):
+            return {}
 
     def table(self) -> tuple[Label, ...]:
         """The labels of the label map, without background.
