@@ -14,7 +14,7 @@ from contextlib import contextmanager, suppress
 from types import FrameType
 from typing import NoReturn
 
-from cyclopts import CycloptsError, UnknownCommandError
+from cyclopts import CycloptsError, Group, UnknownCommandError
 
 from lodbrain.commands.lazy import LazyApp
 from lodbrain.errors import LodbrainError, OutputError, install_hint, shown
@@ -23,41 +23,33 @@ from lodbrain.version import __version__
 USAGE, BUG = 2, 70
 INTERRUPTED, BROKEN_PIPE, TERMINATED = 130, 141, 143  # 128 + the number of the signal, as shells report it
 
-#: Name, import path, and summary of each command. The summary is here so that the help imports no command.
-COMMANDS = [
-    ("demo", "lodbrain.commands.demo:demo", "Segment an example head: nothing to download."),
-    (
-        "segment",
-        "lodbrain.commands.segment:segment",
-        "Segment scans: label map, volumes and a record of what was done.",
-    ),
-    ("bids", "lodbrain.commands.bids:bids", "Segment the T1w-like scans of a BIDS data set (BIDS App)."),
-    ("volumes", "lodbrain.commands.volumes:volumes", "Gather volumes as SynthSeg's CSV or FreeSurfer's aseg.stats."),
-    ("report", "lodbrain.commands.report:report", "Make pages to look at results: one for each scan, and one of all."),
-    ("models", "lodbrain.commands.models:app", "List, show, verify, get and export models."),
-    ("web", "lodbrain.commands.web:web", "Build or serve the page that segments scans in a browser."),
-    ("fetch", "lodbrain.commands.fetch:app", "Download public data that training and tests use."),
-    (
-        "labels",
-        "lodbrain.commands.labels:app",
-        "Make training maps of heads; upsample label maps; export names and colours.",
-    ),
-    (
-        "contrast",
-        "lodbrain.commands.contrast:contrast",
-        "Analyse the contrast of scans, for training on scans like them.",
-    ),
-    (
-        "evaluate",
-        "lodbrain.commands.evaluate:app",
-        "Score segmentations against references; compare models and groups.",
-    ),
-    ("synth", "lodbrain.commands.synth:synth", "Make synthetic scans with labels from label maps."),
-    ("train", "lodbrain.commands.train:train", "Train a model as a configuration file says."),
-    ("plan", "lodbrain.commands.plan:plan", "Memory and time of a training, before its first step."),
-    ("compare", "lodbrain.commands.compare:compare", "Train several architectures alike and compare them."),
-    ("adapt", "lodbrain.commands.adapt:adapt", "A model for the scans of a new scanner, from the scans alone."),
-]
+#: Summary of each command, by group of the help. The summary is here so that the help imports no command.
+GROUPS = {
+    "Segment": {
+        "demo": "Segment an example head; nothing is downloaded.",
+        "segment": "Segment scans: write label maps, volumes and their provenance.",
+        "bids": "Segment the T1w-like scans of a BIDS data set (BIDS App).",
+        "volumes": "Collect volumes as SynthSeg's CSV or FreeSurfer's aseg.stats.",
+        "report": "Write HTML reports: a page for each scan, and one for all.",
+        "models": "List, show, verify, get and export models.",
+        "web": "Build or serve the page that segments scans in a browser.",
+    },
+    "Evaluate": {"evaluate": "Score segmentations against references; compare models and groups."},
+    "Train": {
+        "train": "Train a model as configured in a file.",
+        "plan": "Predict the memory and time of a training.",
+        "compare": "Train several architectures alike, and compare them.",
+        "adapt": "Adapt a model to unlabelled scans of a new scanner.",
+    },
+    "Data": {
+        "fetch": "Download public data for training and evaluation.",
+        "labels": "Make label maps for training; upsample label maps; export label tables.",
+        "contrast": "Analyse the contrast of scans, for training on similar ones.",
+        "synth": "Generate synthetic scans with labels from label maps.",
+    },
+}
+COMMANDS = [name for group in GROUPS.values() for name in group]
+_WITH_SUBCOMMANDS = {"models", "evaluate", "fetch", "labels"}
 
 #: Extra of each package that commands import at their top.
 EXTRAS = {
@@ -84,8 +76,14 @@ app = LazyApp(
     For research, not a medical device.""",
     suppress_keyboard_interrupt=False,
 )
-for _name, _place, _help in COMMANDS:
-    app.command(_place, name=_name, help=_help)
+for _title, _summaries in GROUPS.items():
+    _group = Group.create_ordered(_title)
+    for _place, (_name, _summary) in enumerate(_summaries.items()):
+        _path = f"lodbrain.commands.{_name}:{'app' if _name in _WITH_SUBCOMMANDS else _name}"
+        app.command(_path, name=_name, help=_summary, group=_group, sort_key=_place)
+_options = Group.create_ordered("Options")
+for _flag in ("--help", "--version"):
+    app[_flag].group = _options
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -198,9 +196,8 @@ def _missing_extra(error: BaseException | None) -> tuple[str, str] | None:
 
 
 def _usage(error: CycloptsError, words: Sequence[str]) -> str:
-    names = [name for name, _, _ in COMMANDS]
-    if isinstance(error, UnknownCommandError) and words[0] not in names:
+    if isinstance(error, UnknownCommandError) and words[0] not in COMMANDS:
         # Handled here: cyclopts would import every command, including torch, to suggest a similar one.
-        near = difflib.get_close_matches(words[0], names, n=1)
+        near = difflib.get_close_matches(words[0], COMMANDS, n=1)
         return f"there is no command {words[0]!r}.{f' Did you mean {near[0]!r}?' if near else ''} See: lodbrain --help"
-    return f"{error} See: {' '.join(['lodbrain', *(word for word in words[:1] if word in names), '--help'])}"
+    return f"{error} See: {' '.join(['lodbrain', *(word for word in words[:1] if word in COMMANDS), '--help'])}"

@@ -59,7 +59,7 @@ def adapt(
     threads
         Number of CPU threads. Default: one per core.
     frame
-        Volume of a 4D file to use, counted from 0.
+        Volume of a 4D file to use, counted from 0. Default: a file of several volumes is refused.
     quiet
         Print only errors and the result.
     """

@@ -70,6 +70,7 @@ def bids(
         Process only these sessions, with or without ses-. Default: all.
     bids_filter_file
         JSON filter in fMRIPrep's format; its entry t1w is used, such as {"t1w": {"acquisition": "mprage"}}.
+        Default: no filter.
     dry_run
         Print what would be done without doing it.
     work_dir

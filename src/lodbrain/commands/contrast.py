@@ -51,9 +51,9 @@ def contrast(
     threads
         Number of CPU threads. Default: one per core.
     figure
-        PNG to write with fitted and observed histograms of each scan.
+        PNG to write with fitted and observed histograms of each scan. Default: none.
     frame
-        Volume of a 4D file to use, counted from 0.
+        Volume of a 4D file to use, counted from 0. Default: a file of several volumes is refused.
     quiet
         Print only errors.
     """

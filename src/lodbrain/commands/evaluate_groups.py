@@ -52,13 +52,14 @@ def groups(
     out
         Folder for the page, tables and figures.
     participants
-        BIDS participants.tsv, whose columns --by and --seen-column refer to.
+        BIDS participants.tsv, whose columns --by and --seen-column refer to. Default: none.
     by
         Columns by which cases are grouped, such as site scanner age. Numeric columns are divided into thirds.
+        Default: all cases are one group.
     cut
         Limits of the groups of a numeric column, such as age=40,60. Default: thirds of the cases.
     seen
-        Sites that the models were trained on; all others count as unseen.
+        Sites that the models were trained on; all others count as unseen. Default: this is not compared.
     seen_column
         Column with the site.
     title

@@ -33,7 +33,7 @@ def quality(
     *,
     out: Out,
     draws: Annotated[int, Parameter(name=["--draws", "-n"])] = 200,
-    voxel_size: tuple[float, float] = (1.0, 1.4),
+    voxel_size: Annotated[tuple[float, float], Parameter(negative="")] = (1.0, 1.4),
     options: ValidationOptions | None = None,
 ) -> int:
     """Evaluate the quality score: degraded synthetic scans are segmented, and predicted and true Dice compared.

@@ -86,7 +86,7 @@ def make(
     threads
         Number of CPU threads. Default: one per core.
     frame
-        Volume of a 4D file to use, counted from 0.
+        Volume of a 4D file to use, counted from 0. Default: a file of several volumes is refused.
     resume
         Skip scans whose maps are complete and made with the same settings; process the others.
     overwrite

@@ -43,7 +43,7 @@ class SegmentOptions:
     jobs
         Number of scans processed in parallel, each in its own process; they share memory and cores.
     scheduler
-        Address of a Dask scheduler, or its scheduler file; its workers process the scans.
+        Address of a Dask scheduler, or its scheduler file; its workers process the scans. Default: this computer does.
     quiet
         Print only errors.
     """

@@ -44,7 +44,7 @@ def segment(
     out
         Folder for the results.
     frame
-        Volume of a 4D file to use, counted from 0.
+        Volume of a 4D file to use, counted from 0. Default: a file of several volumes is refused.
     allow_odd_voxels
         Accept voxels smaller than 0.1 mm or larger than 10 mm.
     no_postprocess

@@ -62,7 +62,7 @@ def synth(
     out
         Folder for the data set.
     number
-        Number of pairs to generate.
+        Number of pairs to generate; required without --replay.
     contrast
         Profile from `lodbrain contrast`; the scans resemble it. Default: any contrast.
     contrast_share
@@ -72,9 +72,9 @@ def synth(
     seed
         Seed of the random numbers.
     figure
-        PNG to write with the first pairs.
+        PNG to write with the first pairs. Default: none.
     replay
-        The _T1w.json of a pair, which is generated again from its label map.
+        The _T1w.json of a pair, which is generated again from its label map. Default: new pairs.
     device
         Device: auto, cpu, cuda, cuda:1 ... or mps.
     threads
