@@ -82,7 +82,7 @@ def test_compare_trains_and_scores_each_configuration(
     level = [{"exponent": 2, "seconds": 1}]
     paths = [
         config(tmp_path, maps, "mesh", architecture="meshnet", options={"channels": 5}, levels=level),
-        config(tmp_path, maps, "unet", architecture="residual-unet", options={"channels": [4, 8, 8, 8]}, levels=level),
+        config(tmp_path, maps, "unet", architecture="dynunet", options={"channels": [4, 8, 8, 8]}, levels=level),
     ]
     out = tmp_path / "out"
     assert commands.main(["compare", *map(str, paths), "-o", str(out), "--seconds", "0.2", "--scans", "1"]) == 0

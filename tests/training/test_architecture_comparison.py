@@ -69,7 +69,7 @@ def test_architectures_are_trained_and_scored_in_one_table(tmp_path: Path) -> No
         [
             _config("ladder", levels=LADDER, **maps),
             _config("mesh", architecture="meshnet", options={"channels": 5}, **maps),
-            _config("unet", architecture="residual-unet", options={"channels": [4, 8, 8, 8]}, **maps),
+            _config("unet", architecture="dynunet", options={"channels": [4, 8, 8, 8]}, **maps),
         ],
         tmp_path / "out",
         seconds=2,
