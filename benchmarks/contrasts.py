@@ -17,12 +17,12 @@ import torch
 from numpy.typing import NDArray
 
 from lodbrain.evaluation.overlap import count
+from lodbrain.evaluation.validation_scans import draw_scan, validation_maps
 from lodbrain.inference.predict import Options, predict
 from lodbrain.labels import TISSUE_OF_CLASS
 from lodbrain.segmentation.settings import Settings, load_model
 from lodbrain.synthesis.contrast import Contrasts
 from lodbrain.synthesis.label_map import load
-from lodbrain.workflows.validation_scans import draw_scan, validation_maps
 
 KINDS = {
     "T1w": Contrasts(t1w_share=1, ordered_share=0),

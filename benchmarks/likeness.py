@@ -37,6 +37,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 from scipy.stats import wasserstein_distance
 
+from lodbrain.commands.synth import MAP_MM
 from lodbrain.contrast_analysis.analysis import WHITE_LEVEL, analyse
 from lodbrain.contrast_analysis.bias_fit import BiasFit
 from lodbrain.contrast_analysis.mixture import WHITE_MATTER
@@ -54,7 +55,6 @@ from lodbrain.synthesis.fields import Grid
 from lodbrain.synthesis.generator import Plan, Settings, draw_plan, render
 from lodbrain.synthesis.label_map import LabelMap, load
 from lodbrain.synthesis.profile import ContrastProfile, read_profile, write_profile
-from lodbrain.workflows.synth import MAP_MM
 
 #: Voxels of a tissue that are compared: quantiles are known to a few tenths of a percent.
 MOST_VOXELS = 20_000

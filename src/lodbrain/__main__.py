@@ -2,7 +2,7 @@
 
 import sys
 
-from lodbrain.cli import main
+from lodbrain.commands import main
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -15,7 +15,7 @@ from lodbrain.batch.cluster import Cluster
 from lodbrain.errors import InputError
 from lodbrain.segmentation import jobs as jobs_module
 from lodbrain.segmentation.jobs import Job
-from lodbrain.segmentation.outcome import Outcome
+from lodbrain.segmentation.outcome import ScanOutcome
 from lodbrain.segmentation.outputs import Outputs
 from lodbrain.segmentation.settings import Model, Settings
 
@@ -33,7 +33,7 @@ def here(client: Client, monkeypatch: pytest.MonkeyPatch) -> Iterator[Client]:
     """What would start processes gets this cluster, which is idle before the next test begins."""
 
     @contextmanager
-    def cluster(place: run_module.Place, scans: int) -> Iterator[Cluster]:
+    def cluster(place: run_module.Workplace, scans: int) -> Iterator[Cluster]:
         yield Cluster(client, 2, 1, None)
 
     monkeypatch.setattr(run_module, "_cluster", cluster)
@@ -52,7 +52,7 @@ def segmented(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, Settings]]:
     """Segmentation writes the name of the scan; a scan fails as its content says. Each call is listed."""
     calls: list[tuple[str, Settings]] = []
 
-    def segment_file(path: Path, outputs: Outputs, settings: Settings, **options: object) -> Outcome:
+    def segment_file(path: Path, outputs: Outputs, settings: Settings, **options: object) -> ScanOutcome:
         first = sum(name == path.name for name, _ in calls) == 0
         calls.append((path.name, settings))
         match path.read_text():
@@ -68,7 +68,7 @@ def segmented(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, Settings]]:
                 raise MemoryError
         status = "skipped" if outputs.sidecar.exists() and settings.resume else "done"
         outputs.sidecar.write_text(path.name)
-        return Outcome(path, status, outputs, seconds=0.5)  # type: ignore[arg-type]
+        return ScanOutcome(path, status, outputs, seconds=0.5)  # type: ignore[arg-type]
 
     monkeypatch.setattr(jobs_module, "segment_file", segment_file)
     return calls

@@ -8,11 +8,11 @@ from distributed import Client
 from lodbrain.batch import run as run_module
 from lodbrain.batch import tasks
 from lodbrain.batch.cluster import Cluster
-from lodbrain.batch.run import Place, run_jobs
+from lodbrain.batch.run import Workplace, run_jobs
 from lodbrain.segmentation.jobs import Job
 from lodbrain.segmentation.settings import Settings
 
-REMOTE = Place(scheduler="tcp://a:1")
+REMOTE = Workplace(scheduler="tcp://a:1")
 
 
 def worker(*, nthreads: int = 4, limit: int | None = 10_000) -> SimpleNamespace:
@@ -72,11 +72,10 @@ def test_workers_that_come_late_are_waited_for_and_counted(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     @contextmanager
-    def empty(place: Place, scans: int) -> Iterator[Cluster]:
+    def empty(place: Workplace, scans: int) -> Iterator[Cluster]:
         yield Cluster(here, 0, 0, None)
 
     monkeypatch.setattr(run_module, "_cluster", empty)
     lines: list[str] = []
     run_jobs(make_jobs("good", "good", "good"), place=REMOTE, say=lines.append)
-    assert lines[:2] == ["Waiting for workers of tcp://a:1.", "2 processes. For a live dashboard: pip install bokeh"]
-    assert "27,000 take 1.9 h on 1 machine" in lines[2]
+    assert lines == ["Waiting for workers of tcp://a:1.", "2 processes. For a live dashboard: pip install bokeh"]

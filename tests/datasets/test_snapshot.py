@@ -1,21 +1,21 @@
 import pytest
 
 from lodbrain.datasets.s3 import list_objects
-from lodbrain.datasets.snapshot import Published, check_version, published
+from lodbrain.datasets.snapshot import PublishedVersion, check_version, published
 from lodbrain.datasets.web import Client
 from lodbrain.errors import InputError
 
 from .bucket import Bucket, tree
 
 
-def said(bucket: Bucket) -> Published:
+def said(bucket: Bucket) -> PublishedVersion:
     with Client() as client:
         objects = {o.key.removeprefix("ds005216/"): o for o in list_objects(client, bucket.url, "ds005216/")}
         return published(client, bucket.url, "ds005216", objects)
 
 
 def test_version_is_what_changes_and_doi_say(bucket: Bucket) -> None:
-    assert said(bucket) == Published("1.1.0", "1.1.0")
+    assert said(bucket) == PublishedVersion("1.1.0", "1.1.0")
     assert said(bucket).evidence == "CHANGES says 1.1.0; DatasetDOI says 1.1.0"
 
 
@@ -56,5 +56,5 @@ def test_another_version_is_refused_and_the_way_to_the_right_one_said(bucket: Bu
 
 def test_version_that_cannot_be_verified_is_refused() -> None:
     with pytest.raises(InputError, match=r"does not say which version it is: that it is 1\.1\.0 cannot be verified"):
-        check_version(Published(), "ds005216", "1.1.0")
-    check_version(Published(), "ds005216", None)
+        check_version(PublishedVersion(), "ds005216", "1.1.0")
+    check_version(PublishedVersion(), "ds005216", None)

@@ -7,7 +7,7 @@ import pytest
 from scipy import stats
 
 from lodbrain.evaluation.groups import bootstrap_mean, by_subject, compare_groups
-from lodbrain.evaluation.score import Row
+from lodbrain.evaluation.score import ScoreRow
 
 
 def test_the_interval_is_that_of_scipy() -> None:
@@ -54,8 +54,8 @@ def test_an_empty_group_has_no_difference() -> None:
 
 
 def test_a_subject_counts_once() -> None:
-    def row(case: str, dice: float) -> Row:
-        return Row(case, "tissue", "Brain", "both", "both", dice, 1, 0, 0, 1, 1, 1, 1)
+    def row(case: str, dice: float) -> ScoreRow:
+        return ScoreRow(case, "tissue", "Brain", "both", "both", dice, 1, 0, 0, 1, 1, 1, 1)
 
     rows = [row("sub-1_ses-1", 0.8), row("sub-1_ses-2", 0.9), row("sub-2", 0.5), row("sub-3", math.nan)]
     assert by_subject(rows, "dice") == {"sub-1": pytest.approx(0.85), "sub-2": 0.5}

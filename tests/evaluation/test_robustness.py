@@ -5,7 +5,7 @@ import pytest
 
 from lodbrain.errors import InputError
 from lodbrain.evaluation.metric_files import write_tsv
-from lodbrain.evaluation.robustness import COLUMNS, MEAN, Step, Stress, break_down, read_steps
+from lodbrain.evaluation.robustness import COLUMNS, MEAN, Stress, StressStep, break_down, read_steps
 
 NAN = float("nan")
 
@@ -34,7 +34,7 @@ def test_strengths_that_do_not_rise_are_refused() -> None:
 
 
 STEPS = tuple(
-    Step(scan, method, kind, strength, MEAN, "mean", dice, 0.8)
+    StressStep(scan, method, kind, strength, MEAN, "mean", dice, 0.8)
     for scan, method, kind, strength, dice in [
         ("a", "m", "", 0.0, 0.9),
         ("b", "m", "", 0.0, 0.7),

@@ -7,7 +7,7 @@ import pytest
 
 from lodbrain.errors import InputError
 from lodbrain.evaluation.overlap import count
-from lodbrain.evaluation.score import METRICS, PairScore, Row, score_pair
+from lodbrain.evaluation.score import METRICS, PairScore, ScoreRow, score_pair
 from lodbrain.evaluation.surface import surface_distances
 from lodbrain.evaluation.tables import BRAIN_TABLE, FREESURFER_TABLE, STRUCTURES_TABLE, TISSUE_TABLE, LabelTable
 from lodbrain.images.image import Image
@@ -29,7 +29,7 @@ def score(pred: Image, ref: Image, table: LabelTable = STRUCTURES_TABLE, **optio
     return score_pair(pred, ref, case="sub-1", pred_table=table, ref_table=table, **options)  # type: ignore[arg-type]
 
 
-def row_of(found: PairScore, region: str, side: str = "left") -> Row:
+def row_of(found: PairScore, region: str, side: str = "left") -> ScoreRow:
     (row,) = [row for row in found.rows if (row.region, row.side) == (region, side) and row.level != "tissue"]
     return row
 

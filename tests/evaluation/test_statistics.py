@@ -6,18 +6,18 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 
-from lodbrain.evaluation.records import ALL, MEAN, GroupMean, Place, Statistics
-from lodbrain.evaluation.score import Row
+from lodbrain.evaluation.records import ALL, MEAN, GroupMean, RegionPlace, Statistics
+from lodbrain.evaluation.score import ScoreRow
 from lodbrain.evaluation.statistics import analyse
 
-GREY, WHITE = Place("tissue", "Grey-Matter", "both"), Place("tissue", "White-Matter", "both")
-TISSUE_MEAN = Place("tissue", MEAN, "both")
+GREY, WHITE = RegionPlace("tissue", "Grey-Matter", "both"), RegionPlace("tissue", "White-Matter", "both")
+TISSUE_MEAN = RegionPlace("tissue", MEAN, "both")
 
 
-def rows(offset: float, cases: Sequence[str], places: Sequence[Place] = (GREY, WHITE)) -> list[Row]:
+def rows(offset: float, cases: Sequence[str], places: Sequence[RegionPlace] = (GREY, WHITE)) -> list[ScoreRow]:
     """Dice 0.8 + offset in the first case, 0.01 more in each next one, 0.05 more in each next region."""
     return [
-        Row(
+        ScoreRow(
             case=case,
             level=place.level,  # type: ignore[arg-type]
             region=place.region,
@@ -56,7 +56,7 @@ def test_means_by_model_group_and_region() -> None:
 
 
 def test_the_mean_of_a_level_is_over_the_regions_that_all_models_have() -> None:
-    third = Place("tissue", "Ventricles", "both")
+    third = RegionPlace("tissue", "Ventricles", "both")
     found = analyse({"x": rows(0, CASES, (GREY, WHITE, third)), "y": rows(0, CASES, (GREY, WHITE))})
     for model in ("x", "y"):
         mean = mean_of(found, model=model, column=ALL, place=TISSUE_MEAN, metric="dice")
@@ -65,13 +65,13 @@ def test_the_mean_of_a_level_is_over_the_regions_that_all_models_have() -> None:
 
 def test_the_mean_of_structures_holds_each_once_and_no_csf() -> None:
     places = (
-        Place("merged", "Thalamus", "both"),
-        Place("structure", "Brain-Stem", "midline"),
-        Place("structure", "Thalamus", "left"),
-        Place("structure", "CSF", "midline"),
+        RegionPlace("merged", "Thalamus", "both"),
+        RegionPlace("structure", "Brain-Stem", "midline"),
+        RegionPlace("structure", "Thalamus", "left"),
+        RegionPlace("structure", "CSF", "midline"),
     )
     found = analyse({"x": rows(0, ["sub-1"], places)})
-    mean = mean_of(found, column=ALL, place=Place("merged", MEAN, "both"), metric="dice")
+    mean = mean_of(found, column=ALL, place=RegionPlace("merged", MEAN, "both"), metric="dice")
     assert mean.interval.mean == pytest.approx(0.825)
 
 
@@ -107,7 +107,7 @@ def test_volumes_agree_and_are_repeated() -> None:
 
 
 def test_missed_structures_are_counted() -> None:
-    missed = Row("sub-9", "tissue", "Grey-Matter", "both", "missed", 0, 0, math.nan, math.nan, 0, 0, 0, 9)
+    missed = ScoreRow("sub-9", "tissue", "Grey-Matter", "both", "missed", 0, 0, math.nan, math.nan, 0, 0, 0, 9)
     found = analyse({"x": [*rows(0, CASES, (GREY,)), missed]})
     assert mean_of(found, column=ALL, place=GREY, metric="dice").missed == 1
     assert mean_of(found, column=ALL, place=GREY, metric="hd95_mm").interval.n == 8

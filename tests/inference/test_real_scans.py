@@ -8,13 +8,13 @@ import cc3d
 import nibabel as nib
 import numpy as np
 import pytest
+from segmenting import segment_files
 
+from lodbrain.commands.demo import template
 from lodbrain.images import read_labels
 from lodbrain.inference.postprocess import SEVERAL_PIECES
 from lodbrain.labels import STRUCTURES
-from lodbrain.segmentation.jobs import segment_files
 from lodbrain.segmentation.volumes import BRAIN, TIV
-from lodbrain.workflows.demo import template
 
 pytestmark = [pytest.mark.data, pytest.mark.slow]
 

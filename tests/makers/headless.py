@@ -30,6 +30,22 @@ def headless_browser() -> Iterator[Any]:
         started.close()
 
 
+class Visit:
+    """An open page, with everything that it asked for or complained about."""
+
+    def __init__(self, browser: Any, url: str, *, patience_ms: int, **options: Any) -> None:
+        self.context = browser.new_context(**{"viewport": {"width": 1280, "height": 900}, **options})
+        self.page = self.context.new_page()
+        self.page.set_default_timeout(patience_ms)
+        self.complaints: list[str] = []
+        self.requests: list[str] = []
+        self.page.on("console", lambda message: self.complaints.append(message.text) if message.type in (
+            "error", "warning") and "GPU stall" not in message.text else None)  # fmt: skip
+        self.page.on("pageerror", lambda error: self.complaints.append(str(error)))
+        self.page.on("request", lambda request: self.requests.append(request.url))
+        self.page.goto(url)
+
+
 class RendererMemory:
     """The largest memory of this process' browser tabs while the block runs, in bytes: `peak_bytes`."""
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import torch
 
-from lodbrain.cli import main
+from lodbrain.commands import main
 
 
 def start(words: Sequence[str | Path], log: Path | None = None, before: Callable[[], None] | None = None) -> int:

@@ -29,9 +29,9 @@ from lodbrain.labels import N_CLASSES, SIDELESS
 from lodbrain.models import zoo
 from lodbrain.models.folded import fold
 from lodbrain.models.lod import Detail
+from lodbrain.segmentation.onnx_export import inference_card
 from lodbrain.segmentation.stripping import shown_mm3, with_caveat
 from lodbrain.segmentation.volumes import volumes, volumes_tsv
-from lodbrain.workflows.onnx_export import inference_card
 
 PATH = Path(__file__).resolve().parents[2] / "web" / "test" / "vectors.json"
 

@@ -6,7 +6,6 @@ from lodbrain.models.registry import REGISTRY, Plain
 
 SMALL = {
     "lod-brain-2024": {},
-    "residual-unet": {"channels": (4, 8, 8, 8)},
     "meshnet": {"channels": 5},
     "segresnet": {"channels": 8},
     "dynunet": {"channels": (4, 8, 8, 8)},

@@ -10,7 +10,7 @@ from safetensors.torch import save as to_safetensors
 
 from lodbrain.errors import WeightsError
 from lodbrain.models.lod_brain_2024 import LodBrain2024
-from lodbrain.models.weights import fill, read_safetensors, refuse_pickle, sha256
+from lodbrain.models.weights import fill, read_safetensors, refuse_pickle
 
 FILE = Path("model.safetensors")
 SMALL = to_safetensors({"a": torch.arange(6.0).reshape(2, 3), "b": torch.ones(1)}, {"lodbrain": "{}"})
@@ -113,7 +113,3 @@ def test_other_formats_are_refused(name: str) -> None:
     with pytest.raises(WeightsError) as caught:
         refuse_pickle(Path(name), SMALL)
     assert caught.value.code == "format"
-
-
-def test_sha256_is_the_standard_one() -> None:
-    assert sha256(b"abc") == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"

@@ -9,7 +9,7 @@ import pytest
 from numpy.typing import NDArray
 
 from lodbrain.images import Image, write_nifti
-from lodbrain.report.sidecars import Results, read_results
+from lodbrain.report.sidecars import ScanResults, read_results
 from lodbrain.segmentation.segment import segment_file
 from lodbrain.segmentation.settings import Settings
 
@@ -27,15 +27,15 @@ def segmented(
 
 
 @pytest.fixture
-def head(segmented: Path) -> Results:
+def head(segmented: Path) -> ScanResults:
     return read_results(segmented / "head_dseg.json")
 
 
 @pytest.fixture
-def make_results(tmp_path: Path) -> Callable[..., Results]:
+def make_results(tmp_path: Path) -> Callable[..., ScanResults]:
     """Write a sidecar and a table of volumes, as much as a group page needs."""
 
-    def make(stem: str, volumes_mm3: dict[str, float], folder: Path = tmp_path, **content: object) -> Results:
+    def make(stem: str, volumes_mm3: dict[str, float], folder: Path = tmp_path, **content: object) -> ScanResults:
         folder.mkdir(parents=True, exist_ok=True)
         sidecar = folder / f"{stem}_dseg.json"
         sidecar.write_text(json.dumps({"software": "lodbrain", "input": {"name": f"{stem}.nii.gz"}, **content}))

@@ -8,12 +8,12 @@ from typing import Any
 
 import numpy as np
 import pytest
-from headless import headless_browser
+from headless import Visit, headless_browser
 from PIL import Image as Picture
 
+from lodbrain.commands.report import write_pages
 from lodbrain.report.scan_page import write_scan_page
 from lodbrain.report.sidecars import read_results
-from lodbrain.workflows.report import report
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 
@@ -36,26 +36,17 @@ def folder(segmented: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     shutil.copytree(segmented, folder)
     for path in list(folder.glob("head_*")):
         shutil.copy(path, folder / path.name.replace("head_", f"{EVIL}_"))
-    report(folder)
+    write_pages(folder)
     return folder
 
 
-class Visit:
-    """An open page, with everything that it asked for or complained about."""
+class PageVisit(Visit):
+    """An open report."""
 
     def __init__(self, browser: Any, path: Path, **options: Any) -> None:
-        self.context = browser.new_context(**{"viewport": {"width": 1280, "height": 900}, **options})
-        self.page = self.context.new_page()
-        self.page.set_default_timeout(PATIENCE_MS)
-        self.complaints: list[str] = []
-        self.requests: list[str] = []
-        self.page.on("console", lambda message: self.complaints.append(message.text) if message.type in (
-            "error", "warning") and "GPU stall" not in message.text else None)  # fmt: skip
-        self.page.on("pageerror", lambda error: self.complaints.append(str(error)))
-        self.page.on("request", lambda request: self.requests.append(request.url))
-        self.page.goto(path.as_uri())
+        super().__init__(browser, path.as_uri(), patience_ms=PATIENCE_MS, **options)
 
-    def ready(self) -> "Visit":
+    def ready(self) -> "PageVisit":
         self.page.wait_for_selector('.stage[data-state="ready"]')
         self.settle()
         return self
@@ -73,26 +64,26 @@ class Visit:
 
 
 @pytest.fixture(scope="module")
-def visit(browser: Any, folder: Path) -> Iterator[Visit]:
+def visit(browser: Any, folder: Path) -> Iterator[PageVisit]:
     """The page of the good scan; each test leaves it as it found it."""
-    opened = Visit(browser, folder / "head_report.html").ready()
+    opened = PageVisit(browser, folder / "head_report.html").ready()
     yield opened
     opened.context.close()
 
 
-def test_a_page_asks_for_nothing_and_complains_of_nothing(visit: Visit, folder: Path) -> None:
+def test_a_page_asks_for_nothing_and_complains_of_nothing(visit: PageVisit, folder: Path) -> None:
     assert visit.requests == [(folder / "head_report.html").as_uri()]
     assert visit.complaints == []
 
 
-def test_the_canvas_shows_the_scan_and_its_labels_in_colour(visit: Visit) -> None:
+def test_the_canvas_shows_the_scan_and_its_labels_in_colour(visit: PageVisit) -> None:
     shown = visit.canvas()
     grey = shown.mean(axis=2)
     assert grey.std() > 20 and (grey > 120).mean() > 0.02
     assert (np.ptp(shown, axis=2) > 40).mean() > 0.02
 
 
-def test_a_click_on_a_structure_moves_the_cross_hair_into_it(visit: Visit) -> None:
+def test_a_click_on_a_structure_moves_the_cross_hair_into_it(visit: PageVisit) -> None:
     labels = visit.page.evaluate("JSON.parse(document.getElementById('data').textContent).labels")
     wanted = {label["index"]: label for label in labels}
     for index, selector in ((53, ".structures"), (12, ".volumes")):
@@ -105,14 +96,14 @@ def test_a_click_on_a_structure_moves_the_cross_hair_into_it(visit: Visit) -> No
         assert np.abs(visit.canvas() - before).max() > 50
 
 
-def test_a_click_on_a_slice_moves_the_cross_hair_there(visit: Visit) -> None:
+def test_a_click_on_a_slice_moves_the_cross_hair_there(visit: PageVisit) -> None:
     tile = visit.page.locator(".tile").nth(2)
     tile.click()
     mm = [float(part) for part in tile.get_attribute("data-mm").split()]
     np.testing.assert_allclose(visit.where(), mm, atol=2.1)
 
 
-def test_opacity_changes_the_picture_down_to_bare_grey(visit: Visit) -> None:
+def test_opacity_changes_the_picture_down_to_bare_grey(visit: PageVisit) -> None:
     visit.page.click('.structures .go[data-index="10"]')
     before = visit.canvas()
     visit.page.evaluate("e = document.getElementById('opacity'); e.value = 0; e.dispatchEvent(new Event('input'))")
@@ -124,7 +115,7 @@ def test_opacity_changes_the_picture_down_to_bare_grey(visit: Visit) -> None:
     np.testing.assert_array_equal(visit.canvas(), before)
 
 
-def test_a_swatch_hides_its_structure(visit: Visit) -> None:
+def test_a_swatch_hides_its_structure(visit: PageVisit) -> None:
     before = visit.canvas()
     swatch = visit.page.locator('button.swatch[data-indices="3 42"]')
     swatch.click()
@@ -135,7 +126,7 @@ def test_a_swatch_hides_its_structure(visit: Visit) -> None:
     np.testing.assert_array_equal(visit.canvas(), before)
 
 
-def test_arrow_keys_move_the_cross_hair_by_a_voxel(visit: Visit) -> None:
+def test_arrow_keys_move_the_cross_hair_by_a_voxel(visit: PageVisit) -> None:
     visit.page.click('.structures .go[data-index="10"]')
     start = np.array(visit.where())
     visit.page.focus("canvas")
@@ -148,7 +139,7 @@ def test_arrow_keys_move_the_cross_hair_by_a_voxel(visit: Visit) -> None:
 
 
 def test_tab_leads_through_the_controls_in_reading_order_and_shows_where_it_is(browser: Any, folder: Path) -> None:
-    visit = Visit(browser, folder / "head_report.html").ready()
+    visit = PageVisit(browser, folder / "head_report.html").ready()
     order = []
     for _ in range(8):
         visit.page.keyboard.press("Tab")
@@ -167,7 +158,7 @@ def test_tab_leads_through_the_controls_in_reading_order_and_shows_where_it_is(b
 def test_dark_and_light_follow_the_system(browser: Any, folder: Path) -> None:
     brightness = {}
     for scheme in ("light", "dark"):
-        visit = Visit(browser, folder / "head_report.html", color_scheme=scheme)
+        visit = PageVisit(browser, folder / "head_report.html", color_scheme=scheme)
         paper, ink = (
             visit.page.locator("body").evaluate(f"e => getComputedStyle(e).{name}")
             for name in ("backgroundColor", "color")
@@ -181,13 +172,13 @@ def test_dark_and_light_follow_the_system(browser: Any, folder: Path) -> None:
 @pytest.mark.parametrize("name", ["head_report.html", "index.html"])
 @pytest.mark.parametrize("width", [360, 1280])
 def test_no_page_is_wider_than_its_screen(name: str, width: int, browser: Any, folder: Path) -> None:
-    visit = Visit(browser, folder / name, viewport={"width": width, "height": 800})
+    visit = PageVisit(browser, folder / name, viewport={"width": width, "height": 800})
     assert visit.page.evaluate("document.documentElement.scrollWidth") <= width
     visit.context.close()
 
 
 def test_in_print_the_viewer_gives_way_and_outlines_stay(browser: Any, folder: Path) -> None:
-    visit = Visit(browser, folder / "head_report.html").ready()
+    visit = PageVisit(browser, folder / "head_report.html").ready()
     visit.page.emulate_media(media="print")
     assert not visit.page.is_visible("canvas") and not visit.page.is_visible("#opacity")
     assert visit.page.is_visible(".volumes") and visit.page.locator(".tile .lines").first.is_visible()
@@ -197,7 +188,7 @@ def test_in_print_the_viewer_gives_way_and_outlines_stay(browser: Any, folder: P
 
 
 def test_without_javascript_slices_and_volumes_are_there(browser: Any, folder: Path) -> None:
-    visit = Visit(browser, folder / "head_report.html", java_script_enabled=False)
+    visit = PageVisit(browser, folder / "head_report.html", java_script_enabled=False)
     assert visit.page.is_visible(".volumes") and visit.page.locator(".tile").first.is_visible()
     visit.context.close()
 
@@ -208,7 +199,7 @@ def test_a_script_in_a_scan_s_name_is_text(browser: Any, folder: Path) -> None:
     results.content["input"]["name"] = f"{EVIL}/script>.nii.gz"
     write_scan_page(results, folder / "head.nii.gz")
     for path, selector in ((results.page, "h1"), (folder / "index.html", "#table")):
-        visit = Visit(browser, path)
+        visit = PageVisit(browser, path)
         assert EVIL in visit.page.inner_text(selector)
         assert "broken in" not in visit.page.title().split("·")[-1]
         assert visit.page.evaluate("document.scripts.length") == visit.page.locator("script").count() <= 4
@@ -217,7 +208,7 @@ def test_a_script_in_a_scan_s_name_is_text(browser: Any, folder: Path) -> None:
 
 
 def test_the_group_page_sorts_finds_and_leads_to_the_scans(browser: Any, folder: Path) -> None:
-    visit = Visit(browser, folder / "index.html")
+    visit = PageVisit(browser, folder / "index.html")
     names = lambda: visit.page.locator("#table tbody tr:not([hidden]) th").all_inner_texts()  # noqa: E731
     assert names() == [EVIL, "head"]
     head = visit.page.locator("#table th").first

@@ -9,13 +9,13 @@ import matplotlib
 import pytest
 from matplotlib.image import imread
 
-from lodbrain.report.evaluation_figures import COLOURS, Dot, Drawn, dot_panels, scatter_panels
+from lodbrain.report.evaluation_figures import COLOURS, Dot, DrawnFigure, dot_panels, scatter_panels
 
 SVG = "{http://www.w3.org/2000/svg}"
 
 
 @pytest.fixture(scope="module")
-def drawn(tmp_path_factory: pytest.TempPathFactory) -> tuple[Drawn, Path]:
+def drawn(tmp_path_factory: pytest.TempPathFactory) -> tuple[DrawnFigure, Path]:
     folder = tmp_path_factory.mktemp("figures")
     dots = [
         Dot("first", "a", 0.25, 0.2, 0.3, single=(0.2, 0.3)),
@@ -27,7 +27,7 @@ def drawn(tmp_path_factory: pytest.TempPathFactory) -> tuple[Drawn, Path]:
     return figure, folder
 
 
-def test_dots_stand_at_their_values(drawn: tuple[Drawn, Path]) -> None:
+def test_dots_stand_at_their_values(drawn: tuple[DrawnFigure, Path]) -> None:
     """Positions in the drawing are a linear function of the values, one colour for each series."""
     _, folder = drawn
     root = ElementTree.parse(folder / "dots.svg").getroot()
@@ -43,7 +43,7 @@ def test_dots_stand_at_their_values(drawn: tuple[Drawn, Path]) -> None:
     assert y25 < y50 < y75  # first row above the second, b below a
 
 
-def test_the_inlined_drawing_follows_the_page(drawn: tuple[Drawn, Path]) -> None:
+def test_the_inlined_drawing_follows_the_page(drawn: tuple[DrawnFigure, Path]) -> None:
     figure, _ = drawn
     start = figure.inline.split(">", 1)[0]
     assert "viewBox" in start
@@ -57,7 +57,7 @@ def test_the_inlined_drawing_follows_the_page(drawn: tuple[Drawn, Path]) -> None
     assert set(references) <= set(identifiers)
 
 
-def test_the_png_is_for_print(drawn: tuple[Drawn, Path]) -> None:
+def test_the_png_is_for_print(drawn: tuple[DrawnFigure, Path]) -> None:
     _, folder = drawn
     assert imread(folder / "dots.png").shape[1] == pytest.approx(7.2 * 300, abs=1)
 

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from lodbrain.evaluation.records import Place
-from lodbrain.report.evaluation_figures import Drawn
+from lodbrain.evaluation.records import RegionPlace
+from lodbrain.report.evaluation_figures import DrawnFigure
 from lodbrain.report.evaluation_names import in_order, is_shown, name_of
 from lodbrain.report.evaluation_page import (
     DASH,
@@ -24,7 +24,7 @@ EVIL = "<img src=x onerror=alert(1)>&\"'"
 
 def test_every_text_is_escaped(tmp_path: Path) -> None:
     table = PageTable(EVIL, (EVIL, EVIL), (TableRow(EVIL, (Cell(EVIL, EVIL),), strong=True),))
-    section = Section("part", EVIL, EVIL, (Drawn("f", EVIL, "<svg></svg>"),), (table,))
+    section = Section("part", EVIL, EVIL, (DrawnFigure("f", EVIL, "<svg></svg>"),), (table,))
     path = tmp_path / "page.html"
     write_evaluation_page(path, [section], title=EVIL, summary=EVIL, definitions={EVIL: EVIL}, notes=[EVIL])
     page = path.read_text()
@@ -40,7 +40,7 @@ def test_the_page_asks_for_nothing_and_complains_of_nothing(tmp_path: Path) -> N
     if not chromium.exists():
         pytest.skip("no chromium here")
     path = tmp_path / "page.html"
-    section = Section("part", "Part", figures=(Drawn("f", "A figure", '<svg viewBox="0 0 9 9"></svg>'),))
+    section = Section("part", "Part", figures=(DrawnFigure("f", "A figure", '<svg viewBox="0 0 9 9"></svg>'),))
     write_evaluation_page(path, [section], title="T", summary="S", definitions={"Dice": "overlap"})
     asked, said = [], []
     with sync_api.sync_playwright() as playwright:
@@ -63,8 +63,8 @@ def test_numbers_have_a_true_minus_and_missing_ones_a_dash() -> None:
 
 
 def test_regions_are_named_and_ordered_for_people() -> None:
-    thalamus, brainstem = Place("merged", "Thalamus", "both"), Place("structure", "Brain-Stem", "midline")
-    tissue, mean = Place("tissue", "Brain-Stem", "both"), Place("merged", "mean", "both")
+    thalamus, brainstem = RegionPlace("merged", "Thalamus", "both"), RegionPlace("structure", "Brain-Stem", "midline")
+    tissue, mean = RegionPlace("tissue", "Brain-Stem", "both"), RegionPlace("merged", "mean", "both")
     assert [name_of(p) for p in (thalamus, brainstem, tissue, mean)] == [
         "Thalamus",
         "Brain-Stem",
@@ -72,5 +72,5 @@ def test_regions_are_named_and_ordered_for_people() -> None:
         "mean of structures",
     ]
     assert in_order([tissue, mean, brainstem, thalamus]) == [brainstem, thalamus, mean, tissue]
-    assert not is_shown(Place("structure", "Thalamus", "left"))
+    assert not is_shown(RegionPlace("structure", "Thalamus", "left"))
     assert is_shown(thalamus)

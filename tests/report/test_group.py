@@ -5,10 +5,10 @@ import numpy as np
 import pytest
 
 from lodbrain.report.group import FEWEST, members_of, modified_z
-from lodbrain.report.sidecars import Results
+from lodbrain.report.sidecars import ScanResults
 from lodbrain.segmentation.usual_volumes import references
 
-Make = Callable[..., Results]
+Make = Callable[..., ScanResults]
 
 
 def usual(z: float = 0.0, brain_mm3: float = 1.1e6) -> dict[str, float]:
@@ -21,7 +21,7 @@ def usual(z: float = 0.0, brain_mm3: float = 1.1e6) -> dict[str, float]:
     return {**found, "brain": brain_mm3}
 
 
-def group(make: Make, count: int, **odd: dict[str, float]) -> list[Results]:
+def group(make: Make, count: int, **odd: dict[str, float]) -> list[ScanResults]:
     made = [make(f"s{n}", usual(0.1 * (n % 5 - 2), 1.1e6 + 1e4 * (n % 7))) for n in range(count)]
     return [*made, *(make(name, volumes) for name, volumes in odd.items())]
 
@@ -59,7 +59,7 @@ def test_a_few_scans_are_compared_with_what_is_usual_only(make_results: Make) ->
 
 
 def test_signs_of_trouble_count(make_results: Make) -> None:
-    (member,) = members_of([make_results("a", usual(), quality={"flags": ["the field of view cuts the brain"]})])
+    (member,) = members_of([make_results("a", usual(), quality={"reasons": ["the field of view cuts the brain"]})])
     assert member.reasons == ["the field of view cuts the brain"]
 
 

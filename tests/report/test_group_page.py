@@ -3,9 +3,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 from lodbrain.report.group_page import MOST_DOTS, group_page, write_group_page
-from lodbrain.report.sidecars import Results
+from lodbrain.report.sidecars import ScanResults
 
-Make = Callable[..., Results]
+Make = Callable[..., ScanResults]
 
 
 def volumes(place: int) -> dict[str, float]:

@@ -10,23 +10,23 @@ import pytest
 from lodbrain.errors import InputError
 from lodbrain.images import Image, write_nifti
 from lodbrain.report.scan_page import ensure_page, is_up_to_date, scan_page, write_scan_page
-from lodbrain.report.sidecars import Results, read_results
+from lodbrain.report.sidecars import ScanResults, read_results
 from lodbrain.segmentation.usual_volumes import reference_of, references
 
 
 @pytest.fixture
-def own(segmented: Path, tmp_path: Path) -> Results:
+def own(segmented: Path, tmp_path: Path) -> ScanResults:
     """A copy of the results that may be changed."""
     shutil.copytree(segmented, tmp_path / "own")
     return read_results(tmp_path / "own" / "head_dseg.json")
 
 
-def change(results: Results, **content: object) -> Results:
+def change(results: ScanResults, **content: object) -> ScanResults:
     results.path.write_text(json.dumps({**results.content, **content}))
     return read_results(results.path)
 
 
-def test_the_page_says_what_the_files_say(head: Results) -> None:
+def test_the_page_says_what_the_files_say(head: ScanResults) -> None:
     html = scan_page(head, head.path.with_name("head.nii.gz"))
     text = re.sub(r"[ \n]+", " ", re.sub(r"<[^>]*>", " ", html.split("<main", 1)[1].split("</main>")[0]))
     assert head.content["model"]["sha256"] in text and head.content["input"]["sha256"] in text
@@ -39,14 +39,14 @@ def test_the_page_says_what_the_files_say(head: Results) -> None:
     assert {label["index"] for label in data["labels"]} == {label.index for label in head.table()}
 
 
-def test_notes_and_reasons_are_listed_and_counted(own: Results) -> None:
+def test_notes_and_reasons_are_listed_and_counted(own: ScanResults) -> None:
     changed = change(own, notes=["NaN in 0.1% of the voxels were set to 0."], quality={"reasons": ["cut at the <top>"]})
     html = scan_page(changed, own.path.with_name("head.nii.gz"))
     assert "<li>NaN in 0.1% of the voxels were set to 0.</li>" in html and "<li>cut at the &lt;top&gt;</li>" in html
     assert "1 note<" in html and "1 sign of trouble" in html
 
 
-def test_scripts_in_names_notes_and_labels_stay_text(own: Results) -> None:
+def test_scripts_in_names_notes_and_labels_stay_text(own: ScanResults) -> None:
     evil = "</script><script>alert(1)</script>"
     table = own.path.with_name("head_dseg.tsv")
     table.write_text(table.read_text().replace("Left-Thalamus", evil))
@@ -57,7 +57,7 @@ def test_scripts_in_names_notes_and_labels_stay_text(own: Results) -> None:
     assert "<script>alert" not in html and "alert(1)" in html
 
 
-def test_a_page_is_made_anew_only_if_its_results_have_changed(own: Results) -> None:
+def test_a_page_is_made_anew_only_if_its_results_have_changed(own: ScanResults) -> None:
     scan = own.path.with_name("head.nii.gz")
     assert not is_up_to_date(own)
     page = ensure_page(own.path, scan)
@@ -69,32 +69,32 @@ def test_a_page_is_made_anew_only_if_its_results_have_changed(own: Results) -> N
     assert b"<li>new</li>" in ensure_page(own.path, scan).read_bytes()
 
 
-def test_without_the_scan_labels_are_shown_and_the_page_is_never_up_to_date(own: Results) -> None:
+def test_without_the_scan_labels_are_shown_and_the_page_is_never_up_to_date(own: ScanResults) -> None:
     html = write_scan_page(own, None).read_text()
     assert "The scan itself was not found" in html
     assert not is_up_to_date(own)
 
 
-def test_a_scan_of_another_grid_is_refused(own: Results, tmp_path: Path) -> None:
+def test_a_scan_of_another_grid_is_refused(own: ScanResults, tmp_path: Path) -> None:
     data = np.ones((5, 6, 7), np.float32)
     write_nifti(tmp_path / "other.nii.gz", data, Image(data, np.eye(4)))
     with pytest.raises(InputError, match="grid"):
         scan_page(own, tmp_path / "other.nii.gz")
 
 
-def test_a_lost_table_of_volumes_is_counted_from_the_labels(own: Results) -> None:
+def test_a_lost_table_of_volumes_is_counted_from_the_labels(own: ScanResults) -> None:
     before = own.volumes_mm3()["Left-Putamen"]
     own.path.with_name("head_volumes.tsv").unlink()
     html = scan_page(own, own.path.with_name("head.nii.gz"))
     assert f"Left putamen: {before / 1000:.2f} ml" in html
 
 
-def test_the_same_results_give_the_same_page(head: Results) -> None:
+def test_the_same_results_give_the_same_page(head: ScanResults) -> None:
     scan = head.path.with_name("head.nii.gz")
     assert scan_page(head, scan) == scan_page(head, scan)
 
 
-def test_the_tiv_of_a_stripped_scan_is_shown_as_limited_and_not_judged(own: Results) -> None:
+def test_the_tiv_of_a_stripped_scan_is_shown_as_limited_and_not_judged(own: ScanResults) -> None:
     assert list(own.volume_notes()) == ["TIV"]  # the template is skull-stripped
     html = scan_page(own, None)
     assert "Intracranial, in the mask" in html
@@ -108,7 +108,7 @@ def test_the_tiv_of_a_stripped_scan_is_shown_as_limited_and_not_judged(own: Resu
     assert "Intracranial, in the mask" not in html
 
 
-def test_volumes_out_of_the_ordinary_are_named_beside_the_checks(own: Results) -> None:
+def test_volumes_out_of_the_ordinary_are_named_beside_the_checks(own: ScanResults) -> None:
     table = own.path.with_name("head_volumes.tsv")
     lines = [line.split("\t") for line in table.read_text().splitlines()]
     brain = math.exp(references()["brain"].mean_log)

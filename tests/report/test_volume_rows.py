@@ -3,7 +3,7 @@ import math
 import pytest
 
 from lodbrain.labels import STRUCTURES
-from lodbrain.report.volume_rows import STRIP_SD, Row, in_words, volume_rows
+from lodbrain.report.volume_rows import STRIP_SD, VolumeRow, in_words, volume_rows
 from lodbrain.segmentation.usual_volumes import USUAL_SD, references
 
 BRAIN_MM3 = 1.2e6
@@ -14,7 +14,7 @@ def usual(name: str, z: float) -> float:
     return math.exp(row.mean_log + z * row.sd_log) * BRAIN_MM3
 
 
-def rows(**z: float) -> dict[str, Row]:
+def rows(**z: float) -> dict[str, VolumeRow]:
     volumes = {name.replace("_", "-"): usual(name.replace("_", "-"), value) for name, value in z.items()}
     return {row.name: row for row in volume_rows({**volumes, "TIV": 1.5e6, "brain": BRAIN_MM3}, STRUCTURES)}
 

@@ -22,7 +22,7 @@ import pydicom
 from dicom_files import PERSON, as_slices, uid, write_classic, write_enhanced
 from tiny_model import head, save_tiny_model
 
-from lodbrain import cli
+from lodbrain import commands
 from lodbrain.images import read_labels
 from lodbrain.labels import STRUCTURES
 
@@ -32,7 +32,7 @@ SLICES = as_slices(head())
 def segment(source: Path, out: Path, *words: str) -> tuple[Path, Path]:
     """Segment with a tiny model; return NIfTI and DICOM Segmentation."""
     model = save_tiny_model(out.parent / "tiny.safetensors")
-    assert cli.main(["segment", str(source), "-o", str(out), "--model", str(model), "--dicom-seg", *words]) == 0
+    assert commands.main(["segment", str(source), "-o", str(out), "--model", str(model), "--dicom-seg", *words]) == 0
     (nifti,), (dicom,) = out.glob("*_dseg.nii.gz"), out.glob("*_dseg.dcm")
     return nifti, dicom
 
@@ -129,7 +129,7 @@ def test_it_belongs_to_the_study_and_says_what_made_it(made: tuple[list[Path], P
     for item in seg.SegmentSequence:
         (algorithm,) = item.SegmentationAlgorithmIdentificationSequence
         assert (algorithm.AlgorithmName, item.SegmentAlgorithmType) == ("lodbrain tiny", "AUTOMATIC")
-        assert algorithm.AlgorithmVersion == cli.__version__
+        assert algorithm.AlgorithmVersion == commands.__version__
         assert re.search(r"weights-sha256=[0-9a-f]{64}", algorithm.AlgorithmParameters)
 
 
@@ -165,7 +165,7 @@ def test_nothing_of_the_person_is_in_the_other_outputs(tmp_path: Path) -> None:
     write_classic(tmp_path / "Mustermann", SLICES)
     model = save_tiny_model(tmp_path / "tiny.safetensors")
     words = ["segment", str(tmp_path / "Mustermann"), "-o", str(tmp_path / "out"), "--model", str(model)]
-    assert cli.main([*words, "--posteriors", "--report"]) == 0
+    assert commands.main([*words, "--posteriors", "--report"]) == 0
     made = list((tmp_path / "out").iterdir())
     assert len(made) == 7
     for path in made:
@@ -177,7 +177,7 @@ def test_nothing_of_the_person_is_in_the_other_outputs(tmp_path: Path) -> None:
 
 
 def test_a_scan_that_is_no_dicom_gets_none(tmp_path: Path, head_4mm: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert cli.main(["segment", str(head_4mm), "-o", str(tmp_path / "out"), "--dicom-seg"]) == 2
+    assert commands.main(["segment", str(head_4mm), "-o", str(tmp_path / "out"), "--dicom-seg"]) == 2
     assert "belongs to a DICOM series, and this is none" in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
 
@@ -188,13 +188,13 @@ def test_resume_keeps_a_complete_set_and_makes_the_missing_segmentation(
     write_classic(tmp_path / "in", SLICES)
     model = save_tiny_model(tmp_path / "tiny.safetensors")
     words = ["segment", str(tmp_path / "in"), "-o", str(tmp_path / "out"), "--model", str(model), "--resume"]
-    assert cli.main(words) == 0
+    assert commands.main(words) == 0
     assert not list((tmp_path / "out").glob("*.dcm"))
-    assert cli.main([*words, "--dicom-seg"]) == 0
+    assert commands.main([*words, "--dicom-seg"]) == 0
     (dicom,) = (tmp_path / "out").glob("*.dcm")
     before = dicom.read_bytes()
     capsys.readouterr()
-    assert cli.main([*words, "--dicom-seg"]) == 0
+    assert commands.main([*words, "--dicom-seg"]) == 0
     assert "is complete, skipped" in capsys.readouterr().out
     assert dicom.read_bytes() == before
 

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from lodbrain.errors import InputError, OutputError
-from lodbrain.images.hashing import sha256
 from lodbrain.labels import STRUCTURES, TISSUES
 from lodbrain.segmentation.outputs import Outputs, check_not_an_input, check_writable, identities, labels_tsv
+from lodbrain.system.hashing import sha256
 
 
 def test_names_are_the_stem_with_the_suffixes_of_the_contract(tmp_path: Path) -> None:

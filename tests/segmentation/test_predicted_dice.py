@@ -3,7 +3,7 @@ from typing import Any
 import pytest
 
 from lodbrain.errors import WeightsError
-from lodbrain.segmentation.predicted_dice import FEATURES, Fit, read_fit
+from lodbrain.segmentation.predicted_dice import FEATURES, DiceFit, read_fit
 
 CONTENT: dict[str, Any] = {
     "intercept": -0.2,
@@ -14,7 +14,7 @@ CONTENT: dict[str, Any] = {
 
 
 def test_score_is_the_weighted_sum_within_what_was_seen() -> None:
-    fit = Fit(0.1, {"confidence": 1.0, "asymmetry": -2.0}, 0.2, 0.95)
+    fit = DiceFit(0.1, {"confidence": 1.0, "asymmetry": -2.0}, 0.2, 0.95)
     assert fit.score({"confidence": 0.9, "asymmetry": 0.1}) == pytest.approx(0.8)
     assert fit.score({"confidence": 9.0, "asymmetry": 0.1}) == 0.95
     assert fit.score({"confidence": 0.0, "asymmetry": 1.0}) == 0.2
@@ -22,7 +22,7 @@ def test_score_is_the_weighted_sum_within_what_was_seen() -> None:
 
 
 def test_logistic_score_does_not_saturate_below_1() -> None:
-    fit = Fit(0.0, {"confidence": 4.0}, link="logit")
+    fit = DiceFit(0.0, {"confidence": 4.0}, link="logit")
     assert fit.score({"confidence": 0.0}) == 0.5
     scores = [fit.score({"confidence": value}) for value in (0.8, 0.9, 1.0)]
     assert scores == pytest.approx([0.9608, 0.9734, 0.982], abs=1e-4)
@@ -30,7 +30,7 @@ def test_logistic_score_does_not_saturate_below_1() -> None:
 
 
 def test_limits_look_the_way_their_feature_points() -> None:
-    fit = Fit(0.0, {}, limits={"confidence": (0.8, "unsure"), "moved_share": (0.01, "in pieces")})
+    fit = DiceFit(0.0, {}, limits={"confidence": (0.8, "unsure"), "moved_share": (0.01, "in pieces")})
     assert fit.reasons({"confidence": 0.7, "moved_share": 0.02}) == [
         "unsure (confidence 0.7, limit 0.8)",
         "in pieces (moved_share 0.02, limit 0.01)",
@@ -41,7 +41,9 @@ def test_limits_look_the_way_their_feature_points() -> None:
 
 def test_what_a_card_holds_is_read() -> None:
     fit = read_fit(CONTENT)
-    assert fit == Fit(-0.2, CONTENT["weights"], 0.4, 0.9, {"confidence": (0.8, "the network is unsure of the brain")})
+    assert fit == DiceFit(
+        -0.2, CONTENT["weights"], 0.4, 0.9, {"confidence": (0.8, "the network is unsure of the brain")}
+    )
     assert read_fit({}) is None
 
 

@@ -6,7 +6,7 @@ import pytest
 
 from lodbrain.labels import CLASS_OF_INDEX, INDEX_OF_CLASS, STRUCTURES, TISSUES
 from lodbrain.segmentation import quality as module
-from lodbrain.segmentation.predicted_dice import FEATURES, Fit
+from lodbrain.segmentation.predicted_dice import FEATURES, DiceFit
 from lodbrain.segmentation.quality import Quality, assess, load_reference
 
 CORTEX, WHITE = CLASS_OF_INDEX[3], CLASS_OF_INDEX[2]
@@ -125,7 +125,7 @@ def test_feature_beyond_its_limit_is_a_reason(monkeypatch: pytest.MonkeyPatch, t
 def test_fit_of_the_model_comes_before_the_packages() -> None:
     classes = halves()
     certainty = np.full(classes.shape, 51, np.uint8)
-    own = Fit(0.5, {"confidence": 1.0}, limits={"confidence": (0.1, "the network is unsure of the brain")})
+    own = DiceFit(0.5, {"confidence": 1.0}, limits={"confidence": (0.1, "the network is unsure of the brain")})
     found = assess(
         classes, certainty, model_labels="structures", spacing_mm=(1, 1, 1), known={"moved_share": 0.01}, fit=own
     )

@@ -6,13 +6,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+from segmenting import segment_files
 
 from lodbrain.images.io import read_image, read_labels
 from lodbrain.labels import relabel
 from lodbrain.models import zoo
 from lodbrain.segmentation import read_ahead as readahead
 from lodbrain.segmentation import segment
-from lodbrain.segmentation.jobs import segment_files
 from lodbrain.segmentation.read_ahead import ReadAhead, state_of
 from lodbrain.segmentation.settings import Settings
 

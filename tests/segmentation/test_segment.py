@@ -10,13 +10,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+from segmenting import segment_files
 
 from lodbrain.errors import InputError, LodbrainError, OutputError, UsageError, WeightsError
 from lodbrain.images.io import read_image, read_labels
 from lodbrain.labels import STRUCTURES, relabel
 from lodbrain.models import zoo
-from lodbrain.segmentation.jobs import segment_files
-from lodbrain.segmentation.outcome import Outcome, exit_code
+from lodbrain.segmentation.outcome import ScanOutcome, exit_code
 from lodbrain.segmentation.results import find_results
 from lodbrain.segmentation.segment import segment_file
 from lodbrain.segmentation.settings import Settings
@@ -331,7 +331,7 @@ def test_one_bad_input_does_not_stop_the_others(fake_model: Any, write_scan: Wri
     write_scan("in/a.nii.gz")
     (tmp_path / "in" / "b.nii.gz").write_bytes(b"")
     write_scan("in/c.nii")
-    heard: list[Outcome] = []
+    heard: list[ScanOutcome] = []
     outcomes = segment_files([tmp_path / "in", tmp_path / "gone.nii"], tmp_path / "out", finished=heard.append)
     assert [outcome.status for outcome in outcomes] == ["done", "failed", "done", "failed"]
     assert heard == outcomes
@@ -436,10 +436,10 @@ def test_progress_covers_all_scans(fake_model: Any, write_scan: WriteScan, tmp_p
     assert heard[-1] == (1.0, "b.nii: done")
 
 
-def outcome_of(error: LodbrainError | None, status: Any = "failed") -> Outcome:
+def outcome_of(error: LodbrainError | None, status: Any = "failed") -> ScanOutcome:
     from lodbrain.segmentation.outputs import Outputs
 
-    return Outcome(Path("a"), status, Outputs(Path("o"), "a"), error=error)
+    return ScanOutcome(Path("a"), status, Outputs(Path("o"), "a"), error=error)
 
 
 def test_exit_code_tells_some_from_all() -> None:

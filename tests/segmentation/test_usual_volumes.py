@@ -3,7 +3,7 @@ import math
 import pytest
 
 from lodbrain.labels import STRUCTURES, TISSUES
-from lodbrain.segmentation.usual_volumes import USUAL_SD, Reference, reference_of, reference_tsv, references
+from lodbrain.segmentation.usual_volumes import USUAL_SD, Reference, reference_of, references
 
 
 def test_every_structure_and_tissue_has_a_reference_as_share_of_the_brain() -> None:
@@ -39,10 +39,3 @@ def test_without_a_brain_there_is_nothing_to_compare_with() -> None:
     assert reference_of("Left-Putamen", {"brain": 0.0}) is None
     assert reference_of("Lesion", {"brain": 1e6}) is None
     assert reference_of("TIV", {}) == (references()["TIV"], 1.0)
-
-
-def test_the_table_survives_being_written() -> None:
-    lines = reference_tsv(references().values()).splitlines()
-    assert lines[0].split("\t") == ["name", "relative_to", "mean_log", "sd_log", "n"]
-    assert len(lines) == 1 + len(references())
-    assert lines[1].split("\t")[0] == "Left-Cerebral-White-Matter"

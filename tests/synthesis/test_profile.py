@@ -12,7 +12,7 @@ from lodbrain.contrast_analysis.analysis import ScanFit
 from lodbrain.contrast_analysis.bias_fit import LogField
 from lodbrain.contrast_analysis.goodness import BINS, Histogram
 from lodbrain.contrast_analysis.mixture import GROUPS, Mixture
-from lodbrain.contrast_analysis.noise import Background
+from lodbrain.contrast_analysis.noise import BackgroundEstimate
 from lodbrain.contrast_analysis.pooling import pool
 from lodbrain.errors import UsageError
 from lodbrain.labels import SIDELESS
@@ -52,7 +52,7 @@ def scan(
         noise_from="background",
         fwhm_mm=1.0,
         spacing_mm=np.array([0.8, 1.0, 1.25]),
-        background=Background("rician", 4.8),
+        background=BackgroundEstimate("rician", 4.8),
         outside=outside,
         histogram=histogram,
         offset=0.0,
@@ -224,7 +224,7 @@ def test_tailored_settings_follow_the_scans(profile: ContrastProfile) -> None:
     assert (settings.slices.share, settings.slices.thickest_mm) == (1, 1.25)  # sides of 0.8 to 1.25 mm: slices
     assert settings.noise.level == pytest.approx(0.03 / 0.4)
     assert settings.noise.rician_share == 1
-    bare = replace(scan(outside=()), background=Background("zero", 0.0), spacing_mm=np.ones(3))
+    bare = replace(scan(outside=()), background=BackgroundEstimate("zero", 0.0), spacing_mm=np.ones(3))
     assert settings_like(pool([bare], ["a"])).stripping.share == 1
 
 
@@ -240,7 +240,7 @@ def test_share_of_scans_that_resemble_the_profile(profile: ContrastProfile, head
 
 
 def test_scans_of_a_profile_have_its_background_and_voxels(head: LabelMap) -> None:
-    ratio = replace(scan(), background=Background("mp2rage", 160.0), spacing_mm=np.full(3, 0.7))
+    ratio = replace(scan(), background=BackgroundEstimate("mp2rage", 160.0), spacing_mm=np.full(3, 0.7))
     settings = Settings(profile=pool([ratio], ["a"]))
     plan = draw_plan(head, settings, torch.Generator().manual_seed(1))
     assert plan.background is not None and plan.background.kind == "mp2rage"

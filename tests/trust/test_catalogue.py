@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from trust_cases import CASES, REFUSED, Bench, Case
 
-from lodbrain.cli import main
+from lodbrain.commands import main
 from lodbrain.images import read_image, read_labels
 
 ROOT = Path(__file__).parents[2]

@@ -22,7 +22,7 @@ import rounds
 import torch
 from trust_cases import Bench
 
-from lodbrain.cli import main
+from lodbrain.commands import main
 from lodbrain.errors import OutputError
 from lodbrain.images import read_labels
 from lodbrain.inference import ladder

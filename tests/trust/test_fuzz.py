@@ -21,14 +21,14 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from lodbrain.cli import main
+from lodbrain.commands import main
+from lodbrain.commands.bids import plan_participants
 from lodbrain.errors import InputError, LodbrainError, UsageError
 from lodbrain.images import read_array, read_image, read_labels, to_ras
 from lodbrain.images.shear import is_sheared, straighten
 from lodbrain.models import zoo
 from lodbrain.segmentation.inputs import find_scans, scan_of, stem_of
 from lodbrain.segmentation.outputs import Outputs
-from lodbrain.workflows.bids_app import plan_participants
 
 SLOW = ("stored", "members")
 FEW = settings(max_examples=200, derandomize=True)

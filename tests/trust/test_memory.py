@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from scipy.ndimage import zoom
 from trust_cases import Bench
 
-from lodbrain.cli import main
+from lodbrain.commands import main
 from lodbrain.images import Image, read_labels, write_nifti
 from lodbrain.system.memory import parse_memory
 

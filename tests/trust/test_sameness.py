@@ -19,7 +19,7 @@ from sameness import FOLDER, answer
 from trust_cases import Bench
 
 import lodbrain
-from lodbrain.cli import main
+from lodbrain.commands import main
 from lodbrain.images import read_labels
 from lodbrain.inference.prediction import Options
 

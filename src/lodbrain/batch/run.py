@@ -16,7 +16,7 @@ from lodbrain.batch.cluster import Cluster, local_cluster, remote_cluster
 from lodbrain.batch.tasks import Worker, absolute, do, prepare
 from lodbrain.errors import InputError, LodbrainError, OutputError, UsageError, WeightsError
 from lodbrain.segmentation.jobs import Job, MakePage, check_jobs
-from lodbrain.segmentation.outcome import Outcome, outlook
+from lodbrain.segmentation.outcome import ScanOutcome
 from lodbrain.segmentation.outputs import check_writable
 from lodbrain.segmentation.scan import Progress
 from lodbrain.segmentation.settings import Settings, check_model
@@ -27,7 +27,7 @@ _WORTH_A_RETRY = ("memory", "busy", "bug", "lost")
 
 
 @dataclass(frozen=True)
-class Place:
+class Workplace:
     """Place of execution of jobs.
 
     Attributes
@@ -49,12 +49,12 @@ def run_jobs(
     jobs: Sequence[Job],
     settings: Settings | None = None,
     *,
-    place: Place,
+    place: Workplace,
     progress: Progress | None = None,
-    finished: Callable[[Outcome], None] | None = None,
+    finished: Callable[[ScanOutcome], None] | None = None,
     say: Callable[[str], None] | None = None,
     make_page: MakePage | None = None,
-) -> list[Outcome]:
+) -> list[ScanOutcome]:
     """Run jobs on several processes or machines; a job that fails does not stop the others.
 
     A scan whose worker is killed is passed on to another worker. A scan that fails because of memory, or unexpectedly,
@@ -66,7 +66,7 @@ def run_jobs(
     jobs : sequence of Job
     settings : Settings, optional
         Threads and memory that are None are divided among the processes.
-    place : Place
+    place : Workplace
     progress : callable, optional
         Called with the share done of all scans, and a short text.
     finished : callable, optional
@@ -78,7 +78,7 @@ def run_jobs(
 
     Returns
     -------
-    list of Outcome
+    list of ScanOutcome
         In the order of the jobs.
 
     Raises
@@ -106,9 +106,6 @@ def run_jobs(
             run.round(run.to_retry(but="memory"), share, cluster)
             for number in run.to_retry(only="memory"):  # alone, with the whole budget
                 run.round([number], replace(share, memory_bytes=settings.memory_bytes), cluster)
-            done = list(run.outcomes.values())
-            if line := outlook(done, processes=max(1, cluster.processes), machines=max(1, cluster.machines)):
-                tell(line)
     return [run.outcomes[number] for number in range(len(jobs))]
 
 
@@ -119,15 +116,15 @@ class _Run:
         self,
         jobs: Sequence[Job],
         progress: Progress,
-        finished: Callable[[Outcome], None],
+        finished: Callable[[ScanOutcome], None],
         make_page: MakePage | None = None,
     ) -> None:
         self.jobs, self.progress, self.finished, self.make_page = jobs, progress, finished, make_page
-        self.outcomes: dict[int, Outcome] = {}
+        self.outcomes: dict[int, ScanOutcome] = {}
         self.set_back: dict[int, LodbrainError] = {}
         self.retried: set[int] = set()
 
-    def take(self, outcomes: dict[int, Outcome]) -> None:
+    def take(self, outcomes: dict[int, ScanOutcome]) -> None:
         for number, outcome in outcomes.items():
             error = outcome.error or outcome.page_error
             if error is not None and error.code in _WORTH_A_RETRY and number not in self.retried:
@@ -176,10 +173,10 @@ class _Run:
                 client.cancel(list(futures), force=True)
             raise
 
-    def _outcome(self, number: int, future: object, settings: Settings) -> Outcome:
+    def _outcome(self, number: int, future: object, settings: Settings) -> ScanOutcome:
         job = self.jobs[number]
         try:
-            outcome: Outcome = future.result()  # type: ignore[attr-defined]
+            outcome: ScanOutcome = future.result()  # type: ignore[attr-defined]
         except (UsageError, WeightsError, OutputError):
             raise
         except KilledWorker as error:
@@ -205,7 +202,7 @@ class _Run:
 
 
 @contextmanager
-def _tidied_up(run: _Run, place: Place) -> Iterator[None]:
+def _tidied_up(run: _Run, place: Workplace) -> Iterator[None]:
     """Remove the hidden folders left by killed workers of this machine, after the block.
 
     A folder that another process is using is kept.
@@ -221,7 +218,7 @@ def _tidied_up(run: _Run, place: Place) -> Iterator[None]:
 
 
 @contextmanager
-def _cluster(place: Place, scans: int) -> Iterator[Cluster]:
+def _cluster(place: Workplace, scans: int) -> Iterator[Cluster]:
     if place.scheduler is not None:
         with remote_cluster(place.scheduler) as cluster:
             yield cluster
@@ -271,8 +268,8 @@ def _cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def _failed(job: Job, error: LodbrainError) -> Outcome:
-    return Outcome(job.path, "failed", job.outputs, error=error)
+def _failed(job: Job, error: LodbrainError) -> ScanOutcome:
+    return ScanOutcome(job.path, "failed", job.outputs, error=error)
 
 
 def _as_named(error: LodbrainError | None, job: Job) -> LodbrainError | None:

@@ -10,7 +10,7 @@ from pathlib import Path
 from distributed import get_worker
 
 from lodbrain.segmentation.jobs import Job, MakePage, attempt
-from lodbrain.segmentation.outcome import Outcome
+from lodbrain.segmentation.outcome import ScanOutcome
 from lodbrain.segmentation.settings import Model, Settings, load_model
 from lodbrain.system.memory import free_bytes, keep_freed_memory, resident_bytes
 from lodbrain.version import __version__
@@ -53,7 +53,7 @@ def prepare(settings: Settings) -> Worker:
     return Worker(__version__, free_bytes(device), resident_bytes() if device == "cpu" else 0)
 
 
-def do(job: Job, settings: Settings, make_page: MakePage | None = None) -> Outcome:
+def do(job: Job, settings: Settings, make_page: MakePage | None = None) -> ScanOutcome:
     """Run one job and return its outcome; if repeated after a worker was killed, complete outputs are kept.
 
     Raises

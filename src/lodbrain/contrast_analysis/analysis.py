@@ -26,7 +26,7 @@ from lodbrain.contrast_analysis.mixture import (
     first_guess,
     maximise,
 )
-from lodbrain.contrast_analysis.noise import Background, measure_background, noise_and_smoothness
+from lodbrain.contrast_analysis.noise import BackgroundEstimate, measure_background, noise_and_smoothness
 from lodbrain.contrast_analysis.sampling import Floats, Samples, draw_samples
 from lodbrain.errors import InputError
 from lodbrain.labels import SIDELESS, SIDELESS_OF_CLASS
@@ -66,7 +66,7 @@ class ScanFit:
         Smoothness of the noise.
     spacing_mm : (3,) float64
         Voxel sides.
-    background : Background
+    background : BackgroundEstimate
     outside : tuple of float
         Intensities of the head outside of the brain at `OUTSIDE_PERCENTILES`; empty for a skull-stripped scan.
     histogram : Histogram
@@ -86,7 +86,7 @@ class ScanFit:
     noise_from: str
     fwhm_mm: float
     spacing_mm: Floats
-    background: Background
+    background: BackgroundEstimate
     outside: tuple[float, ...]
     histogram: Histogram
     offset: float
@@ -172,7 +172,7 @@ def analyse(
         noise_from=noise_from,
         fwhm_mm=fwhm_mm,
         spacing_mm=spacing,
-        background=Background(background.kind, background.level * unit),
+        background=BackgroundEstimate(background.kind, background.level * unit),
         outside=_outside(data * np.float32(unit), structure > 0, spacing, background),
         histogram=histogram.scaled(unit),
         offset=offset,
@@ -239,7 +239,7 @@ def _residual(
 
 
 def _outside(
-    data: NDArray[np.floating], brain: NDArray[np.bool_], spacing: Floats, background: Background
+    data: NDArray[np.floating], brain: NDArray[np.bool_], spacing: Floats, background: BackgroundEstimate
 ) -> tuple[float, ...]:
     """Percentiles of the head outside of the brain; empty if air cannot be distinguished from it, or it was removed."""
     if background.kind in ("mp2rage", "unknown"):

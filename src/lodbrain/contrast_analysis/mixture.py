@@ -123,11 +123,10 @@ class Prior:
 
 @dataclass(frozen=True, eq=False)
 class Responsibilities:
-    """Posterior probability of each component in each sample, as in `Prior`, and the log likelihood (N,)."""
+    """Posterior probability of each component in each sample, as in `Prior`."""
 
     pure: Floats
     mixed: Floats
-    log_likelihood: Floats
 
 
 def component_prior(samples: Samples) -> Prior:
@@ -192,7 +191,7 @@ def expect(values: Floats, samples: Samples, prior: Prior, mixture: Mixture) -> 
         mixed[:, column] = known * prior.mixed[:, column] * density
     other = (outliers + known * prior.other) * even
     total = np.maximum(pure.sum(1) + mixed.sum(1) + other, 1e-300)
-    return Responsibilities(pure / total[:, None], mixed / total[:, None], np.log(total))
+    return Responsibilities(pure / total[:, None], mixed / total[:, None])
 
 
 def maximise(values: Floats, samples: Samples, prior: Prior, found: Responsibilities, mixture: Mixture) -> Mixture:

@@ -29,7 +29,7 @@ _MAD = 0.6745
 
 
 @dataclass(frozen=True)
-class Background:
+class BackgroundEstimate:
     """Appearance of air.
 
     Attributes
@@ -44,7 +44,7 @@ class Background:
     level: float
 
 
-def measure_background(data: NDArray[np.floating], brain: NDArray[np.bool_], white_matter: float) -> Background:
+def measure_background(data: NDArray[np.floating], brain: NDArray[np.bool_], white_matter: float) -> BackgroundEstimate:
     """Return kind and level of the background, from the darker half of the volume's eight corners.
 
     Parameters
@@ -71,19 +71,19 @@ def measure_background(data: NDArray[np.floating], brain: NDArray[np.bool_], whi
         if not brain[box].any():
             blocks.append(data[box].astype(np.float64))
     if not blocks:
-        return Background("unknown", 0.0)
+        return BackgroundEstimate("unknown", 0.0)
     blocks = sorted(blocks, key=lambda block: float(block.mean()))[: max(1, len(blocks) // 2)]
     air = np.concatenate([block.ravel() for block in blocks])
     middle = float(np.median(air))
     if (air == middle).mean() > 0.5:
-        return Background("zero", middle)
+        return BackgroundEstimate("zero", middle)
     if _neighbour_correlation(blocks) > LARGEST_CORRELATION:
-        return Background("unknown", 0.0)
+        return BackgroundEstimate("unknown", 0.0)
     if air.mean() > BRIGHT_AIR * white_matter:
-        return Background("mp2rage", 2 * float(air.mean()))
+        return BackgroundEstimate("mp2rage", 2 * float(air.mean()))
     # Real-valued noise is distributed around 0; of magnitudes, the mean square is twice the variance.
     parts = 1 if (air < 0).mean() > 0.2 else 2
-    return Background("rician", math.sqrt(float((air**2).mean()) / parts))
+    return BackgroundEstimate("rician", math.sqrt(float((air**2).mean()) / parts))
 
 
 def _neighbour_correlation(blocks: list[Floats]) -> float:

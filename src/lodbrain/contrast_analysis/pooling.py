@@ -11,7 +11,7 @@ from lodbrain.contrast_analysis.analysis import WHITE_LEVEL, ScanFit
 from lodbrain.contrast_analysis.goodness import relative_mismatch
 from lodbrain.contrast_analysis.mixture import CORTEX, DEEP, FLUID, GREY, GROUP_POSITIONS, WHITE, WHITE_MATTER
 from lodbrain.labels import SIDELESS
-from lodbrain.synthesis.profile import Air, Bias, ContrastProfile, Intensity, Noise, ScanRecord
+from lodbrain.synthesis.profile import Air, BiasStatistics, ContrastProfile, Intensity, NoiseStatistics, ScanRecord
 
 
 def pool(fits: Sequence[ScanFit], names: Sequence[str]) -> ContrastProfile:
@@ -53,11 +53,11 @@ def pool(fits: Sequence[ScanFit], names: Sequence[str]) -> ContrastProfile:
     return ContrastProfile(
         structures=structures,
         contrast_to_noise=_contrasts(structures),
-        bias=Bias(
+        bias=BiasStatistics(
             log_sd=float(np.mean([each.bias.log_sd for each in records])),
             scale_mm=float(np.mean([each.bias.scale_mm for each in records])),
         ),
-        noise=Noise(
+        noise=NoiseStatistics(
             sd=float(np.mean([each.noise.sd for each in records])),
             fwhm_mm=float(np.mean([each.noise.fwhm_mm for each in records])),
             measured_in=" and ".join(sorted({each.noise.measured_in for each in records})),
@@ -75,8 +75,8 @@ def record(fit: ScanFit, name: str) -> ScanRecord:
     return ScanRecord(
         name=name,
         voxel_mm=(x, y, z),
-        bias=Bias(fit.bias_sd, fit.bias_scale_mm),
-        noise=Noise(fit.noise / WHITE_LEVEL, fit.fwhm_mm, fit.noise_from),
+        bias=BiasStatistics(fit.bias_sd, fit.bias_scale_mm),
+        noise=NoiseStatistics(fit.noise / WHITE_LEVEL, fit.fwhm_mm, fit.noise_from),
         background=Air(fit.background.kind, fit.background.level / WHITE_LEVEL),
         outliers=fit.mixture.outliers,
         mismatch=relative_mismatch(fit.mixture, fit.histogram),

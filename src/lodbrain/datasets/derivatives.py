@@ -90,6 +90,18 @@ def begin(raw: Path, out: Path) -> None:
         write_text(out / name, text)
 
 
+def describe_derivative(out: Path, name: str) -> None:
+    """Write a short ``dataset_description.json`` of files made by lodbrain, unless the folder has one."""
+    if not (out / "dataset_description.json").exists():
+        content = {
+            "Name": name,
+            "BIDSVersion": BIDS_VERSION,
+            "DatasetType": "derivative",
+            "GeneratedBy": [{"Name": "lodbrain", "Version": __version__}],
+        }
+        write_text(out / "dataset_description.json", json.dumps(content, indent=2) + "\n")
+
+
 def check_out(raw: Path, out: Path) -> None:
     """Raise an error if an output folder contains another data set.
 

@@ -21,6 +21,12 @@ _ONE_SITE = "all"
 BEST, SECOND, PROBABILITY = "desc-teacher_dseg", "desc-second_dseg", "desc-teacher_probseg"
 
 
+def soft_files(best: Path) -> tuple[Path, Path]:
+    """Return the files of the second labels and of the probability beside those of a teacher's best labels."""
+    second, probability = (best.with_name(best.name.replace(BEST, name)) for name in (SECOND, PROBABILITY))
+    return second, probability
+
+
 @dataclass(frozen=True)
 class Labelled:
     """One scan with its label map.
@@ -41,9 +47,7 @@ class Labelled:
         """Second labels, and probability of the first, if the labels come from a teacher model; else None."""
         if BEST not in self.labels.name:
             return None
-        second, probability = (
-            self.labels.with_name(self.labels.name.replace(BEST, name)) for name in (SECOND, PROBABILITY)
-        )
+        second, probability = soft_files(self.labels)
         return (second, probability) if second.is_file() and probability.is_file() else None
 
 

@@ -19,7 +19,7 @@ _MOST_BYTES = 1 << 22
 
 
 @dataclass(frozen=True)
-class Published:
+class PublishedVersion:
     """Version of a dataset according to its own files.
 
     Attributes
@@ -46,7 +46,7 @@ class Published:
         return "; ".join(says) or "the dataset does not say which version it is"
 
 
-def published(client: Client, bucket_url: str, accession: str, objects: dict[str, S3Object]) -> Published:
+def published(client: Client, bucket_url: str, accession: str, objects: dict[str, S3Object]) -> PublishedVersion:
     """Return the version of a dataset according to its files in the bucket.
 
     Parameters
@@ -72,10 +72,10 @@ def published(client: Client, bucket_url: str, accession: str, objects: dict[str
     except ValueError:
         doi = ""
     match = re.search(rf"10\.18112/openneuro\.{re.escape(accession)}\.v(\d+\.\d+\.\d+)", doi)
-    return Published(newest, match[1] if match else None)
+    return PublishedVersion(newest, match[1] if match else None)
 
 
-def check_version(found: Published, accession: str, wanted: str | None) -> None:
+def check_version(found: PublishedVersion, accession: str, wanted: str | None) -> None:
     """Raise an error if a dataset does not have the required version.
 
     Raises

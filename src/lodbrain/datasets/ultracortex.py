@@ -101,7 +101,7 @@ def fetch_ultracortex(
 
 
 @dataclass(frozen=True)
-class Case:
+class ManualScan:
     """Scan with manual labels on disk.
 
     Attributes
@@ -119,7 +119,7 @@ class Case:
     published: TestScan | None
 
 
-def find_cases(folder: str | PathLike[str]) -> tuple[Case, ...]:
+def find_cases(folder: str | PathLike[str]) -> tuple[ManualScan, ...]:
     """Return the scans with manual labels in a folder of the dataset's layout, sorted by subject.
 
     Parameters
@@ -143,7 +143,7 @@ def find_cases(folder: str | PathLike[str]) -> tuple[Case, ...]:
         scans = sorted((root / subject / f"ses-{session}" / "anat").glob(f"{stem}_T1w.nii*"))
         if not scans:
             raise InputError("missing", labels, f"its scan {stem}_T1w.nii is not there", "Fetch it as well")
-        cases.append(Case(subject.removeprefix("sub-"), scans[0], labels, known.get(stem)))
+        cases.append(ManualScan(subject.removeprefix("sub-"), scans[0], labels, known.get(stem)))
     if not cases:
         what = "there are no manual labels in derivatives/manual_segmentation"
         raise InputError("no-cases", root, what, "Run: lodbrain fetch ultracortex")

@@ -60,15 +60,8 @@ def on_grid_of(ref: Image, image: Image, *, resample: bool = False) -> tuple[NDA
 def _turned_affine(image: Image, ref: Image) -> NDArray[np.float64]:
     """Affine of `image` after reorientation to the axis order and direction of `ref`."""
     to_ras, back = closest_ras(image.affine), closest_ras(ref.affine)
-    affine = to_ras.affine(image.affine, image.shape)
-    shape = [image.shape[axis] for axis in to_ras.axes]
-    # ref axis `axes[k]` becomes RAS axis k; the inverse uses the same pairs.
-    turn = np.zeros((4, 4))
-    turn[3, 3] = 1
-    for ras, (axis, flipped) in enumerate(zip(back.axes, back.flipped, strict=True)):
-        turn[ras, axis] = -1 if flipped else 1
-        turn[ras, 3] = shape[ras] - 1 if flipped else 0
-    return affine @ turn
+    turned = back.undo(to_ras.apply(np.empty(image.shape, bool))).shape
+    return to_ras.affine(image.affine, image.shape) @ np.linalg.inv(back.turn(turned))
 
 
 def _same_grid(

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from lodbrain.evaluation.participants import subject_of
-from lodbrain.evaluation.score import Row
+from lodbrain.evaluation.score import ScoreRow
 
 #: Number of bootstrap resamples: the percentiles vary with the seed by about 2% of the interval's width.
 RESAMPLES = 4000
@@ -105,15 +105,15 @@ def compare_groups(
     return Difference(Interval(difference, low, high, len(one) + len(other)), p)
 
 
-def by_subject(rows: Sequence[Row], metric: str) -> dict[str, float]:
+def by_subject(rows: Sequence[ScoreRow], metric: str) -> dict[str, float]:
     """Return a metric of one region by subject: the mean over the subject's scans in which it is defined.
 
     Parameters
     ----------
-    rows : sequence of Row
+    rows : sequence of ScoreRow
         Rows of one region.
     metric : str
-        Name of a field of `Row`.
+        Name of a field of `ScoreRow`.
     """
     values: dict[str, list[float]] = {}
     for row in rows:

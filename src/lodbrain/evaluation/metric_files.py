@@ -13,7 +13,7 @@ from typing import Any
 
 from lodbrain.errors import InputError
 from lodbrain.evaluation.regions import INTRACRANIAL, REGIONS
-from lodbrain.evaluation.score import COLUMNS, Row
+from lodbrain.evaluation.score import COLUMNS, ScoreRow
 from lodbrain.segmentation.results import GROUP_VOLUMES
 from lodbrain.segmentation.volumes import BRAIN, TIV
 from lodbrain.system.atomic import write_text
@@ -38,12 +38,12 @@ def write_json(path: Path, content: Mapping[str, Any]) -> None:
     write_text(path, text + "\n")
 
 
-def write_rows(path: Path, rows: Iterable[Row]) -> None:
-    """Write metrics as TSV with the columns of `Row`."""
+def write_rows(path: Path, rows: Iterable[ScoreRow]) -> None:
+    """Write metrics as TSV with the columns of `ScoreRow`."""
     write_tsv(path, COLUMNS, (astuple(row) for row in rows))
 
 
-def read_rows(path: Path) -> list[Row]:
+def read_rows(path: Path) -> list[ScoreRow]:
     """Return metrics from a file of `write_rows`, or from the folder that holds it.
 
     For a folder of `lodbrain segment`'s results, the volumes are returned.
@@ -70,7 +70,7 @@ def read_rows(path: Path) -> list[Row]:
         raise InputError("bad-result", path, f"it is damaged ({error})", hint) from error
 
 
-def read_volumes(folder: Path) -> list[Row]:
+def read_volumes(folder: Path) -> list[ScoreRow]:
     """Return volumes written by `lodbrain segment`, as rows without a reference, for test-retest statistics.
 
     Parameters
@@ -101,7 +101,7 @@ def read_volumes(folder: Path) -> list[Row]:
             raise InputError("bad-result", path, "it is no table of volumes", hint) from error
         blank = dict.fromkeys(("dice", "volume_similarity", "hd95_mm", "assd_mm", "nsd_1vox", "nsd_1mm"), math.nan)
         rows += [
-            Row(
+            ScoreRow(
                 case=case,
                 level=places[name].level,
                 region=places[name].name,
@@ -120,12 +120,12 @@ def read_volumes(folder: Path) -> list[Row]:
     return rows
 
 
-def _row(line: Mapping[str, str]) -> Row:
+def _row(line: Mapping[str, str]) -> ScoreRow:
     values: dict[str, Any] = {
         column: line[column] if column in _TEXTS else math.nan if line[column] == NOT_AVAILABLE else float(line[column])
         for column in COLUMNS
     }
-    return Row(**values)
+    return ScoreRow(**values)
 
 
 def _cell(value: object) -> str:

@@ -29,7 +29,7 @@ _PLACES = ("anat", "mri", "label", "labels", "seg", "derivatives")
 
 
 @dataclass(frozen=True)
-class Pair:
+class MapPair:
     """A prediction and its reference.
 
     Attributes
@@ -50,14 +50,14 @@ class Pairing:
 
     Attributes
     ----------
-    pairs : tuple of Pair
+    pairs : tuple of MapPair
     problems : tuple of InputError
         A reference without a prediction, or with several candidates.
     unused : tuple of Path
         Predictions without a reference.
     """
 
-    pairs: tuple[Pair, ...]
+    pairs: tuple[MapPair, ...]
     problems: tuple[InputError, ...] = ()
     unused: tuple[Path, ...] = ()
 
@@ -103,7 +103,7 @@ def pair_up(pred: Path, ref: Path, *, pred_pattern: str | None = None, ref_patte
     """
     preds, refs = _files(pred, pred_pattern), _files(ref, ref_pattern)
     if pred.is_file() and ref.is_file():
-        return Pairing((Pair(_case(refs[0]), pred, ref),))
+        return Pairing((MapPair(_case(refs[0]), pred, ref),))
     problems: list[InputError] = []
     preds, refs = _one_each(preds, "--pred-pattern", problems), _one_each(refs, "--ref-pattern", problems)
     rivals: dict[_File, list[_File]] = {}
@@ -126,7 +126,7 @@ def pair_up(pred: Path, ref: Path, *, pred_pattern: str | None = None, ref_patte
     for wanted in refs:
         if wanted not in found:
             problems.append(_unpaired(wanted, rivals[wanted], pred))
-    pairs = tuple(Pair(_case(file), found[file].path, file.path) for file in refs if file in found)
+    pairs = tuple(MapPair(_case(file), found[file].path, file.path) for file in refs if file in found)
     unused = tuple(file.path for file in preds if file not in found.values())
     return Pairing(pairs, tuple(problems), unused)
 

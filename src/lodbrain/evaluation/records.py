@@ -16,7 +16,7 @@ LEVELS_WITH_MEAN: tuple[Level, ...] = ("structure", "merged", "tissue")
 
 
 @dataclass(frozen=True, order=True)
-class Place:
+class RegionPlace:
     """A region of one level and side."""
 
     level: str
@@ -25,12 +25,12 @@ class Place:
 
 
 #: Every region in the order of tables, with the mean of a level after its regions.
-PLACES: tuple[Place, ...] = tuple(
+PLACES: tuple[RegionPlace, ...] = tuple(
     place
     for level in LEVELS
     for place in (
-        *(Place(level, region.name, region.side) for region in (*REGIONS, INTRACRANIAL) if region.level == level),
-        *([Place(level, MEAN, "both")] if level in LEVELS_WITH_MEAN else []),
+        *(RegionPlace(level, region.name, region.side) for region in (*REGIONS, INTRACRANIAL) if region.level == level),
+        *([RegionPlace(level, MEAN, "both")] if level in LEVELS_WITH_MEAN else []),
     )
 )
 
@@ -43,7 +43,7 @@ class GroupMean:
     ----------
     model, column, group, metric : str
         `column` is the column by which cases were grouped; for all cases, `column` and `group` are ``"all"``.
-    place : Place
+    place : RegionPlace
     interval : Interval
     missed, invented : int
         Numbers of cases with the region in the reference only (false negatives), and in the prediction only (false
@@ -53,7 +53,7 @@ class GroupMean:
     model: str
     column: str
     group: str
-    place: Place
+    place: RegionPlace
     metric: str
     interval: Interval
     missed: int
@@ -65,7 +65,7 @@ class SeenDifference:
     """Mean over sites seen in training minus mean over unseen sites."""
 
     model: str
-    place: Place
+    place: RegionPlace
     metric: str
     found: Difference
     p_holm: float
@@ -75,7 +75,7 @@ class SeenDifference:
 class ModelDifference:
     """Comparison of two models on the same cases."""
 
-    place: Place
+    place: RegionPlace
     metric: str
     found: Comparison
     p_holm: float
@@ -86,7 +86,7 @@ class VolumeAgreement:
     """Agreement of predicted and reference volumes."""
 
     model: str
-    place: Place
+    place: RegionPlace
     found: BlandAltman
 
 
@@ -95,7 +95,7 @@ class VolumeRetest:
     """Repeatability of predicted volumes of subjects scanned more than once."""
 
     model: str
-    place: Place
+    place: RegionPlace
     found: Retest
 
 

@@ -18,7 +18,7 @@ MEAN = "mean"
 
 
 @dataclass(frozen=True)
-class Step:
+class StressStep:
     """Result of one region in one segmentation.
 
     Attributes
@@ -45,7 +45,7 @@ class Step:
     score: float
 
 
-COLUMNS = tuple(field.name for field in fields(Step))
+COLUMNS = tuple(field.name for field in fields(StressStep))
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,14 +54,14 @@ class Stress:
 
     Attributes
     ----------
-    steps : tuple of Step
+    steps : tuple of StressStep
     reference : str
         Reference of the Dice.
     problems : tuple of InputError
         Scans that could not be tested.
     """
 
-    steps: tuple[Step, ...]
+    steps: tuple[StressStep, ...]
     reference: str
     problems: tuple[InputError, ...] = ()
 
@@ -124,12 +124,12 @@ def break_down(strengths: Sequence[float], dice: Sequence[float], *, threshold: 
     return None
 
 
-def key_of(step: Step) -> tuple[str, str, str, float, str, str]:
+def key_of(step: StressStep) -> tuple[str, str, str, float, str, str]:
     """Return the key that identifies a step."""
     return step.scan, step.method, step.degradation, step.strength, step.region, step.level
 
 
-def read_steps(path: Path) -> list[Step]:
+def read_steps(path: Path) -> list[StressStep]:
     """Return the steps of an earlier run; none if there is no such file.
 
     Raises
@@ -144,7 +144,7 @@ def read_steps(path: Path) -> list[Step]:
     try:
         with path.open(encoding="utf-8", newline="") as file:
             return [
-                Step(
+                StressStep(
                     row["scan"],
                     row["method"],
                     "" if row["degradation"] == NOT_AVAILABLE else row["degradation"],

@@ -25,7 +25,7 @@ from lodbrain.labels.sides import nearer_to_right
 #: prediction; absent: in neither.
 Status: TypeAlias = Literal["both", "missed", "invented", "absent"]
 
-#: Quality metrics among the columns of `Row`; True if more is better.
+#: Quality metrics among the columns of `ScoreRow`; True if more is better.
 METRICS: dict[str, bool] = {
     "dice": True,
     "volume_similarity": True,
@@ -43,7 +43,7 @@ _LISTED = 6
 
 
 @dataclass(frozen=True)
-class Row:
+class ScoreRow:
     """Metrics of one region in one case. Undefined metrics are NaN: see the table in docs/evaluation.md.
 
     Attributes
@@ -76,7 +76,7 @@ class Row:
     ref_volume_mm3: float
 
 
-COLUMNS: tuple[str, ...] = tuple(field.name for field in fields(Row))
+COLUMNS: tuple[str, ...] = tuple(field.name for field in fields(ScoreRow))
 
 
 @dataclass(frozen=True)
@@ -85,12 +85,12 @@ class PairScore:
 
     Attributes
     ----------
-    rows : tuple of Row
+    rows : tuple of ScoreRow
     notes : tuple of str
         Unusual findings, one sentence each.
     """
 
-    rows: tuple[Row, ...]
+    rows: tuple[ScoreRow, ...]
     notes: tuple[str, ...] = ()
 
 
@@ -165,7 +165,7 @@ def score_pair(
         # One mask is empty: distances are undefined, and no part of the other surface is within the tolerance.
         nowhere = 0.0 if surfaces and status in ("missed", "invented") else None
         rows.append(
-            Row(
+            ScoreRow(
                 case=case,
                 level=region.level,
                 region=region.name,
@@ -184,7 +184,7 @@ def score_pair(
     return PairScore(tuple(rows), (*notes, *pred_notes, *ref_notes, *_partial(rows)))
 
 
-def _partial(rows: Sequence[Row]) -> list[str]:
+def _partial(rows: Sequence[ScoreRow]) -> list[str]:
     """Return a note if the reference lacks most structures, because it is probably incomplete."""
     single = [row for row in rows if row.level == "structure"]
     invented = sum(row.status == "invented" for row in single)

@@ -21,14 +21,14 @@ from lodbrain.evaluation.records import (
     PLACES,
     GroupMean,
     ModelDifference,
-    Place,
+    RegionPlace,
     SeenDifference,
     Statistics,
     VolumeAgreement,
     VolumeRetest,
 )
 from lodbrain.evaluation.regions import Level
-from lodbrain.evaluation.score import METRICS, Row
+from lodbrain.evaluation.score import METRICS, ScoreRow
 
 Values: TypeAlias = NDArray[np.float64]
 
@@ -38,7 +38,7 @@ _Tested = TypeVar("_Tested", SeenDifference, ModelDifference)
 
 
 def analyse(
-    models: Mapping[str, Sequence[Row]],
+    models: Mapping[str, Sequence[ScoreRow]],
     *,
     groups: Mapping[str, Mapping[str, Collection[str]]] | None = None,
     seen: Collection[str] | None = None,
@@ -48,7 +48,7 @@ def analyse(
 
     Parameters
     ----------
-    models : mapping of str to sequence of Row
+    models : mapping of str to sequence of ScoreRow
         Results of each model.
     groups : mapping of str to mapping of str to collection of str, optional
         Column -> group -> cases.
@@ -109,18 +109,18 @@ def analyse(
     )
 
 
-def _by_place(model: str, rows: Sequence[Row]) -> dict[Place, dict[str, Row]]:
+def _by_place(model: str, rows: Sequence[ScoreRow]) -> dict[RegionPlace, dict[str, ScoreRow]]:
     """Return rows by region and case, in the order of tables."""
-    found: dict[Place, dict[str, Row]] = {}
+    found: dict[RegionPlace, dict[str, ScoreRow]] = {}
     for row in rows:
-        place = Place(row.level, row.region, row.side)
+        place = RegionPlace(row.level, row.region, row.side)
         if row.case in found.setdefault(place, {}):
             raise ValueError(f"{model} has two results for {row.side} {row.region} of {row.case}")
         found[place][row.case] = row
     return {place: found[place] for place in PLACES if place in found}
 
 
-def _averaged(place: Place, level: str) -> bool:
+def _averaged(place: RegionPlace, level: str) -> bool:
     """Return whether a region counts for the mean of a level.
 
     Each structure counts once. CSF does not count, because its definition differs most between protocols.
@@ -130,15 +130,17 @@ def _averaged(place: Place, level: str) -> bool:
     return place.level == level or (level == "merged" and place.level == "structure" and place.side == "midline")
 
 
-def _with_means(models: Mapping[str, Mapping[Place, Mapping[str, Row]]]) -> dict[str, dict[Place, list[Row]]]:
+def _with_means(
+    models: Mapping[str, Mapping[RegionPlace, Mapping[str, ScoreRow]]],
+) -> dict[str, dict[RegionPlace, list[ScoreRow]]]:
     """Return rows by region, with the mean of each level over the regions that all models of that level have."""
-    complete: dict[str, dict[Place, list[Row]]] = {model: {} for model in models}
+    complete: dict[str, dict[RegionPlace, list[ScoreRow]]] = {model: {} for model in models}
     for level in LEVELS_WITH_MEAN:
         having = {model: rows for model, rows in models.items() if any(place.level == level for place in rows)}
         common = [place for place in PLACES if _averaged(place, level) and all(place in r for r in having.values())]
         for model, rows in having.items():
             cases = dict.fromkeys(case for place in common for case in rows[place])
-            complete[model][Place(level, MEAN, "both")] = [
+            complete[model][RegionPlace(level, MEAN, "both")] = [
                 _mean_row([rows[place][case] for place in common if case in rows[place]], level) for case in cases
             ]
     for model, rows in models.items():
@@ -146,7 +148,7 @@ def _with_means(models: Mapping[str, Mapping[Place, Mapping[str, Row]]]) -> dict
     return {model: {place: found[place] for place in PLACES if found.get(place)} for model, found in complete.items()}
 
 
-def _mean_row(parts: Sequence[Row], level: Level) -> Row:
+def _mean_row(parts: Sequence[ScoreRow], level: Level) -> ScoreRow:
     """Return the mean of each metric over the regions of a case in which it is defined; volumes have no mean."""
     averaged: dict[str, Any] = {}
     for metric in METRICS:
@@ -156,22 +158,22 @@ def _mean_row(parts: Sequence[Row], level: Level) -> Row:
     return replace(blank, ref_volume_mm3=math.nan, **averaged)
 
 
-def _values(rows: Sequence[Row], metric: str) -> Values:
+def _values(rows: Sequence[ScoreRow], metric: str) -> Values:
     return np.array(list(by_subject(rows, metric).values()), dtype=np.float64)
 
 
-def _empty(rows: Sequence[Row]) -> tuple[int, int]:
+def _empty(rows: Sequence[ScoreRow]) -> tuple[int, int]:
     return sum(row.status == "missed" for row in rows), sum(row.status == "invented" for row in rows)
 
 
-def _split(rows: Sequence[Row], metric: str, seen: Collection[str]) -> tuple[Values, Values] | None:
+def _split(rows: Sequence[ScoreRow], metric: str, seen: Collection[str]) -> tuple[Values, Values] | None:
     one = _values([row for row in rows if row.case in seen], metric)
     other = _values([row for row in rows if row.case not in seen], metric)
     return (one, other) if len(one) and len(other) else None
 
 
 def _common(
-    places: Mapping[str, Mapping[Place, Sequence[Row]]], place: Place, metric: str
+    places: Mapping[str, Mapping[RegionPlace, Sequence[ScoreRow]]], place: RegionPlace, metric: str
 ) -> dict[str, dict[str, float]]:
     return {model: by_subject(found[place], metric) for model, found in places.items() if place in found}
 
@@ -189,12 +191,12 @@ def _adjusted(found: Sequence[_Tested]) -> Iterator[_Tested]:
     return (replace(each, p_holm=adjusted[number]) for number, each in enumerate(found))
 
 
-def _bland_altman(rows: Sequence[Row]) -> BlandAltman:
+def _bland_altman(rows: Sequence[ScoreRow]) -> BlandAltman:
     pred = np.array([row.pred_volume_mm3 for row in rows])
     return bland_altman(pred, np.array([row.ref_volume_mm3 for row in rows]))
 
 
-def _volumes(rows: Sequence[Row]) -> dict[str, list[float]]:
+def _volumes(rows: Sequence[ScoreRow]) -> dict[str, list[float]]:
     volumes: dict[str, list[float]] = {}
     for row in rows:
         if not math.isnan(row.pred_volume_mm3):
@@ -202,7 +204,7 @@ def _volumes(rows: Sequence[Row]) -> dict[str, list[float]]:
     return volumes
 
 
-def _notes(models: Mapping[str, Sequence[Row]]) -> Iterator[str]:
+def _notes(models: Mapping[str, Sequence[ScoreRow]]) -> Iterator[str]:
     cases = {model: {row.case for row in rows} for model, rows in models.items()}
     common = set.intersection(*cases.values())
     if any(mine != common for mine in cases.values()):

@@ -45,10 +45,8 @@ def blacken_background(data: NDArray[np.float32]) -> tuple[NDArray[np.float32], 
     >>> round(float(black[0, 0, 0]), 2), note
     (0.06, 'The background (-1000) lies outside of the intensities of the head: it was set to their darkest, 0.063.')
     """
-    faces = face_voxels(data)
-    values, counts = np.unique(faces, return_counts=True)
-    background = values[counts.argmax()]
-    if counts.max() < FACE_SHARE * faces.size:
+    background, share = face_value(data)
+    if share < FACE_SHARE:
         return data, ""
     step = max(1, int((data.size / SAMPLE) ** (1 / 3)))
     rest = data[::step, ::step, ::step]
@@ -73,16 +71,12 @@ def blacken_background(data: NDArray[np.float32]) -> tuple[NDArray[np.float32], 
     return np.where(empty, dark, data), note
 
 
-def face_voxels(data: NDArray[np.generic]) -> NDArray[np.generic]:
-    """Return the voxels on the six faces of a volume (X, Y, Z) as one flat array.
-
-    Examples
-    --------
-    >>> face_voxels(np.zeros((3, 4, 5))).shape
-    (94,)
-    """
+def face_value(data: NDArray[np.floating]) -> tuple[np.floating, float]:
+    """Return the most frequent value on the faces of a volume (X, Y, Z), and the share of their voxels that have it."""
     # Not `take`: it copies the whole volume first if its memory is not in C order.
-    return np.concatenate([np.moveaxis(data, axis, 0)[at].ravel() for axis in range(3) for at in (0, -1)])
+    faces = np.concatenate([np.moveaxis(data, axis, 0)[at].ravel() for axis in range(3) for at in (0, -1)])
+    values, counts = np.unique(faces, return_counts=True)
+    return values[counts.argmax()], float(counts.max() / faces.size)
 
 
 def from_outside(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import permutations
 from typing import Any
@@ -60,13 +61,17 @@ class Reorientation:
         shape : tuple of int
             Shape in the old order.
         """
-        # old index = turn @ new index: axis k of the new order runs along axes[k], from its far end if flipped.
+        return affine @ self.turn(shape)
+
+    def turn(self, shape: Sequence[int]) -> NDArray[np.float64]:
+        """Return the (4, 4) matrix from indices of the new order to those of the old one, whose shape is given."""
         turn = np.zeros((4, 4))
         turn[3, 3] = 1
         for new, (old, flipped) in enumerate(zip(self.axes, self.flipped, strict=True)):
+            # axis k of the new order runs along axes[k], from its far end if flipped
             turn[old, new] = -1 if flipped else 1
             turn[old, 3] = shape[old] - 1 if flipped else 0
-        return affine @ turn
+        return turn
 
     def _flips(self) -> tuple[slice, ...]:
         return tuple(slice(None, None, -1) if flipped else slice(None) for flipped in self.flipped)

@@ -10,7 +10,7 @@ from pathlib import Path
 from lodbrain.errors import InputError
 from lodbrain.images import mgh, nifti
 from lodbrain.images.layout import Layout, check_size
-from lodbrain.images.stream import Stream
+from lodbrain.images.stream import ByteStream
 
 _AGAIN = "Copy or download the file again."
 _GZIP_NAMES, _PLAIN_NAMES, _MGH_NAMES = (".gz", ".mgz"), (".nii", ".hdr", ".img", ".mgh"), (".mgh", ".mgz", ".mgh.gz")
@@ -38,14 +38,14 @@ def load(
         If the file is missing, damaged, not an image, or not one volume of real numbers.
     """
     with ExitStack() as stack:
-        stream = stack.enter_context(Stream(_header_file(path)))
+        stream = stack.enter_context(ByteStream(_header_file(path)))
         head = stream.read(4)
         layout = _layout(stream, head)
         notes = [*_name_notes(stream, head), *layout.notes]
         position = layout.offset
         if layout.pair:
             stream.finish()
-            stream = stack.enter_context(Stream(_voxel_file(stream.path)))
+            stream = stack.enter_context(ByteStream(_voxel_file(stream.path)))
             position = stream.skip(layout.offset)
         check_size(stream.path, layout, size=stream.size, capacity=stream.capacity, compressed=stream.compressed)
         chosen = _chosen_frame(path, layout, frame)
@@ -71,7 +71,7 @@ def load(
         return layout, buffer, notes
 
 
-def _layout(stream: Stream, head: bytes) -> Layout:
+def _layout(stream: ByteStream, head: bytes) -> Layout:
     """Return the layout, with the format detected by content.
 
     If the header is invalid and the stream is damaged as well, the error reports the damage, which is the cause.
@@ -125,7 +125,7 @@ def _partner(path: Path, suffix: str) -> Path:
     raise InputError("missing-pair", path, f"{stem}{suffix} is missing beside it", "Copy both files of the pair.")
 
 
-def _name_notes(stream: Stream, head: bytes) -> list[str]:
+def _name_notes(stream: ByteStream, head: bytes) -> list[str]:
     """Return notes if the file's suffix does not match its content."""
     name, notes = stream.path.name.lower(), []
     if stream.compressed and name.endswith(_PLAIN_NAMES):

@@ -12,7 +12,7 @@ import numpy as np
 from lodbrain.errors import InputError
 from lodbrain.images.layout import Layout, checked_shape
 from lodbrain.images.nifti import scanner_header
-from lodbrain.images.stream import Stream
+from lodbrain.images.stream import ByteStream
 
 _VERSION = b"\x00\x00\x00\x01"
 _HEADER = np.dtype(
@@ -40,12 +40,12 @@ def is_mgh(head: bytes) -> bool:
     return head[:4] == _VERSION
 
 
-def read_layout(stream: Stream, head: bytes) -> Layout:
+def read_layout(stream: ByteStream, head: bytes) -> Layout:
     """Return the layout from a checked header.
 
     Parameters
     ----------
-    stream : Stream
+    stream : ByteStream
         Positioned after `head`.
     head : bytes
         The first four bytes of the file.

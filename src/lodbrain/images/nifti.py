@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from lodbrain.errors import InputError
 from lodbrain.images.layout import Layout, checked_shape
 from lodbrain.images.nifti_grid import affine_mm, read_grid
-from lodbrain.images.stream import Stream
+from lodbrain.images.stream import ByteStream
 
 _DTYPES = {
     2: np.uint8,
@@ -47,12 +47,12 @@ def is_nifti(head: bytes) -> bool:
     return any(int.from_bytes(head[:4], order) in _SIZES for order in ("little", "big"))
 
 
-def read_layout(stream: Stream, head: bytes) -> Layout:
+def read_layout(stream: ByteStream, head: bytes) -> Layout:
     """Return the layout from a checked header.
 
     Parameters
     ----------
-    stream : Stream
+    stream : ByteStream
         Positioned after `head`.
     head : bytes
         The first four bytes of the file.
@@ -173,7 +173,7 @@ def _dtype(path: Path, header: Any) -> np.dtype[np.generic]:
     return dtype
 
 
-def _offset(stream: Stream, header: Any, size: int, *, pair: bool, big: bool) -> tuple[int, list[str]]:
+def _offset(stream: ByteStream, header: Any, size: int, *, pair: bool, big: bool) -> tuple[int, list[str]]:
     """Return the number of bytes before the voxels, after checking the extensions in them, and notes."""
     path, stated = stream.path, float(header["vox_offset"])
     if not math.isfinite(stated) or stated != int(stated) or stated < 0:

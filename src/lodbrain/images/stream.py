@@ -39,7 +39,7 @@ _SIGNATURES = {
 }
 
 
-class Stream:
+class ByteStream:
     """File opened for sequential reading.
 
     Parameters
@@ -68,7 +68,7 @@ class Stream:
         self._pending = b""
         self._garbage = 0
 
-    def __enter__(self) -> Stream:
+    def __enter__(self) -> ByteStream:
         return self
 
     def __exit__(

@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lodbrain.datasets.labelled import BEST, PROBABILITY, SECOND
+from lodbrain.datasets.labelled import BEST, COLUMNS, soft_files
 from lodbrain.images.image import Image
 from lodbrain.images.io import write_nifti
 from lodbrain.labels import Label
@@ -90,9 +90,8 @@ def soft_target(posteriors: NDArray[np.floating], table: tuple[Label, ...]) -> S
 
 def target_paths(head_map: Path) -> tuple[Path, Path, Path]:
     """Return the files of a soft target (best, second, probability) beside a label map of the head."""
-    stem = head_map.name.removesuffix(f"_{HEAD_MAP}.nii.gz")
-    best, second, probability = (head_map.with_name(f"{stem}_{end}.nii.gz") for end in (BEST, SECOND, PROBABILITY))
-    return best, second, probability
+    best = head_map.with_name(f"{head_map.name.removesuffix(f'_{HEAD_MAP}.nii.gz')}_{BEST}.nii.gz")
+    return (best, *soft_files(best))
 
 
 def write_target(head_map: Path, target: SoftTarget, scan: Image) -> list[Path]:
@@ -132,7 +131,7 @@ def write_manifest(folder: Path, rows: Iterable[tuple[Path, Path, str]]) -> Path
     """
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["volume", "labels", "site"])
+    writer.writerow(COLUMNS)
     for volume, labels, site in sorted(rows):
         writer.writerow([os.path.relpath(volume, folder), os.path.relpath(labels, folder), site])
     path = folder / MANIFEST

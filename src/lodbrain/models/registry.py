@@ -5,50 +5,15 @@ Only the ladder and the published LOD-Brain network segment scans; the others se
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
+from importlib import import_module
 from typing import Any
 
 import torch
 from torch import nn
 
 from lodbrain.labels import N_CLASSES
-from lodbrain.models.lod import Detail, Ladder, LevelConfig
-
-
-def _ladder(config: dict[str, Any]) -> nn.Module:
-    network: nn.Module = Ladder.from_config(config)
-    return network
-
-
-def _lod_brain_2024(config: dict[str, Any]) -> nn.Module:
-    from lodbrain.models.lod_brain_2024 import LodBrain2024
-
-    return LodBrain2024(**config)
-
-
-def _residual_unet(config: dict[str, Any]) -> nn.Module:
-    from lodbrain.models.residual_unet import ResidualUNet
-
-    return ResidualUNet(**config)
-
-
-def _meshnet(config: dict[str, Any]) -> nn.Module:
-    from lodbrain.models.meshnet import MeshNet
-
-    return MeshNet(**config)
-
-
-def _segresnet(config: dict[str, Any]) -> nn.Module:
-    from lodbrain.models.borrowed import segresnet
-
-    return segresnet(**config)
-
-
-def _dynunet(config: dict[str, Any]) -> nn.Module:
-    from lodbrain.models.borrowed import dynunet
-
-    return dynunet(**config)
+from lodbrain.models.lod import Detail, LevelConfig
 
 
 @dataclass(frozen=True)
@@ -58,32 +23,35 @@ class Architecture:
     Attributes
     ----------
     name : str
-    build : callable(dict)
-        Function from the architecture's options to a network with random weights.
+    place : str
+        ``module:function``, which returns the network with random weights; its module is imported when it is called.
     multiple : int
         Sides of its input are multiples of this.
-    norm_sees_all : bool
-        Whether its normalisation depends on the whole input, so that tiles would change the result.
     segments : bool
         Whether `lodbrain segment` runs it.
     """
 
     name: str
-    build: Callable[[dict[str, Any]], nn.Module]
+    place: str
     multiple: int
-    norm_sees_all: bool = True
     segments: bool = False
+
+    def build(self, options: dict[str, Any]) -> nn.Module:
+        """Return the network with random weights."""
+        module, _, name = self.place.partition(":")
+        make = getattr(import_module(f"lodbrain.models.{module}"), name)
+        network: nn.Module = make.from_config(options) if hasattr(make, "from_config") else make(**options)
+        return network
 
 
 REGISTRY: dict[str, Architecture] = {
     entry.name: entry
     for entry in (
-        Architecture("lod", _ladder, 1, norm_sees_all=False, segments=True),
-        Architecture("lod-brain-2024", _lod_brain_2024, 8, segments=True),
-        Architecture("residual-unet", _residual_unet, 8),
-        Architecture("meshnet", _meshnet, 1, norm_sees_all=False),
-        Architecture("segresnet", _segresnet, 8),
-        Architecture("dynunet", _dynunet, 8),
+        Architecture("lod", "lod:Ladder", 1, segments=True),
+        Architecture("lod-brain-2024", "lod_brain_2024:LodBrain2024", 8, segments=True),
+        Architecture("meshnet", "meshnet:MeshNet", 1),
+        Architecture("segresnet", "borrowed:segresnet", 8),
+        Architecture("dynunet", "borrowed:dynunet", 8),
     )
 }
 

@@ -5,7 +5,6 @@ The functions take bytes: the caller reads a file once, verifies the SHA-256 of 
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -23,11 +22,6 @@ PICKLE_SUFFIXES = frozenset({".pt", ".pth", ".ckpt", ".pkl", ".pickle", ".bin", 
 
 _FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 _AGAIN = "Fetch or make the file again"
-
-
-def sha256(data: bytes) -> str:
-    """Return the SHA-256 of bytes as 64 hexadecimal digits."""
-    return hashlib.sha256(data).hexdigest()
 
 
 def refuse_pickle(path: Path, data: bytes) -> None:

@@ -19,6 +19,7 @@ from platformdirs import user_cache_path
 
 from lodbrain.errors import OutputError, UsageError, WeightsError
 from lodbrain.models.card import Card, members
+from lodbrain.system.hashing import sha256_of
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -147,11 +148,9 @@ def read_verified(card: Card, path: Path) -> bytes:
     WeightsError
         ``"sha256"`` if it differs; ``"missing"`` if the file cannot be read.
     """
-    from lodbrain.models.weights import sha256
-
     data = _read(path)
-    if sha256(data) != card.sha256:
-        what = f"is not the file of {card.name}: SHA-256 {sha256(data)}, wanted {card.sha256}"
+    if sha256_of(data) != card.sha256:
+        what = f"is not the file of {card.name}: SHA-256 {sha256_of(data)}, wanted {card.sha256}"
         raise WeightsError("sha256", path, what, f"Delete it, then: lodbrain models get {card.name}")
     return data
 
@@ -185,7 +184,7 @@ def load(name_or_file: str | os.PathLike[str]) -> tuple[Card, nn.Module]:
             raise WeightsError(
                 "card", path, "carries no model card", "Only model files that lodbrain wrote can be used"
             )
-        its_card = dataclasses.replace(Card.from_json(metadata[METADATA_KEY], path), sha256=weights.sha256(data))
+        its_card = dataclasses.replace(Card.from_json(metadata[METADATA_KEY], path), sha256=sha256_of(data))
         network = _build(its_card, path, len(data))
     else:
         its_card = card(name)
@@ -201,7 +200,6 @@ def load(name_or_file: str | os.PathLike[str]) -> tuple[Card, nn.Module]:
 
 def _load_consensus(its_card: Card) -> tuple[Card, nn.Module]:
     """Return the card of a consensus, with a hash over its members, and its network."""
-    from lodbrain.models import weights
     from lodbrain.models.consensus import Consensus
     from lodbrain.models.lod import Ladder
     from lodbrain.models.lod_brain_2024 import LodBrain2024
@@ -212,7 +210,7 @@ def _load_consensus(its_card: Card) -> tuple[Card, nn.Module]:
         what = f"the members of {its_card.name} must be a ladder and LOD-Brain's network, got {', '.join(shares)}"
         raise WeightsError("card", None, what)
     text = "".join(f"{card.sha256} {share}\n" for card, share in zip((first, second), shares.values(), strict=True))
-    digest = weights.sha256(text.encode())
+    digest = sha256_of(text.encode())
     network = Consensus(ladder, other, shares[second.name])
     return dataclasses.replace(its_card, sha256=digest), network.eval()
 
@@ -262,15 +260,13 @@ def save(path: str | os.PathLike[str], card: Card, state_dict: Mapping[str, Tens
     """
     from safetensors.torch import save as to_bytes
 
-    from lodbrain.models.weights import sha256
-
     target = Path(path)
     if target.suffix != ".safetensors":
         raise ValueError(f"path must end in .safetensors, got {target}")
     tensors = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in state_dict.items()}
     data = to_bytes(tensors, {METADATA_KEY: dataclasses.replace(card, sha256="").to_json()})
     _replace(target, data)
-    return len(data), sha256(data)
+    return len(data), sha256_of(data)
 
 
 def _replace(target: Path, data: bytes) -> None:

@@ -64,7 +64,7 @@ _STYLE: dict[Any, Any] = {
 
 
 @dataclass(frozen=True)
-class Drawn:
+class DrawnFigure:
     """A finished figure.
 
     Attributes
@@ -116,7 +116,7 @@ def dot_panels(
     zero: bool = False,
     rules: Sequence[str] = (),
     hidden: Sequence[str] = (),
-) -> Drawn:
+) -> DrawnFigure:
     """Draw dots with intervals, one panel for each metric, one row for each region or group.
 
     Parameters
@@ -172,7 +172,7 @@ def scatter_panels(
     series: Sequence[str],
     x: str,
     y: str,
-) -> Drawn:
+) -> DrawnFigure:
     """Draw Bland-Altman panels: differences against means, with bias and limits of agreement.
 
     Parameters
@@ -232,7 +232,7 @@ def _legend(figure: Figure, series: Sequence[str], hidden: Sequence[str] = ()) -
     figure.legend(handles=handles, loc="outside upper left", ncols=min(len(series), 4), handletextpad=0.3)
 
 
-def _finish(figure: Figure, name: str, caption: str, folder: Path) -> Drawn:
+def _finish(figure: Figure, name: str, caption: str, folder: Path) -> DrawnFigure:
     """Write both files; the SVG has no date, so that equal figures have equal bytes."""
     text = io.StringIO()
     figure.savefig(text, format="svg", metadata={"Date": None})
@@ -244,7 +244,7 @@ def _finish(figure: Figure, name: str, caption: str, folder: Path) -> Drawn:
     for ending, write in writers.items():
         with atomic(folder / f"{name}.{ending}") as temporary:
             write(temporary)
-    return Drawn(name, caption, _inline(svg, name))
+    return DrawnFigure(name, caption, _inline(svg, name))
 
 
 def _inline(svg: str, name: str) -> str:

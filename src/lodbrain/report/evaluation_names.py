@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from lodbrain.evaluation.records import MEAN, Place
-from lodbrain.evaluation.score import Row
+from lodbrain.evaluation.records import MEAN, RegionPlace
+from lodbrain.evaluation.score import ScoreRow
 
 LABELS = {
     "dice": "Dice",
@@ -20,12 +20,12 @@ LABELS = {
 MEAN_NAMES = {"structure": "mean of single structures", "merged": "mean of structures", "tissue": "mean of tissues"}
 
 
-def name_of(place: Place) -> str:
+def name_of(place: RegionPlace) -> str:
     """Return a region's name in a report.
 
     Examples
     --------
-    >>> name_of(Place("structure", "Thalamus", "left")), name_of(Place("tissue", "mean", "both"))
+    >>> name_of(RegionPlace("structure", "Thalamus", "left")), name_of(RegionPlace("tissue", "mean", "both"))
     ('left Thalamus', 'mean of tissues')
     """
     if place.region == MEAN:
@@ -34,17 +34,17 @@ def name_of(place: Place) -> str:
     return f"{named} (tissue)" if place.level == "tissue" and place.region == "Brain-Stem" else named
 
 
-def is_shown(place: Place) -> bool:
+def is_shown(place: RegionPlace) -> bool:
     """Return whether a region is shown: each structure once, both sides together if it has two."""
     return place.side not in ("left", "right") and not (place.level == "structure" and place.region == MEAN)
 
 
-def rows_of(rows: Sequence[Row], place: Place) -> list[Row]:
+def rows_of(rows: Sequence[ScoreRow], place: RegionPlace) -> list[ScoreRow]:
     """Return the rows of one region."""
     return [row for row in rows if (row.level, row.region, row.side) == (place.level, place.region, place.side)]
 
 
-def in_order(places: Sequence[Place]) -> list[Place]:
+def in_order(places: Sequence[RegionPlace]) -> list[RegionPlace]:
     """Sort structures before tissues, and midline structures among the paired ones."""
     last = {"structure": 0, "merged": 0, "tissue": 1, "brain": 2}
     return sorted(places, key=lambda place: (last[place.level], place.region == MEAN))

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from jinja2 import Environment, StrictUndefined, Template
 
-from lodbrain.report.evaluation_figures import Drawn
+from lodbrain.report.evaluation_figures import DrawnFigure
 from lodbrain.system.atomic import write_text
 from lodbrain.version import __version__
 
@@ -51,7 +51,7 @@ class Section:
     id: str
     heading: str
     text: str = ""
-    figures: tuple[Drawn, ...] = ()
+    figures: tuple[DrawnFigure, ...] = ()
     tables: tuple[PageTable, ...] = ()
 
 

@@ -9,8 +9,8 @@ from pathlib import Path
 
 from lodbrain.evaluation.comparison import Comparison
 from lodbrain.evaluation.groups import Interval, by_subject
-from lodbrain.evaluation.records import ALL, MEAN, GroupMean, ModelDifference, Place, Statistics
-from lodbrain.evaluation.score import METRICS, Row
+from lodbrain.evaluation.records import ALL, MEAN, GroupMean, ModelDifference, RegionPlace, Statistics
+from lodbrain.evaluation.score import METRICS, ScoreRow
 from lodbrain.report.evaluation_figures import Dot, dot_panels
 from lodbrain.report.evaluation_names import LABELS, MEAN_NAMES, in_order, is_shown, name_of, rows_of
 from lodbrain.report.evaluation_page import DASH, MINUS, Cell, PageTable, Section, TableRow, number
@@ -22,12 +22,12 @@ _SHOWN = ("dice", "nsd_1mm", "hd95_mm")
 _ALPHA = 0.05
 
 
-def build_sections(models: Mapping[str, Sequence[Row]], found: Statistics, figures: Path) -> list[Section]:
+def build_sections(models: Mapping[str, Sequence[ScoreRow]], found: Statistics, figures: Path) -> list[Section]:
     """Draw all figures that the statistics allow, and return them with their tables as sections.
 
     Parameters
     ----------
-    models : mapping of str to sequence of Row
+    models : mapping of str to sequence of ScoreRow
     found : Statistics
         Statistics of these models.
     figures : Path
@@ -44,16 +44,16 @@ def build_sections(models: Mapping[str, Sequence[Row]], found: Statistics, figur
     return [section for section in sections if section is not None]
 
 
-def _shown_places(found: Sequence[GroupMean]) -> list[Place]:
+def _shown_places(found: Sequence[GroupMean]) -> list[RegionPlace]:
     return list(dict.fromkeys(each.place for each in found if is_shown(each.place)))
 
 
-def _regions(models: Mapping[str, Sequence[Row]], found: Statistics, figures: Path) -> Section | None:
+def _regions(models: Mapping[str, Sequence[ScoreRow]], found: Statistics, figures: Path) -> Section | None:
     overall = [each for each in found.means if each.column == ALL]
     places = in_order(_shown_places(overall))
     if not places:
         return None
-    single: dict[tuple[str, Place, str], tuple[float, ...]] = {
+    single: dict[tuple[str, RegionPlace, str], tuple[float, ...]] = {
         (model, place, metric): tuple(by_subject(rows_of(rows, place), metric).values())
         for model, rows in models.items()
         for place in places
@@ -84,7 +84,7 @@ def _regions(models: Mapping[str, Sequence[Row]], found: Statistics, figures: Pa
     return Section("regions", "Regions", figures=(figure,), tables=tuple(_means_tables(found, overall, places)))
 
 
-def _means_tables(found: Statistics, overall: Sequence[GroupMean], places: Sequence[Place]) -> list[PageTable]:
+def _means_tables(found: Statistics, overall: Sequence[GroupMean], places: Sequence[RegionPlace]) -> list[PageTable]:
     tables = []
     for model in found.models:
         cells = {(each.place, each.metric): each for each in overall if each.model == model}
@@ -164,7 +164,7 @@ def _difference_headings(metric: str) -> tuple[str, ...]:
 
 
 def _difference_cells(
-    found: Sequence[ModelDifference], place: Place, metric: str, one: str, other: str
+    found: Sequence[ModelDifference], place: RegionPlace, metric: str, one: str, other: str
 ) -> tuple[Cell, ...]:
     for each in found:
         if (each.place, each.metric, each.found.one, each.found.other) == (place, metric, one, other):

@@ -7,13 +7,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from lodbrain.evaluation.records import MEAN, Statistics
-from lodbrain.evaluation.score import Row
+from lodbrain.evaluation.score import ScoreRow
 from lodbrain.report.evaluation_figures import Dot, dot_panels, scatter_panels
 from lodbrain.report.evaluation_names import in_order, is_shown, name_of, rows_of
 from lodbrain.report.evaluation_page import Cell, PageTable, Section, TableRow, number
 
 
-def agreement_section(models: Mapping[str, Sequence[Row]], found: Statistics, figures: Path) -> Section | None:
+def agreement_section(models: Mapping[str, Sequence[ScoreRow]], found: Statistics, figures: Path) -> Section | None:
     """Return Bland-Altman panels of the tissues (or structures), and a table of all regions."""
     levels = [level for level in ("tissue", "merged") if any(each.place.level == level for each in found.agreement)]
     mine = [each for each in found.agreement if levels and each.place.level == levels[0] and each.place.region != MEAN]

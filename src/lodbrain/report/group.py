@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from lodbrain.report.quality_text import quality_of
-from lodbrain.report.sidecars import Results
+from lodbrain.report.sidecars import ScanResults
 from lodbrain.report.volume_rows import in_words
 from lodbrain.segmentation.usual_volumes import reference_of
 from lodbrain.segmentation.volumes import BRAIN, TIV
@@ -29,7 +29,7 @@ class Member:
 
     Attributes
     ----------
-    results : Results
+    results : ScanResults
     volumes_mm3 : dict of str to float
     z : dict of str to float
         Deviation of each volume from the reference in standard deviations, if there is a reference.
@@ -39,7 +39,7 @@ class Member:
         Reasons to inspect the scan.
     """
 
-    results: Results
+    results: ScanResults
     volumes_mm3: dict[str, float]
     z: dict[str, float]
     scores: dict[str, float] = field(default_factory=dict)
@@ -51,7 +51,7 @@ class Member:
         return max(map(abs, self.scores.values()), default=None)
 
 
-def members_of(group: Sequence[Results]) -> list[Member]:
+def members_of(group: Sequence[ScanResults]) -> list[Member]:
     """Return the scans of a group, compared with each other and with the reference."""
     members = [_member(results) for results in group]
     names = list(dict.fromkeys(name for member in members for name in member.volumes_mm3))
@@ -90,7 +90,7 @@ def modified_z(values: Sequence[float]) -> list[float]:
     return [(value - middle) / scale if scale else 0.0 for value in values]
 
 
-def _member(results: Results) -> Member:
+def _member(results: ScanResults) -> Member:
     volumes_mm3, notes = results.volumes_mm3(), results.volume_notes()
     z = {}
     for name, volume_mm3 in volumes_mm3.items():

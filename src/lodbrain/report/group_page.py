@@ -12,7 +12,7 @@ from urllib.parse import quote
 from lodbrain.report.group import FAR, FAR_FROM_USUAL, FEWEST, Member, members_of
 from lodbrain.report.pages import number, render
 from lodbrain.report.scan_page import Fact
-from lodbrain.report.sidecars import Results
+from lodbrain.report.sidecars import ScanResults
 from lodbrain.report.volume_rows import STRIP_SD, in_words
 from lodbrain.segmentation.usual_volumes import SOURCE, USUAL_SD
 from lodbrain.segmentation.volumes import BRAIN, TIV
@@ -29,14 +29,14 @@ MOST_OUTLIERS = 25
 NOT_KNOWN = "\u2013"
 
 
-def write_group_page(folder: Path, group: Sequence[Results], *, broken: Sequence[str] = ()) -> Path:
+def write_group_page(folder: Path, group: Sequence[ScanResults], *, broken: Sequence[str] = ()) -> Path:
     """Write the page of all scans of a folder.
 
     Parameters
     ----------
     folder : Path
         Folder of the page; links to the scans' pages are relative to it.
-    group : sequence of Results
+    group : sequence of ScanResults
     broken : sequence of str
         One line for each result that could not be read.
 
@@ -54,7 +54,7 @@ def write_group_page(folder: Path, group: Sequence[Results], *, broken: Sequence
     return folder / NAME
 
 
-def group_page(folder: Path, group: Sequence[Results], *, broken: Sequence[str] = ()) -> str:
+def group_page(folder: Path, group: Sequence[ScanResults], *, broken: Sequence[str] = ()) -> str:
     """Return the page as HTML; parameters as in `write_group_page`."""
     members = members_of(group)
     links = [_link(folder, member.results) for member in members]
@@ -209,6 +209,6 @@ def _name(folder: Path, member: Member) -> str:
     )
 
 
-def _link(folder: Path, results: Results) -> str:
+def _link(folder: Path, results: ScanResults) -> str:
     """Return a link to a scan's page, or an empty string if there is none."""
     return f"./{quote(os.fsencode(results.page.relative_to(folder).as_posix()))}" if results.page.is_file() else ""

@@ -17,10 +17,10 @@ from lodbrain.images.io import read_image, read_labels
 from lodbrain.labels import Label
 from lodbrain.report.pages import number, render
 from lodbrain.report.quality_text import quality_of
-from lodbrain.report.sidecars import Results, read_results
+from lodbrain.report.sidecars import ScanResults, read_results
 from lodbrain.report.slices import PLANES, Slice, slices, window_of
 from lodbrain.report.volume import GREY_LEVELS, embed
-from lodbrain.report.volume_rows import Row, in_words, volume_rows
+from lodbrain.report.volume_rows import VolumeRow, in_words, volume_rows
 from lodbrain.segmentation.usual_volumes import SOURCE
 from lodbrain.segmentation.volumes import BRAIN, TIV
 from lodbrain.system.atomic import write_text
@@ -33,12 +33,12 @@ TIMES = " \u00d7 "
 _AXES = {"axial": ("z", 2), "coronal": ("y", 1), "sagittal": ("x", 0)}
 
 
-def write_scan_page(results: Results, scan: Path | None) -> Path:
+def write_scan_page(results: ScanResults, scan: Path | None) -> Path:
     """Write the page of one scan beside its results.
 
     Parameters
     ----------
-    results : Results
+    results : ScanResults
         From `read_results`.
     scan : Path or None
         The segmented scan; None shows the labels alone.
@@ -59,7 +59,7 @@ def write_scan_page(results: Results, scan: Path | None) -> Path:
     return results.page
 
 
-def is_up_to_date(results: Results) -> bool:
+def is_up_to_date(results: ScanResults) -> bool:
     """Return whether the page exists, was made from this sidecar, and shows the scan."""
     try:
         with results.page.open("rb") as file:
@@ -76,7 +76,7 @@ def ensure_page(sidecar: Path, scan: Path | None) -> Path:
     return results.page if is_up_to_date(results) else write_scan_page(results, scan)
 
 
-def scan_page(results: Results, scan: Path | None) -> str:
+def scan_page(results: ScanResults, scan: Path | None) -> str:
     """Return the page of one scan as HTML; parameters and errors as in `write_scan_page`."""
     table = results.table()
     image, regions, differing = _load(results, scan)
@@ -125,7 +125,7 @@ class Fact:
     warn: bool = False
 
 
-def facts_of(results: Results, volumes_mm3: Mapping[str, float]) -> list[Fact]:
+def facts_of(results: ScanResults, volumes_mm3: Mapping[str, float]) -> list[Fact]:
     """Return the main numbers."""
     masked = TIV in results.volume_notes()
     facts = [
@@ -139,15 +139,15 @@ def facts_of(results: Results, volumes_mm3: Mapping[str, float]) -> list[Fact]:
             facts.append(Fact(name, f"{value:.2f}"))
             break
     shown = quality_of(quality)
-    if shown.verdict or shown.reasons:
+    if shown.reasons:
         signs = f"{len(shown.reasons)} sign{'s' if len(shown.reasons) != 1 else ''} of trouble"
-        facts.append(Fact("Quality", shown.verdict or signs, warn=bool(shown.reasons)))
+        facts.append(Fact("Quality", signs, warn=True))
     notes = len(results.lines("notes"))
     facts.append(Fact("Input", f"{notes} note{'s' if notes != 1 else ''}" if notes else "nothing mended"))
     return facts
 
 
-def provenance(results: Results) -> list[tuple[str, str]]:
+def provenance(results: ScanResults) -> list[tuple[str, str]]:
     """Return the provenance of the result as text."""
     content, model, settings = results.content, results.part("model"), results.part("settings")
     run, grid = results.part("run"), results.part("grid")
@@ -169,7 +169,7 @@ def provenance(results: Results) -> list[tuple[str, str]]:
     return [(key, str(value)) for key, value in rows if value not in (None, "", {})]
 
 
-def _load(results: Results, scan: Path | None) -> tuple[Image, NDArray[np.integer], NDArray[np.bool_] | None]:
+def _load(results: ScanResults, scan: Path | None) -> tuple[Image, NDArray[np.integer], NDArray[np.bool_] | None]:
     """Scan, labels and disagreement of members in RAS order; without the scan, what is labelled is grey."""
     labels = read_labels(results.labels)
     differing = _differing(results, labels)
@@ -199,7 +199,7 @@ def _load(results: Results, scan: Path | None) -> tuple[Image, NDArray[np.intege
     return ras, turned.apply(labels.data), None if differing is None else turned.apply(differing)
 
 
-def _differing(results: Results, labels: Image) -> NDArray[np.bool_] | None:
+def _differing(results: ScanResults, labels: Image) -> NDArray[np.bool_] | None:
     """Where the members of a consensus see different tissues, on the grid of the labels; None if that was not kept."""
     if results.disagreement is None:
         return None
@@ -236,7 +236,7 @@ def _start(
     return list(tiles[len(tiles) // 2].mm)
 
 
-def _shown(row: Row) -> dict[str, object]:
+def _shown(row: VolumeRow) -> dict[str, object]:
     """Return a row of the table of volumes for the template."""
     ranges = [value.usual_ml for value in row.values if value.usual_ml is not None]
     low, high = min((low for low, _ in ranges), default=0.0), max((high for _, high in ranges), default=0.0)
@@ -262,7 +262,7 @@ def _tile(tile: Slice) -> dict[str, object]:
     return {**asdict(tile), "at": f"{letter} = {number(tile.mm[axis], 0)} mm"}
 
 
-def _subtitle(results: Results) -> str:
+def _subtitle(results: ScanResults) -> str:
     total = results.part("run", "seconds").get("total")
     model = results.part("model").get("name")
     parts = [

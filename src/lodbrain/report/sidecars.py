@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import hashlib
 import json
 import re
 from collections.abc import Mapping
@@ -13,13 +12,14 @@ from pathlib import Path
 from lodbrain.errors import InputError
 from lodbrain.labels import Label
 from lodbrain.segmentation.outputs import Json
+from lodbrain.system.hashing import sha256_of
 
 #: Suffix of sidecar names, for which folders are searched.
 SIDECAR = "_dseg.json"
 
 
 @dataclass(frozen=True, eq=False)
-class Results:
+class ScanResults:
     """The files of one segmented scan.
 
     Attributes
@@ -84,16 +84,11 @@ class Results:
         return {name: note for name, (_, note) in self._volumes().items() if note}
 
     def _volumes(self) -> dict[str, tuple[float, str]]:
-        paths = [self.path.with_name(f"{self.stem}_volumes.tsv")]
-        paths += [self.path.with_name(Path(name).name) for name in self.part("files") if name.endswith("volumes.tsv")]
-        for path in paths:
-            if path.is_file():
-                try:
-                    rows = [(row["name"], float(row["volume_mm3"]), row.get("note") or "") for row in _rows(path)]
-                    return {name: (volume_mm3, note.replace("n/a", "")) for name, volume_mm3, note in rows}
-                except (KeyError, TypeError, ValueError):
-                    continue
-        return {}
+        try:
+            rows = _rows(self.path.with_name(f"{self.stem}_volumes.tsv"))
+            return {row["name"]: (float(row["volume_mm3"]), (row.get("note") or "").replace("n/a", "")) for row in rows}
+        except (OSError, KeyError, TypeError, ValueError):
+            return {}
 
     def table(self) -> tuple[Label, ...]:
         """The labels of the label map, without background.
@@ -111,7 +106,7 @@ class Results:
             raise InputError("no-table", path, what, "Segment the scan again with --overwrite") from error
 
 
-def read_results(path: Path) -> Results:
+def read_results(path: Path) -> ScanResults:
     """Read a sidecar.
 
     Raises
@@ -126,7 +121,7 @@ def read_results(path: Path) -> Results:
         raise InputError("bad-sidecar", path, "it cannot be read as JSON", "Segment the scan again") from error
     if not isinstance(content, dict) or content.get("software") != "lodbrain":
         raise InputError("bad-sidecar", path, "lodbrain did not write it", "Name a folder of lodbrain's results")
-    return Results(path, content, hashlib.sha256(raw).hexdigest())
+    return ScanResults(path, content, sha256_of(raw))
 
 
 def find_sidecars(folder: Path) -> list[Path]:

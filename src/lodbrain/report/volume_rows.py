@@ -54,7 +54,7 @@ class Value:
 
 
 @dataclass(frozen=True)
-class Row:
+class VolumeRow:
     """One structure: both sides, or a single value.
 
     Attributes
@@ -74,7 +74,7 @@ class Row:
 
 def volume_rows(
     volumes_mm3: Mapping[str, float], table: Sequence[Label], notes: Mapping[str, str] | None = None
-) -> list[Row]:
+) -> list[VolumeRow]:
     """Return the rows in the order of the table of volumes, left and right joined, sums last.
 
     Parameters
@@ -100,7 +100,7 @@ def volume_rows(
     for bare, values in joined.items():
         values.sort(key=lambda value: value.side or "")
         first = label_of.get(values[0].name)
-        rows.append(Row(in_words(bare), first.hex_color if first else "", tuple(values)))
+        rows.append(VolumeRow(in_words(bare), first.hex_color if first else "", tuple(values)))
     return sorted(rows, key=lambda row: row.values[0].index is None)
 
 

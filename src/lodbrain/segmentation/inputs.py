@@ -213,7 +213,7 @@ def _folder(folder: Path) -> list[Scan]:
     found: list[Path] = []
     others: list[Path] = []
     for path in files_below(folder):
-        (found if _is_scan(path.name) else others).append(path)
+        (found if is_image(path.name) else others).append(path)
     if not found:
         if any(map(_is_dicom, sorted(others)[:_LOOKED_AT])):
             return [Scan(folder, _dicom(folder))]
@@ -266,10 +266,9 @@ def _dicom(path: Path) -> InputError:
     return InputError("dicom", path, what, hint)
 
 
-def _is_scan(name: str) -> bool:
-    return (
-        not name.startswith(".") and name.lower().endswith(IMAGE_SUFFIXES) and not stem_of(name).endswith(OWN_OUTPUTS)
-    )
+def is_image(name: str, *, but: tuple[str, ...] = OWN_OUTPUTS) -> bool:
+    """Return whether a file's name is that of an image, neither hidden nor with a stem that ends in one of `but`."""
+    return not name.startswith(".") and name.lower().endswith(IMAGE_SUFFIXES) and not stem_of(name).endswith(but)
 
 
 def _failed(path: Path, code: str, what: str, hint: str) -> Scan:

@@ -13,7 +13,7 @@ from lodbrain.errors import InputError, UsageError
 from lodbrain.images.dicom_series import DicomSeries
 from lodbrain.segmentation.dicom_inputs import DicomOptions, find_dicom_scans, on_disk
 from lodbrain.segmentation.inputs import find_scans, is_dicom_input
-from lodbrain.segmentation.outcome import Outcome, failure
+from lodbrain.segmentation.outcome import ScanOutcome, failure
 from lodbrain.segmentation.outputs import LabelFormat, Outputs, check_writable, identities
 from lodbrain.segmentation.read_ahead import ReadAhead
 from lodbrain.segmentation.scan import Progress
@@ -122,7 +122,7 @@ def check_jobs(jobs: Sequence[Job], settings: Settings) -> list[Job]:
 
 
 #: Function that writes the report page of a segmented scan; raises `InputError` if it fails.
-MakePage: TypeAlias = Callable[[Outcome], None]
+MakePage: TypeAlias = Callable[[ScanOutcome], None]
 
 
 def attempt(
@@ -133,7 +133,7 @@ def attempt(
     progress: Progress | None = None,
     make_page: MakePage | None = None,
     ahead: ReadAhead | None = None,
-) -> Outcome:
+) -> ScanOutcome:
     """Run one job and return its outcome; errors of the scan become an outcome.
 
     Parameters
@@ -155,7 +155,7 @@ def attempt(
         Errors that concern all scans.
     """
     started = time.monotonic()
-    complete: Outcome | None = None
+    complete: ScanOutcome | None = None
     try:
         if job.problem is not None:
             raise job.problem
@@ -179,7 +179,7 @@ def attempt(
     seconds = time.monotonic() - started
     if complete is not None:
         return replace(complete, path=job.path, seconds=seconds, page_error=error)
-    return Outcome(job.path, "failed", job.outputs, seconds=seconds, error=error)
+    return ScanOutcome(job.path, "failed", job.outputs, seconds=seconds, error=error)
 
 
 def segment_jobs(
@@ -187,9 +187,9 @@ def segment_jobs(
     settings: Settings | None = None,
     *,
     progress: Progress | None = None,
-    finished: Callable[[Outcome], None] | None = None,
+    finished: Callable[[ScanOutcome], None] | None = None,
     make_page: MakePage | None = None,
-) -> list[Outcome]:
+) -> list[ScanOutcome]:
     """Run jobs in this process; a job that fails does not stop the others.
 
     Parameters
@@ -205,7 +205,7 @@ def segment_jobs(
 
     Returns
     -------
-    list of Outcome
+    list of ScanOutcome
         In the order of the jobs.
 
     Raises
@@ -235,15 +235,3 @@ def segment_jobs(
         if finished is not None:
             finished(outcomes[-1])
     return outcomes
-
-
-def segment_files(
-    inputs: Iterable[str | PathLike[str]],
-    out_dir: str | PathLike[str],
-    settings: Settings | None = None,
-    *,
-    progress: Progress | None = None,
-    finished: Callable[[Outcome], None] | None = None,
-) -> list[Outcome]:
-    """Segment files, folders and globs into a folder; parameters as in `find_jobs` and `segment_jobs`."""
-    return segment_jobs(find_jobs(inputs, out_dir), settings, progress=progress, finished=finished)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +13,7 @@ from lodbrain.segmentation.volumes import Volume
 
 
 @dataclass(frozen=True, eq=False)
-class Outcome:
+class ScanOutcome:
     """Outcome of one input.
 
     Attributes
@@ -79,50 +78,8 @@ def failure(error: Exception, path: Path, more_memory: str = "Use a larger machi
     return known
 
 
-def exit_code(outcomes: Sequence[Outcome]) -> int:
+def exit_code(outcomes: Sequence[ScanOutcome]) -> int:
     """Return the exit status of a command: 0 all done, 3 some scans or pages failed, 4 all failed, 70 a bug."""
     status = exit_status([outcome.error for outcome in outcomes])
     pages = exit_status([outcome.page_error for outcome in outcomes])
     return pages if pages == LodbrainError.exit_code else status or min(pages, 3)
-
-
-#: Scans of a large study: the number that LOD-Brain (Svanera et al. 2024) was trained on.
-MANY = 27_000
-
-#: Smallest number of scans for an estimate of the time per scan.
-_FEWEST = 3
-
-
-def outlook(outcomes: Sequence[Outcome], *, processes: int = 1, machines: int = 1) -> str | None:
-    """Return a line on the time that a large study would take, or None if too few scans were measured.
-
-    Parameters
-    ----------
-    outcomes : sequence of Outcome
-        Outcomes of scans, of which `processes` were segmented in parallel.
-    processes, machines : int
-        Total number of processes, and the number of machines that they ran on.
-
-    Examples
-    --------
-    >>> outputs = Outputs(Path("out"), "a")
-    >>> outlook([Outcome(Path("a.nii"), "done", outputs, seconds=8.0)] * 3, processes=2)
-    '8.0 s a scan (median of 3). At this rate 27,000 take 30 h on 1 machine like this, 3.0 h on 10.'
-    """
-    seconds = [outcome.seconds for outcome in outcomes if outcome.status == "done" and outcome.seconds > 0]
-    if len(seconds) < _FEWEST:
-        return None
-    median = statistics.median(seconds)
-    hours = MANY * median / (processes / machines) / 3600
-    return (
-        f"{median:.1f} s a scan (median of {len(seconds)}). At this rate {MANY:,} take {_duration(hours)} on 1 machine "
-        f"like this, {_duration(hours / 10)} on 10."
-    )
-
-
-def _duration(hours: float) -> str:
-    if hours >= 48:
-        return f"{hours / 24:.0f} days" if hours >= 240 else f"{hours / 24:.1f} days"
-    if hours >= 1:
-        return f"{hours:.0f} h" if hours >= 10 else f"{hours:.1f} h"
-    return f"{hours * 60:.0f} min"

@@ -27,7 +27,7 @@ FEATURES = tuple(SIGNS)
 
 
 @dataclass(frozen=True)
-class Fit:
+class DiceFit:
     """Regression of Dice on measures: x = intercept + weighted features, or 1 / (1 + exp(-x)) with the link "logit".
 
     Attributes
@@ -68,7 +68,7 @@ class Fit:
         return out
 
 
-def read_fit(content: Mapping[str, Any]) -> Fit | None:
+def read_fit(content: Mapping[str, Any]) -> DiceFit | None:
     """Return the fit stored in a card or in the package; None if there is none.
 
     Raises
@@ -79,7 +79,7 @@ def read_fit(content: Mapping[str, Any]) -> Fit | None:
     if not content:
         return None
     try:
-        fit = Fit(
+        fit = DiceFit(
             float(content["intercept"]),
             {str(name): float(weight) for name, weight in content["weights"].items()},
             *_pair(content.get("range", (0.0, 1.0))),

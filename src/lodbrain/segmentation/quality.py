@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from lodbrain.inference.counts import occupied, voxels_of_class
 from lodbrain.labels import TABLES, TISSUE_OF_CLASS
-from lodbrain.segmentation.predicted_dice import Fit, read_fit
+from lodbrain.segmentation.predicted_dice import DiceFit, read_fit
 
 if TYPE_CHECKING:
     from lodbrain.models.card import Card
@@ -88,7 +88,7 @@ def assess(
     model_labels: Literal["structures", "tissue"],
     spacing_mm: tuple[float, float, float],
     known: Mapping[str, float],
-    fit: Fit | None = None,
+    fit: DiceFit | None = None,
 ) -> Quality:
     """Return the quality of a result.
 
@@ -103,7 +103,7 @@ def assess(
     spacing_mm : tuple of 3 float
     known : mapping of str to float
         Measures of the inference (such as ``moved_share``, the share of the brain relabelled as small components).
-    fit : Fit, optional
+    fit : DiceFit, optional
         Fit of the model; default: the package's.
     """
     reference = load_reference()

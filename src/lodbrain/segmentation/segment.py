@@ -16,7 +16,7 @@ from lodbrain.images.image import Image
 from lodbrain.images.io import read_image, write_image
 from lodbrain.segmentation.allowance import Allowance, check_header
 from lodbrain.segmentation.inputs import scan_of, stem_of
-from lodbrain.segmentation.outcome import Outcome
+from lodbrain.segmentation.outcome import ScanOutcome
 from lodbrain.segmentation.outputs import Outputs, check_not_an_input, check_writable, identities, labels_tsv
 from lodbrain.segmentation.read_ahead import ReadAhead, ReadScan, state_of
 from lodbrain.segmentation.scan import Progress, Segmentation, segment_image
@@ -42,7 +42,7 @@ def segment_file(
     progress: Progress | None = None,
     ahead: ReadAhead | None = None,
     dicom: Converted | None = None,
-) -> Outcome:
+) -> ScanOutcome:
     """Segment one file into a folder.
 
     Parameters
@@ -67,7 +67,7 @@ def segment_file(
 
     Returns
     -------
-    Outcome
+    ScanOutcome
         Done, or skipped because the outputs are complete and `settings.resume` is set.
 
     Raises
@@ -97,7 +97,7 @@ def segment_file(
         before = state_of(path)
         origin = made_from(path, model, settings)
         if settings.resume and outputs.is_complete(origin):
-            return Outcome(path, "skipped", outputs, seconds=clock.total)
+            return ScanOutcome(path, "skipped", outputs, seconds=clock.total)
         if settings.resume:
             outputs.check_made_from(origin)
         restart_peak()
@@ -140,7 +140,7 @@ def segment_file(
         outputs.publish(work)
     give_back()
     report(1.0, "done")
-    return Outcome(path, "done", outputs, result.volumes, clock.total, len(result.quality_reasons))
+    return ScanOutcome(path, "done", outputs, result.volumes, clock.total, len(result.quality_reasons))
 
 
 def check_existing(outputs: Outputs, inputs: Mapping[tuple[int, int], Path], settings: Settings) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 from dataclasses import dataclass
 from numbers import Integral
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from lodbrain.errors import UsageError
 from lodbrain.labels import TABLES, Scheme
+from lodbrain.system.hashing import sha256
 from lodbrain.system.threads import check_threads
 
 if TYPE_CHECKING:
@@ -138,7 +138,7 @@ def load_model(settings: Settings) -> Model:
         raise UsageError("model", settings.model, what, "Use a ladder, such as --model default")
     _check_labels(card, settings)
     # a card inside a weights file cannot hold that file's hash
-    return Model(card, network, device, card.sha256 or hashlib.sha256(Path(settings.model).read_bytes()).hexdigest())
+    return Model(card, network, device, card.sha256 or sha256(Path(settings.model)))
 
 
 def choose_device(name: str = "auto") -> str:

@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from lodbrain.images.background import face_voxels
+from lodbrain.images.background import face_value
 from lodbrain.segmentation.volumes import TIV, Volume
 
 #: Ratio of foreground volume to segmented intracranial volume below which a scan is skull-stripped. The ratio is 1.03
@@ -37,8 +37,7 @@ def shown_mm3(data: NDArray[np.floating], voxel_volume_mm3: float) -> float:
     >>> shown_mm3(scan, 2.0)
     16.0
     """
-    values, counts = np.unique(face_voxels(data), return_counts=True)
-    background = values[counts.argmax()]
+    background, _ = face_value(data)
     # Slice by slice, since a mask of the whole scan would take one byte per voxel; in the order of memory.
     slices = np.moveaxis(data, int(np.argmax(np.abs(data.strides))), 0)
     return sum(int(np.count_nonzero(part != background)) for part in slices) * voxel_volume_mm3

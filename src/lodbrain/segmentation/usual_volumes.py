@@ -1,7 +1,7 @@
 """Reference ranges of volumes from 20 heads, relative to the brain.
 
 The table `resources/reference_volumes.tsv` was derived from SynthSeg's 20 label maps of whole heads (Apache-2.0) by
-`lodbrain.labelmaps.usual_volumes`. It gives ranges for segmentations of that protocol; it is not normative for age or
+`benchmarks/usual_volumes.py`. It gives ranges for segmentations of that protocol; it is not normative for age or
 sex. Volumes are relative to the brain, not to the intracranial volume, because these ratios vary less in the 20 heads
 (for 23 of 32 structures), and because skull-stripped scans do not show the skull.
 """
@@ -9,7 +9,7 @@ sex. Volumes are relative to the brain, not to the intracranial volume, because 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from importlib import resources
@@ -84,9 +84,3 @@ def reference_of(name: str, volumes_mm3: Mapping[str, float]) -> tuple[Reference
         return None if row is None else (row, 1.0)
     whole = volumes_mm3.get(row.relative_to, 0.0)
     return (row, whole) if whole > 0 else None
-
-
-def reference_tsv(rows: Iterable[Reference]) -> str:
-    """Return the table as the text of a TSV file."""
-    lines = [f"{row.name}\t{row.relative_to}\t{row.mean_log:.5f}\t{row.sd_log:.5f}\t{row.n}" for row in rows]
-    return "\n".join(["name\trelative_to\tmean_log\tsd_log\tn", *lines]) + "\n"

@@ -59,7 +59,7 @@ class Intensity:
 
 
 @dataclass(frozen=True)
-class Bias:
+class BiasStatistics:
     """Bias field: standard deviation of its logarithm over the brain, and its correlation length."""
 
     __pydantic_config__: ClassVar[ConfigDict] = _PLAIN
@@ -69,7 +69,7 @@ class Bias:
 
 
 @dataclass(frozen=True)
-class Noise:
+class NoiseStatistics:
     """Noise: standard deviation in units of white matter, smoothness, and where each was measured."""
 
     __pydantic_config__: ClassVar[ConfigDict] = _PLAIN
@@ -81,7 +81,7 @@ class Noise:
 
 @dataclass(frozen=True)
 class Air:
-    """Background: kind, and level in units of white matter (as `lodbrain.contrast_analysis.noise.Background`)."""
+    """Background: kind, and level in units of white matter (see `contrast_analysis.noise.BackgroundEstimate`)."""
 
     __pydantic_config__: ClassVar[ConfigDict] = _PLAIN
 
@@ -97,8 +97,8 @@ class ScanRecord:
 
     name: str
     voxel_mm: tuple[float, float, float]
-    bias: Bias
-    noise: Noise
+    bias: BiasStatistics
+    noise: NoiseStatistics
     background: Air
     outliers: float
     mismatch: float
@@ -129,8 +129,8 @@ class ContrastProfile:
 
     structures: dict[str, Intensity]
     contrast_to_noise: dict[str, float]
-    bias: Bias
-    noise: Noise
+    bias: BiasStatistics
+    noise: NoiseStatistics
     background: Air
     voxel_mm: float
     outside: tuple[float, ...]

@@ -21,7 +21,7 @@ from lodbrain.training.heads import first_heads, heads_of_stage, sizes
 from lodbrain.training.maps import load_maps, maps_bytes
 from lodbrain.training.memory import Shape, step_memory
 from lodbrain.training.peak import held_bytes
-from lodbrain.training.run import Run, build
+from lodbrain.training.run import TrainingRun, build
 from lodbrain.training.workers import join
 
 #: Number of batches that are ready or being sampled during a step.
@@ -88,7 +88,7 @@ class LevelPlan:
 
 
 @dataclass(frozen=True)
-class Fit:
+class LargestFit:
     """Largest cube at a level's batch, and largest batch at its crop, that fit into some memory."""
 
     memory_bytes: int
@@ -189,14 +189,14 @@ class Line:
     crop: Shape
     batch: int
 
-    def fit(self, memory_bytes: int) -> Fit:
+    def fit(self, memory_bytes: int) -> LargestFit:
         """Return what fits into an accelerator's memory, less the driver's share and a reserve for fragmentation."""
         voxels = (memory_bytes * (1 - SPARE) - DRIVER_BYTES - self.fixed_bytes) / self.bytes_per_voxel
         if voxels <= 0:
-            return Fit(memory_bytes, 0, 0)
+            return LargestFit(memory_bytes, 0, 0)
         edge = int((voxels / self.batch) ** (1 / 3) / self.stride + 1e-6) * self.stride
         x, y, z = self.crop
-        return Fit(memory_bytes, edge, int(voxels / (x * y * z)))
+        return LargestFit(memory_bytes, edge, int(voxels / (x * y * z)))
 
 
 def line_of(config: TrainingConfig, level: LevelPlan, position: int) -> Line:
@@ -235,7 +235,7 @@ def _trials(config: TrainingConfig) -> dict[int, Trial]:
         torch.set_num_threads(config.threads)
     trials = {}
     with join(config.device) as workers:
-        run = Run(config, workers, lambda line: None, accept_changes=False)
+        run = TrainingRun(config, workers, lambda line: None, accept_changes=False)
         base = held_bytes(workers.device)
         for position, level in enumerate(config.levels):
             if level.steps != 0:

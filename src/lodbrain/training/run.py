@@ -77,7 +77,9 @@ def train(
     if config.threads is not None:
         torch.set_num_threads(config.threads)
     with join(config.device) as workers:
-        return Run(config, workers, report if workers.first else lambda line: None, accept_changes).all(stop_after)
+        return TrainingRun(config, workers, report if workers.first else lambda line: None, accept_changes).all(
+            stop_after
+        )
 
 
 def build(config: TrainingConfig) -> Ladder | Plain:
@@ -104,7 +106,7 @@ def build(config: TrainingConfig) -> Ladder | Plain:
             raise UsageError("config", None, what, "see docs/training.md") from None
 
 
-class Run:
+class TrainingRun:
     """One call of `train` in one process: its network, its label maps, its stages."""
 
     def __init__(self, config: TrainingConfig, workers: Workers, report: Report, accept_changes: bool) -> None:

@@ -23,7 +23,7 @@ _TISSUE = torch.as_tensor(TISSUE_OF_CLASS)
 
 
 @dataclass(frozen=True, eq=False)
-class Scores:
+class ValidationScores:
     """Dice by example and class; NaN where a class is absent.
 
     Attributes
@@ -55,7 +55,7 @@ def score(
     workers: Workers | None = None,
     first_seed: int = VALIDATION_SEED,
     show: Callable[[Pair, torch.Tensor], None] | None = None,
-) -> Scores:
+) -> ValidationScores:
     """Return the hard Dice of a level on the examples of n seeds.
 
     Parameters
@@ -86,7 +86,7 @@ def score(
         tissues[i] = dice(merge(p, _TISSUE, N_TISSUES), merge(t, _TISSUE, N_TISSUES))
     if workers is not None and workers.count > 1:
         structures, tissues = (workers.total(t.to(workers.device)).cpu() for t in (structures, tissues))
-    return Scores(structures.double(), tissues.double())
+    return ValidationScores(structures.double(), tissues.double())
 
 
 def classes_of(pair: Pair, level: nn.Module, *, bfloat16: bool) -> torch.Tensor:

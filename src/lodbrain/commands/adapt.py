@@ -1,0 +1,97 @@
+"""`lodbrain adapt`: adaptation of a model to unlabelled scans of a new scanner."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+from cyclopts import Parameter
+from rich.console import Console
+
+from lodbrain.commands.switches import Quiet
+from lodbrain.commands.usage import wrong_usage
+
+
+def adapt(
+    inputs: Annotated[list[str], Parameter(name="SCAN", required=True, negative="")],
+    /,
+    *,
+    out: Annotated[Path, Parameter(name=["--out", "-o"])],
+    minutes: float = 30.0,
+    base: str = "default",
+    levels: int = 2,
+    held_out: int = 16,
+    scans: int = 4,
+    labelmaps: Path | None = None,
+    device: str = "auto",
+    threads: int | None = None,
+    frame: int | None = None,
+    quiet: Quiet = False,
+) -> int:
+    """Adapt a model to unlabelled scans of a new scanner.
+
+    The contrast of the scans is analysed, similar scans are synthesised from label maps, and the finest levels are
+    fine-tuned. The tuned model is kept only if it is better on held-out synthetic scans of this contrast, more
+    consistent on the scans themselves, and no worse on the base model's validation; otherwise OUT is the base model. A
+    report of all measurements is written beside it.
+
+    Parameters
+    ----------
+    inputs
+        Scans of one protocol (.nii, .nii.gz, .mgz), folders or quoted globs.
+    out
+        Model file to write (.safetensors), for `lodbrain segment --model`.
+    minutes
+        Minutes of fine-tuning, without analysis and evaluation. On the CPU, this is processor time.
+    base
+        Model to start from: a name from `lodbrain models list`, or a file.
+    levels
+        Number of levels to tune, counted from the finest that the scans use.
+    held_out
+        Number of held-out synthetic scans of each kind.
+    scans
+        Number of the given scans on which consistency is measured.
+    labelmaps
+        Folder of label maps for synthesis. Default: those of `lodbrain fetch labelmaps`.
+    device
+        Device: auto, cpu, cuda, cuda:1, rocm or mps.
+    threads
+        Number of CPU threads. Default: one per core.
+    frame
+        Volume of a 4D file to use, counted from 0. Default: a file of several volumes is refused.
+    quiet
+        Print only errors and the result.
+    """
+    from lodbrain.contrast_analysis.scan_files import Analysed
+    from lodbrain.training.adaptation import AdaptSettings
+    from lodbrain.training.adaptation import adapt as run
+
+    console, failed = Console(), []
+    with wrong_usage():
+        settings = AdaptSettings(
+            base=base,
+            minutes=minutes,
+            levels=levels,
+            held_out=held_out,
+            scans=scans,
+            device=device,
+            threads=threads,
+            labelmaps=labelmaps,
+            frame=frame,
+        )
+
+    def refused(scan: Analysed) -> None:
+        failed.append(scan)
+        print(f"lodbrain: {scan.error}", file=sys.stderr, flush=True)
+
+    def say(line: str) -> None:
+        if not quiet:
+            console.print(line, highlight=False, markup=False)
+
+    report = run(inputs, out, settings, report=say, refused=refused)
+    for line in report.verdict:
+        say(line)
+    kept = "kept the tuned model" if report.kept else f"not better: kept {report.base}"
+    console.print(f"wrote {out} ({kept}) and {out.stem}_adapt.md", highlight=False, markup=False)
+    return 3 if failed else 0

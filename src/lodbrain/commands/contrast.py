@@ -1,0 +1,89 @@
+"""`lodbrain contrast`: contrast analysis of unlabelled scans, as a profile for synthesis."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+from cyclopts import Parameter
+
+from lodbrain.commands.progress import progress_bar
+from lodbrain.commands.switches import Quiet
+from lodbrain.commands.usage import wrong_usage
+from lodbrain.contrast_analysis.scan_files import Analysed, analyse_scans
+from lodbrain.segmentation.settings import Settings
+from lodbrain.synthesis.profile import ContrastProfile
+from lodbrain.system.memory import keep_freed_memory
+
+
+def contrast(
+    inputs: Annotated[list[str], Parameter(name="SCAN", required=True, negative="")],
+    /,
+    *,
+    out: Annotated[Path, Parameter(name=["--out", "-o"])],
+    labels: Path | None = None,
+    model: str = "default",
+    device: str = "auto",
+    threads: int | None = None,
+    figure: Path | None = None,
+    frame: int | None = None,
+    quiet: Quiet = False,
+) -> int:
+    """Analyse the contrast of unlabelled scans.
+
+    Intensities of each structure, contrast-to-noise of the tissues, bias field, noise, smoothness and background are
+    fitted to each scan, pooled, and written as YAML for `lodbrain synth` and training. Scans whose fit is not good
+    enough are reported with the reason and left out.
+
+    Parameters
+    ----------
+    inputs
+        Scans of one protocol (.nii, .nii.gz, .mgz), folders (searched recursively) or quoted globs.
+    out
+        YAML file to write.
+    labels
+        Label map in FreeSurfer's numbers, or a folder with one for each scan. Default: posteriors of the model.
+    model
+        Name from `lodbrain models list`, or a model file.
+    device
+        Device: auto, cpu, cuda, cuda:1 ... or mps.
+    threads
+        Number of CPU threads. Default: one per core.
+    figure
+        PNG to write with fitted and observed histograms of each scan. Default: none.
+    frame
+        Volume of a 4D file to use, counted from 0. Default: a file of several volumes is refused.
+    quiet
+        Print only errors.
+    """
+    with wrong_usage():
+        settings = Settings(model=model, device=device, threads=threads, frame=frame, posteriors=labels is None)
+
+    def say(scan: Analysed) -> None:
+        if scan.error is not None:
+            print(f"lodbrain: {scan.error}", file=sys.stderr, flush=True)
+
+    keep_freed_memory()
+    with progress_bar(show=not quiet) as progress:
+        also = [figure] if figure is not None else []
+        analysis = analyse_scans(
+            inputs, out, labels=labels, settings=settings, also=also, progress=progress, finished=say
+        )
+    if figure is not None and analysis.fitted:
+        from lodbrain.report.contrast_figure import contrast_figure
+
+        contrast_figure([fit for _, fit in analysis.fitted], [name for name, _ in analysis.fitted], figure)
+    if analysis.profile is not None and not quiet:
+        print(summary(analysis.profile, out))
+    return analysis.exit_code
+
+
+def summary(profile: ContrastProfile, out: Path) -> str:
+    """Return a one-line summary of the fit."""
+    scans = f"{len(profile.scans)} scan{'s' if len(profile.scans) > 1 else ''}"
+    contrast = profile.contrast_to_noise["white - grey"]
+    return (
+        f"{out}: {scans}, white - grey contrast-to-noise {contrast:.1f}, bias {profile.bias.log_sd:.1%}, "
+        f"noise {profile.noise.sd:.1%} of white matter, background {profile.background.kind}"
+    )

@@ -1,0 +1,185 @@
+"""`lodbrain evaluate calibration`: calibration of a model's posteriors and of its volume intervals."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from os import PathLike
+from pathlib import Path
+from typing import Annotated
+
+import numpy as np
+import torch
+from cyclopts import Parameter
+
+from lodbrain.commands.progress import progress_bar
+from lodbrain.commands.switches import Out
+from lodbrain.commands.validation_options import ValidationOptions
+from lodbrain.errors import UsageError
+from lodbrain.evaluation.calibration_fit import Judged, fit_level
+from lodbrain.evaluation.metric_files import write_json, write_tsv
+from lodbrain.evaluation.validation_scans import Kind, ValidationScan, draw_scan, validation_maps
+from lodbrain.inference.calibration import write_calibration
+from lodbrain.models import zoo
+from lodbrain.models.card import Card
+from lodbrain.models.lod import Ladder
+from lodbrain.report.reliability_figure import reliability_figure
+from lodbrain.segmentation.outputs import check_writable
+from lodbrain.segmentation.settings import Model
+from lodbrain.synthesis.contrast import Contrasts
+from lodbrain.synthesis.label_map import LabelMap, load
+
+
+def calibration(
+    *,
+    out: Out,
+    draws: Annotated[int, Parameter(name=["--draws", "-n"])] = 72,
+    coverage: float = 0.9,
+    options: ValidationOptions | None = None,
+) -> int:
+    """Fit a temperature and volume intervals for every level of a model, and evaluate both.
+
+    The temperature is fitted on a third of the scans, the intervals on another, and both are evaluated on the rest. The
+    folder contains calibration.json, intervals.tsv, reliability.png, and the calibrated model for --model.
+
+    Parameters
+    ----------
+    out
+        Folder for the results.
+    draws
+        Number of synthetic scans for the finest level; each coarser level uses twice as many.
+    coverage
+        Nominal coverage of the volume intervals, as a share of the true volumes.
+    """
+    options = options or ValidationOptions()
+    loaded = options.load()
+    with progress_bar(show=not options.quiet) as progress:
+        found = calibrate(
+            out,
+            draws,
+            loaded,
+            maps=options.maps or (),
+            contrasts=options.contrasts,
+            coverage=coverage,
+            seed=options.seed,
+            progress=progress or (lambda share, text: None),
+        )
+    if not options.quiet:
+        for exponent, one in found.items():
+            print(
+                f"{2.0**exponent:g} mm: temperature {one.calibration.temperature:.3f}, expected calibration error "
+                f"{one.before.error:.4f} -> {one.after.error:.4f}; {one.coverage():.1%} of the true volumes lie in "
+                f"their {coverage:.0%} intervals"
+            )
+        print(f"{out}: calibration.json, intervals.tsv, reliability.png, {loaded.card.name}.safetensors")
+    return 0
+
+
+#: Range of the scans' voxel sides over a level's nominal one, as in the level's use.
+VOXELS = (0.75, 1.4)
+
+#: T1w scans and a few others with the same order of tissues; or mostly scans with tissues in any order.
+CONTRASTS: dict[Kind, Contrasts] = {
+    "t1w": Contrasts(t1w_share=0.9, ordered_share=0.1),
+    "any": Contrasts(t1w_share=0.2, ordered_share=0.1, any_order_share=0.7),
+}
+LEAST_DRAWS = 9
+
+
+def calibrate(
+    out: str | PathLike[str],
+    n: int,
+    model: Model,
+    *,
+    maps: Sequence[str | PathLike[str]] = (),
+    contrasts: Kind = "t1w",
+    coverage: float = 0.9,
+    seed: int = 0,
+    progress: Callable[[float, str], None] = lambda share, text: None,
+) -> dict[int, Judged]:
+    """Fit and evaluate the calibration of every level of a ladder, and write the calibrated model.
+
+    Parameters
+    ----------
+    out : path
+        Folder for ``calibration.json``, ``intervals.tsv``, ``reliability.png``, and the model with its new card.
+    n : int
+        Number of scans for the finest level; each coarser one, whose scans are smaller, uses twice as many.
+    model : Model
+        A ladder.
+    maps : sequence of path
+        Label maps; by default the four published ones that are reserved for validation.
+    contrasts : {"t1w", "any"}
+        Contrasts of the scans: those that the model is made for.
+    coverage : float
+        Nominal coverage of the volume intervals.
+    seed : int
+    progress : callable, optional
+
+    Returns
+    -------
+    dict of int to Judged
+        By exponent of the level.
+
+    Raises
+    ------
+    UsageError
+        If the model is not a ladder, there are too few scans, or the coverage is not between 0 and 1.
+    InputError
+        If a label map is missing or not valid, or too few scans were segmented.
+    OutputError
+        If the folder cannot be written to.
+    """
+    if not isinstance(model.network, Ladder):
+        raise UsageError("model", None, f"model {model.card.name} is no ladder", "Name one, such as default")
+    if n < LEAST_DRAWS:
+        raise UsageError("draws", None, f"{n} draws are too few", f"Take {LEAST_DRAWS} or more; some tens are better")
+    if not 0 < coverage < 1:
+        raise UsageError("coverage", None, f"a coverage of {coverage:g} cannot be had", "Give one between 0 and 1")
+    folder = Path(out)
+    check_writable(folder)
+    paths = validation_maps(maps)
+    loaded: dict[Path, LabelMap] = {}
+    levels = [config.exponent for config in model.network.configs]
+    judged = {}
+    for place, exponent in enumerate(levels):
+        count = n * 2 ** (len(levels) - 1 - place)
+
+        def draw(number: int, exponent: int = exponent, place: int = place, count: int = count) -> ValidationScan:
+            share = (place + number / count) / len(levels)
+            progress(share, f"{2.0**exponent:g} mm, scan {number + 1} of {count}")
+            path = paths[number % len(paths)]
+            if path not in loaded:
+                loaded[path] = load(path)
+            low, high = (share * 2.0**exponent for share in VOXELS)
+            random = torch.Generator().manual_seed((seed * 1000 + exponent + 500) * 10**5 + number)
+            return draw_scan(loaded[path], random, voxel_mm=(low, high), contrasts=CONTRASTS[contrasts])
+
+        judged[exponent] = fit_level(draw, count, model, exponent, coverage)
+    _write(folder, model, judged)
+    return judged
+
+
+def _write(folder: Path, model: Model, judged: Mapping[int, Judged]) -> Card:
+    """Write the tables, the figure, and the model with its new card."""
+    content = {}
+    rows = []
+    for exponent, found in judged.items():
+        content[str(exponent)] = {
+            "temperature": found.calibration.temperature,
+            "expected_calibration_error": {"before": found.before.error, "after": found.after.error},
+            "voxels": int(found.after.count.sum()),
+            "coverage": {"aimed at": found.calibration.coverage, "found": found.coverage()},
+            "refused": found.refused,
+        }
+        for name, hits in found.covered.items():
+            width, reach = found.calibration.widths[name], float(np.median(found.reach[name]))
+            rows.append((2.0**exponent, name, len(hits), float(np.mean(hits)), reach, width))
+    write_json(folder / "calibration.json", content)
+    write_tsv(folder / "intervals.tsv", ("level_mm", "name", "n", "coverage", "median_reach", "width"), rows)
+    title = f"{model.card.name}: certainty and truth"
+    panels = {f"{2.0**exponent:g} mm": (found.before, found.after) for exponent, found in judged.items()}
+    reliability_figure(panels, folder / "reliability.png", title=title)
+    calibrations = {exponent: found.calibration for exponent, found in judged.items()}
+    card = replace(model.card, file=f"{model.card.name}.safetensors", calibration=write_calibration(calibrations))
+    return zoo.save_with_card(folder / card.file, card, model.network.state_dict())

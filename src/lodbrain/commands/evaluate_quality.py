@@ -1,0 +1,188 @@
+"""`lodbrain evaluate quality`: evaluation of the quality score on degraded synthetic scans."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from os import PathLike
+from pathlib import Path
+from typing import Annotated, Any
+
+from cyclopts import Parameter
+
+from lodbrain.commands.progress import progress_bar
+from lodbrain.commands.switches import Out
+from lodbrain.commands.validation_options import ValidationOptions
+from lodbrain.errors import UsageError
+from lodbrain.evaluation.metric_files import write_json, write_tsv
+from lodbrain.evaluation.quality_fit import FAILED_DICE, Agreement
+from lodbrain.evaluation.quality_validation import CASES, Validation, conclude, draw_case
+from lodbrain.evaluation.validation_scans import Kind, validation_maps
+from lodbrain.labels import TISSUES
+from lodbrain.models import zoo
+from lodbrain.report.quality_figure import quality_figure
+from lodbrain.segmentation.outputs import check_writable
+from lodbrain.segmentation.predicted_dice import FEATURES
+from lodbrain.segmentation.settings import Model
+from lodbrain.synthesis.contrast import Contrasts
+from lodbrain.synthesis.label_map import LabelMap, load
+
+
+def quality(
+    *,
+    out: Out,
+    draws: Annotated[int, Parameter(name=["--draws", "-n"])] = 200,
+    voxel_size: Annotated[tuple[float, float], Parameter(negative="")] = (1.0, 1.4),
+    options: ValidationOptions | None = None,
+) -> int:
+    """Evaluate the quality score: degraded synthetic scans are segmented, and predicted and true Dice compared.
+
+    Half of the scans are used to fit the score, the others to evaluate it. The folder contains cases.tsv, quality.json
+    (the fit and its evaluation), quality.png, and the model with the fit for --model. Existing cases are not computed
+    again.
+
+    Parameters
+    ----------
+    out
+        Folder for the results.
+    draws
+        Number of synthetic scans.
+    voxel_size
+        Smallest and largest voxel side in mm.
+    """
+    options = options or ValidationOptions()
+    loaded = options.load()
+    with progress_bar(show=not options.quiet) as progress:
+        found = validate_quality(
+            out,
+            draws,
+            loaded,
+            maps=options.maps or (),
+            contrasts=options.contrasts,
+            voxel_mm=voxel_size,
+            seed=options.seed,
+            progress=progress or (lambda share, text: None),
+        )
+    if not options.quiet:
+        for name, one in (("judged", found.judged), ("fitted", found.fitted)):
+            print(
+                f"{name}: n {one.n}, Pearson {one.pearson:.3f}, Spearman {one.spearman:.3f}, mean error "
+                f"{one.mean_error:.3f}, AUC for Dice < 0.7 {one.auc:.3f} ({one.failed} cases)"
+            )
+        print(f"{found.refused} scans refused (no brain found)")
+        print(f"{out}: cases.tsv, quality.json, quality.png, {loaded.card.name}.safetensors")
+    return 0
+
+
+#: The generator's contrasts, including a few fully random ones; or mostly scans with tissues in any order.
+CONTRASTS: dict[Kind, Contrasts] = {
+    "t1w": Contrasts(),
+    "any": Contrasts(t1w_share=0.2, ordered_share=0.1, any_order_share=0.55),
+}
+_COLUMNS = (
+    "case",
+    "run",
+    "role",
+    "map",
+    "voxel_mm",
+    "degradation",
+    "strength",
+    "dice",
+    *(t.name for t in TISSUES[1:]),
+    *FEATURES,
+)
+
+
+def validate_quality(
+    out: str | PathLike[str],
+    n: int,
+    model: Model,
+    *,
+    maps: Sequence[str | PathLike[str]] = (),
+    contrasts: Kind = "t1w",
+    voxel_mm: tuple[float, float] = (1.0, 1.4),
+    seed: int = 0,
+    progress: Callable[[float, str], None] = lambda share, text: None,
+) -> Validation:
+    """Generate, degrade and segment scans, fit the score and evaluate it. Cases in the folder are not computed again.
+
+    Parameters
+    ----------
+    out : path
+        Folder for ``cases.tsv``, ``quality.json``, ``quality.png``, and the model with the fit in its card.
+    n : int
+        Number of scans.
+    model : Model
+        A model of structures.
+    maps : sequence of path
+        Label maps; by default the four published ones that are reserved for validation.
+    contrasts : {"t1w", "any"}
+        Contrasts of the scans: those that the model is made for.
+    voxel_mm : tuple of 2 float
+        Range of the voxel sides.
+    seed : int
+    progress : callable, optional
+
+    Raises
+    ------
+    UsageError
+        If the model is not of structures, there are fewer than 8 scans, or the folder holds scans of another run.
+    InputError
+        If a label map is missing or not valid, or too few scans were segmented.
+    OutputError
+        If the folder cannot be written to.
+    """
+    if model.card.labels != "structures":
+        raise UsageError("labels", None, f"model {model.card.name} gives tissue classes", "Name one of structures")
+    if n < 8:
+        raise UsageError("draws", None, f"{n} draws are too few", "Take 8 or more; a few hundred are better")
+    folder = Path(out)
+    check_writable(folder)
+    paths = validation_maps(maps)
+    run = f"{model.card.name}@{model.sha256[:12]}, {contrasts}, {voxel_mm[0]:g} to {voxel_mm[1]:g} mm, seed {seed}"
+    rows = {int(row["case"]): row for row in _read(folder / CASES)}
+    if any(row["run"] != run for row in rows.values()):
+        what = "it holds draws of another model, or with other options"
+        raise UsageError("draws", folder / CASES, what, "Name another folder")
+    loaded: dict[int, LabelMap] = {}
+    for number in range(n):
+        if number not in rows:
+            which = number % len(paths)
+            progress(number / n, f"draw {number + 1} of {n}")
+            if which not in loaded:
+                loaded[which] = load(paths[which])
+            role = "fit" if number // len(paths) % 2 == 0 else "judge"
+            row = draw_case(loaded[which], model, CONTRASTS[contrasts], voxel_mm, (seed, number))
+            rows[number] = {"case": number, "run": run, "role": role, **row}
+            _write(folder / CASES, rows)
+    found = conclude([rows[number] for number in range(n)], model.card.name)
+    title = f"{model.card.name} on synthetic scans that nothing was fitted on"
+    quality_figure(found.scores, found.dice, found.judged, folder / "quality.png", title=title)
+    write_json(folder / "quality.json", {"score": found.fit, "judged": _words(found.judged), "refused": found.refused})
+    card = replace(model.card, file=f"{model.card.name}.safetensors", quality=found.fit)
+    zoo.save_with_card(folder / card.file, card, model.network.state_dict())
+    return found
+
+
+def _words(found: Agreement) -> dict[str, float]:
+    return {
+        "n": found.n,
+        f"dice below {FAILED_DICE}": found.failed,
+        "pearson": found.pearson,
+        "spearman": found.spearman,
+        "mean absolute error": found.mean_error,
+        "auc": found.auc,
+    }
+
+
+def _read(path: Path) -> list[dict[str, Any]]:
+    try:
+        with path.open(encoding="utf-8", newline="") as file:
+            return [dict(row) for row in csv.DictReader(file, delimiter="\t") if set(_COLUMNS) <= set(row)]
+    except FileNotFoundError:
+        return []
+
+
+def _write(path: Path, rows: dict[int, dict[str, Any]]) -> None:
+    write_tsv(path, _COLUMNS, ([rows[number][column] for column in _COLUMNS] for number in sorted(rows)))

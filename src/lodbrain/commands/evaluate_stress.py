@@ -1,0 +1,273 @@
+"""`lodbrain evaluate stress`: robustness of methods to degraded scans."""
+
+from __future__ import annotations
+
+import math
+import sys
+from collections.abc import Callable, Sequence
+from os import PathLike
+from pathlib import Path
+from typing import Annotated, TypeAlias
+
+from cyclopts import Parameter
+from rich.console import Console
+from rich.table import Table
+
+from lodbrain.commands.progress import progress_bar
+from lodbrain.commands.switches import Flag, Out, Quiet
+from lodbrain.commands.usage import wrong_usage
+from lodbrain.errors import InputError, UsageError
+from lodbrain.evaluation.metric_files import write_json, write_tsv
+from lodbrain.evaluation.robustness import COLUMNS, MEAN, Stress, break_down, key_of, read_steps
+from lodbrain.evaluation.stress_test import (
+    FINEST,
+    JSON,
+    TSV,
+    StressSettings,
+    Subject,
+    check_same,
+    load_methods,
+    settings_of,
+)
+from lodbrain.evaluation.tables import LabelTable, table_named
+from lodbrain.report.stress_figure import Panel, stress_figure
+from lodbrain.segmentation.inputs import find_scans
+from lodbrain.segmentation.outputs import check_writable
+from lodbrain.segmentation.settings import Model, Settings
+from lodbrain.segmentation.settings import Settings as ModelSettings
+from lodbrain.synthesis.degradations import DEGRADATIONS
+from lodbrain.system.memory import keep_freed_memory
+
+Several: TypeAlias = Annotated[list[str] | None, Parameter(consume_multiple=True, negative="")]
+
+
+def stress(
+    inputs: Annotated[list[str], Parameter(name="SCAN", required=True, negative="")],
+    /,
+    *,
+    out: Out,
+    labels: Annotated[list[Path] | None, Parameter(consume_multiple=True, negative="")] = None,
+    labels_table: str | None = None,
+    model: str = "default",
+    against: Several = None,
+    finest_alone: Flag = False,
+    only: Several = None,
+    steps: int = 4,
+    threshold: float = 0.7,
+    seed: int = 0,
+    device: str = "auto",
+    quiet: Quiet = False,
+) -> int:
+    """Degrade scans step by step, segment them, and measure the Dice.
+
+    The folder contains stress.tsv, with one row per step and region; breakdown.tsv, with the strength at which each
+    method falls below the threshold; stress.json; and curves in methods and tissues, as .png and .svg. Existing steps
+    are not computed again, so that an interrupted run continues.
+
+    Parameters
+    ----------
+    inputs
+        Scans, folders or quoted globs.
+    out
+        Folder for the results.
+    labels
+        A label map for each scan. Default: each method is compared with its own result on the undegraded scan, which
+        measures its stability, not its accuracy.
+    labels_table
+        Label table of the labels, as in `lodbrain evaluate labels`. Default: detected from each map.
+    model
+        Name from `lodbrain models list`, or a model file.
+    against
+        Other models to compare with, such as lod-brain-2024. Default: none.
+    finest_alone
+        Also test the model's finest level without conditioning on the coarser ones.
+    only
+        One or more degradations: 'bias field', noise, resolution, 'thick slices', motion, 'field of view', rotation,
+        contrast, offset, background. Default: all.
+    steps
+        Number of strengths of each degradation, 1 to 4.
+    threshold
+        Dice below which a method has failed.
+    seed
+        Seed of the random numbers.
+    device
+        Device: auto, cpu, cuda, cuda:1 ... or mps.
+    quiet
+        Print only errors.
+    """
+    others = (*([FINEST] if finest_alone else []), *(against or ()))
+    with wrong_usage():
+        settings = StressSettings(
+            tuple(only or DEGRADATIONS), steps=steps, against=others, threshold=threshold, seed=seed
+        )
+    keep_freed_memory()
+    with progress_bar(show=not quiet) as progress:
+        found = run_stress_test(
+            inputs,
+            out,
+            settings,
+            labels=labels or (),
+            labels_table=table_named(labels_table) if labels_table is not None else None,
+            model=Settings(labels="brain", model=model, device=device),
+            progress=progress or (lambda share, text: None),
+        )
+    for problem in found.problems:
+        print(f"lodbrain: {problem}", file=sys.stderr)
+    if not quiet and found.steps:
+        Console(highlight=False).print(_stress_table(found, settings))
+        print(f"Dice against {found.reference}.\n{out}: stress.tsv, breakdown.tsv, methods.png, tissues.png")
+    return found.exit_code
+
+
+def _stress_table(found: Stress, settings: StressSettings) -> Table:
+    """Return the table of breakdown points by the mean of the tissues."""
+    title = f"Mean Dice of the tissues falls below {settings.threshold:g} at"
+    table = Table(title=title, title_justify="left", box=None, pad_edge=False, header_style="bold")
+    table.add_column("degradation")
+    for method in found.methods:
+        table.add_column(method, justify="right")
+    table.add_column("unit")
+    for name in settings.degradations:
+        cells = []
+        for method in found.methods:
+            strengths, dice = found.curve(method, name, MEAN)
+            at = break_down(strengths, dice, threshold=settings.threshold)
+            last = dice[-1] if dice else math.nan
+            cells.append(f"{at:.3g}" if at is not None else f"not up to {strengths[-1]:g} ({last:.2f})")
+        table.add_row(name, *cells, DEGRADATIONS[name].unit)
+    return table
+
+
+Progress: TypeAlias = Callable[[float, str], None]
+
+
+def run_stress_test(
+    inputs: Sequence[str | PathLike[str]],
+    out: str | PathLike[str],
+    settings: StressSettings | None = None,
+    *,
+    labels: Sequence[str | PathLike[str]] = (),
+    labels_table: LabelTable | None = None,
+    model: ModelSettings | None = None,
+    progress: Progress = lambda share, text: None,
+) -> Stress:
+    """Apply every degradation to every scan; steps that are in the folder are not computed again.
+
+    Parameters
+    ----------
+    inputs : sequence of path
+        Scans, folders or globs.
+    out : path
+        Folder for the tables.
+    settings : StressSettings, optional
+    labels : sequence of path
+        Label maps in the order of the scans; without them each method is compared with its result on the undegraded
+        scan.
+    labels_table : LabelTable, optional
+        Meaning of their numbers; by default detected from each map.
+    model : Settings, optional
+        The tested method.
+    progress : callable, optional
+
+    Raises
+    ------
+    UsageError
+        If there are not as many labels as scans, or a model is unknown.
+    OutputError
+        If the folder cannot be written to.
+    """
+    settings, model = settings or StressSettings(), model or ModelSettings()
+    scans = find_scans(inputs)
+    if labels and len(labels) != len(scans):
+        raise UsageError("labels", None, f"{len(labels)} label maps for {len(scans)} scans", "Name one for each scan")
+    folder = Path(out)
+    check_writable(folder)
+    reference = "given labels" if labels else "each method's own result on the undisturbed scan"
+    methods = load_methods(model, settings.against)
+    made = settings_of(reference, settings, methods)
+    check_same(folder, made)
+    write_json(folder / JSON, made)
+    done = {key_of(step): step for step in read_steps(folder / TSV)}
+    wanted = [(name, strength) for name in settings.degradations for strength in settings.strengths(name)]
+    total = max(1, len(scans) * len(methods) * (1 + len(wanted)))
+    count, problems = 0, []
+    for number, scan in enumerate(scans):
+        case = (scan.folder / scan.stem).as_posix()
+        try:
+            if scan.problem is not None:
+                raise scan.problem
+            subject: Subject | None = None
+            for name, (loaded, context) in methods.items():
+                for degradation, strength in [("", 0.0), *wanted]:
+                    count += 1
+                    if any(key[:4] == (case, name, degradation, strength) for key in done):
+                        continue
+                    progress(count / total, f"{scan.path.name}: {name}, {degradation or 'undisturbed'} {strength:g}")
+                    subject = subject or Subject.read(scan.path, labels[number] if labels else None, labels_table)
+                    for step in subject.step(case, name, loaded, context, degradation, strength, seed=settings.seed):
+                        done[key_of(step)] = step
+                    write_tsv(folder / TSV, COLUMNS, ([getattr(s, c) for c in COLUMNS] for s in done.values()))
+        except InputError as error:
+            problems.append(InputError(error.code, error.path or scan.path, error.what, error.hint))
+    chosen = {("", 0.0), *wanted}
+    steps = tuple(s for s in done.values() if s.method in methods and (s.degradation, s.strength) in chosen)
+    found = Stress(steps, reference, tuple(problems))
+    _conclude(folder, found, settings, methods)
+    return found
+
+
+def _conclude(folder: Path, found: Stress, settings: StressSettings, methods: dict[str, tuple[Model, bool]]) -> None:
+    """Write breakdown points and provenance."""
+    regions = list(dict.fromkeys((step.region, step.level) for step in found.steps))
+    rows = []
+    for name in settings.degradations:
+        for method in found.methods:
+            for region, level in regions:
+                strengths, dice = found.curve(method, name, region)
+                if strengths:
+                    at = break_down(strengths, dice, threshold=settings.threshold)
+                    rows.append((name, DEGRADATIONS[name].unit, method, region, level, dice[0], dice[-1], at))
+    columns = (
+        "degradation",
+        "unit",
+        "method",
+        "region",
+        "level",
+        "dice_undisturbed",
+        "dice_strongest",
+        "breaks_down_at",
+    )
+    write_tsv(folder / "breakdown.tsv", columns, rows)
+    _draw(folder, found, settings)
+    scans = sorted({step.scan for step in found.steps})
+    content = {
+        **settings_of(found.reference, settings, methods),
+        "scans": scans,
+        "problems": [str(problem) for problem in found.problems],
+    }
+    write_json(folder / JSON, content)
+
+
+def _draw(folder: Path, found: Stress, settings: StressSettings) -> None:
+    """Write curves of the tissues' mean for every method, and of each tissue for the first one."""
+    if not found.steps:
+        return
+    first = found.methods[0]
+    tissues = list(dict.fromkeys(step.region for step in found.steps if step.level == "tissue"))
+    lines: dict[str, list[tuple[str, str, str]]] = {
+        "methods": [(method, method, MEAN) for method in found.methods],
+        "tissues": [(region, first, region) for region in tissues],
+    }
+    for name, curves in lines.items():
+        panels = [
+            Panel(
+                kind,
+                DEGRADATIONS[kind].unit,
+                {label: found.curve(method, kind, region) for label, method, region in curves},
+            )
+            for kind in settings.degradations
+        ]
+        of = "mean of the tissues" if name == "methods" else first
+        title = f"Dice against {found.reference}: {of}"
+        paths = [folder / f"{name}.{ending}" for ending in ("png", "svg")]
+        stress_figure(panels, paths, threshold=settings.threshold, title=title)

@@ -1,0 +1,272 @@
+"""`lodbrain evaluate ultracortex`: verification on 9.4 T heads with manual labels."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable
+from dataclasses import asdict, astuple, dataclass, fields, replace
+from os import PathLike
+from pathlib import Path
+from typing import TypeAlias
+
+import numpy as np
+from rich.console import Console
+from rich.table import Table
+
+from lodbrain.commands.progress import progress_bar
+from lodbrain.commands.switches import Flag, Out, Quiet
+from lodbrain.commands.usage import wrong_usage
+from lodbrain.datasets.download import cache_folder
+from lodbrain.datasets.ultracortex import ACCESSION, VERSION, fetch_ultracortex, find_cases
+from lodbrain.errors import InputError
+from lodbrain.evaluation.groups import Interval
+from lodbrain.evaluation.manual_labels import (
+    NUMBER_OF,
+    PUBLISHED,
+    TISSUE_OF_LABEL,
+    Verified,
+    check_unseen,
+    differences,
+    protocol_lines,
+    read_pair,
+    score_scan,
+    summarise,
+)
+from lodbrain.evaluation.metric_files import write_json, write_rows, write_tsv
+from lodbrain.evaluation.protocol import Shares, apply_protocol, count_labels, decide_protocol
+from lodbrain.evaluation.score import METRICS, ScoreRow
+from lodbrain.report.verification import Picture, verification_page
+from lodbrain.segmentation.outputs import Outputs, check_writable
+from lodbrain.segmentation.segment import segment_file
+from lodbrain.segmentation.settings import Model, Settings, load_model
+from lodbrain.system.memory import keep_freed_memory, parse_memory
+from lodbrain.version import __version__
+
+
+def ultracortex(
+    *,
+    out: Out,
+    data: Path | None = None,
+    model: str = "default",
+    device: str = "auto",
+    memory: str | None = None,
+    threads: int | None = None,
+    overlap_only: Flag = False,
+    quiet: Quiet = False,
+) -> int:
+    """Verify a model on UltraCortex: 12 heads at 9.4 T with manual labels of grey and white matter.
+
+    The treatment of each of our structures by the manual labels is determined and printed before the evaluation. A
+    model whose card lists one of the subjects among its training data is rejected. The folder contains ultracortex.tsv,
+    summary.tsv, protocol.tsv, ultracortex.json, ultracortex.html and the segmentations, which a second run reuses.
+
+    Parameters
+    ----------
+    out
+        Folder for the results.
+    data
+        Folder laid out as OpenNeuro ds005216. Default: the cache; missing files are downloaded, about 3 GB.
+    model
+        Name from `lodbrain models list`, or a model file.
+    device
+        Device: auto, cpu, cuda, cuda:1 ... or mps.
+    memory
+        Memory budget, such as 4GB or 2GiB. Default: free memory minus a margin.
+    threads
+        Number of CPU threads. Default: one per core.
+    overlap_only
+        Compute only Dice and volumes, which is much faster.
+    quiet
+        Print only errors.
+    """
+    with wrong_usage():
+        settings = Settings(
+            model=model,
+            device=device,
+            memory_bytes=parse_memory(memory) if memory is not None else None,
+            threads=threads,
+        )
+    keep_freed_memory()
+
+    def tell(line: str) -> None:
+        if not quiet:
+            print(line, flush=True)
+
+    with progress_bar(show=not quiet) as progress:
+        found = verify(
+            out,
+            settings,
+            data=data,
+            surfaces=not overlap_only,
+            tell=tell,
+            progress=progress or (lambda share, text: None),
+        )
+    for problem in found.problems:
+        print(f"lodbrain: {problem}", file=sys.stderr)
+    if not quiet:
+        table = Table(title="Dice against the manual labels", title_justify="left", box=None, pad_edge=False)
+        for name in ("region", "side", "mean", "95% interval", "scans"):
+            table.add_column(name, justify="left" if name in ("region", "side") else "right")
+        for (region, side), one in found.summary.items():
+            interval = f"{one.low:.3f} to {one.high:.3f}" if one.n > 1 else "n/a"
+            table.add_row(region, side, f"{one.mean:.3f}", interval, str(one.n))
+        Console(highlight=False).print(table)
+        for each in PUBLISHED:
+            print(f"{each.method}: {each.figure} ({each.remark})")
+        print(f"{out}: ultracortex.html, ultracortex.tsv, summary.tsv, protocol.tsv, ultracortex.json")
+    return found.exit_code
+
+
+Progress: TypeAlias = Callable[[float, str], None]
+ROWS, SUMMARY, PROTOCOL, JSON = "ultracortex.tsv", "summary.tsv", "protocol.tsv", "ultracortex.json"
+
+
+@dataclass(frozen=True, eq=False)
+class Verification:
+    """Results of a verification.
+
+    Attributes
+    ----------
+    cases : tuple of Verified
+    protocol : tuple of Shares
+    rows : tuple of ScoreRow
+    summary : dict of (region, side) to Interval
+        Mean Dice with its bootstrap interval.
+    problems : tuple of InputError
+    """
+
+    cases: tuple[Verified, ...]
+    protocol: tuple[Shares, ...]
+    rows: tuple[ScoreRow, ...]
+    summary: dict[tuple[str, str], Interval]
+    problems: tuple[InputError, ...]
+
+    @property
+    def exit_code(self) -> int:
+        """0 if all cases were evaluated, 3 if some, 4 if none."""
+        return 0 if not self.problems else 3 if self.rows else 4
+
+
+def verify(
+    out: str | PathLike[str],
+    settings: Settings | None = None,
+    *,
+    data: str | PathLike[str] | None = None,
+    surfaces: bool = True,
+    tell: Callable[[str], None] = lambda line: None,
+    progress: Progress = lambda share, text: None,
+) -> Verification:
+    """Verify a model; complete segmentations in the folder are reused.
+
+    Parameters
+    ----------
+    out : path
+        Folder for the tables, the page, and ``segmentations``.
+    settings : Settings, optional
+        Model, device, memory, threads.
+    data : path, optional
+        Folder laid out as the dataset. Default: the cache, downloaded if necessary.
+    surfaces : bool
+        Compute surface distances, too.
+    tell : callable, optional
+        Called with the treatment of each structure by the labels, before the evaluation.
+    progress : callable, optional
+
+    Raises
+    ------
+    UsageError
+        If the model was trained on a test scan, or predicts tissue classes only.
+    InputError
+        If there are no cases, or none could be segmented.
+    OutputError, WeightsError
+    """
+    settings = replace(settings or Settings(), labels="structures", resume=True, overwrite=False)
+    folder = Path(out)
+    check_writable(folder)
+    model = load_model(settings)
+    root = Path(data) if data is not None else _fetch(progress)
+    cases = find_cases(root)
+    check_unseen(model, tuple(case.subject for case in cases))
+    done: list[Verified] = []
+    problems: list[InputError] = []
+    counts = np.zeros((19, 3), np.int64)
+    for number, case in enumerate(cases):
+        try:
+            progress(0.8 * number / len(cases), f"segmenting sub-{case.subject}")
+            outcome = segment_file(case.scan, folder / "segmentations", settings, model=model)
+            classes, manual = read_pair(outcome.outputs, case)
+            counts += count_labels(classes, TISSUE_OF_LABEL[manual.data])
+            done.append(Verified(case, outcome.outputs.labels, differences(case, manual)))
+        except InputError as error:
+            problems.append(InputError(error.code, error.path or case.scan, error.what, error.hint))
+    if not done:
+        raise problems[0]
+    protocol = decide_protocol(counts)
+    write_tsv(folder / PROTOCOL, [f.name for f in fields(Shares)], (astuple(row) for row in protocol))
+    for line in protocol_lines(protocol):
+        tell(line)
+    rows: list[ScoreRow] = []
+    for number, each in enumerate(done):
+        progress(0.8 + 0.15 * number / len(done), f"scoring sub-{each.case.subject}")
+        rows += score_scan(each, protocol, surfaces=surfaces)
+    summary = summarise(rows)
+    found = Verification(tuple(done), protocol, tuple(rows), summary, tuple(problems))
+    _write(folder, found, model, root)
+    progress(1.0, "done")
+    return found
+
+
+def _fetch(progress: Progress) -> Path:
+    folder = cache_folder(f"{ACCESSION}-{VERSION}")
+    done = fetch_ultracortex(folder, progress=lambda share, text: progress(0.0, text))
+    failed = [file.error for file in done.files if file.error is not None]
+    if failed:
+        raise failed[0]
+    return folder
+
+
+def _write(folder: Path, found: Verification, model: Model, root: Path) -> None:
+    write_rows(folder / ROWS, found.rows)
+    columns = ("region", "side", "mean_dice", "low", "high", "n")
+    write_tsv(folder / SUMMARY, columns, ((*key, i.mean, i.low, i.high, i.n) for key, i in found.summary.items()))
+    pictures = []
+    for each in found.cases:
+        classes, manual = read_pair(
+            Outputs(each.labels.parent, each.labels.name.removesuffix("_dseg.nii.gz")), each.case
+        )
+        labels, scored = apply_protocol(classes, found.protocol, NUMBER_OF)
+        dice = {
+            row.region: row.dice for row in found.rows if row.case == f"sub-{each.case.subject}" and row.side == "both"
+        }
+        pictures.append(
+            Picture(each.case.subject, each.case.scan, np.where(scored, labels, 0), manual, dice, each.notes)
+        )
+    manifest = root / ".lodbrain-fetch.json"
+    source = (
+        json.loads(manifest.read_text(encoding="utf-8"))["dataset"] if manifest.is_file() else {"folder": root.name}
+    )
+    verification_page(
+        folder / "ultracortex.html",
+        pictures,
+        summary=found.summary,
+        protocol=found.protocol,
+        published=[astuple(row) for row in PUBLISHED],
+        model=f"{model.card.name}, weights {model.sha256[:12]}",
+        source=source,
+    )
+    content = {
+        "software": "lodbrain",
+        "version": __version__,
+        "model": {"name": model.card.name, "sha256": model.sha256},
+        "data": source,
+        "protocol": [asdict(row) for row in found.protocol],
+        "summary": [
+            {"region": region, "side": side, **asdict(interval)} for (region, side), interval in found.summary.items()
+        ],
+        "published": [asdict(row) for row in PUBLISHED],
+        "metrics": list(METRICS),
+        "cases": {f"sub-{each.case.subject}": list(each.notes) for each in found.cases},
+        "problems": [str(problem) for problem in found.problems],
+    }
+    write_json(folder / JSON, content)

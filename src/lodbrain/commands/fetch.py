@@ -1,0 +1,115 @@
+"""`lodbrain fetch`: verified, atomic downloads of the public data used by training and tests."""
+
+from __future__ import annotations
+
+import sys
+from collections import Counter
+from pathlib import Path
+from typing import Annotated
+
+from cyclopts import App, Parameter
+
+from lodbrain.commands.progress import progress_bar
+from lodbrain.commands.switches import Out, Quiet
+from lodbrain.datasets import labelmaps as source
+from lodbrain.datasets import ultracortex as uc
+from lodbrain.datasets.openneuro import Fetch, Fetched, Selection, fetch_dataset
+
+app = App(name="fetch")
+
+
+@app.command
+def labelmaps(*, out: Annotated[Path | None, Parameter(name=["--out", "-o"])] = None) -> int:
+    """Download the 20 label maps of whole heads published with SynthSeg (Apache-2.0, 33 MB).
+
+    Each file is checked against its SHA-256. Existing files are verified and not downloaded again.
+
+    Parameters
+    ----------
+    out
+        Folder for the files. Default: the cache, where training looks for them.
+    """
+    with progress_bar() as progress:
+        folder = source.fetch_labelmaps(out, progress=progress)
+    print(f"{len(source.SHA256)} label maps in {folder}")
+    return 0
+
+
+@app.command
+def openneuro(
+    accession: str,
+    /,
+    *,
+    out: Out,
+    version: str | None = None,
+    subject: Annotated[list[str] | None, Parameter(consume_multiple=True, negative="")] = None,
+    pattern: Annotated[list[str] | None, Parameter(consume_multiple=True, negative="")] = None,
+    quiet: Quiet = False,
+) -> int:
+    """Download a dataset of OpenNeuro, or a part of it, without an account.
+
+    An interrupted download continues where it stopped when the command is run again. The size of each file is checked,
+    and its MD5 if the server provides one; sizes and SHA-256 are written to .lodbrain-fetch.json.
+
+    Parameters
+    ----------
+    accession
+        Accession number, such as ds005216.
+    out
+        Folder for the dataset.
+    version
+        Version to require; any other is an error. The server holds the latest version only. Default: any.
+    subject
+        One or more subjects, with or without sub-. Default: all.
+    pattern
+        One or more patterns of file names such as '*_T1w.nii.gz'; * matches any characters, including slashes. Default:
+        all files except derivatives.
+    quiet
+        Print only errors.
+    """
+    selection = Selection(tuple(subject or ()), tuple(pattern or ()))
+    with progress_bar(show=not quiet) as progress:
+        done = fetch_dataset(accession, out, selection, version=version, progress=progress, finished=_tell_failed)
+    return _conclude(done, quiet=quiet)
+
+
+@app.command
+def ultracortex(
+    *,
+    out: Out,
+    version: str = uc.VERSION,
+    subject: Annotated[list[str] | None, Parameter(consume_multiple=True, negative="")] = None,
+    quiet: Quiet = False,
+) -> int:
+    """Download the 12 scans of UltraCortex (9.4 T, CC0) with manual labels, and those labels: about 3 GB.
+
+    Parameters
+    ----------
+    out
+        Folder for the dataset.
+    version
+        Version to require; any other is an error. Version 1.0 contains three scans twice.
+    subject
+        One or more other subjects: all their scans, without derivatives. Default: the 12 with manual labels.
+    quiet
+        Print only errors.
+    """
+    with progress_bar(show=not quiet) as progress:
+        done = uc.fetch_ultracortex(
+            out, subjects=tuple(subject or ()), version=version, progress=progress, finished=_tell_failed
+        )
+    return _conclude(done, quiet=quiet)
+
+
+def _tell_failed(file: Fetched) -> None:
+    if file.error is not None:
+        print(f"lodbrain: {file.error}", file=sys.stderr, flush=True)
+
+
+def _conclude(done: Fetch, *, quiet: bool) -> int:
+    """Print the number of downloaded files, and return the exit status."""
+    if not quiet:
+        counts = Counter(file.status for file in done.files)
+        text = ", ".join(f"{count} {status}" for status, count in sorted(counts.items()))
+        print(f"{done.folder}: version {done.version or 'unknown'} ({done.evidence}); {text}")
+    return done.exit_code

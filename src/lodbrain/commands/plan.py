@@ -1,0 +1,92 @@
+"""`lodbrain plan`: memory and time of a training, predicted before its first step."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+from cyclopts import Parameter
+from rich.console import Console
+from rich.table import Table
+
+#: Memory sizes from a laptop's GPU to the largest at present, an APU with shared memory.
+MEMORIES = ("8GB", "16GB", "24GB", "48GB", "80GB", "141GB", "192GB")
+
+
+def plan(
+    config: Path,
+    *,
+    memory: Annotated[list[str] | None, Parameter(consume_multiple=True, negative="")] = None,
+    steps: int = 8,
+) -> int:
+    """Predict memory and time of every level of a training, and what would fit into other memory.
+
+    Memory is predicted without running a step. A few steps of each level, run in a fresh process in the order of the
+    training, measure the time and verify the prediction.
+
+    Parameters
+    ----------
+    config
+        YAML file, as for `lodbrain train`.
+    memory
+        Memory sizes to fit into, such as 8GB 24GB. Default: 8GB to 192GB.
+    steps
+        Number of trial steps; with 0 no trial is run and no time is given.
+    """
+    from lodbrain.commands.usage import wrong_usage
+    from lodbrain.errors import UsageError
+    from lodbrain.system.memory import parse_memory
+    from lodbrain.training.config import read_config
+    from lodbrain.training.plan import line_of, plan_levels
+
+    if steps < 0:
+        raise UsageError("steps", None, f"steps must be 0 or more, got {steps}")
+    console = Console()
+    settings = read_config(config)
+    with wrong_usage("memory"):
+        room = [(words, parse_memory(words)) for words in memory or MEMORIES]
+    levels = plan_levels(settings, steps=steps, report=lambda line: console.print(line, highlight=False))
+    table = Table(title=f"{settings.name}: memory and time by level", title_justify="left")
+    columns = (
+        "level",
+        "largest input",
+        "batch",
+        "step, GiB",
+        "process, GiB",
+        "tried, GiB",
+        "s a step",
+        "all",
+    )
+    for column in columns:
+        table.add_column(column, justify="left" if column == "level" else "right")
+    for level in levels:
+        trial = level.trial
+        table.add_row(
+            level.name,
+            "x".join(str(n) for n in level.shape),
+            str(level.batch),
+            f"{level.step_bytes / 2**30:.2f}",
+            f"{level.process_bytes / 2**30:.2f}",
+            "-" if trial is None else f"{trial.peak_bytes / 2**30:.2f}",
+            "-" if trial is None else f"{trial.seconds_per_step:.2f}",
+            duration(None if trial is None else trial.seconds_per_step, level.steps),
+        )
+    console.print(table)
+    table = Table(title="What fits: largest cube at this batch, largest batch at this crop", title_justify="left")
+    table.add_column("level")
+    for words, _ in room:
+        table.add_column(words, justify="right")
+    for position, level in enumerate(levels):
+        line = line_of(settings, level, position)
+        cells = [line.fit(amount) for _, amount in room]
+        table.add_row(level.name, *(f"{fit.edge}³, {fit.batch}" if fit.edge else "nothing" for fit in cells))
+    console.print(table)
+    return 0
+
+
+def duration(seconds_per_step: float | None, steps: int | None) -> str:
+    """Return the duration of `steps` steps in words."""
+    if seconds_per_step is None or steps is None:
+        return "-"
+    minutes = seconds_per_step * steps / 60
+    return f"{minutes / 60:.1f} h" if minutes >= 120 else f"{minutes:.0f} min"

@@ -1,0 +1,68 @@
+"""`lodbrain segment`: segmentation of scans into label maps, volumes and a JSON sidecar."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+from cyclopts import Parameter
+
+from lodbrain.commands.many import do_jobs
+from lodbrain.commands.options import SegmentOptions
+from lodbrain.commands.switches import Flag
+from lodbrain.segmentation.dicom_inputs import DicomOptions
+from lodbrain.segmentation.dicom_seg import check_installed
+from lodbrain.segmentation.jobs import find_jobs
+from lodbrain.segmentation.outcome import exit_code
+from lodbrain.segmentation.outputs import LabelFormat
+
+
+def segment(
+    inputs: Annotated[list[str], Parameter(name="INPUT", required=True, negative="")],
+    /,
+    *,
+    out: Annotated[Path, Parameter(name=["--out", "-o"])],
+    options: SegmentOptions | None = None,
+    frame: int | None = None,
+    allow_odd_voxels: Flag = False,
+    no_postprocess: Flag = False,
+    label_format: Annotated[LabelFormat, Parameter(name="--format")] = "nifti",
+    series: int | None = None,
+    dicom_seg: Flag = False,
+    identify: Flag = False,
+) -> int:
+    """Segment scans on their own grids.
+
+    For each scan NAME.nii.gz the folder contains NAME_dseg.nii.gz (label map), NAME_dseg.tsv (names and colours),
+    NAME_volumes.tsv (mm^3) and NAME_dseg.json (provenance, and issues detected and corrected in the input).
+
+    Parameters
+    ----------
+    inputs
+        Scans (.nii, .nii.gz, .mgz), folders (searched recursively) or quoted globs. Of a FreeSurfer subject's folder
+        mri/T1.mgz is taken, or else mri/orig.mgz. Of DICOM, a folder, a zip archive or a file of it, the T1w 3D series.
+    out
+        Folder for the results.
+    frame
+        Volume of a 4D file to use, counted from 0. Default: a file of several volumes is refused.
+    allow_odd_voxels
+        Accept voxels smaller than 0.1 mm or larger than 10 mm.
+    no_postprocess
+        Leave stray pieces of structures as the network draws them. By default every structure but the lateral
+        ventricles and the CSF becomes one connected component.
+    label_format
+        Format of label maps and posteriors: nifti (.nii.gz) or mgz.
+    series
+        Number of the DICOM series to take, whatever it shows. By default the T1w-like 3D series is found.
+    dicom_seg
+        Write a DICOM Segmentation, too: _dseg.dcm. It carries the patient and study of the DICOM input.
+    identify
+        Write PatientID, PatientName, StudyDate and UIDs of DICOM input into the JSON. By default no output but the
+        DICOM Segmentation tells who was scanned.
+    """
+    options = options or SegmentOptions()
+    settings = options.settings(frame=frame, allow_odd_voxels=allow_odd_voxels, postprocess=not no_postprocess)
+    if dicom_seg:
+        check_installed()
+    dicom = DicomOptions(series=series, segmentation=dicom_seg, identify=identify)
+    return exit_code(do_jobs(find_jobs(inputs, out, label_format=label_format, dicom=dicom), settings, options))

@@ -1,0 +1,49 @@
+"""Options of commands that evaluate a model on synthetic scans."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+from cyclopts import Parameter
+
+from lodbrain.commands.switches import Quiet
+from lodbrain.evaluation.validation_scans import Kind
+from lodbrain.segmentation.settings import Model, Settings, load_model
+from lodbrain.system.memory import keep_freed_memory
+
+
+@Parameter(name="*")
+@dataclass(frozen=True, kw_only=True)
+class ValidationOptions:
+    """Options of commands that evaluate a model on synthetic scans.
+
+    Parameters
+    ----------
+    maps
+        Label maps that the model was not trained on. Default: the four of `lodbrain fetch labelmaps` that are reserved
+        for validation.
+    contrasts
+        Contrasts of the scans: t1w, or any for a model of every contrast.
+    seed
+        Seed of the synthetic scans.
+    model
+        Name from `lodbrain models list`, or a model file.
+    device
+        Device: auto, cpu, cuda, cuda:1 ... or mps.
+    quiet
+        Print only errors.
+    """
+
+    maps: Annotated[list[Path] | None, Parameter(consume_multiple=True, negative="")] = None
+    contrasts: Kind = "t1w"
+    seed: int = 0
+    model: str = "default"
+    device: str = "auto"
+    quiet: Quiet = False
+
+    def load(self) -> Model:
+        """Load the model once for many scans in this process."""
+        keep_freed_memory()
+        return load_model(Settings(model=self.model, device=self.device))

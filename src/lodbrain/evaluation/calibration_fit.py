@@ -1,0 +1,171 @@
+"""Fit of a level's temperature and volume intervals on synthetic scans, and their evaluation on others."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from lodbrain.errors import InputError
+from lodbrain.evaluation.reliability import Reliability, conformal_width, fit_temperature, reliability, sharpen
+from lodbrain.evaluation.validation_scans import ValidationScan
+from lodbrain.inference.calibration import Calibration, relative_doubt, sideless, write_calibration
+from lodbrain.inference.predict import Options, predict
+from lodbrain.inference.prediction import Prediction
+from lodbrain.labels import TISSUE_OF_CLASS, Scheme
+from lodbrain.segmentation.settings import Model
+from lodbrain.segmentation.volumes import volumes
+
+#: Margin around the true brain within which voxels are sampled: farther away, decisions are trivial.
+DILATION_MM = 6.0
+
+#: Number of voxels sampled per scan; neighbours are highly correlated.
+VOXELS_PER_SCAN = 20_000
+
+#: Smaller true volumes are left out: the structure is cut off by the field of view.
+LEAST_MM3 = 50.0
+_SCHEMES: tuple[Scheme, ...] = ("structures", "tissue", "brain")
+
+
+@dataclass(frozen=True, eq=False)
+class Judged:
+    """Evaluation of a level's calibration on scans that it was not fitted on.
+
+    Attributes
+    ----------
+    calibration : Calibration
+    before, after : Reliability
+        At a temperature of 1, and at the fitted one.
+    covered : dict of str to list of bool
+        By row of the volumes table, without sides: whether each true volume is in its interval.
+    reach : dict of str to list of float
+        By row: upper half-width of the interval as a share of the volume.
+    refused : int
+        Number of scans in which no brain was found.
+    """
+
+    calibration: Calibration
+    before: Reliability
+    after: Reliability
+    covered: dict[str, list[bool]]
+    reach: dict[str, list[float]]
+    refused: int
+
+    def coverage(self, names: Sequence[str] | None = None) -> float:
+        """Return the share of true volumes that are in their intervals, of some rows or of all."""
+        kept = [hit for name, hits in self.covered.items() if names is None or name in names for hit in hits]
+        return float(np.mean(kept)) if kept else float("nan")
+
+
+def fit_level(draw: Callable[[int], ValidationScan], n: int, model: Model, exponent: int, coverage: float) -> Judged:
+    """Fit and evaluate one level on the scans 0 to n - 1."""
+    third = n // 3
+    plain = Calibration(coverage=coverage)
+    samples, refused = [], 0
+    for number in range(third):
+        drawn = draw(number)
+        found = _predict(drawn, model, exponent, plain, posteriors=True)
+        if found is None:
+            refused += 1
+        else:
+            samples.append(_sample(found, drawn, seed=number))
+    if not samples:
+        raise InputError("too-few", None, f"no scan of {2.0**exponent:g} mm was segmented", "Take more draws")
+    log_p, truth = (np.concatenate(parts) for parts in zip(*samples, strict=True))
+    tempered = replace(plain, temperature=fit_temperature(log_p, truth))
+    residuals: dict[str, list[float]] = {}
+    for number in range(third, 2 * third):
+        drawn = draw(number)
+        found = _predict(drawn, model, exponent, tempered, posteriors=False)
+        if found is None:
+            refused += 1
+            continue
+        for name, volume, doubt, true in _volumes(found, drawn):
+            residuals.setdefault(sideless(name), []).append(abs(np.log(true / volume)) / relative_doubt(volume, doubt))
+    widths = {name: conformal_width(np.array(values), coverage) for name, values in residuals.items()}
+    calibration = replace(tempered, widths={name: width for name, width in widths.items() if np.isfinite(width)})
+    covered: dict[str, list[bool]] = {}
+    reach: dict[str, list[float]] = {}
+    samples = []
+    for number in range(2 * third, n):
+        drawn = draw(number)
+        found = _predict(drawn, model, exponent, calibration, posteriors=True)
+        if found is None:
+            refused += 1
+            continue
+        samples.append(_sample(found, drawn, seed=number))
+        for name, volume, doubt, true in _volumes(found, drawn):
+            if (interval := calibration.interval(name, volume, doubt)) is not None:
+                covered.setdefault(sideless(name), []).append(interval[0] <= true <= interval[1])
+                reach.setdefault(sideless(name), []).append(interval[1] / volume - 1)
+    if not samples:
+        raise InputError("too-few", None, f"no scan of {2.0**exponent:g} mm was segmented", "Take more draws")
+    log_p, truth = (np.concatenate(parts) for parts in zip(*samples, strict=True))
+    return Judged(
+        calibration,
+        # Decisions do not depend on the temperature; only their posteriors do.
+        _reliability(sharpen(log_p, 1 / calibration.temperature), truth),
+        _reliability(log_p, truth),
+        covered,
+        reach,
+        refused,
+    )
+
+
+def _predict(
+    drawn: ValidationScan, model: Model, exponent: int, calibration: Calibration, *, posteriors: bool
+) -> Prediction | None:
+    """Return the prediction with a calibration of a level; None if no brain is found."""
+    card = replace(model.card, calibration=write_calibration({exponent: calibration}))
+    try:
+        return predict(
+            drawn.image.numpy(),
+            drawn.spacing_mm,
+            card=card,
+            network=model.network,
+            options=Options(device=model.device, posteriors=posteriors),
+        )
+    except InputError:
+        return None
+
+
+def _sample(found: Prediction, drawn: ValidationScan, *, seed: int) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+    """Return log posteriors (n, 33) and true class (n,) of voxels in and around the true brain."""
+    assert found.posteriors is not None
+    truth = drawn.classes.numpy()
+    brain = np.asarray(TISSUE_OF_CLASS)[truth] > 0
+    around = tuple(
+        slice(max(0, side.start - math.ceil(DILATION_MM / v)), side.stop + math.ceil(DILATION_MM / v))
+        for side, v in zip(ndimage.find_objects(brain.astype(np.uint8))[0], drawn.spacing_mm, strict=True)
+    )
+    truth, posteriors = truth[around], found.posteriors[(slice(None), *around)]
+    away = ndimage.distance_transform_edt(~brain[around], drawn.spacing_mm)
+    places = np.flatnonzero(away <= DILATION_MM)
+    places = np.random.default_rng(seed).choice(places, min(VOXELS_PER_SCAN, len(places)), replace=False)
+    p = posteriors.reshape(len(posteriors), -1)[:, places].T.astype(np.float32)
+    return np.log(np.maximum(p, 6e-8)), truth.ravel()[places].astype(np.int64)  # least half-precision value
+
+
+def _reliability(log_p: NDArray[np.floating], truth: NDArray[np.int64]) -> Reliability:
+    best = log_p.argmax(1)
+    return reliability(np.exp(log_p[np.arange(len(best)), best]), best == truth)
+
+
+def _volumes(found: Prediction, drawn: ValidationScan) -> list[tuple[str, float, float, float]]:
+    """Return name, sum of posteriors, posterior variance and true volume of every measurable row of all tables."""
+    assert found.doubt_vox is not None
+    voxel_mm3 = float(np.prod(drawn.spacing_mm))
+    rows = []
+    for scheme in _SCHEMES:
+        tables = [
+            volumes(found.classes, vox, model_labels="structures", scheme=scheme, voxel_volume_mm3=voxel_mm3)
+            for vox in (found.soft_volume_vox, found.doubt_vox, drawn.volume_vox)
+        ]
+        for volume, doubt, truth in zip(*tables, strict=True):
+            if truth.soft_volume_mm3 >= LEAST_MM3 and volume.soft_volume_mm3 > 0:
+                rows.append((volume.name, volume.soft_volume_mm3, doubt.soft_volume_mm3, truth.soft_volume_mm3))
+    return list(dict.fromkeys(rows))  # the brain's sum is in every table

@@ -1,0 +1,265 @@
+"""Comparison of architectures trained for the same time on the same scans."""
+
+from __future__ import annotations
+
+import math
+import statistics
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from lodbrain.errors import UsageError
+from lodbrain.labels import SIDELESS, STRUCTURES, TABLES
+from lodbrain.models.lod import Ladder
+from lodbrain.models.registry import Plain
+from lodbrain.segmentation.sidecar import to_text
+from lodbrain.system.atomic import write_text
+from lodbrain.training.checkpoint import load_checkpoint
+from lodbrain.training.config import TrainingConfig
+from lodbrain.training.levels import climb, level_name
+from lodbrain.training.maps import load_maps
+from lodbrain.training.memory import step_memory
+from lodbrain.training.pairs import PairSource
+from lodbrain.training.run import JOINT, build, train
+from lodbrain.training.sources import SYNTHETIC, geometry_of, make_sources
+from lodbrain.training.stage import checkpoint_path
+from lodbrain.training.validation import VALIDATION_SEED, ValidationScores, score
+
+#: Fields that must be equal in all configurations: validation data, and generation of pairs.
+SAME = ("train", "validate_on", "labelmaps", "real", "tailored", "generator", "seed", "batch", "accumulate")
+#: Budgets in seconds that differ by less are equal.
+TOLERANCE = 0.01
+
+
+@dataclass(frozen=True, eq=False)
+class ArchitectureResult:
+    """Results of one architecture.
+
+    Attributes
+    ----------
+    name, architecture : str
+    parameters : int
+    training_bytes : int
+        Predicted memory of a step of its finest level on the largest evaluated scan.
+    seconds : float
+        Seconds of training.
+    steps : dict of str to int
+        Steps by stage.
+    seconds_per_scan : float
+        Median time of a forward pass through all levels, on the device of the training.
+    scores : ValidationScores
+    """
+
+    name: str
+    architecture: str
+    parameters: int
+    training_bytes: int
+    seconds: float
+    steps: dict[str, int]
+    seconds_per_scan: float
+    scores: ValidationScores
+
+
+def compare(
+    configs: Sequence[TrainingConfig],
+    out: Path,
+    *,
+    seconds: float | None = None,
+    scans: int = 16,
+    report: Callable[[str], None] = lambda line: None,
+) -> list[ArchitectureResult]:
+    """Train every configuration for the same time and evaluate all on the same validation scans.
+
+    Writes ``comparison.md`` and ``comparison.json`` into `out`; each configuration trains in a subfolder of its name,
+    and continues there when the call is repeated.
+
+    Parameters
+    ----------
+    configs : sequence of TrainingConfig
+    out : Path
+    seconds : float, optional
+        Training time of each, divided among its stages in proportion to their budgets. Without it budgets must be
+        equal.
+    scans : int
+        Number of validation scans.
+    report : callable(str)
+
+    Raises
+    ------
+    UsageError
+        If the configurations differ in fields that must be equal, or in their training time.
+    """
+    configs = [with_seconds(config, seconds) for config in configs] if seconds is not None else list(configs)
+    check_comparable(configs)
+    out.mkdir(parents=True, exist_ok=True)
+    rows = []
+    for config in configs:
+        report(f"training {config.name}")
+        own = config.model_copy(update={"out": out / config.name})
+        train(own, report=report)
+        rows.append(_measure(own, scans))
+        report(f"{config.name}: {_means(rows[-1])}")
+        for name, text in (("md", to_markdown(rows)), ("json", to_text(to_json(rows)))):
+            write_text(out / f"comparison.{name}", text)
+    return rows
+
+
+def check_comparable(configs: Sequence[TrainingConfig]) -> None:
+    """Raise unless the configurations can be compared.
+
+    Raises
+    ------
+    UsageError
+    """
+    first = configs[0]
+    names = [config.name for config in configs]
+    if twice := sorted({name for name in names if names.count(name) > 1}):
+        raise UsageError("compare", None, f"two configurations are called {twice[0]!r}", "Give each its own name")
+    for other in configs[1:]:
+        for field in SAME:
+            if getattr(other, field) != getattr(first, field):
+                what = f"{field} differs between {first.name} and {other.name}"
+                raise UsageError("compare", None, what, "Only architecture and levels may differ")
+        for field in ("exponent", "crop", "labelmap_mm"):
+            if getattr(other.levels[-1], field) != getattr(first.levels[-1], field):
+                what = f"{field} of the finest level differs between {first.name} and {other.name}"
+                raise UsageError("compare", None, what, "All are scored on the same views of the same scans")
+    if not first.validate_on:
+        raise UsageError("compare", None, "validate: no label maps to score on", "Name some")
+    totals = [total_seconds(config) for config in configs]
+    if any(math.isnan(t) or abs(t - totals[0]) > TOLERANCE * totals[0] for t in totals):
+        each = ", ".join(f"{name} {total:g} s" for name, total in zip(names, totals, strict=True))
+        raise UsageError("compare", None, f"the training times differ: {each}", "Give all of them with --seconds")
+
+
+def total_seconds(config: TrainingConfig) -> float:
+    """Return the seconds of all stages; NaN if the budget of one is in steps."""
+    stages = [*config.levels, *([config.joint] if config.joint else [])]
+    return sum(math.nan if stage.seconds is None else stage.seconds for stage in stages if stage.steps != 0)
+
+
+def with_seconds(config: TrainingConfig, seconds: float) -> TrainingConfig:
+    """Return the configuration with a budget in seconds, divided in proportion to the stages' budgets."""
+    stages = [*config.levels, *([config.joint] if config.joint else [])]
+    weights = [float(stage.seconds if stage.seconds is not None else stage.steps or 0) for stage in stages]
+    parts = [weight / sum(weights) * seconds for weight in weights]
+    rows = [
+        level.model_copy(update={"steps": None, "seconds": part} if part else {})
+        for level, part in zip(config.levels, parts, strict=False)
+    ]
+    joint = config.joint
+    if joint is not None:
+        joint = joint.model_copy(update={"steps": None, "seconds": parts[-1]})
+    return config.model_copy(update={"levels": tuple(rows), "joint": joint})
+
+
+def _measure(config: TrainingConfig, scans: int) -> ArchitectureResult:
+    network = _trained(config)
+    last = len(config.levels) - 1
+    scoring = config.model_copy(update={"train": (), "real": None})
+    maps = load_maps(scoring, lambda line: None)
+    scenes, _ = make_sources(scoring, geometry_of(config, network), maps, last).validation[SYNTHETIC]
+    source = PairSource(network, last, scenes, None, bfloat16=config.autocasts)
+    scores = score(source.draw, network.level(last), scans, bfloat16=config.autocasts)
+    times, shapes = [], []
+    for n in range(min(3, scans)):
+        scene = scenes.scene(VALIDATION_SEED + n, last)
+        began = time.perf_counter()
+        climb(network, scene, bfloat16=config.autocasts)
+        times.append(time.perf_counter() - began)
+        shapes.append(scene.views[-1].image.shape)
+    x, y, z = max(shapes, key=lambda shape: shape.numel())
+    steps, spent = {}, 0.0
+    for stage in (*(level_name(config, position) for position in range(len(config.levels))), JOINT):
+        found = load_checkpoint(checkpoint_path(config, stage))
+        if found is not None:
+            steps[stage] = int(found[1]["step"])
+            spent += float(found[1]["seconds"])
+    return ArchitectureResult(
+        name=config.name,
+        architecture=config.architecture,
+        parameters=sum(p.numel() for p in network.parameters()),
+        training_bytes=step_memory(config, last, (x, y, z)).peak,
+        seconds=spent,
+        steps=steps,
+        seconds_per_scan=statistics.median(times),
+        scores=scores,
+    )
+
+
+def _trained(config: TrainingConfig) -> Ladder | Plain:
+    """Return the network with its averaged weights, in float32 as trained."""
+    network = build(config)
+    joint = load_checkpoint(checkpoint_path(config, JOINT)) if config.joint else None
+    if joint is not None:
+        network.load_state_dict(joint[0]["ema"])
+    else:
+        for position in range(len(config.levels)):
+            found = load_checkpoint(checkpoint_path(config, level_name(config, position)))
+            if found is not None:
+                network.level(position).load_state_dict(found[0]["ema"])
+    return network.eval().requires_grad_(False)
+
+
+def _means(row: ArchitectureResult) -> str:
+    found = row.scores.summary()
+    return f"Dice of structures {found['structures']:.3f}, of tissues {found['tissues']:.3f}"
+
+
+def _by_structure(scores: ValidationScores) -> dict[str, float]:
+    """Return the mean Dice of each structure, both sides together."""
+    out: dict[str, list[float]] = {name: [] for name in SIDELESS[1:]}
+    for each, label in enumerate(STRUCTURES[1:]):
+        value = float(scores.structures[:, each].nanmean())
+        if not math.isnan(value):
+            out[label.name.removeprefix("Left-").removeprefix("Right-")].append(value)
+    return {name: sum(values) / len(values) if values else math.nan for name, values in out.items()}
+
+
+def to_markdown(rows: Sequence[ArchitectureResult]) -> str:
+    """Return the comparison as Markdown tables: a summary, then Dice of every tissue and structure."""
+    names = [row.name for row in rows]
+    head = "| | " + " | ".join(names) + " |\n|---|" + "---|" * len(rows)
+    overview = (
+        ("architecture", [row.architecture for row in rows]),
+        ("parameters", [f"{row.parameters:,}" for row in rows]),
+        ("memory of a training step, GiB", [f"{row.training_bytes / 2**30:.2f}" for row in rows]),
+        ("seconds of training", [f"{row.seconds:.0f}" for row in rows]),
+        ("steps", [" + ".join(str(n) for n in row.steps.values()) for row in rows]),
+        ("seconds a scan, forward", [f"{row.seconds_per_scan:.2f}" for row in rows]),
+    )
+    means = [row.scores.summary() for row in rows]
+    lines = [head, *(f"| {name} | {' | '.join(cells)} |" for name, cells in overview)]
+    for key in ("structures", "tissues"):
+        lines.append(f"| **Dice, mean of {key}** | {' | '.join(f'{mean[key]:.3f}' for mean in means)} |")
+    for number, label in enumerate(TABLES["tissue"][1:], 1):
+        lines.append(f"| {label.name} | {' | '.join(_cell(mean[f'tissue{number}']) for mean in means)} |")
+    tables = [_by_structure(row.scores) for row in rows]
+    lines += [f"| {name} | {' | '.join(_cell(table[name]) for table in tables)} |" for name in SIDELESS[1:]]
+    return "\n".join([*lines, ""])
+
+
+def _cell(value: float) -> str:
+    return "-" if math.isnan(value) else f"{value:.3f}"
+
+
+def to_json(rows: Sequence[ArchitectureResult]) -> dict[str, Any]:
+    """Return the comparison as JSON data."""
+    return {
+        "rows": [
+            {
+                "name": row.name,
+                "architecture": row.architecture,
+                "parameters": row.parameters,
+                "training_bytes": row.training_bytes,
+                "seconds": round(row.seconds, 1),
+                "steps": row.steps,
+                "seconds_per_scan": round(row.seconds_per_scan, 4),
+                "dice": {k: None if math.isnan(v) else round(v, 4) for k, v in row.scores.summary().items()},
+                "structures": {k: None if math.isnan(v) else round(v, 4) for k, v in _by_structure(row.scores).items()},
+            }
+            for row in rows
+        ]
+    }

@@ -1,1 +1,0 @@
-"""Workflows of the commands that combine several steps, one file each."""
