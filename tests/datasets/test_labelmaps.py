@@ -4,12 +4,11 @@ import re
 from pathlib import Path
 
 import pytest
+from local_web import Answer, Web
 
 from lodbrain.datasets import labelmaps
 from lodbrain.datasets.labelmaps import fetch_labelmaps, find_labelmaps
 from lodbrain.errors import InputError, WeightsError
-
-from .conftest import Answer, Web
 
 BODIES = {name: name.encode() for name in labelmaps.SHA256}
 

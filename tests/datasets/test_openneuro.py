@@ -5,15 +5,15 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from local_web import Answer, Web
 
 from lodbrain.datasets import openneuro
 from lodbrain.datasets.manifest import NAME
 from lodbrain.datasets.openneuro import HEAD, Fetch, Selection, fetch_dataset, fetch_head
-from lodbrain.datasets.web import Client
 from lodbrain.errors import InputError, OutputError, UsageError, WeightsError
+from lodbrain.system.http import Client
 
 from .bucket import Bucket, Fault, tree
-from .conftest import Answer, Web
 
 
 def test_head_is_pinned_to_one_version_and_checksum() -> None:

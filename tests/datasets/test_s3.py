@@ -1,8 +1,8 @@
 import pytest
 
 from lodbrain.datasets.s3 import S3Object, list_objects, object_url
-from lodbrain.datasets.web import Client
 from lodbrain.errors import InputError
+from lodbrain.system.http import Client
 
 from .bucket import Bucket, Fault
 

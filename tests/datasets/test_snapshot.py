@@ -2,8 +2,8 @@ import pytest
 
 from lodbrain.datasets.s3 import list_objects
 from lodbrain.datasets.snapshot import PublishedVersion, check_version, published
-from lodbrain.datasets.web import Client
 from lodbrain.errors import InputError
+from lodbrain.system.http import Client
 
 from .bucket import Bucket, tree
 

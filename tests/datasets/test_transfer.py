@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 
 from lodbrain.datasets.transfer import Receipt, Source, transfer
-from lodbrain.datasets.web import Client
 from lodbrain.errors import InputError, OutputError
+from lodbrain.system.http import Client
 
 from .bucket import Bucket, Fault
 

@@ -5,9 +5,9 @@ from typing import Any
 import pytest
 
 from lodbrain.datasets.ultracortex import LABELS, SCANS, fetch_ultracortex, find_cases, trained_on
-from lodbrain.datasets.web import Client
 from lodbrain.errors import InputError, UsageError
 from lodbrain.models.zoo import cards
+from lodbrain.system.http import Client
 
 from .bucket import Bucket, tree
 

@@ -1,11 +1,11 @@
 import dataclasses
 import hashlib
-import io
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from types import SimpleNamespace
 
-import pooch
 import pytest
-import requests
 import torch
 
 from lodbrain.errors import OutputError, UsageError, WeightsError
@@ -14,6 +14,7 @@ from lodbrain.models.consensus import Consensus
 from lodbrain.models.lod_brain_2024 import LodBrain2024
 from lodbrain.models.registry import REGISTRY
 from lodbrain.models.zoo import Card
+from lodbrain.system.http import Client, Passing, Refused
 
 PUBLISHED = zoo.card("lod-brain-2024")
 
@@ -36,7 +37,7 @@ def no_download(monkeypatch: pytest.MonkeyPatch) -> None:
     def get(*args: object, **kwargs: object) -> None:
         raise AssertionError("this must not be downloaded")
 
-    monkeypatch.setattr(pooch.HTTPDownloader, "__call__", get)
+    monkeypatch.setattr(Client, "open", get)
 
 
 def code_of(name_or_file: object) -> str:
@@ -116,8 +117,8 @@ def test_old_model_stays_whole_when_saving_fails(card: Card, saved: Path, monkey
     def full(descriptor: int) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(zoo.os, "fsync", full)
-    with pytest.raises(OutputError, match="No space left"):
+    monkeypatch.setattr("os.fsync", full)
+    with pytest.raises(OutputError, match="the disk is full"):
         zoo.save(saved, card, {"a": torch.ones(1)})
     assert saved.read_bytes() == before
     assert list(saved.parent.iterdir()) == [saved]
@@ -161,31 +162,26 @@ def server(elsewhere: Card, monkeypatch: pytest.MonkeyPatch) -> list[bytes | Exc
     """What the publisher's server answers, one after the other; what is left was not asked for."""
     answers: list[bytes | Exception] = []
 
-    def get(self: object, url: str, target: str, cache: object) -> None:
+    @contextmanager
+    def get(self: object, url: str) -> Iterator[SimpleNamespace]:
         assert url == elsewhere.url
         answer = answers.pop(0)
         if isinstance(answer, Exception):
             raise answer
-        Path(target).write_bytes(answer)
+        yield SimpleNamespace(headers={}, iter_content=lambda size: [answer])
 
-    monkeypatch.setattr(pooch.HTTPDownloader, "__call__", get)
-    monkeypatch.setattr(pooch.core.time, "sleep", lambda seconds: None)
+    monkeypatch.setattr(Client, "open", get)
+    monkeypatch.setattr(Client, "pause", lambda self, failures, wait_s: None)
     return answers
-
-
-def http_error(status: int) -> requests.HTTPError:
-    response = requests.Response()
-    response.status_code, response.raw = status, io.BytesIO()
-    return requests.HTTPError(response=response)
 
 
 @pytest.mark.parametrize(
     ("answers", "word"),
     [
-        ([requests.ConnectionError("no route")] * 3, "ConnectionError"),
-        ([http_error(503)] * 3, "HTTPError"),
-        ([http_error(404)], "HTTP 404"),
-        ([b"another file"] * 3, "another file"),
+        ([Passing("no connection")] * 3, "no connection"),
+        ([Passing("HTTP 503")] * 3, "HTTP 503"),
+        ([Refused("HTTP 404")], "HTTP 404"),
+        ([b"another file"], "is not the published file"),
     ],
 )
 def test_weights_that_cannot_be_downloaded_are_named_with_where_to_put_them(
@@ -205,7 +201,7 @@ def test_download_is_tried_again_and_its_hash_is_checked_before_it_enters_the_ca
     own_cache: Path, elsewhere: Card, server: list[bytes | Exception]
 ) -> None:
     published = dataclasses.replace(elsewhere, sha256=hashlib.sha256(b"weights").hexdigest())
-    server += [http_error(502), b"wei", b"weights"]
+    server += [Passing("HTTP 502"), Passing("the connection broke off"), b"weights"]
     path = zoo.fetch(published)
     assert path == own_cache / "elsewhere" / "elsewhere.safetensors"
     assert path.read_bytes() == b"weights"
@@ -214,7 +210,7 @@ def test_download_is_tried_again_and_its_hash_is_checked_before_it_enters_the_ca
 
 def test_a_full_disk_under_the_cache_is_an_output_error(elsewhere: Card, server: list[bytes | Exception]) -> None:
     server.append(OSError(28, "No space left on device"))
-    with pytest.raises(OutputError, match="No space left on device"):
+    with pytest.raises(OutputError, match="the disk is full"):
         zoo.fetch(elsewhere)
 
 

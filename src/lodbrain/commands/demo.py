@@ -24,7 +24,7 @@ from lodbrain.segmentation.outputs import check_writable
 from lodbrain.segmentation.segment import segment_file
 from lodbrain.segmentation.settings import Settings
 from lodbrain.segmentation.volumes import Volume
-from lodbrain.system.atomic import atomic
+from lodbrain.system.atomic import write_bytes
 from lodbrain.system.memory import keep_freed_memory
 
 
@@ -136,8 +136,7 @@ def segment_example(
     source = fetch_head(progress=progress) if fetch else template()
     scan = Path(out_dir, source.name if fetch else "icbm152_T1w.nii.gz")
     check_writable(scan.parent)
-    with atomic(scan) as temporary:
-        temporary.write_bytes(source.read_bytes())
+    write_bytes(scan, source.read_bytes())
     settings = replace(settings or Settings(), resume=False, overwrite=True)
     outcome = segment_file(scan, scan.parent, settings, progress=progress)
     picture = scan.with_name(f"{outcome.outputs.stem}_dseg.png")

@@ -17,7 +17,6 @@ from rich.table import Table
 from lodbrain.commands.progress import progress_bar
 from lodbrain.commands.switches import Flag, Out, Quiet
 from lodbrain.commands.usage import wrong_usage
-from lodbrain.datasets.download import cache_folder
 from lodbrain.datasets.ultracortex import ACCESSION, VERSION, fetch_ultracortex, find_cases
 from lodbrain.errors import InputError
 from lodbrain.evaluation.groups import Interval
@@ -40,6 +39,7 @@ from lodbrain.report.verification import Picture, verification_page
 from lodbrain.segmentation.outputs import Outputs, check_writable
 from lodbrain.segmentation.segment import segment_file
 from lodbrain.segmentation.settings import Model, Settings, load_model
+from lodbrain.system.download import cache_folder
 from lodbrain.system.memory import keep_freed_memory, parse_memory
 from lodbrain.version import __version__
 

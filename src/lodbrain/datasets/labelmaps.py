@@ -11,8 +11,8 @@ import os
 from os import PathLike
 from pathlib import Path
 
-from lodbrain.datasets.download import Progress, Remote, cache_folder, download
 from lodbrain.errors import InputError
+from lodbrain.system.download import Progress, Remote, cache_folder, download
 
 #: Commit of SynthSeg's repository that the files are taken from.
 COMMIT = "3168fdf38ad220bd1927be43b67c5e9409a78ee7"
@@ -65,7 +65,7 @@ def fetch_labelmaps(
     Raises
     ------
     InputError, WeightsError, OutputError
-        As in `lodbrain.datasets.download.download`. Complete files are kept, so that a second call continues.
+        As in `lodbrain.system.download.download`. Complete files are kept, so that a second call continues.
     """
     target = Path(folder) if folder is not None else cache_folder("labelmaps")
 

@@ -12,14 +12,14 @@ from os import PathLike
 from pathlib import Path
 from typing import Literal
 
-from lodbrain.datasets.download import Progress, Remote, cache_folder, download
 from lodbrain.datasets.manifest import Entry, Manifest
 from lodbrain.datasets.paths import contained
 from lodbrain.datasets.s3 import S3Object, list_objects, object_url
 from lodbrain.datasets.snapshot import check_version, published
 from lodbrain.datasets.transfer import Receipt, Source, check, transfer
-from lodbrain.datasets.web import Client
 from lodbrain.errors import InputError, LodbrainError, OutputError, UsageError
+from lodbrain.system.download import Progress, Remote, cache_folder, download
+from lodbrain.system.http import Client
 
 #: Path-style URL: the bucket's name contains a dot, so no TLS certificate matches it as a host name.
 BUCKET = "https://s3.amazonaws.com/openneuro.org"
@@ -51,7 +51,7 @@ def fetch_head(*, progress: Progress | None = None) -> Path:
     Raises
     ------
     InputError, WeightsError, OutputError
-        As in `lodbrain.datasets.download.download`.
+        As in `lodbrain.system.download.download`.
     """
     return download(HEAD, cache_folder("openneuro-ds002014"), progress=progress)
 

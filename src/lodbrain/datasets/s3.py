@@ -13,7 +13,7 @@ from lodbrain.errors import InputError
 if TYPE_CHECKING:
     from xml.etree.ElementTree import Element
 
-    from lodbrain.datasets.web import Client
+    from lodbrain.system.http import Client
 
 #: Limits of a listing. A page lists 1000 objects in about 400 KB.
 MOST_PAGE_BYTES = 1 << 24

@@ -12,8 +12,8 @@ import re
 from dataclasses import dataclass
 
 from lodbrain.datasets.s3 import S3Object, object_url
-from lodbrain.datasets.web import Client
 from lodbrain.errors import InputError
+from lodbrain.system.http import Client
 
 _MOST_BYTES = 1 << 22
 

@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
-from lodbrain.datasets.web import Client, Passing
 from lodbrain.errors import InputError, OutputError
 from lodbrain.system.atomic import replace, sync
+from lodbrain.system.http import Client, Passing, Refused, refused
 
 if TYPE_CHECKING:
     import requests
@@ -100,6 +100,8 @@ def transfer(
         while (have := _size(file)) < source.size:
             try:
                 version = _append(client, source, file, have, progress) or version
+            except Refused as error:
+                raise refused(source.url, error) from error
             except Passing as error:
                 failures = 1 if _size(file) > have else failures + 1
                 if failures >= client.attempts:

@@ -6,19 +6,16 @@ SHA-256 is verified before they are parsed. A model file is a .safetensors that 
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
-import errno
 import os
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from platformdirs import user_cache_path
-
-from lodbrain.errors import OutputError, UsageError, WeightsError
+from lodbrain.errors import InputError, UsageError, WeightsError
 from lodbrain.models.card import Card, members
+from lodbrain.system.atomic import write_bytes, write_text
+from lodbrain.system.download import Remote, cache_folder, download
 from lodbrain.system.hashing import sha256_of
 
 if TYPE_CHECKING:
@@ -44,8 +41,6 @@ MODELS = Path(__file__).resolve().parents[1] / "resources" / "models"
 METADATA_KEY = "lodbrain"
 #: Largest accepted model file; the default model has 8 MB.
 MAX_FILE_BYTES = 2**30
-#: Downloads: timeout in seconds without data, and number of retries.
-TIMEOUT_S, RETRIES = 30, 2
 
 
 def cards() -> dict[str, Card]:
@@ -76,8 +71,7 @@ def card(name: str) -> Card:
 
 def cache_path(card: Card) -> Path:
     """Return the path of a model's file in the cache, $LODBRAIN_CACHE/<name>/<file>, whether or not it exists."""
-    root = os.environ.get("LODBRAIN_CACHE")
-    return (Path(root).expanduser() if root else user_cache_path("lodbrain")) / card.name / card.file
+    return cache_folder(card.name) / card.file
 
 
 def locate(card: Card) -> Path | None:
@@ -89,7 +83,7 @@ def fetch(card: Card) -> Path:
     """Return a model's weights file, downloaded into the cache if it is missing.
 
     A downloaded file is verified; an existing file is verified only by `read_verified`. Downloads are retried after
-    connection errors, HTTP 429 and 5xx, and checksum mismatches, but not after other HTTP errors.
+    connection errors, HTTP 429 and 5xx, but not after other HTTP errors.
 
     Raises
     ------
@@ -105,39 +99,11 @@ def fetch(card: Card) -> Path:
     hint = f"Put {card.file} there" + (f"; it comes from {card.url}" if card.url else "")
     if not card.url:
         raise WeightsError("missing", path, f"the weights of {card.name} are not here", hint)
-    import pooch
-    import requests
-
-    def get(url: str, target: str, cache: object) -> None:
-        try:
-            pooch.HTTPDownloader(timeout=TIMEOUT_S)(url, target, cache)
-        except requests.HTTPError as error:
-            status = error.response.status_code
-            error.response.close()  # pooch leaves it open
-            if status >= 500 or status == 429:
-                raise
-            what = f"the weights of {card.name} are not here and could not be downloaded (HTTP {status})"
-            raise WeightsError("missing", path, what, hint) from error
-
-    pooch.get_logger().setLevel("ERROR")
-    one_file = {path.name: f"sha256:{card.sha256}"}
-    cache = pooch.create(
-        path.parent, base_url="", registry=one_file, urls={path.name: card.url}, retry_if_failed=RETRIES
-    )
+    remote = Remote(path.name, card.url, f"sha256:{card.sha256}")
     try:
-        cache.fetch(path.name, downloader=get)
-    except PermissionError as error:
-        raise OutputError("not-writable", path, "the cache cannot be written", "Set LODBRAIN_CACHE") from error
-    except requests.RequestException as error:
-        what = f"the weights of {card.name} are not here and could not be downloaded ({type(error).__name__})"
-        raise WeightsError("missing", path, what, hint) from error
-    except ValueError as error:  # pooch raises it for a wrong hash
-        what = f"the weights of {card.name} are not here, and what {card.url} gave is another file"
-        raise WeightsError("missing", path, what, hint) from error
-    except OSError as error:
-        what = f"the weights of {card.name} cannot be kept ({error.strerror})"
-        raise OutputError("not-writable", path, what, "Free some space or set LODBRAIN_CACHE") from error
-    return path
+        return download(remote, path.parent)
+    except (InputError, WeightsError) as error:
+        raise WeightsError("missing", path, f"the weights of {card.name}: {error.what}", hint) from error
 
 
 def read_verified(card: Card, path: Path) -> bytes:
@@ -232,7 +198,7 @@ def save_with_card(path: str | os.PathLike[str], card: Card, state_dict: Mapping
     """
     _, digest = save(path, card, halved(state_dict))
     card = dataclasses.replace(card, sha256=digest)
-    _replace(Path(path).with_suffix(".json"), (card.to_json() + "\n").encode("utf-8"))
+    write_text(Path(path).with_suffix(".json"), card.to_json() + "\n")
     return card
 
 
@@ -265,32 +231,8 @@ def save(path: str | os.PathLike[str], card: Card, state_dict: Mapping[str, Tens
         raise ValueError(f"path must end in .safetensors, got {target}")
     tensors = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in state_dict.items()}
     data = to_bytes(tensors, {METADATA_KEY: dataclasses.replace(card, sha256="").to_json()})
-    _replace(target, data)
+    write_bytes(target, data)
     return len(data), sha256_of(data)
-
-
-def _replace(target: Path, data: bytes) -> None:
-    """Write a file atomically: an existing file is replaced only when the new one is complete."""
-    temporary = None
-    try:
-        with tempfile.NamedTemporaryFile(dir=target.parent, prefix=f".{target.name}.", delete=False) as file:
-            temporary = Path(file.name)
-            file.write(data)
-            file.flush()
-            try:
-                os.fsync(file.fileno())
-            except OSError as error:  # not every file system can sync
-                if error.errno in (errno.EIO, errno.ENOSPC, errno.EDQUOT):
-                    raise
-        with contextlib.suppress(OSError):
-            temporary.chmod(0o644)
-        os.replace(temporary, target)
-    except BaseException as error:
-        if temporary is not None:
-            temporary.unlink(missing_ok=True)
-        if isinstance(error, OSError):
-            raise OutputError("not-writable", target, f"the model cannot be written ({error.strerror})") from error
-        raise
 
 
 def _read(path: Path) -> bytes:

@@ -22,7 +22,7 @@ from lodbrain.models.folded import FoldedLevel, fold
 from lodbrain.models.lod import Ladder
 from lodbrain.segmentation import stripping
 from lodbrain.segmentation.outputs import check_writable
-from lodbrain.system.atomic import atomic, write_text
+from lodbrain.system.atomic import write_bytes, write_text
 from lodbrain.system.hashing import sha256_of
 from lodbrain.version import __version__
 
@@ -61,8 +61,7 @@ def export_onnx(model: str, folder: str | PathLike[str]) -> list[Path]:
         graph = onnx_graph.level_graph(level, levels[position - 1].config if position else None)
         data = graph.SerializeToString(deterministic=True)
         path = out / f"{card.name}-level{level.config.exponent}.onnx"
-        with atomic(path) as temporary:
-            temporary.write_bytes(data)
+        write_bytes(path, data)
         written.append(path)
         rows.append({"file": path.name, "bytes": len(data), "sha256": sha256_of(data)})
     content = inference_card(card, levels)

@@ -88,8 +88,13 @@ def write_text(path: str | os.PathLike[str], text: str) -> None:
 
     Lone surrogates, which come from file names that are not UTF-8, are written as escapes.
     """
+    write_bytes(path, text.encode("utf-8", "backslashreplace"))
+
+
+def write_bytes(path: str | os.PathLike[str], data: bytes) -> None:
+    """Write a file atomically; errors as in `atomic`."""
     with atomic(path) as temporary:
-        temporary.write_bytes(text.encode("utf-8", "backslashreplace"))
+        temporary.write_bytes(data)
 
 
 def _ending(target: Path) -> str:

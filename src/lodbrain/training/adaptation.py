@@ -15,7 +15,6 @@ from pathlib import Path
 import torch
 
 from lodbrain.contrast_analysis.scan_files import Analysed, analyse_scans
-from lodbrain.datasets.download import cache_folder
 from lodbrain.datasets.labelmaps import find_labelmaps
 from lodbrain.errors import InputError, LodbrainError, UsageError
 from lodbrain.models import zoo
@@ -25,6 +24,7 @@ from lodbrain.segmentation.inputs import find_scans
 from lodbrain.segmentation.outputs import check_writable
 from lodbrain.segmentation.settings import Model, Settings, load_model
 from lodbrain.synthesis.profile import ContrastProfile
+from lodbrain.system.download import cache_folder
 from lodbrain.training.adaptation_measures import Measures, Probe, decide
 from lodbrain.training.adaptation_report import AdaptReport, write_report
 from lodbrain.training.config import TrainingConfig

@@ -4,11 +4,11 @@ import socket
 from pathlib import Path
 
 import pytest
+from local_web import Answer, Web
 
-from lodbrain.datasets.download import Remote, cache_folder, download
 from lodbrain.errors import InputError, OutputError, WeightsError
-
-from .conftest import Answer, Web
+from lodbrain.system.download import Remote, cache_folder, download
+from lodbrain.system.http import Client
 
 BODY = bytes(range(256)) * 1000
 
@@ -51,7 +51,7 @@ def test_file_that_is_there_but_another_is_refused_and_left_alone(web: Web, tmp_
 def test_download_with_the_wrong_checksum_is_refused_at_once_and_leaves_nothing(web: Web, tmp_path: Path) -> None:
     web.answers["/a.bin"] = [Answer(body=b"<html>please sign in</html>")]
     with pytest.raises(WeightsError, match="is not the published file") as caught:
-        download(remote(web.url), tmp_path, pause_s=0)
+        download(remote(web.url), tmp_path, client=Client(attempts=3, pause_s=0))
     assert caught.value.path == tmp_path / "a.bin"
     assert os.listdir(tmp_path) == []
     assert web.asked == ["/a.bin"]
@@ -60,7 +60,7 @@ def test_download_with_the_wrong_checksum_is_refused_at_once_and_leaves_nothing(
 def test_download_that_always_breaks_off_leaves_nothing(web: Web, tmp_path: Path) -> None:
     web.answers["/a.bin"] = [Answer(body=BODY, cut=100_000)]
     with pytest.raises(InputError, match="the connection broke off") as caught:
-        download(remote(web.url), tmp_path, pause_s=0)
+        download(remote(web.url), tmp_path, client=Client(attempts=3, pause_s=0))
     assert (caught.value.code, caught.value.exit_code) == ("download", 4)
     assert os.listdir(tmp_path) == []
     assert len(web.asked) == 3
@@ -69,7 +69,7 @@ def test_download_that_always_breaks_off_leaves_nothing(web: Web, tmp_path: Path
 @pytest.mark.parametrize("first", [Answer(503), Answer(429), Answer(body=BODY, cut=10)])
 def test_what_may_pass_is_tried_again(first: Answer, web: Web, tmp_path: Path) -> None:
     web.answers["/a.bin"] = [first, Answer(body=BODY)]
-    assert download(remote(web.url), tmp_path, pause_s=0).read_bytes() == BODY
+    assert download(remote(web.url), tmp_path, client=Client(attempts=3, pause_s=0)).read_bytes() == BODY
     assert len(web.asked) == 2
 
 
@@ -89,16 +89,15 @@ def test_without_a_network_the_line_says_so(tmp_path: Path) -> None:
         free.bind(("127.0.0.1", 0))
         url = f"http://127.0.0.1:{free.getsockname()[1]}"
     with pytest.raises(InputError, match=r"downloaded from http://127\.0\.0\.1:\d+/a\.bin \(no connection\)"):
-        download(remote(url), tmp_path, attempts=2, pause_s=0)
+        download(remote(url), tmp_path, client=Client(attempts=2, pause_s=0))
     assert os.listdir(tmp_path) == []
 
 
-def test_pauses_double(web: Web, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_pauses_double(web: Web, tmp_path: Path) -> None:
     web.answers["/a.bin"] = [Answer(500)]
     slept: list[float] = []
-    monkeypatch.setattr("lodbrain.datasets.download.time.sleep", slept.append)
     with pytest.raises(InputError, match=r"\(HTTP 500\)"):
-        download(remote(web.url), tmp_path, attempts=4)
+        download(remote(web.url), tmp_path, client=Client(attempts=4, sleep=slept.append))
     assert slept == [1.0, 2.0, 4.0]
 
 

@@ -33,6 +33,10 @@ class Passing(Exception):
         self.wait_s = wait_s
 
 
+class Refused(Exception):
+    """Failure that another request would meet again, such as HTTP 404."""
+
+
 @dataclass(frozen=True)
 class Client:
     """HTTP client, whose connections stay open within a ``with`` block.
@@ -76,7 +80,7 @@ class Client:
         ------
         Passing
             If the connection breaks or stalls, also while the body is read in the block; on HTTP 429 and 5xx.
-        InputError
+        Refused
             On any other status than 200 and 206.
         """
         import requests
@@ -103,8 +107,8 @@ class Client:
         except requests.exceptions.ChunkedEncodingError as error:
             raise Passing("the connection broke off") from error
         except requests.RequestException as error:
-            raise InputError("download", url, f"cannot be asked for ({type(error).__name__})") from error
-        raise InputError("download", url, f"is not to be had ({what})", "Check its name and the version")
+            raise Refused(type(error).__name__) from error
+        raise Refused(what)
 
     def read(self, url: str, *, most_bytes: int) -> bytes:
         """Return the content of a small document.
@@ -125,11 +129,18 @@ class Client:
                             what = f"is larger than {most_bytes} bytes, which it should not be"
                             raise InputError("download", url, what)
                 return body
+            except Refused as error:
+                raise refused(url, error) from error
             except Passing as error:
                 failures += 1
                 if failures >= self.attempts:
                     raise InputError("download", url, f"could not be read ({error})", "Try again later") from error
                 self.pause(failures, error.wait_s)
+
+
+def refused(url: str, error: Refused) -> InputError:
+    """Return the error of a file that a server does not give."""
+    return InputError("download", url, f"request failed ({error})", "Check its name and the version")
 
 
 def _seconds(retry_after: str | None) -> float | None:
