@@ -14,6 +14,8 @@ import pytest
 
 #: Swiftshader is WebGL 2 in software: the machines that test have no graphics card.
 FLAGS = ["--use-gl=angle", "--use-angle=swiftshader", "--enable-unsafe-swiftshader", "--no-sandbox"]
+#: WebGPU in software, too.
+WEBGPU_FLAGS = ("--enable-unsafe-webgpu", "--use-webgpu-adapter=swiftshader")
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
 
 
@@ -21,13 +23,19 @@ NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable"
 def headless_browser() -> Iterator[Any]:
     """A started browser of playwright's; skips the test where there is none."""
     sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+    with sync_api.sync_playwright() as playwright, launched(playwright.chromium) as started:
+        yield started
+
+
+@contextmanager
+def launched(browser_type: Any, *flags: str) -> Iterator[Any]:
+    """A started browser of a type of playwright's, with further flags; skips the test where there is none."""
     path = next(filter(None, map(shutil.which, NAMES)), None)
     if path is None:
         pytest.skip(f"no headless browser here: none of {', '.join(NAMES)}")
-    with sync_api.sync_playwright() as playwright:
-        started = playwright.chromium.launch(executable_path=path, args=FLAGS)
-        yield started
-        started.close()
+    started = browser_type.launch(executable_path=path, args=[*FLAGS, *flags])
+    yield started
+    started.close()
 
 
 class RendererMemory:

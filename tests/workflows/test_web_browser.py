@@ -11,7 +11,7 @@ from typing import Any
 import nibabel as nib
 import numpy as np
 import pytest
-from headless import RendererMemory, headless_browser
+from headless import WEBGPU_FLAGS, RendererMemory, headless_browser, launched
 from tiny_model import AFFINE, head, save_tiny_model
 
 from lodbrain.images import Image, read_image, write_nifti
@@ -24,11 +24,20 @@ pytestmark = [pytest.mark.browser, pytest.mark.slow]
 PATIENCE_MS = 60_000
 #: A head of 1 mm in WebAssembly, on a machine that does other things as well.
 REAL_PATIENCE_MS = 900_000
+#: What the browser itself says of a machine without a graphics card.
+OF_THE_BROWSER = ("GPU stall", "No available adapters")
 
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
     with headless_browser() as started:
+        yield started
+
+
+@pytest.fixture(scope="module")
+def webgpu_browser(browser: Any) -> Iterator[Any]:
+    """With WebGPU computed in software."""
+    with launched(browser.browser_type, *WEBGPU_FLAGS) as started:
         yield started
 
 
@@ -66,7 +75,7 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
 class Visit:
     """An open page, with everything that it asked for or complained about."""
 
-    def __init__(self, browser: Any, url: str, **options: Any) -> None:
+    def __init__(self, browser: Any, url: str, *, script: str = "", **options: Any) -> None:
         self.context = browser.new_context(
             **{"viewport": {"width": 1280, "height": 900}, "accept_downloads": True, **options}
         )
@@ -74,13 +83,19 @@ class Visit:
         self.page.set_default_timeout(PATIENCE_MS)
         self.complaints: list[str] = []
         self.requests: list[str] = []
-        self.page.on("console", lambda message: self.complaints.append(message.text) if message.type in (
-            "error", "warning") and "GPU stall" not in message.text else None)  # fmt: skip
+        self.page.on("console", self._hear)
         self.page.on("pageerror", lambda error: self.complaints.append(str(error)))
         self.page.on("request", lambda request: self.requests.append(request.url))
+        if script:
+            self.page.add_init_script(script)
         self.page.goto(url)
         self.enters("empty")
         self.loaded = len(self.requests)
+
+    def _hear(self, message: Any) -> None:
+        words = message.text
+        if message.type in ("error", "warning") and not any(known in words for known in OF_THE_BROWSER):
+            self.complaints.append(words)
 
     @property
     def requests_after_loading(self) -> list[str]:
@@ -159,6 +174,50 @@ def test_a_dropped_freesurfer_file_gets_the_labels_of_the_command_line(
     visit.finishes()
     assert _differing(visit.save("labels", tmp_path), expected.outputs.labels) <= 1e-3
     assert visit.complaints == [] and visit.requests_after_loading == []
+
+
+def test_webgpu_gives_the_labels_of_the_command_line(
+    webgpu_browser: Any, build: Callable[[str], str], tiny: Path, tmp_path: Path
+) -> None:
+    visit = Visit(webgpu_browser, build(str(tiny / "tiny.safetensors")) + "?device=webgpu")
+    assert "WebGPU (" in visit.page.inner_text("#about")
+    visit.give(tiny / "head.nii.gz")
+    visit.finishes(REAL_PATIENCE_MS)
+    assert _differing(visit.save("labels", tmp_path), tiny / "out" / "head_dseg.nii.gz") <= 1e-3
+    assert json.loads(visit.save("json", tmp_path).read_text())["run"]["device"].startswith("browser, WebGPU (")
+    assert "WebGPU" not in visit.page.inner_text("#notes")
+    assert visit.complaints == [] and visit.requests_after_loading == []
+    visit.context.close()
+
+
+def test_webgpu_in_software_is_not_used_unasked(webgpu_browser: Any, build: Callable[[str], str], tiny: Path) -> None:
+    visit = Visit(webgpu_browser, build(str(tiny / "tiny.safetensors")))
+    assert "WebAssembly." in visit.page.inner_text("#about")
+    assert not any("webgpu" in url for url in visit.requests)
+    visit.context.close()
+
+
+#: The page takes it for a graphics processor; its worker finds none.
+PRETENDED_GPU = """Object.defineProperty(navigator, "gpu", { value: { requestAdapter: async () => ({
+    info: { vendor: "pretended", architecture: "", isFallbackAdapter: false },
+    limits: { maxStorageBufferBindingSize: 2 ** 27, maxBufferSize: 2 ** 28 },
+}) } })"""
+
+
+def test_where_webgpu_fails_webassembly_computes(
+    browser: Any, build: Callable[[str], str], tiny: Path, tmp_path: Path
+) -> None:
+    visit = Visit(browser, build(str(tiny / "tiny.safetensors")), script=PRETENDED_GPU)
+    assert "WebGPU (pretended)" in visit.page.inner_text("#about")
+    visit.give(tiny / "head.nii.gz")
+    visit.finishes()
+    assert _differing(visit.save("labels", tmp_path), tiny / "out" / "head_dseg.nii.gz") <= 1e-3
+    record = json.loads(visit.save("json", tmp_path).read_text())
+    assert record["run"]["device"] == "browser, WebAssembly"
+    assert [note for note in record["notes"] if "WebGPU failed" in note and "computed with WebAssembly" in note]
+    assert "WebAssembly." in visit.page.inner_text("#about")
+    assert visit.requests_after_loading == []
+    visit.context.close()
 
 
 def test_after_loading_neither_page_nor_worker_can_send_anything(visit: Visit, tiny: Path) -> None:

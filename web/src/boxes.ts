@@ -67,16 +67,17 @@ export function tiles(box: Box, halo: number, align: number, mostVoxels: number)
 }
 
 /** What a tile of a level may read within a budget, and no less than four halos a side; see inference/budget.py. */
-export function tileVoxels(level: LevelRow, box: Box, bytes: number): number {
+export function tileVoxels(level: LevelRow, box: Box, { tileBytes, tensorBytes }: { tileBytes: number; tensorBytes: number }): number {
   const least = product(shapeOf(box).map((n) => Math.min(n, 4 * level.halo)));
-  return Math.max(least, Math.floor(bytes / tileBytes(level)));
+  const widest = Math.max(level.channels[0]! / level.block ** 3, ...Object.values(level.outputs));
+  return Math.max(least, Math.floor(Math.min(tileBytes / voxelBytes(level), tensorBytes / (4 * widest))));
 }
 
 /**
  * Bytes that a voxel of a tile takes at its peak in ONNX Runtime Web: five tensors of the level's channels while a
  * convolution runs, and the outputs twice, once inside of WebAssembly and once as JavaScript's arrays.
  */
-function tileBytes(level: LevelRow): number {
+function voxelBytes(level: LevelRow): number {
   const outputs = Object.values(level.outputs).reduce((a, b) => a + b, 0);
   return 4 * ((5 * level.channels[0]!) / level.block ** 3 + 2 * outputs);
 }

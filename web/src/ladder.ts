@@ -24,6 +24,8 @@ export type RunLevel = (level: number, image: Volume, logVoxel: number, above: T
 export interface Settings {
   /** What one tile may take, in bytes. */
   tileBytes: number;
+  /** Bytes of the largest tensor that the device takes. */
+  tensorBytes: number;
   /** Called with the share done and a few words; may throw to cancel. */
   progress: (share: number, text: string) => void;
 }
@@ -188,7 +190,7 @@ async function eachTile(
   take: (tensors: Tensors, read: Box, core: Box, share: number) => void,
 ): Promise<void> {
   const level = card.levels[p]!;
-  const cut = tiles(box, level.halo, level.alignment, tileVoxels(level, box, settings.tileBytes));
+  const cut = tiles(box, level.halo, level.alignment, tileVoxels(level, box, settings));
   for (const [number, tile] of cut.entries()) {
     const image = scaledPart(images[p]!, tile.read, scaling);
     const under = tile.read.map(([start, stop]) => [start / 2, stop / 2]) as Box;

@@ -1,5 +1,6 @@
 /** The page: loads everything once, forbids further requests, and shows what the worker finds. */
 
+import { findGpu } from "./gpu.ts";
 import type { Card, LabelRow } from "./types.ts";
 import { Viewer } from "./viewer.ts";
 import type { Done, Message, Start } from "./worker.ts";
@@ -8,6 +9,8 @@ interface Assets {
   worker: string;
   wasm: string;
   glue: string;
+  gpuWasm: string;
+  gpuGlue: string;
   dcm2niix: string;
   card: string;
   graphs: string[];
@@ -22,7 +25,7 @@ const SEALED = "connect-src 'none'; script-src blob: 'wasm-unsafe-eval'; worker-
 
 const get = <T extends HTMLElement>(id: string): T => document.getElementById(id) as T;
 const assets = JSON.parse(get("assets").textContent!) as Assets;
-let loaded: Omit<Start, "files"> & { code: Blob };
+let loaded: Omit<Start, "files" | "note"> & { code: Blob };
 let viewer: Viewer;
 let worker: Worker | null = null;
 let shown: Promise<void> = Promise.resolve();
@@ -43,8 +46,11 @@ async function load(): Promise<void> {
     if (!response.ok) throw new Error(`${url}: HTTP ${response.status}`);
     return response.arrayBuffer();
   };
+  const device = new URLSearchParams(location.search).get("device");
+  const gpu = device === "wasm" ? null : await findGpu(device === "webgpu");
+  const runtime = gpu ? [assets.gpuWasm, assets.gpuGlue] : [assets.wasm, assets.glue];
   const [code, wasm, glue, dcm2niix, card, ...graphs] = await Promise.all(
-    [assets.worker, assets.wasm, assets.glue, assets.dcm2niix, assets.card, ...assets.graphs].map(bytes),
+    [assets.worker, ...runtime, assets.dcm2niix, assets.card, ...assets.graphs].map(bytes),
   ) as [ArrayBuffer, ArrayBuffer, ArrayBuffer, ArrayBuffer, ArrayBuffer, ...ArrayBuffer[]];
   const script = (content: ArrayBuffer): Blob => new Blob([content], { type: "text/javascript" });
   const threads = globalThis.crossOriginIsolated ? Math.min(MOST_THREADS, navigator.hardwareConcurrency || 1) : 1;
@@ -54,6 +60,7 @@ async function load(): Promise<void> {
     dcm2niix,
     threads,
     tileBytes: TILE_BYTES,
+    gpu,
     code: script(code),
   };
   if (!document.createElement("canvas").getContext("webgl2")) throw new Error("WebGL 2 is missing");
@@ -62,14 +69,23 @@ async function load(): Promise<void> {
   seal.httpEquiv = "Content-Security-Policy";
   seal.content = SEALED;
   document.head.append(seal);
-  const { name, version, weights_sha256: sha } = loaded.card;
+  describe();
+}
+
+/** The line about model and device below the page. */
+function describe(): void {
+  const { card: { name, version, weights_sha256: sha }, gpu, threads } = loaded;
   get("about").textContent =
     `lodbrain ${version}, model ${name} (SHA-256 ${sha.slice(0, 12)}…). ` +
+    (gpu ? `WebGPU (${gpu.name}). ` : "WebAssembly. ") +
     (threads > 1 ? `${threads} threads.` : "One thread: the server does not send the headers that threads need.");
 }
 
 function begin(files: File[]): void {
-  if (!files.length || document.body.dataset["state"] === "computing") return;
+  if (files.length && document.body.dataset["state"] !== "computing") compute({ files, note: "", gpu: loaded.gpu });
+}
+
+function compute(wish: Pick<Start, "files" | "note" | "gpu">): void {
   get("error").textContent = "";
   progress(0, "Reading");
   enter("computing");
@@ -80,18 +96,27 @@ function begin(files: File[]): void {
   worker = own;
   // messages of a computation that has been cancelled may still arrive
   own.addEventListener("message", ({ data }: MessageEvent<Message>) => {
-    if (own === worker) void receive(data);
+    if (own !== worker) return;
+    if (data.kind === "without-gpu") withoutGpu(data.text);
+    else void receive(data);
   });
+  const withoutGpu = (why: string): void => {
+    stop();
+    loaded.gpu = null; // for further scans as well
+    describe();
+    compute({ ...wish, gpu: null, note: `WebGPU failed (${why.replace(/\.$/, "")}); computed with WebAssembly.` });
+  };
   own.addEventListener("error", (event) => {
     if (own !== worker) return;
+    if (wish.gpu) return withoutGpu(event.message || "the computation ended");
     stop();
     fail(`The computation ended: ${event.message || "the browser's memory may not be enough for this scan"}.`);
   });
   const { code: _, ...rest } = loaded;
-  own.postMessage({ ...rest, files } satisfies Start);
+  own.postMessage({ ...rest, ...wish } satisfies Start);
 }
 
-async function receive(message: Message): Promise<void> {
+async function receive(message: Exclude<Message, { kind: "without-gpu" }>): Promise<void> {
   if (message.kind === "progress") return progress(message.share, message.text);
   if (message.kind === "error") {
     stop();
