@@ -1,6 +1,7 @@
 """The page that segments in a browser, as a visitor meets it, beside the command line."""
 
 import json
+import re
 import shutil
 import threading
 import time
@@ -262,6 +263,40 @@ def test_what_cannot_be_read_is_told_in_words(visit: Visit, tmp_path: Path, cont
     text = visit.page.inner_text("#error")
     assert text.startswith("scan.nii.gz: The file ") and words in text and text.endswith(".")
     assert visit.page.is_visible("#choose") and visit.complaints == []
+
+
+def test_a_scan_that_memory_cannot_hold_is_refused_before_it_is_computed(
+    browser: Any, build: Callable[[str], str], tiny: Path
+) -> None:
+    little = 'Object.defineProperty(navigator, "deviceMemory", { value: 0.25 })'
+    visit = Visit(browser, build(str(tiny / "tiny.safetensors")), script=little)
+    visit.give(tiny / "head.nii.gz")
+    visit.enters("error")
+    text = visit.page.inner_text("#error")
+    words = r"head\.nii\.gz: The scan needs about 0\.\d GB of memory, the browser admits to 0\.3 GB\. Use a computer .+"
+    assert re.fullmatch(words, text), text
+    assert visit.page.inner_text("#where") == ""  # the viewer has not been given the scan
+    visit.context.close()
+
+
+def test_a_volume_of_a_4d_file_is_chosen_and_gets_the_labels_of_the_command_line(
+    visit: Visit, tiny: Path, tmp_path: Path
+) -> None:
+    both = np.stack([head(seed=2), head()], axis=-1)
+    nib.save(nib.Nifti1Image(both, AFFINE), tmp_path / "both.nii.gz")
+    visit.give(tmp_path / "both.nii.gz")
+    visit.enters("choosing")
+    assert visit.page.inner_text("#volume-text") == "both.nii.gz: The file holds 2 volumes."
+    visit.page.fill("#volume-number", "2")
+    visit.page.click("#volume-go")
+    visit.enters("choosing")  # there is no volume 2
+    visit.page.fill("#volume-number", "1")
+    visit.page.click("#volume-go")
+    visit.finishes()
+    assert _differing(visit.save("labels", tmp_path), tiny / "out" / "head_dseg.nii.gz") <= 1e-3
+    record = json.loads(visit.save("json", tmp_path).read_text())
+    assert record["input"]["volume"] == 1 and "Volume 1 of 0 to 1 was taken." in record["notes"]
+    assert visit.complaints == [] and visit.requests_after_loading == []
 
 
 def test_a_scan_without_a_brain_is_told_in_words(visit: Visit, tmp_path: Path) -> None:

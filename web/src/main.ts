@@ -16,8 +16,6 @@ interface Assets {
   graphs: string[];
 }
 
-/** A fifth of the memory that the browser admits to (4 GB where it does not tell). More makes tiles no faster. */
-const TILE_BYTES = Math.min(1.5e9, ((navigator as { deviceMemory?: number }).deviceMemory ?? 4) * 0.2e9);
 /** What the browser gives to workers beyond a few threads is not faster. */
 const MOST_THREADS = 8;
 /** Nothing may be requested any more. */
@@ -25,12 +23,12 @@ const SEALED = "connect-src 'none'; script-src blob: 'wasm-unsafe-eval'; worker-
 
 const get = <T extends HTMLElement>(id: string): T => document.getElementById(id) as T;
 const assets = JSON.parse(get("assets").textContent!) as Assets;
-let loaded: Omit<Start, "files" | "note"> & { code: Blob };
+let loaded: Omit<Start, "files" | "note" | "volume"> & { code: Blob };
 let viewer: Viewer;
 let worker: Worker | null = null;
 let shown: Promise<void> = Promise.resolve();
 
-function enter(state: "loading" | "empty" | "computing" | "done" | "error"): void {
+function enter(state: "loading" | "empty" | "choosing" | "computing" | "done" | "error"): void {
   document.body.dataset["state"] = state;
 }
 
@@ -46,6 +44,7 @@ async function load(): Promise<void> {
     if (!response.ok) throw new Error(`${url}: HTTP ${response.status}`);
     return response.arrayBuffer();
   };
+  const gigabytes = (navigator as { deviceMemory?: number }).deviceMemory;
   const device = new URLSearchParams(location.search).get("device");
   const gpu = device === "wasm" ? null : await findGpu(device === "webgpu");
   const runtime = gpu ? [assets.gpuWasm, assets.gpuGlue] : [assets.wasm, assets.glue];
@@ -59,7 +58,7 @@ async function load(): Promise<void> {
     runtime: { wasm, glue: URL.createObjectURL(script(glue)), graphs },
     dcm2niix,
     threads,
-    tileBytes: TILE_BYTES,
+    memoryBytes: gigabytes === undefined ? null : 1e9 * gigabytes,
     gpu,
     code: script(code),
   };
@@ -82,10 +81,12 @@ function describe(): void {
 }
 
 function begin(files: File[]): void {
-  if (files.length && document.body.dataset["state"] !== "computing") compute({ files, note: "", gpu: loaded.gpu });
+  if (files.length && document.body.dataset["state"] !== "computing") compute({ files, volume: null, note: "", gpu: loaded.gpu });
 }
 
-function compute(wish: Pick<Start, "files" | "note" | "gpu">): void {
+type Wish = Pick<Start, "files" | "volume" | "note" | "gpu">;
+
+function compute(wish: Wish): void {
   get("error").textContent = "";
   progress(0, "Reading");
   enter("computing");
@@ -98,6 +99,7 @@ function compute(wish: Pick<Start, "files" | "note" | "gpu">): void {
   own.addEventListener("message", ({ data }: MessageEvent<Message>) => {
     if (own !== worker) return;
     if (data.kind === "without-gpu") withoutGpu(data.text);
+    else if (data.kind === "volumes") choose(wish, data.text, data.count);
     else void receive(data);
   });
   const withoutGpu = (why: string): void => {
@@ -116,7 +118,21 @@ function compute(wish: Pick<Start, "files" | "note" | "gpu">): void {
   own.postMessage({ ...rest, ...wish } satisfies Start);
 }
 
-async function receive(message: Exclude<Message, { kind: "without-gpu" }>): Promise<void> {
+/** Ask for one of the volumes of a 4D file, numbered as by the command line. */
+function choose(wish: Wish, text: string, count: number): void {
+  stop();
+  get("volume-text").textContent = text;
+  const number = get<HTMLInputElement>("volume-number");
+  number.max = String(count - 1);
+  number.value = "0";
+  get("volume-go").onclick = () => {
+    if (number.reportValidity()) compute({ ...wish, volume: number.valueAsNumber });
+  };
+  enter("choosing");
+  number.focus();
+}
+
+async function receive(message: Exclude<Message, { kind: "without-gpu" | "volumes" }>): Promise<void> {
   if (message.kind === "progress") return progress(message.share, message.text);
   if (message.kind === "error") {
     stop();
