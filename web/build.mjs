@@ -43,6 +43,8 @@ const list = {
   worker: add("worker.js", await bundle("worker.ts")),
   wasm: add("onnxruntime.wasm", read("onnxruntime-web/dist/ort-wasm-simd-threaded.wasm")),
   glue: add("onnxruntime.js", read("onnxruntime-web/dist/ort-wasm-simd-threaded.mjs")),
+  gpuWasm: add("onnxruntime-webgpu.wasm", read("onnxruntime-web/dist/ort-wasm-simd-threaded.jspi.wasm")),
+  gpuGlue: add("onnxruntime-webgpu.js", read("onnxruntime-web/dist/ort-wasm-simd-threaded.jspi.mjs")),
   dcm2niix: add("dcm2niix.wasm", read("@niivue/dcm2niix/dist/dcm2niix.jpeg.wasm")),
   card: add("card.json", text),
   graphs: card.levels.map((level) => {

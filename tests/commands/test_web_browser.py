@@ -1,6 +1,7 @@
 """The page that segments in a browser, as a visitor meets it, beside the command line."""
 
 import json
+import re
 import shutil
 import threading
 import time
@@ -11,7 +12,7 @@ from typing import Any
 import nibabel as nib
 import numpy as np
 import pytest
-from headless import RendererMemory, Visit, headless_browser
+from headless import WEBGPU_FLAGS, RendererMemory, Visit, headless_browser, launched
 from tiny_model import AFFINE, head, save_tiny_model
 
 from lodbrain.commands import web
@@ -24,11 +25,20 @@ pytestmark = [pytest.mark.browser, pytest.mark.slow]
 PATIENCE_MS = 60_000
 #: A head of 1 mm in WebAssembly, on a machine that does other things as well.
 REAL_PATIENCE_MS = 900_000
+#: What the browser itself says of a machine without a graphics card.
+OF_THE_BROWSER = ("GPU stall", "No available adapters")
 
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
     with headless_browser() as started:
+        yield started
+
+
+@pytest.fixture(scope="module")
+def webgpu_browser(browser: Any) -> Iterator[Any]:
+    """With WebGPU computed in software."""
+    with launched(browser.browser_type, *WEBGPU_FLAGS) as started:
         yield started
 
 
@@ -70,6 +80,11 @@ class AppVisit(Visit):
         super().__init__(browser, url, patience_ms=PATIENCE_MS, **{"accept_downloads": True, **options})
         self.enters("empty")
         self.loaded = len(self.requests)
+
+    def _hear(self, message: Any) -> None:
+        words = message.text
+        if message.type in ("error", "warning") and not any(known in words for known in OF_THE_BROWSER):
+            self.complaints.append(words)
 
     @property
     def requests_after_loading(self) -> list[str]:
@@ -150,6 +165,50 @@ def test_a_dropped_freesurfer_file_gets_the_labels_of_the_command_line(
     assert visit.complaints == [] and visit.requests_after_loading == []
 
 
+def test_webgpu_gives_the_labels_of_the_command_line(
+    webgpu_browser: Any, build: Callable[[str], str], tiny: Path, tmp_path: Path
+) -> None:
+    visit = AppVisit(webgpu_browser, build(str(tiny / "tiny.safetensors")) + "?device=webgpu")
+    assert "WebGPU (" in visit.page.inner_text("#about")
+    visit.give(tiny / "head.nii.gz")
+    visit.finishes(REAL_PATIENCE_MS)
+    assert _differing(visit.save("labels", tmp_path), tiny / "out" / "head_dseg.nii.gz") <= 1e-3
+    assert json.loads(visit.save("json", tmp_path).read_text())["run"]["device"].startswith("browser, WebGPU (")
+    assert "WebGPU" not in visit.page.inner_text("#notes")
+    assert visit.complaints == [] and visit.requests_after_loading == []
+    visit.context.close()
+
+
+def test_webgpu_in_software_is_not_used_unasked(webgpu_browser: Any, build: Callable[[str], str], tiny: Path) -> None:
+    visit = AppVisit(webgpu_browser, build(str(tiny / "tiny.safetensors")))
+    assert "WebAssembly." in visit.page.inner_text("#about")
+    assert not any("webgpu" in url for url in visit.requests)
+    visit.context.close()
+
+
+#: The page takes it for a graphics processor; its worker finds none.
+PRETENDED_GPU = """Object.defineProperty(navigator, "gpu", { value: { requestAdapter: async () => ({
+    info: { vendor: "pretended", architecture: "", isFallbackAdapter: false },
+    limits: { maxStorageBufferBindingSize: 2 ** 27, maxBufferSize: 2 ** 28 },
+}) } })"""
+
+
+def test_where_webgpu_fails_webassembly_computes(
+    browser: Any, build: Callable[[str], str], tiny: Path, tmp_path: Path
+) -> None:
+    visit = AppVisit(browser, build(str(tiny / "tiny.safetensors")), script=PRETENDED_GPU)
+    assert "WebGPU (pretended)" in visit.page.inner_text("#about")
+    visit.give(tiny / "head.nii.gz")
+    visit.finishes()
+    assert _differing(visit.save("labels", tmp_path), tiny / "out" / "head_dseg.nii.gz") <= 1e-3
+    record = json.loads(visit.save("json", tmp_path).read_text())
+    assert record["run"]["device"] == "browser, WebAssembly"
+    assert [note for note in record["notes"] if "WebGPU failed" in note and "computed with WebAssembly" in note]
+    assert "WebAssembly." in visit.page.inner_text("#about")
+    assert visit.requests_after_loading == []
+    visit.context.close()
+
+
 def test_after_loading_neither_page_nor_worker_can_send_anything(visit: AppVisit, tiny: Path) -> None:
     send = f"() => fetch('{visit.page.url}').then(() => 'sent', () => 'refused')"
     assert visit.page.evaluate(send) == "refused"
@@ -192,6 +251,40 @@ def test_what_cannot_be_read_is_told_in_words(visit: AppVisit, tmp_path: Path, c
     text = visit.page.inner_text("#error")
     assert text.startswith("scan.nii.gz: The file ") and words in text and text.endswith(".")
     assert visit.page.is_visible("#choose") and visit.complaints == []
+
+
+def test_a_scan_that_memory_cannot_hold_is_refused_before_it_is_computed(
+    browser: Any, build: Callable[[str], str], tiny: Path
+) -> None:
+    little = 'Object.defineProperty(navigator, "deviceMemory", { value: 0.25 })'
+    visit = AppVisit(browser, build(str(tiny / "tiny.safetensors")), script=little)
+    visit.give(tiny / "head.nii.gz")
+    visit.enters("error")
+    text = visit.page.inner_text("#error")
+    words = r"head\.nii\.gz: The scan needs about 0\.\d GB of memory, the browser admits to 0\.3 GB\. Use a computer .+"
+    assert re.fullmatch(words, text), text
+    assert visit.page.inner_text("#where") == ""  # the viewer has not been given the scan
+    visit.context.close()
+
+
+def test_a_volume_of_a_4d_file_is_chosen_and_gets_the_labels_of_the_command_line(
+    visit: AppVisit, tiny: Path, tmp_path: Path
+) -> None:
+    both = np.stack([head(seed=2), head()], axis=-1)
+    nib.save(nib.Nifti1Image(both, AFFINE), tmp_path / "both.nii.gz")
+    visit.give(tmp_path / "both.nii.gz")
+    visit.enters("choosing")
+    assert visit.page.inner_text("#volume-text") == "both.nii.gz: The file holds 2 volumes."
+    visit.page.fill("#volume-number", "2")
+    visit.page.click("#volume-go")
+    visit.enters("choosing")  # there is no volume 2
+    visit.page.fill("#volume-number", "1")
+    visit.page.click("#volume-go")
+    visit.finishes()
+    assert _differing(visit.save("labels", tmp_path), tiny / "out" / "head_dseg.nii.gz") <= 1e-3
+    record = json.loads(visit.save("json", tmp_path).read_text())
+    assert record["input"]["volume"] == 1 and "Volume 1 of 0 to 1 was taken." in record["notes"]
+    assert visit.complaints == [] and visit.requests_after_loading == []
 
 
 def test_a_scan_without_a_brain_is_told_in_words(visit: AppVisit, tmp_path: Path) -> None:

@@ -14,6 +14,8 @@ import pytest
 
 #: Swiftshader is WebGL 2 in software: the machines that test have no graphics card.
 FLAGS = ["--use-gl=angle", "--use-angle=swiftshader", "--enable-unsafe-swiftshader", "--no-sandbox"]
+#: WebGPU in software, too.
+WEBGPU_FLAGS = ("--enable-unsafe-webgpu", "--use-webgpu-adapter=swiftshader")
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
 
 
@@ -21,29 +23,40 @@ NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable"
 def headless_browser() -> Iterator[Any]:
     """A started browser of playwright's; skips the test where there is none."""
     sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+    with sync_api.sync_playwright() as playwright, launched(playwright.chromium) as started:
+        yield started
+
+
+@contextmanager
+def launched(browser_type: Any, *flags: str) -> Iterator[Any]:
+    """A started browser of a type of playwright's, with further flags; skips the test where there is none."""
     path = next(filter(None, map(shutil.which, NAMES)), None)
     if path is None:
         pytest.skip(f"no headless browser here: none of {', '.join(NAMES)}")
-    with sync_api.sync_playwright() as playwright:
-        started = playwright.chromium.launch(executable_path=path, args=FLAGS)
-        yield started
-        started.close()
+    started = browser_type.launch(executable_path=path, args=[*FLAGS, *flags])
+    yield started
+    started.close()
 
 
 class Visit:
     """An open page, with everything that it asked for or complained about."""
 
-    def __init__(self, browser: Any, url: str, *, patience_ms: int, **options: Any) -> None:
+    def __init__(self, browser: Any, url: str, *, patience_ms: int, script: str = "", **options: Any) -> None:
         self.context = browser.new_context(**{"viewport": {"width": 1280, "height": 900}, **options})
         self.page = self.context.new_page()
         self.page.set_default_timeout(patience_ms)
         self.complaints: list[str] = []
         self.requests: list[str] = []
-        self.page.on("console", lambda message: self.complaints.append(message.text) if message.type in (
-            "error", "warning") and "GPU stall" not in message.text else None)  # fmt: skip
+        self.page.on("console", self._hear)
         self.page.on("pageerror", lambda error: self.complaints.append(str(error)))
         self.page.on("request", lambda request: self.requests.append(request.url))
+        if script:
+            self.page.add_init_script(script)
         self.page.goto(url)
+
+    def _hear(self, message: Any) -> None:
+        if message.type in ("error", "warning") and "GPU stall" not in message.text:
+            self.complaints.append(message.text)
 
 
 class RendererMemory:

@@ -29,9 +29,10 @@ from lodbrain.labels import N_CLASSES, SIDELESS
 from lodbrain.models import zoo
 from lodbrain.models.folded import fold
 from lodbrain.models.lod import Detail
+from lodbrain.segmentation.edges import cut_structures
 from lodbrain.segmentation.onnx_export import inference_card
 from lodbrain.segmentation.stripping import shown_mm3, with_caveat
-from lodbrain.segmentation.volumes import volumes, volumes_tsv
+from lodbrain.segmentation.volumes import Volume, volumes, volumes_tsv
 
 PATH = Path(__file__).resolve().parents[2] / "web" / "test" / "vectors.json"
 
@@ -56,6 +57,7 @@ def make() -> dict[str, Any]:
         "decide": [_decide(19), _decide(33)],
         "keep_largest": _keep_largest(),
         "volumes": _volumes(card.calibration),
+        "edges": _edges(),
     }
 
 
@@ -216,6 +218,33 @@ def _volumes(calibration: dict[str, Any]) -> dict[str, Any]:
         "tsv": volumes_tsv(rows),
         "stripped_tsv": volumes_tsv(stripped),
         "sentence": sentence,
+    }
+
+
+def _edges() -> dict[str, Any]:
+    """Boxes at the low and the high end of each axis, one that only touches, and one inside."""
+    labels = np.zeros((14, 12, 10), np.uint8)
+    labels[:2, 3:6, 3:6], labels[-2:, 3:6, 3:6] = 10, 49
+    labels[4:7, :2, 3:6], labels[4:7, -2:, 3:6] = 11, 50
+    labels[8:11, 3:6, :2], labels[8:11, 3:6, -2:] = 12, 51
+    labels[4:10, 8, 2:7], labels[5:8, 5:8, 4:7] = 17, 13
+    labels[3, 9:, 2] = 53  # reaches the edge with one voxel of three
+    labels[4:11, 7:, 1:9] = np.where(labels[4:11, 7:, 1:9] == 0, 2, labels[4:11, 7:, 1:9])
+    labels[4:11, -1, 1:9][labels[4:11, -1, 1:9] == 2] = 0
+    labels[10, -1, 8] = 2  # one voxel of hundreds
+    spacing_mm = np.array([0.9, 1.1, 2.0])
+    numbers = [int(index) for index in np.unique(labels) if index]
+    sizes = {index: float((labels == index).sum() * spacing_mm.prod()) for index in numbers}
+    rows = [
+        *(Volume(index, f"label {index}", size, size) for index, size in sizes.items()),
+        Volume(None, "all", 9.0, 9.0),
+    ]
+    return {
+        "labels": labels.ravel(order="F").tolist(),
+        "shape": labels.shape,
+        "spacing_mm": spacing_mm.tolist(),
+        "rows": [{"index": row.index, "name": row.name, "volumeMm3": row.volume_mm3} for row in rows],
+        "cut": cut_structures(labels, rows, spacing_mm),
     }
 
 

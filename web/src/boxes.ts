@@ -1,6 +1,6 @@
 /** Where each level works, and the tiles of a box; see inference/boxes.py and inference/tiling.py. */
 
-import { product, type Box, type Card, type LevelRow, type Span, type Triple } from "./types.ts";
+import { product, type Box, type Card, type Span, type Triple } from "./types.ts";
 
 export function shapeOf(box: Box): Triple {
   return box.map(([start, stop]) => stop - start) as Triple;
@@ -64,19 +64,4 @@ export function tiles(box: Box, halo: number, align: number, mostVoxels: number)
   return edges[0].flatMap((x) =>
     edges[1].flatMap((y) => edges[2].map((z) => ({ core: [x, y, z] as Box, read: [read(x, 0), read(y, 1), read(z, 2)] as Box }))),
   );
-}
-
-/** What a tile of a level may read within a budget, and no less than four halos a side; see inference/budget.py. */
-export function tileVoxels(level: LevelRow, box: Box, bytes: number): number {
-  const least = product(shapeOf(box).map((n) => Math.min(n, 4 * level.halo)));
-  return Math.max(least, Math.floor(bytes / tileBytes(level)));
-}
-
-/**
- * Bytes that a voxel of a tile takes at its peak in ONNX Runtime Web: five tensors of the level's channels while a
- * convolution runs, and the outputs twice, once inside of WebAssembly and once as JavaScript's arrays.
- */
-function tileBytes(level: LevelRow): number {
-  const outputs = Object.values(level.outputs).reduce((a, b) => a + b, 0);
-  return 4 * ((5 * level.channels[0]!) / level.block ** 3 + 2 * outputs);
 }

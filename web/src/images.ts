@@ -15,6 +15,36 @@ export interface Frame {
   srow: number[][];
 }
 
+/** Where the voxels lie in a file, and how they are stored. */
+interface Layout {
+  view: DataView;
+  start: number;
+  /** NIfTI's number of the type. */
+  code: number;
+  little: boolean;
+  slope: number;
+  intercept: number;
+  shape: Triple;
+  volumes: number;
+  affine: Affine;
+  frame: Frame;
+  notes: string[];
+}
+
+export interface Choices {
+  /** Which volume of a 4D file, from 0; null if none has been chosen. */
+  volume: number | null;
+  /** Called before the voxels are read; throws where they cannot be segmented. */
+  admit: (shape: Triple, affine: Affine) => void;
+}
+
+/** A file of several volumes, of which one must be chosen. */
+export class SeveralVolumes extends Error {
+  constructor(readonly count: number) {
+    super(`The file holds ${count} volumes`);
+  }
+}
+
 export interface Scan {
   /** Intensities as stored, first axis fastest; finite. */
   data: Float32Array;
@@ -43,7 +73,22 @@ const MGH_TYPES: Record<number, number> = { 0: 2, 1: 8, 3: 16, 4: 4, 10: 512 };
 const MM_PER_UNIT: Record<number, number> = { 1: 1000, 3: 0.001 };
 
 /** The scan in a file's bytes, compressed or not. */
-export async function readScan(bytes: Uint8Array): Promise<Scan> {
+export async function readScan(bytes: Uint8Array, { volume, admit }: Choices): Promise<Scan> {
+  const layout = await layoutOf(bytes);
+  const { view, start, code, shape, volumes, affine, frame, notes } = layout;
+  const type = NIFTI_TYPES[code];
+  if (!type) throw new UserError(`The header names an unknown type of voxels (${code})`, AGAIN);
+  checkAffine(affine);
+  const size = product(shape) * type[0];
+  if (!(start >= 0) || start + size * volumes > view.byteLength) throw new UserError("The file is cut off: voxels are missing", AGAIN);
+  if (volume === null && volumes > 1) throw new SeveralVolumes(volumes);
+  if (volume !== null && !(Number.isInteger(volume) && volume >= 0 && volume < volumes)) throw new UserError(`The file has no volume ${volume}`, `Its volumes are 0 to ${volumes - 1}`);
+  admit(shape, affine);
+  if (volumes > 1) notes.push(`Volume ${volume} of 0 to ${volumes - 1} was taken.`);
+  return { data: intensities({ ...layout, start: start + size * (volume ?? 0) }, type), shape, affine, frame, notes };
+}
+
+async function layoutOf(bytes: Uint8Array): Promise<Layout> {
   if (bytes[0] === 0x1f && bytes[1] === 0x8b) bytes = await gunzip(bytes);
   if (bytes.length < 348) throw new UserError("The file is too short for a scan", AGAIN);
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
@@ -63,14 +108,14 @@ async function gunzip(bytes: Uint8Array): Promise<Uint8Array> {
   }
 }
 
-function readNifti(view: DataView, e: boolean): Scan {
+function readNifti(view: DataView, e: boolean): Layout {
   const two = view.getInt32(0, e) === 540;
   const magic = String.fromCharCode(...[0, 1, 2].map((k) => view.getUint8((two ? 4 : 344) + k)));
   if (magic !== (two ? "n+2" : "n+1")) {
     throw new UserError("The file is not a single-file NIfTI image", "Convert a .hdr and .img pair, or an Analyze image, to .nii");
   }
   const dims = Array.from({ length: 8 }, (_, k) => (two ? Number(view.getBigInt64(16 + 8 * k, e)) : view.getInt16(40 + 2 * k, e)));
-  const shape = checkedShape(dims.slice(1, 1 + Math.min(Math.max(dims[0]!, 0), 7)));
+  const { shape, volumes } = checkedShape(dims.slice(1, 1 + Math.min(Math.max(dims[0]!, 0), 7)));
   const code = view.getInt16(two ? 12 : 70, e);
   if ([128, 2304].includes(code)) throw new UserError("The file is a colour picture", "Give the scan itself");
   if ([32, 1792, 2048].includes(code)) throw new UserError("The file holds complex numbers", "Give the magnitude image");
@@ -91,13 +136,15 @@ function readNifti(view: DataView, e: boolean): Scan {
   const notes = e ? [] : ["The file is big-endian; the values were converted."];
   const affine = affineOf(frame, shape, notes);
   const scaled = Number.isFinite(slope) && slope !== 0;
-  const data = intensities(view, start, code, product(shape), e, scaled ? slope : 1, scaled && Number.isFinite(intercept) ? intercept : 0, notes);
-  return checked({ data, shape, affine, frame, notes });
+  return {
+    view, start, code, little: e, slope: scaled ? slope : 1, intercept: scaled && Number.isFinite(intercept) ? intercept : 0,
+    shape, volumes, affine, frame, notes,
+  };
 }
 
-function readMgh(view: DataView): Scan {
+function readMgh(view: DataView): Layout {
   const dims = [0, 1, 2, 3].map((k) => view.getInt32(4 + 4 * k));
-  const shape = checkedShape(dims);
+  const { shape, volumes } = checkedShape(dims);
   const code = MGH_TYPES[view.getInt32(20)];
   if (code === undefined) throw new UserError("The file holds voxels of an unknown type", AGAIN);
   const notes: string[] = [];
@@ -114,18 +161,15 @@ function readMgh(view: DataView): Scan {
   const frame: Frame = {
     pixdim: [1, ...sides], units: 2, qformCode: 0, sformCode: 1, quatern: [0, 0, 0], offset: [0, 0, 0], srow,
   };
-  const data = intensities(view, 284, code, product(shape), false, 1, 0, notes);
-  return checked({ data, shape, affine: [...srow, [0, 0, 0, 1]], frame, notes });
+  const affine = [...srow, [0, 0, 0, 1]];
+  return { view, start: 284, code, little: false, slope: 1, intercept: 0, shape, volumes, affine, frame, notes };
 }
 
-function checkedShape(dims: number[]): Triple {
+function checkedShape(dims: number[]): Pick<Layout, "shape" | "volumes"> {
   const times = dims.join(" x ");
   if (dims.some((n) => n <= 0)) throw new UserError(`The header claims the shape ${times}`, AGAIN);
   if (dims.length < 3 || dims.slice(0, 3).includes(1)) throw new UserError(`The file is a flat picture (${times})`, "Give a 3D scan");
-  if (dims.slice(3).some((n) => n !== 1)) {
-    throw new UserError(`The file holds ${product(dims.slice(3))} volumes`, "Save one of them in a file of its own");
-  }
-  return dims.slice(0, 3) as Triple;
+  return { shape: dims.slice(0, 3) as Triple, volumes: product(dims.slice(3)) };
 }
 
 /** The sform, else the qform, else the centred grid; in mm. */
@@ -161,13 +205,8 @@ function quaternionRows({ quatern, pixdim, offset }: Frame): number[][] {
   return turn.map((row, r) => [...row.map((v, k) => v * sides[k]!), offset[r]!]);
 }
 
-function intensities(
-  view: DataView, start: number, code: number, count: number, little: boolean, slope: number, intercept: number, notes: string[],
-): Float32Array {
-  const type = NIFTI_TYPES[code];
-  if (!type) throw new UserError(`The header names an unknown type of voxels (${code})`, AGAIN);
-  const [size, read] = type;
-  if (!(start >= 0) || start + count * size > view.byteLength) throw new UserError("The file is cut off: voxels are missing", AGAIN);
+function intensities({ view, start, little, slope, intercept, shape, notes }: Layout, [size, read]: [number, Reader]): Float32Array {
+  const count = product(shape);
   const data = new Float32Array(count);
   let [low, high, bad] = [Infinity, -Infinity, 0];
   for (let i = 0; i < count; i++) {
@@ -197,20 +236,19 @@ function intensities(
   return data;
 }
 
-function checked(scan: Scan): Scan {
-  const sides = spacing(scan.affine);
-  const flat = scan.affine.flat();
-  const unit = [0, 1, 2].map((r) => [0, 1, 2].map((c) => scan.affine[r]![c]! / sides[c]!));
+function checkAffine(affine: Affine): void {
+  const sides = spacing(affine);
+  const flat = affine.flat();
+  const unit = [0, 1, 2].map((r) => [0, 1, 2].map((c) => affine[r]![c]! / sides[c]!));
   if (flat.some((v) => !Number.isFinite(v) || Math.abs(v) > 1e6) || !(Math.abs(determinant(unit)) > 1e-3)) {
     throw new UserError("The header's affine is unusable: the orientation is lost", "Convert the scan again from DICOM");
   }
   if (Math.min(...sides) < 0.0999 || Math.max(...sides) > 10.001) {
     throw new UserError(`The voxels are ${sides.map((v) => v.toPrecision(3)).join(" x ")} mm`, "Sides of 0.1 to 10 mm are expected");
   }
-  if (shearCosine(scan.affine) > 0.02) {
+  if (shearCosine(affine) > 0.02) {
     throw new UserError("The axes of the scan are not at right angles", "The command line (lodbrain segment) can segment it");
   }
-  return scan;
 }
 
 /** A NIfTI-1 file on the grid of a scan; voxels in the scan's own order, labels (uint8) or intensities (float32). */

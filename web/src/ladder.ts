@@ -1,10 +1,11 @@
 /** The whole head coarsely, then the brain finely, in tiles; see inference/ladder.py and inference/levels.py. */
 
-import { boxesAround, shapeOf, tiles, tileVoxels, whole } from "./boxes.ts";
+import { boxesAround, shapeOf, tiles, whole } from "./boxes.ts";
+import { tileVoxels, type Plan } from "./budget.ts";
 import { keepLargest } from "./components.ts";
 import { Decider } from "./decide.ts";
 import { blackenBackground, brainScaling, foregroundScaling, type Scaling } from "./normalise.ts";
-import { interpolateAxis, interpolation, pool, resample, voxelMm, workingGrid, type Grid } from "./pyramid.ts";
+import { interpolateAxis, interpolation, lastLevel, pool, resample, voxelMm, workingGrid, type Grid } from "./pyramid.ts";
 import { product, UserError, type Box, type Card, type LevelRow, type Span, type Triple, type Volume } from "./types.ts";
 
 /** Voxels whose doubt is shared among the sides at once, as on the command line. */
@@ -22,8 +23,7 @@ export type Tensors = Record<string, Channels>;
 export type RunLevel = (level: number, image: Volume, logVoxel: number, above: Tensors, aboveShape: Triple) => Promise<Tensors>;
 
 export interface Settings {
-  /** What one tile may take, in bytes. */
-  tileBytes: number;
+  plan: Plan;
   /** Called with the share done and a few words; may throw to cancel. */
   progress: (share: number, text: string) => void;
 }
@@ -95,19 +95,6 @@ interface Context {
   voxels: number[];
   scaling: Scaling;
   settings: Settings;
-}
-
-/** Position of the finest level that a scan of this voxel size uses. */
-export function lastLevel(card: Card, mm: number): number {
-  const position = card.levels[0]!.exponent - roundHalfEven(Math.log2(mm));
-  return Math.min(Math.max(position, 0), card.levels.length - 1);
-}
-
-/** As Python rounds. */
-function roundHalfEven(value: number): number {
-  const down = Math.floor(value);
-  if (value - down !== 0.5) return Math.round(value);
-  return down % 2 === 0 ? down : down + 1;
 }
 
 /** A part of an image, scaled, with 0 behind the far edge of the volume. */
@@ -188,7 +175,7 @@ async function eachTile(
   take: (tensors: Tensors, read: Box, core: Box, share: number) => void,
 ): Promise<void> {
   const level = card.levels[p]!;
-  const cut = tiles(box, level.halo, level.alignment, tileVoxels(level, box, settings.tileBytes));
+  const cut = tiles(box, level.halo, level.alignment, tileVoxels(level, box, settings.plan));
   for (const [number, tile] of cut.entries()) {
     const image = scaledPart(images[p]!, tile.read, scaling);
     const under = tile.read.map(([start, stop]) => [start / 2, stop / 2]) as Box;

@@ -1,5 +1,6 @@
 /** The page: loads everything once, forbids further requests, and shows what the worker finds. */
 
+import { findGpu } from "./gpu.ts";
 import type { Card, LabelRow } from "./types.ts";
 import { Viewer } from "./viewer.ts";
 import type { Done, Message, Start } from "./worker.ts";
@@ -8,13 +9,13 @@ interface Assets {
   worker: string;
   wasm: string;
   glue: string;
+  gpuWasm: string;
+  gpuGlue: string;
   dcm2niix: string;
   card: string;
   graphs: string[];
 }
 
-/** A fifth of the memory that the browser admits to (4 GB where it does not tell). More makes tiles no faster. */
-const TILE_BYTES = Math.min(1.5e9, ((navigator as { deviceMemory?: number }).deviceMemory ?? 4) * 0.2e9);
 /** What the browser gives to workers beyond a few threads is not faster. */
 const MOST_THREADS = 8;
 /** Nothing may be requested any more. */
@@ -22,12 +23,12 @@ const SEALED = "connect-src 'none'; script-src blob: 'wasm-unsafe-eval'; worker-
 
 const get = <T extends HTMLElement>(id: string): T => document.getElementById(id) as T;
 const assets = JSON.parse(get("assets").textContent!) as Assets;
-let loaded: Omit<Start, "files"> & { code: Blob };
+let loaded: Omit<Start, "files" | "note" | "volume"> & { code: Blob };
 let viewer: Viewer;
 let worker: Worker | null = null;
 let shown: Promise<void> = Promise.resolve();
 
-function enter(state: "loading" | "empty" | "computing" | "done" | "error"): void {
+function enter(state: "loading" | "empty" | "choosing" | "computing" | "done" | "error"): void {
   document.body.dataset["state"] = state;
 }
 
@@ -43,8 +44,12 @@ async function load(): Promise<void> {
     if (!response.ok) throw new Error(`${url}: HTTP ${response.status}`);
     return response.arrayBuffer();
   };
+  const gigabytes = (navigator as { deviceMemory?: number }).deviceMemory;
+  const device = new URLSearchParams(location.search).get("device");
+  const gpu = device === "wasm" ? null : await findGpu(device === "webgpu");
+  const runtime = gpu ? [assets.gpuWasm, assets.gpuGlue] : [assets.wasm, assets.glue];
   const [code, wasm, glue, dcm2niix, card, ...graphs] = await Promise.all(
-    [assets.worker, assets.wasm, assets.glue, assets.dcm2niix, assets.card, ...assets.graphs].map(bytes),
+    [assets.worker, ...runtime, assets.dcm2niix, assets.card, ...assets.graphs].map(bytes),
   ) as [ArrayBuffer, ArrayBuffer, ArrayBuffer, ArrayBuffer, ArrayBuffer, ...ArrayBuffer[]];
   const script = (content: ArrayBuffer): Blob => new Blob([content], { type: "text/javascript" });
   const threads = globalThis.crossOriginIsolated ? Math.min(MOST_THREADS, navigator.hardwareConcurrency || 1) : 1;
@@ -53,7 +58,8 @@ async function load(): Promise<void> {
     runtime: { wasm, glue: URL.createObjectURL(script(glue)), graphs },
     dcm2niix,
     threads,
-    tileBytes: TILE_BYTES,
+    memoryBytes: gigabytes === undefined ? null : 1e9 * gigabytes,
+    gpu,
     code: script(code),
   };
   if (!document.createElement("canvas").getContext("webgl2")) throw new Error("WebGL 2 is missing");
@@ -62,14 +68,25 @@ async function load(): Promise<void> {
   seal.httpEquiv = "Content-Security-Policy";
   seal.content = SEALED;
   document.head.append(seal);
-  const { name, version, weights_sha256: sha } = loaded.card;
+  describe();
+}
+
+/** The line about model and device below the page. */
+function describe(): void {
+  const { card: { name, version, weights_sha256: sha }, gpu, threads } = loaded;
   get("about").textContent =
     `lodbrain ${version}, model ${name} (SHA-256 ${sha.slice(0, 12)}…). ` +
+    (gpu ? `WebGPU (${gpu.name}). ` : "WebAssembly. ") +
     (threads > 1 ? `${threads} threads.` : "One thread: the server does not send the headers that threads need.");
 }
 
 function begin(files: File[]): void {
-  if (!files.length || document.body.dataset["state"] === "computing") return;
+  if (files.length && document.body.dataset["state"] !== "computing") compute({ files, volume: null, note: "", gpu: loaded.gpu });
+}
+
+type Wish = Pick<Start, "files" | "volume" | "note" | "gpu">;
+
+function compute(wish: Wish): void {
   get("error").textContent = "";
   progress(0, "Reading");
   enter("computing");
@@ -80,18 +97,42 @@ function begin(files: File[]): void {
   worker = own;
   // messages of a computation that has been cancelled may still arrive
   own.addEventListener("message", ({ data }: MessageEvent<Message>) => {
-    if (own === worker) void receive(data);
+    if (own !== worker) return;
+    if (data.kind === "without-gpu") withoutGpu(data.text);
+    else if (data.kind === "volumes") choose(wish, data.text, data.count);
+    else void receive(data);
   });
+  const withoutGpu = (why: string): void => {
+    stop();
+    loaded.gpu = null; // for further scans as well
+    describe();
+    compute({ ...wish, gpu: null, note: `WebGPU failed (${why.replace(/\.$/, "")}); computed with WebAssembly.` });
+  };
   own.addEventListener("error", (event) => {
     if (own !== worker) return;
+    if (wish.gpu) return withoutGpu(event.message || "the computation ended");
     stop();
     fail(`The computation ended: ${event.message || "the browser's memory may not be enough for this scan"}.`);
   });
   const { code: _, ...rest } = loaded;
-  own.postMessage({ ...rest, files } satisfies Start);
+  own.postMessage({ ...rest, ...wish } satisfies Start);
 }
 
-async function receive(message: Message): Promise<void> {
+/** Ask for one of the volumes of a 4D file, numbered as by the command line. */
+function choose(wish: Wish, text: string, count: number): void {
+  stop();
+  get("volume-text").textContent = text;
+  const number = get<HTMLInputElement>("volume-number");
+  number.max = String(count - 1);
+  number.value = "0";
+  get("volume-go").onclick = () => {
+    if (number.reportValidity()) compute({ ...wish, volume: number.valueAsNumber });
+  };
+  enter("choosing");
+  number.focus();
+}
+
+async function receive(message: Exclude<Message, { kind: "without-gpu" | "volumes" }>): Promise<void> {
   if (message.kind === "progress") return progress(message.share, message.text);
   if (message.kind === "error") {
     stop();

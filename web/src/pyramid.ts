@@ -39,6 +39,19 @@ export function workingGrid(shape: Triple, spacingMm: Triple, card: Card): Grid 
   };
 }
 
+/** Position of the finest level that a scan of this voxel size uses. */
+export function lastLevel(card: Card, mm: number): number {
+  const position = card.levels[0]!.exponent - roundHalfEven(Math.log2(mm));
+  return Math.min(Math.max(position, 0), card.levels.length - 1);
+}
+
+/** As Python rounds. */
+function roundHalfEven(value: number): number {
+  const down = Math.floor(value);
+  if (value - down !== 0.5) return Math.round(value);
+  return down % 2 === 0 ? down : down + 1;
+}
+
 /** Weights of linear interpolation along one axis: for each voxel, where its weights begin, and the weights. */
 export type Weights = { first: number; weights: Float64Array }[];
 

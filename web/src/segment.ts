@@ -1,5 +1,6 @@
 /** From a read scan to everything that the page shows: labels in the scan's order, volumes, centres, the record. */
 
+import { cutStructures } from "./edges.ts";
 import type { Scan } from "./images.ts";
 import { runLadder, type RunLevel, type Settings } from "./ladder.ts";
 import { shownMm3 } from "./normalise.ts";
@@ -33,6 +34,8 @@ export async function segment(scan: Scan, card: Card, run: RunLevel, settings: S
   const indices = found.classes.data.map((c) => table[c]!);
   const labels = fromRas({ data: indices, shape: found.classes.shape }, scan.shape, turn);
   const notes = [...scan.notes, ...found.notes, ...(caveat ? [caveat] : [])];
+  const cut = cutStructures(labels, scan.shape, sides, rows);
+  if (cut.length) notes.push(`At the edge of the field of view and perhaps cut, so too small: ${cut.join(", ")}.`);
   return { labels, rows, notes, places: placesOf(labels, scan), voxelMm3 };
 }
 

@@ -1,6 +1,7 @@
 /** The levels' graphs in ONNX Runtime Web. */
 
-import * as ort from "onnxruntime-web/wasm";
+// with the files of the build for WebAssembly alone it has no WebGPU, and computes with WebAssembly as well
+import * as ort from "onnxruntime-web/jspi";
 import type { RunLevel, Tensors } from "./ladder.ts";
 import type { Card } from "./types.ts";
 
@@ -12,6 +13,14 @@ export interface RuntimeFiles {
   graphs: ArrayBuffer[];
 }
 
+export type Provider = "wasm" | "webgpu";
+
+export interface Runner {
+  run: RunLevel;
+  /** Give back the session that is open. */
+  close: () => Promise<void>;
+}
+
 export function prepareRuntime(files: RuntimeFiles, threads: number): void {
   ort.env.wasm.wasmBinary = files.wasm;
   ort.env.wasm.wasmPaths = { mjs: files.glue };
@@ -20,18 +29,35 @@ export function prepareRuntime(files: RuntimeFiles, threads: number): void {
 }
 
 /** A runner that keeps one level's session at a time: their memory is not needed together. */
-export function levelRunner(card: Card, files: RuntimeFiles): RunLevel {
+export function levelRunner(card: Card, files: RuntimeFiles, provider: Provider): Runner {
   let open: { level: number; session: ort.InferenceSession } | null = null;
-  return async (level, image, logVoxel, above, aboveShape) => {
+  let trouble = "";
+  const watched = new WeakSet<GPUDevice>();
+  const close = async (): Promise<void> => {
+    await open?.session.release();
+    open = null;
+  };
+  /** Errors that ONNX Runtime does not report: a lack of the device's memory gives wrong values. */
+  const watch = (device: GPUDevice): void => {
+    if (watched.has(device)) return;
+    watched.add(device);
+    device.addEventListener("uncapturederror", (event) => (trouble ||= event.error.message));
+    void device.lost.then(({ reason, message }) => {
+      if (reason !== "destroyed") trouble ||= message;
+    });
+  };
+  const run: RunLevel = async (level, image, logVoxel, above, aboveShape) => {
     if (open?.level !== level) {
-      await open?.session.release();
+      await close();
       const session = await ort.InferenceSession.create(new Uint8Array(files.graphs[level]!), {
-        executionProviders: ["wasm"],
+        executionProviders: [provider],
         enableCpuMemArena: false, // WebAssembly's memory never shrinks
         enableMemPattern: false,
-        graphOptimizationLevel: "all",
+        // beyond "basic", ONNX Runtime Web 1.30.0 fuses a convolution with two LeakyRelu and loses one of them in WebGPU
+        graphOptimizationLevel: provider === "webgpu" ? "basic" : "all",
       });
       open = { level, session };
+      if (provider === "webgpu") watch((await ort.env.webgpu.device) as GPUDevice);
     }
     const feeds: Record<string, ort.Tensor> = {
       image: new ort.Tensor("float32", image.data, [1, 1, ...image.shape]),
@@ -43,10 +69,12 @@ export function levelRunner(card: Card, files: RuntimeFiles): RunLevel {
     // what only a next level needs is not copied out of the last one
     const wanted = open.session.outputNames.filter((name) => name !== "features" || level < card.levels.length - 1);
     const found = await open.session.run(feeds, wanted);
+    if (trouble) throw new Error(trouble);
     const tensors: Tensors = {};
     for (const [name, tensor] of Object.entries(found)) {
       tensors[name] = { data: tensor.data as Float32Array, channels: tensor.dims[1]! };
     }
     return tensors;
   };
+  return { run, close };
 }

@@ -4,6 +4,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { boxesAround, tiles } from "../src/boxes.ts";
 import { keepLargest } from "../src/components.ts";
+import { cutStructures } from "../src/edges.ts";
 import { Decider } from "../src/decide.ts";
 import { blackenBackground, blackLevel, brainScaling, foregroundScaling, shownMm3, type Scaling } from "../src/normalise.ts";
 import { closestRas, fromRas, toRas } from "../src/orientation.ts";
@@ -141,4 +142,10 @@ test("the table of volumes is the command line's, to the last digit", () => {
   assert.equal(addCaveat(rows, 1.4 * tiv, card), "");
   assert.equal(addCaveat(rows, 1.2 * tiv, card), sentence);
   assert.equal(volumesTsv(rows), stripped_tsv);
+});
+
+test("structures cut by the edge are those that the command line names", () => {
+  const { labels, shape, spacing_mm, rows, cut } = vectors.edges;
+  assert.ok(cut.length > 5 && cut.length < rows.length - 2);
+  assert.deepEqual(cutStructures(Uint8Array.from(labels), shape as Triple, spacing_mm as Triple, rows), cut);
 });
