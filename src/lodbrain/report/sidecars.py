@@ -12,7 +12,7 @@ from pathlib import Path
 
 from lodbrain.errors import InputError
 from lodbrain.labels import Label
-from lodbrain.segmentation.outputs import Json
+from lodbrain.segmentation.file_set import Json
 
 #: Suffix of sidecar names, for which folders are searched.
 SIDECAR = "_dseg.json"

@@ -11,7 +11,7 @@ from lodbrain.errors import shown
 from lodbrain.images.hashing import sha256
 from lodbrain.images.image import Image
 from lodbrain.labels import Label
-from lodbrain.segmentation.outputs import Json
+from lodbrain.segmentation.file_set import Json
 from lodbrain.segmentation.scan import Segmentation
 from lodbrain.segmentation.settings import Model, Settings
 from lodbrain.system.memory import MEBIBYTE, peak_mib

@@ -15,7 +15,8 @@ import torch
 from lodbrain.images.image import Image
 from lodbrain.images.io import read_image, read_labels, write_nifti
 from lodbrain.labels import STRUCTURES
-from lodbrain.segmentation.outputs import Json, labels_tsv
+from lodbrain.segmentation.file_set import Json
+from lodbrain.segmentation.outputs import labels_tsv
 from lodbrain.segmentation.sidecar import to_text
 from lodbrain.synthesis.fields import Grid
 from lodbrain.synthesis.generator import Plan, render

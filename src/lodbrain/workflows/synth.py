@@ -18,8 +18,9 @@ from lodbrain.errors import InputError, UsageError
 from lodbrain.images.hashing import sha256
 from lodbrain.labelmaps.upsample import check_voxel_size, upsample
 from lodbrain.labels import STRUCTURES
+from lodbrain.segmentation.file_set import Json
 from lodbrain.segmentation.outcome import failure
-from lodbrain.segmentation.outputs import Json, check_writable
+from lodbrain.segmentation.outputs import check_writable
 from lodbrain.segmentation.settings import choose_device
 from lodbrain.synthesis.generator import Settings, draw_plan
 from lodbrain.synthesis.label_map import LabelMap, load
