@@ -58,7 +58,7 @@ def check_header(path: Path, layout: Layout, *, model: Model, settings: Settings
     import torch
 
     from lodbrain.inference import budget
-    from lodbrain.inference.ladder import grids
+    from lodbrain.inference.brain_search import grids
     from lodbrain.inference.lod_brain_2024 import peak_memory_bytes
     from lodbrain.inference.precision import working_dtype
     from lodbrain.models.consensus import Consensus
