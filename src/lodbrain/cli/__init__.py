@@ -26,6 +26,7 @@ INTERRUPTED, BROKEN_PIPE, TERMINATED = 130, 141, 143  # 128 + the number of the 
 COMMANDS = [
     ("demo", "lodbrain.cli.demo:demo", "Segment an example head: nothing to download."),
     ("segment", "lodbrain.cli.segment:segment", "Segment scans: label map, volumes and a record of what was done."),
+    ("strip", "lodbrain.cli.strip:strip", "Extract the brain of scans: brain and mask."),
     ("bids", "lodbrain.cli.bids:bids", "Segment the T1w-like scans of a BIDS data set (BIDS App)."),
     ("volumes", "lodbrain.cli.volumes:volumes", "Gather volumes as SynthSeg's CSV or FreeSurfer's aseg.stats."),
     ("report", "lodbrain.cli.report:report", "Make pages to look at results: one for each scan, and one of all."),
