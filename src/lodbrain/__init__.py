@@ -19,14 +19,17 @@ from lodbrain.version import __version__
 
 if TYPE_CHECKING:
     from lodbrain.segmentation.scan import Segmentation, segment
+    from lodbrain.segmentation.strip import BrainMask, strip
     from lodbrain.segmentation.volumes import Volume
 
-__all__ = ["Segmentation", "Volume", "__version__", "segment"]
+__all__ = ["BrainMask", "Segmentation", "Volume", "__version__", "segment", "strip"]
 
 _PLACES = {
+    "BrainMask": "lodbrain.segmentation.strip",
     "Segmentation": "lodbrain.segmentation.scan",
     "Volume": "lodbrain.segmentation.volumes",
     "segment": "lodbrain.segmentation.scan",
+    "strip": "lodbrain.segmentation.strip",
 }
 
 

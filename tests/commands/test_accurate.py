@@ -18,7 +18,7 @@ from lodbrain.batch.cluster import Cluster
 from lodbrain.commands import main
 from lodbrain.images.image import Image
 from lodbrain.images.io import read_labels, write_nifti
-from lodbrain.inference import budget, consensus, ladder
+from lodbrain.inference import brain_search, budget, consensus, ladder
 from lodbrain.inference import lod_brain_2024 as lod_brain
 from lodbrain.models import zoo
 
@@ -32,8 +32,8 @@ def model(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPa
     folder = tmp_path_factory.mktemp("models")
     name = tiny_model.save_tiny_consensus(folder)
     monkeypatch.setattr(zoo, "MODELS", folder)
-    monkeypatch.setattr(ladder, "LEAST_ML", 0.0)
-    monkeypatch.setattr(ladder, "PLAUSIBLE_ML", (0.0, float("inf")))
+    monkeypatch.setattr(brain_search, "LEAST_ML", 0.0)
+    monkeypatch.setattr(brain_search, "PLAUSIBLE_ML", (0.0, float("inf")))
     monkeypatch.setattr(lod_brain, "SIDE", 8)
     monkeypatch.setattr(consensus, "NO_AGREEMENT", -1.0)
     monkeypatch.setattr(consensus, "FULL_AGREEMENT", 0.0)

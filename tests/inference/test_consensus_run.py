@@ -7,7 +7,7 @@ import pytest
 import torch
 from scipy.ndimage import gaussian_filter
 
-from lodbrain.inference import consensus, ladder
+from lodbrain.inference import brain_search, consensus, ladder
 from lodbrain.inference import lod_brain_2024 as lod_brain
 from lodbrain.inference.ladder import run_ladder
 from lodbrain.inference.prediction import Options, Prediction
@@ -19,8 +19,8 @@ from lodbrain.models.lod_brain_2024 import LodBrain2024
 @pytest.fixture(autouse=True)
 def small(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Any brain is a brain, LOD-Brain's grid is no larger than the scan, one thread."""
-    monkeypatch.setattr(ladder, "LEAST_ML", 0.0)
-    monkeypatch.setattr(ladder, "PLAUSIBLE_ML", (0.0, float("inf")))
+    monkeypatch.setattr(brain_search, "LEAST_ML", 0.0)
+    monkeypatch.setattr(brain_search, "PLAUSIBLE_ML", (0.0, float("inf")))
     monkeypatch.setattr(lod_brain, "SIDE", 8)
     before = torch.get_num_threads()
     torch.set_num_threads(1)

@@ -8,6 +8,7 @@ import torch
 from scipy.ndimage import gaussian_filter
 
 from lodbrain.errors import InputError
+from lodbrain.inference import brain_search
 from lodbrain.inference import ladder as module
 from lodbrain.inference.calibration import Calibration
 from lodbrain.inference.ladder import run_ladder
@@ -53,8 +54,8 @@ def data() -> np.ndarray:
 @pytest.fixture
 def any_brain(monkeypatch: pytest.MonkeyPatch) -> None:
     """However small or large, it is a brain."""
-    monkeypatch.setattr(module, "LEAST_ML", 0.0)
-    monkeypatch.setattr(module, "PLAUSIBLE_ML", (0.0, float("inf")))
+    monkeypatch.setattr(brain_search, "LEAST_ML", 0.0)
+    monkeypatch.setattr(brain_search, "PLAUSIBLE_ML", (0.0, float("inf")))
 
 
 def _run(data: np.ndarray, spacing: Spacing, network: Ladder, **options) -> Prediction:
@@ -95,7 +96,7 @@ def test_box_around_the_brain_does_not_change_its_labels(
     data: np.ndarray, network: Ladder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     whole = _run(data, (1.0, 1.0, 1.0), network, postprocess=False)
-    monkeypatch.setattr(module, "_box_of", lambda brain: ((4, 8), (8, 10), (5, 9)))
+    monkeypatch.setattr(brain_search, "_box_of", lambda brain: ((4, 8), (8, 10), (5, 9)))
     boxed = _run(data, (1.0, 1.0, 1.0), network, postprocess=False)
     brain = (slice(16, 32), slice(32, 40), slice(20, 36))
     assert (boxed.classes[brain] != whole.classes[brain]).mean() <= 1e-4
@@ -129,7 +130,7 @@ def test_implausible_brain_is_noted_and_the_whole_volume_used(
     found = _run(data, (4.0, 4.0, 4.0), network)
     assert len(found.notes) == 1
     assert "implausible" in found.notes[0]
-    monkeypatch.setattr(module, "PLAUSIBLE_ML", (0.0, 1.0))
+    monkeypatch.setattr(brain_search, "PLAUSIBLE_ML", (0.0, 1.0))
     boxes.clear()
     _run(data, (2.0, 2.0, 2.0), network)
     assert boxes == [((0, 31), (0, 35), (0, 28))]

@@ -3,7 +3,7 @@ import pytest
 import torch
 from scipy.ndimage import gaussian_filter
 
-from lodbrain.inference import ladder
+from lodbrain.inference import brain_search
 from lodbrain.inference.predict import Options, predict
 from lodbrain.models.card import Card
 from lodbrain.models.lod import Ladder, LevelConfig
@@ -11,7 +11,7 @@ from lodbrain.models.lod import Ladder, LevelConfig
 
 @pytest.fixture
 def network(monkeypatch: pytest.MonkeyPatch) -> Ladder:
-    monkeypatch.setattr(ladder, "LEAST_ML", 0.0)
+    monkeypatch.setattr(brain_search, "LEAST_ML", 0.0)
     with torch.random.fork_rng():
         torch.manual_seed(0)
         network = Ladder((LevelConfig(2, (4, 8)), LevelConfig(1, (4,)))).eval()

@@ -11,9 +11,10 @@ from pathlib import Path
 from typing import Literal, TypeAlias
 
 from lodbrain.errors import InputError, LodbrainError, UsageError, exit_status
+from lodbrain.segmentation.file_set import Json
 from lodbrain.segmentation.inputs import NOT_LABELS, find_scans, is_image, scan_of, stem_of
 from lodbrain.segmentation.outcome import failure
-from lodbrain.segmentation.outputs import Json, check_writable
+from lodbrain.segmentation.outputs import check_writable
 from lodbrain.segmentation.sidecar import to_text
 from lodbrain.system.atomic import write_text
 from lodbrain.system.hashing import sha256

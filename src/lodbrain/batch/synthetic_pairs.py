@@ -19,8 +19,9 @@ from lodbrain.images.image import Image
 from lodbrain.images.io import read_image, read_labels, write_nifti
 from lodbrain.labelmaps.upsample import upsample
 from lodbrain.labels import STRUCTURES
+from lodbrain.segmentation.file_set import Json
 from lodbrain.segmentation.outcome import failure
-from lodbrain.segmentation.outputs import Json, check_writable, labels_tsv
+from lodbrain.segmentation.outputs import check_writable, labels_tsv
 from lodbrain.segmentation.settings import choose_device
 from lodbrain.segmentation.sidecar import to_text
 from lodbrain.synthesis.fields import Grid

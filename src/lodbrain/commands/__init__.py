@@ -28,6 +28,7 @@ GROUPS = {
     "Segment": {
         "demo": "Segment an example head; nothing is downloaded.",
         "segment": "Segment scans: write label maps, volumes and their provenance.",
+        "strip": "Extract the brain of scans: brain and mask.",
         "bids": "Segment the T1w-like scans of a BIDS data set (BIDS App).",
         "volumes": "Collect volumes as SynthSeg's CSV or FreeSurfer's aseg.stats.",
         "report": "Write HTML reports: a page for each scan, and one for all.",

@@ -19,9 +19,10 @@ from lodbrain.errors import UsageError
 from lodbrain.images.io import read_labels, write_nifti
 from lodbrain.labelmaps.upsample import check_voxel_size, upsample_image
 from lodbrain.labels import TABLES, Scheme
+from lodbrain.segmentation.file_set import Json
 from lodbrain.segmentation.inputs import stem_of
 from lodbrain.segmentation.label_files import Program, label_file
-from lodbrain.segmentation.outputs import Json, check_writable
+from lodbrain.segmentation.outputs import check_writable
 from lodbrain.system.atomic import write_text
 from lodbrain.system.memory import keep_freed_memory
 from lodbrain.version import __version__

@@ -31,8 +31,9 @@ from lodbrain.labelmaps.teacher import (
     write_manifest,
     write_target,
 )
+from lodbrain.segmentation.file_set import Json
 from lodbrain.segmentation.inputs import IMAGE_SUFFIXES, stem_of
-from lodbrain.segmentation.outputs import Json, check_writable, labels_tsv
+from lodbrain.segmentation.outputs import check_writable, labels_tsv
 from lodbrain.segmentation.scan import segment_image
 from lodbrain.segmentation.settings import Settings, load_model
 from lodbrain.system.atomic import write_text

@@ -21,8 +21,9 @@ from lodbrain.commands.switches import Flag, Quiet
 from lodbrain.commands.usage import wrong_usage
 from lodbrain.errors import UsageError
 from lodbrain.labelmaps.upsample import check_voxel_size, upsample
+from lodbrain.segmentation.file_set import Json
 from lodbrain.segmentation.outcome import failure
-from lodbrain.segmentation.outputs import Json, check_writable
+from lodbrain.segmentation.outputs import check_writable
 from lodbrain.segmentation.settings import choose_device
 from lodbrain.synthesis.generator import Settings, draw_plan
 from lodbrain.synthesis.label_map import LabelMap, load

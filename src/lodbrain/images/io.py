@@ -81,7 +81,7 @@ def read_image(
         slope=layout.slope,
         intercept=layout.intercept,
     )
-    return _image(values, layout.shape, layout.affine, layout.header, [*notes, *mended])
+    return as_image(values, layout.shape, layout.affine, layout.header, [*notes, *mended])
 
 
 def read_array(data: NDArray[Any], affine: NDArray[np.float64], *, allow_odd_voxels: bool = False) -> Image:
@@ -113,7 +113,7 @@ def read_array(data: NDArray[Any], affine: NDArray[np.float64], *, allow_odd_vox
     shape = (data.shape[0], data.shape[1], data.shape[2])
     notes = check_affine(None, affine, shape, allow_odd_voxels=allow_odd_voxels)
     values, mended = to_intensities(None, bytearray(data.tobytes("F")), data.dtype, shape=shape)
-    return _image(values, shape, affine, None, [*notes, *mended])
+    return as_image(values, shape, affine, None, [*notes, *mended])
 
 
 def read_labels(path: PathLike) -> Image:
@@ -210,9 +210,10 @@ def _head(data: NDArray[Any], like: Image, description: str) -> tuple[bytes, np.
     return nifti.result_header(like.header, like.affine, data.shape, stored, description), stored
 
 
-def _image(
+def as_image(
     values: NDArray[np.float32], shape: tuple[int, int, int], affine: NDArray[np.float64], header: Any, notes: list[str]
 ) -> Image:
+    """Return intensities (N,) in the order of a file as an image, with a note if it looks like a label map."""
     data = values.reshape(shape, order="F")
     if looks_like_labels(data):
         notes.append("It looks like a label map or a mask, not a scan.")

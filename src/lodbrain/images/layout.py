@@ -44,6 +44,8 @@ class Layout:
         Whether bytes after the voxels are expected (MGH's tags).
     notes : tuple of str
         Issues detected and corrected.
+    head : bytes
+        The header's fixed fields as in the file, in its byte order, without extensions.
     """
 
     shape: tuple[int, int, int]
@@ -57,6 +59,7 @@ class Layout:
     pair: bool = False
     tail: bool = False
     notes: tuple[str, ...] = ()
+    head: bytes = b""
 
     @property
     def frame_bytes(self) -> int:

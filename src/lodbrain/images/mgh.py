@@ -90,4 +90,18 @@ def read_layout(stream: ByteStream, head: bytes) -> Layout:
         header=scanner_header(affine if usable else np.eye(4)),  # the caller rejects an unusable affine
         tail=True,
         notes=tuple(notes),
+        head=block,
     )
+
+
+def copied_header(layout: Layout) -> bytes:
+    """Return the bytes before the first voxel of a copy of a single volume; tags behind the voxels are left out.
+
+    Parameters
+    ----------
+    layout : Layout
+        Of an MGH file.
+    """
+    header = np.frombuffer(layout.head, _HEADER, count=1).copy()
+    header["dims"][0, 3] = 1
+    return header.tobytes() + layout.head[_HEADER.itemsize : _DATA_OFFSET]

@@ -38,6 +38,12 @@ _COMPLEX, _COLOUR = (32, 1792, 2048), (128, 2304)
 #: Largest extensions: they hold text such as DICOM fields, some MB at most.
 _MAX_EXTENSIONS = 1 << 26
 
+#: Fields of a header that say where the voxels lie, besides `dim` and `pixdim`.
+_GRID_FIELDS = (
+    *("qform_code", "sform_code", "quatern_b", "quatern_c", "quatern_d", "qoffset_x", "qoffset_y", "qoffset_z"),
+    *("srow_x", "srow_y", "srow_z", "xyzt_units"),
+)
+
 _AGAIN = "Export the scan again."
 _SIZES: dict[int, Any] = {348: Nifti1Header, 540: Nifti2Header}
 
@@ -94,6 +100,7 @@ def read_layout(stream: ByteStream, head: bytes) -> Layout:
         intercept=intercept,
         pair=pair,
         notes=(*notes, *offset_notes, *scaling_notes, *grid_notes),
+        head=block,
     )
 
 
@@ -130,6 +137,28 @@ def result_header(
     new["pixdim"] = pixdim
     new["descrip"] = description.encode()[:79].decode(errors="ignore").encode()
     new["scl_slope"], new["scl_inter"] = 1, 0
+    new["magic"] = new.single_magic
+    new["vox_offset"] = len(new.binaryblock) + 4
+    return bytes(new.binaryblock) + b"\0\0\0\0"
+
+
+def copied_header(layout: Layout) -> bytes:
+    """Return the bytes before the first voxel of a little-endian copy of a 3D volume with all fields of its header.
+
+    Extensions are left out. The grid is that of results, which differs from the file's if it was corrected on reading.
+
+    Parameters
+    ----------
+    layout : Layout
+        Of a NIfTI file.
+    """
+    big = int.from_bytes(layout.head[:4], "little") not in _SIZES
+    kind = _SIZES[len(layout.head)]
+    new: Any = kind(layout.head, endianness=">" if big else "<", check=False).as_byteswapped("<")
+    for field in _GRID_FIELDS:
+        new[field] = layout.header[field]
+    new["pixdim"][:4] = layout.header["pixdim"][:4]
+    new["dim"] = [3, *layout.shape, 1, 1, 1, 1]
     new["magic"] = new.single_magic
     new["vox_offset"] = len(new.binaryblock) + 4
     return bytes(new.binaryblock) + b"\0\0\0\0"

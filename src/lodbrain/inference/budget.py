@@ -93,6 +93,10 @@ class Work:
         Whether the posteriors of all classes are returned.
     second : bool
         Whether LOD-Brain runs as a second member (`inference.consensus`).
+    unused : int
+        Number of finer levels that do not run. The images of `levels` are pooled from `grid` as if they did.
+    mask_only : bool
+        Whether the last level gives log odds of brain for a mask (`inference.brain_mask`), and no decisions.
     """
 
     scan: WorkingGrid
@@ -101,6 +105,8 @@ class Work:
     stored_bytes: int = 4
     posteriors: bool = False
     second: bool = False
+    unused: int = 0
+    mask_only: bool = False
 
     @classmethod
     def of(
@@ -127,16 +133,21 @@ class Work:
     def shapes(self) -> list[tuple[int, int, int]]:
         """Shapes of the levels' images, coarsest first."""
         shapes = [self.grid.shape]
-        for _ in self.levels[1:]:
+        for _ in range(self.unused + len(self.levels) - 1):
             x, y, z = (-(-n // 2) for n in shapes[0])
             shapes.insert(0, (x, y, z))
-        return shapes
+        return shapes[: len(self.levels)]
 
     @property
     def voxels_mm(self) -> list[float]:
         """Voxel sides of the levels' images, coarsest first."""
         last = len(self.levels) - 1
-        return [self.grid.voxel_mm * 2.0 ** (last - p) for p in range(last + 1)]
+        return [self.grid.voxel_mm * 2.0 ** (self.unused + last - p) for p in range(last + 1)]
+
+    def for_mask(self, position: int) -> Work:
+        """Return the work of a brain mask, if no level beyond a position runs, 0 for the coarsest."""
+        kept = self.levels[: position + 1]
+        return replace(self, levels=kept, unused=len(self.levels) - len(kept), mask_only=True, second=False)
 
     @property
     def largest_brain(self) -> Box:
@@ -216,6 +227,9 @@ def _plan(
     # interpolated later.
     decisions = scan * (2 + work.second + (2 * N_CLASSES if work.posteriors else 0))
     kept = 0 if work.grid.native else 2 * finest.logits * _voxels(boxes[-1])
+    interpolated = finest.logits
+    if work.mask_only:  # float32 log odds, with and without CSF; one of them is interpolated
+        kept, interpolated = 4 * 2 * _voxels(boxes[-1]), 1
     # The coarsest level: logits, their softmax and that of the brain's classes; a sideless copy for the next level.
     coarsest = work.levels[0]
     head = math.prod(-(-n // coarsest.stride) * coarsest.stride for n in work.shapes[0])
@@ -238,10 +252,10 @@ def _plan(
         above = result
 
     if kept:
-        stages["interpolating"] = decisions + kept + opinion + _SLAB_COPIES * 4 * INTERPOLATED_VOXELS * finest.logits
+        stages["interpolating"] = decisions + kept + opinion + _SLAB_COPIES * 4 * INTERPOLATED_VOXELS * interpolated
     # Connected components: a copy of the box, and component numbers of four bytes.
     share = math.prod(v / w for v, w in zip(work.grid.spacing_mm, work.scan.spacing_mm, strict=True))
-    stages["tidying up"] = decisions + int(5 * share * 8**last * _voxels(brain))
+    stages["tidying up"] = decisions + int(5 * share * 8 ** (last + work.unused) * _voxels(brain))
     stages["writing"] = decisions + scan
     return Plan(tuple(chosen), stages, spare, work.second)
 

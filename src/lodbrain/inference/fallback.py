@@ -5,10 +5,15 @@ from __future__ import annotations
 import gc
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from typing import TypeVar
 
 import torch
 
+from lodbrain.inference.brain_mask import BrainOdds
 from lodbrain.inference.prediction import Options, Prediction
+
+#: A result with notes.
+Result = TypeVar("Result", Prediction, BrainOdds)
 
 #: Voxels that a tile may read, tried in turn on a GPU that ran out of memory.
 SMALLER_TILES = (128**3, 64**3)
@@ -18,15 +23,15 @@ _GPU_WORDS = ("out of memory", "ALLOC_FAILED")
 _HOST_WORDS = ("can't allocate memory", "not enough memory", "bad_alloc")
 
 
-def run_with_fallback(run: Callable[[Options], Prediction], options: Options) -> Prediction:
-    """Return the prediction; retry with smaller tiles and then on the CPU if the GPU's memory runs out.
+def run_with_fallback(run: Callable[[Options], Result], options: Options) -> Result:
+    """Return the result; retry with smaller tiles and then on the CPU if the GPU's memory runs out.
 
-    A note in the prediction reports the retry.
+    A note in the result reports the retry.
 
     Parameters
     ----------
     run : callable
-        Function from options to a prediction.
+        Function from options to a result.
     options : Options
         Options of the first attempt.
 
@@ -37,8 +42,9 @@ def run_with_fallback(run: Callable[[Options], Prediction], options: Options) ->
     """
     first: str | None = None
     for tried, note in _attempts(options):
+        result: Result
         try:
-            prediction = run(tried)
+            result = run(tried)
         except (RuntimeError, MemoryError) as error:
             if tried.device == "cpu" and _is(error, _HOST_WORDS):
                 raise MemoryError(str(error)) from error
@@ -46,7 +52,7 @@ def run_with_fallback(run: Callable[[Options], Prediction], options: Options) ->
                 raise
             first = first or tried.device
         else:
-            return prediction if not note else replace(prediction, notes=(*prediction.notes, note.format(first)))
+            return result if not note else replace(result, notes=(*result.notes, note.format(first)))
         # Not inside `except`: there the traceback would keep the failed run's tensors alive.
         gc.collect()
         if tried.device.startswith("cuda") and torch.cuda.is_available():

@@ -6,7 +6,6 @@ the brain, because its margin is at least the receptive radius.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import replace
 
@@ -14,11 +13,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from lodbrain.errors import InputError
 from lodbrain.images.background import blacken_background
-from lodbrain.images.intensity import brain_scaling, foreground_scaling
+from lodbrain.images.intensity import brain_scaling
 from lodbrain.inference.boxes import aligned, boxes_around
-from lodbrain.inference.budget import MOST_TILE_BYTES, Plan, Work, amount, check, make_plan
+from lodbrain.inference.brain_search import check_brain, find_brain, grids, plan_tiles, prepare, search_box, whole
+from lodbrain.inference.budget import Work, amount, make_plan
 from lodbrain.inference.calibration import Calibration
 from lodbrain.inference.consensus import SecondOpinion, is_asked, second_opinion, weight_at
 from lodbrain.inference.counts import voxels_of_class
@@ -28,24 +27,14 @@ from lodbrain.inference.levels import Run, Stage, each_part, refine
 from lodbrain.inference.postprocess import SEVERAL_PIECES, keep_largest
 from lodbrain.inference.precision import working_dtype
 from lodbrain.inference.prediction import CoarseView, Options, Prediction, Progress
-from lodbrain.inference.pyramid import WorkingGrid, pool, resample, working_grid
+from lodbrain.inference.pyramid import WorkingGrid
 from lodbrain.inference.sink import Sink
 from lodbrain.inference.tiling import Box
 from lodbrain.labels import N_CLASSES, SIDELESS, STRUCTURES, TISSUE_OF_CLASS
 from lodbrain.models.consensus import Consensus
-from lodbrain.models.folded import FoldedLevel, fold
+from lodbrain.models.folded import fold
 from lodbrain.models.lod import Detail, Ladder
 from lodbrain.system.memory import give_back, sparing
-
-#: Smallest voxel that the finest level runs on, relative to its nominal size: it is trained from 0.6 on.
-FINEST_SHARE = 0.55
-#: From here on the coarsest level's posterior of all structures but CSF makes a voxel brain.
-LEAST_POSTERIOR = 0.5
-#: Brains of living people, with room: outside of it the whole volume is used.
-PLAUSIBLE_ML = (500.0, 2500.0)
-#: Below this coarse brain volume the scan is rejected as showing no brain.
-LEAST_ML = 60.0
-_BRAIN = torch.as_tensor(TISSUE_OF_CLASS) > 0
 
 
 @torch.inference_mode()
@@ -74,30 +63,24 @@ def run_ladder(
     if consensus is not None and not asked:
         notes.append(f"LOD-Brain was not asked: voxels of {scan.voxel_mm:.2f} mm are too far from its 1 mm")
     work = Work.of(network, scan, grid, dtype=dtype, posteriors=options.posteriors, second=asked)
-    _plan(work, options)  # raises before any processing if the memory is not enough
+    plan_tiles(work, options)  # raises before any processing if the memory is not enough
     last = len(work.levels) - 1
     calibration = (calibrations or {}).get(network.configs[last].exponent, Calibration())
     levels = fold(network.to(device), dtype, last=last, temperature=calibration.temperature)
-    run = _prepare(data, scan, grid, levels, options)
+    run = prepare(data, scan, grid, levels, options)
     del data
     give_back()
     if not options.context and len(run.images) > 1:
         return _finest_alone(run, scan, grid, notes)
 
     progress(0.0, "finding the brain")
-    stage, brain = _whole_head(run)
-    brain_ml = float(brain.sum()) * run.voxels_mm[0] ** 3 / 1000
-    if brain_ml < LEAST_ML:
-        raise InputError(
-            "no-brain", None, f"no brain found in it ({brain_ml:.0f} ml)", "check that it is a T1w scan of a head"
-        )
+    stage, brain = find_brain(run)
+    brain_ml = check_brain(brain, run.voxels_mm[0])
     run = replace(run, scaling=brain_scaling(run.images[0], brain))
-    box = _box_of(brain)
-    if not PLAUSIBLE_ML[0] <= brain_ml <= PLAUSIBLE_ML[1]:
-        notes.append(f"the coarse brain has {brain_ml:.0f} ml, which is implausible: the whole volume was used")
-        box = _whole(run.images[0])
+    box, note = search_box(brain, brain_ml)
+    notes += [note] if note else []
 
-    plan = _plan(work, options, box)
+    plan = plan_tiles(work, options, box)
     if work.second and not plan.second:
         notes.append(_no_room(work, options, box))
     run = replace(run, tile_voxels=plan.tile_voxels)
@@ -142,29 +125,6 @@ def run_ladder(
     return replace(prediction, peak_bytes=peak_bytes, calibration=calibration, coarse=coarse)
 
 
-def grids(
-    shape: tuple[int, ...], spacing_mm: tuple[float, float, float], network: Ladder
-) -> tuple[WorkingGrid, WorkingGrid]:
-    """Return a scan's own grid, and the grid that a ladder runs on."""
-    x, y, z = shape
-    finest_mm = FINEST_SHARE * 2.0 ** network.configs[-1].exponent
-    return WorkingGrid((x, y, z), spacing_mm, True), working_grid((x, y, z), spacing_mm, finest_mm)
-
-
-def _plan(work: Work, options: Options, brain: Box | None = None) -> Plan:
-    """Return a plan within the budget. A GPU's memory holds images and tiles only: a tile gets four tenths of it."""
-    if options.memory_bytes is None or options.tile_voxels is not None or options.device != "cpu":
-        share = math.inf if options.memory_bytes is None else max(1e8, 0.4 * options.memory_bytes)
-        return make_plan(
-            work,
-            room=math.inf,
-            brain=brain,
-            tile_voxels=options.tile_voxels,
-            tile_bytes=min(share, MOST_TILE_BYTES),
-        )
-    return check(work, allowed_bytes=options.memory_bytes, base_bytes=options.base_bytes, brain=brain)
-
-
 def _no_room(work: Work, options: Options, brain: Box) -> str:
     """What is to be said of a second opinion that the budget has no room for."""
     needed = amount(options.base_bytes + make_plan(work, room=0, brain=brain).peak_bytes)
@@ -188,44 +148,11 @@ def _finest_alone(run: Run, scan: WorkingGrid, grid: WorkingGrid, notes: list[st
     scaling = brain_scaling(run.images[0], torch.zeros_like(run.images[0], dtype=torch.bool))
     tiles = None if run.options.tile_voxels is None else (run.options.tile_voxels,) * (last + 1)
     run = replace(run, scaling=scaling, tile_voxels=tiles or ())
-    box = aligned(_whole(run.images[last]), run.levels[last], run.images[last].shape)
+    box = aligned(whole(run.images[last]), run.levels[last], run.images[last].shape)
     sink = Sink(scan, grid, box, posteriors=run.options.posteriors)
-    for detail, core, _ in each_part(run, last, Stage(Detail(features, logits, side), _whole(above)), box):
+    for detail, core, _ in each_part(run, last, Stage(Detail(features, logits, side), whole(above)), box):
         sink.take(detail, core)
     return _conclude(sink.finish(), notes, 0.0, run.options)
-
-
-def _prepare(
-    data: NDArray[np.float32],
-    scan: WorkingGrid,
-    grid: WorkingGrid,
-    levels: tuple[FoldedLevel, ...],
-    options: Options,
-) -> Run:
-    """Return the levels' images on the device, with the scaling of the coarsest."""
-    volume = torch.from_numpy(np.ascontiguousarray(data)) if grid.native else resample(data, scan, grid)
-    last = len(levels) - 1
-    images = [volume.to(options.device)]
-    for _ in range(last):
-        images.insert(0, pool(images[0]))
-    return Run(
-        levels=levels,
-        images=tuple(images),
-        voxels_mm=tuple(grid.voxel_mm * 2.0 ** (last - p) for p in range(last + 1)),
-        scaling=foreground_scaling(images[0]),
-        options=options,
-    )
-
-
-def _whole_head(run: Run) -> tuple[Stage, torch.Tensor]:
-    """Return the coarsest level's output, and the mask (X, Y, Z) of voxels whose posterior of brain is above 0.5."""
-    image = run.images[0]
-    features = run.features(0, image, None)
-    x, y, z = ((0, n) for n in features.shape[2:])
-    whole: Box = (x, y, z)
-    detail = run.levels[0].score(features, None, whole)
-    brain = detail.logits.float().softmax(1)[0, _BRAIN.to(image.device)].sum(0) > LEAST_POSTERIOR
-    return Stage(detail, whole), brain[tuple(slice(n) for n in image.shape)]
 
 
 def _ask(consensus: Consensus, run: Run, stage: Stage, grid: WorkingGrid, box: Box) -> SecondOpinion:
@@ -238,21 +165,6 @@ def _ask(consensus: Consensus, run: Run, stage: Stage, grid: WorkingGrid, box: B
     part = ((i, i_stop), (j, j_stop), (k, k_stop))
     second.agreed = second.agreement(inside, WorkingGrid(shape, (a, b, c), False), part)
     return second
-
-
-def _whole(volume: torch.Tensor) -> Box:
-    x, y, z = ((0, n) for n in volume.shape)
-    return x, y, z
-
-
-def _box_of(mask: torch.Tensor) -> Box:
-    """Return the bounding box of a non-empty mask."""
-    spans = []
-    for axis in range(3):
-        hit = mask.amax([other for other in range(3) if other != axis])
-        at = hit.nonzero().flatten()
-        spans.append((int(at[0]), int(at[-1]) + 1))
-    return spans[0], spans[1], spans[2]
 
 
 def _conclude(decision: Decision, notes: list[str], brain_ml: float, options: Options) -> Prediction:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from lodbrain.errors import InputError
 from lodbrain.labels import Label
-from lodbrain.segmentation.outputs import Json
+from lodbrain.segmentation.file_set import Json
 from lodbrain.system.hashing import sha256_of
 
 #: Suffix of sidecar names, for which folders are searched.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -13,6 +14,9 @@ from lodbrain.images.grid import closest_ras
 from lodbrain.images.layout import Layout
 from lodbrain.segmentation.settings import Model, Settings
 from lodbrain.system.memory import free_bytes, resident_bytes
+
+if TYPE_CHECKING:
+    from lodbrain.models.lod import Ladder
 
 
 @dataclass(frozen=True)
@@ -58,7 +62,7 @@ def check_header(path: Path, layout: Layout, *, model: Model, settings: Settings
     import torch
 
     from lodbrain.inference import budget
-    from lodbrain.inference.ladder import grids
+    from lodbrain.inference.brain_search import grids
     from lodbrain.inference.lod_brain_2024 import peak_memory_bytes
     from lodbrain.inference.precision import working_dtype
     from lodbrain.models.consensus import Consensus
@@ -71,17 +75,14 @@ def check_header(path: Path, layout: Layout, *, model: Model, settings: Settings
         check_affine(path, layout.affine, layout.shape, allow_odd_voxels=settings.allow_odd_voxels)
     except InputError:  # raised again when the scan is read, unless that finds another error first
         return
-    axes = closest_ras(layout.affine).axes
-    sides = np.linalg.norm(layout.affine[:3, :3], axis=0)
-    x, y, z = (layout.shape[axis] for axis in axes)
-    x_mm, y_mm, z_mm = (float(sides[axis]) for axis in axes)
+    shape, spacing_mm = ras_grid(layout)
     dtype = working_dtype("auto", torch.device(model.device))
     second = isinstance(model.network, Consensus)
     ladder = model.network.ladder if isinstance(model.network, Consensus) else model.network
     if isinstance(ladder, Ladder):
         work = budget.Work.of(
             ladder,
-            *grids((x, y, z), (x_mm, y_mm, z_mm), ladder),
+            *grids(shape, spacing_mm, ladder),
             dtype=dtype,
             posteriors=settings.posteriors,
             second=second,
@@ -93,7 +94,49 @@ def check_header(path: Path, layout: Layout, *, model: Model, settings: Settings
             path=path,
         )
     elif isinstance(model.network, LodBrain2024):
-        needed = allowance.base_bytes + layout.frame_bytes + peak_memory_bytes((x, y, z), dtype=dtype)
+        needed = allowance.base_bytes + layout.frame_bytes + peak_memory_bytes(shape, dtype=dtype)
         needed += budget.LIBRARIES
         if needed > allowance.memory_bytes:
             budget.refuse(needed, allowance.memory_bytes, path)
+
+
+def check_mask_header(path: Path, layout: Layout, *, ladder: Ladder, settings: Settings, allowance: Allowance) -> None:
+    """Raise an error if the brain mask of a scan does not fit into its memory allowance, by the scan's header alone.
+
+    Parameters
+    ----------
+    path, layout, settings, allowance
+        As for `check_header`.
+    ladder : Ladder
+        Computes on the CPU.
+
+    Raises
+    ------
+    InputError
+        ``"memory"``, with the amount needed.
+    """
+    import torch
+
+    from lodbrain.inference import budget
+    from lodbrain.inference.brain_mask import mask_work
+    from lodbrain.inference.brain_search import grids
+    from lodbrain.inference.precision import working_dtype
+
+    try:
+        check_affine(path, layout.affine, layout.shape, allow_odd_voxels=settings.allow_odd_voxels)
+    except InputError:  # raised again when the scan is read, unless that finds another error first
+        return
+    scan, grid = grids(*ras_grid(layout), ladder)
+    work = mask_work(ladder, scan, grid, dtype=working_dtype("auto", torch.device("cpu")))
+    # The voxels as stored are kept to the end, beside those that are computed with.
+    base_bytes = allowance.base_bytes + layout.frame_bytes
+    budget.check(work, allowed_bytes=allowance.memory_bytes, base_bytes=base_bytes, path=path)
+
+
+def ras_grid(layout: Layout) -> tuple[tuple[int, int, int], tuple[float, float, float]]:
+    """Return shape and voxel sides in mm of a scan in RAS order."""
+    axes = closest_ras(layout.affine).axes
+    sides = np.linalg.norm(layout.affine[:3, :3], axis=0)
+    x, y, z = (layout.shape[axis] for axis in axes)
+    x_mm, y_mm, z_mm = (float(sides[axis]) for axis in axes)
+    return (x, y, z), (x_mm, y_mm, z_mm)

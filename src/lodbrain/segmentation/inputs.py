@@ -22,8 +22,8 @@ _LOOKED_AT = 1000
 
 #: Ends of names of our own outputs that are images but no label maps.
 NOT_LABELS = ("_probseg", "_differ")
-#: Ends of names that are our own outputs, so that a folder can be segmented twice.
-OWN_OUTPUTS = ("_dseg", *NOT_LABELS)
+#: Ends of names that are our own outputs and no scans, so that a folder can be segmented or stripped twice.
+OWN_OUTPUTS = ("_dseg", "_mask", *NOT_LABELS)
 
 
 @dataclass(frozen=True)

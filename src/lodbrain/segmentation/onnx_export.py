@@ -12,7 +12,7 @@ import torch
 
 from lodbrain.errors import UsageError
 from lodbrain.images import background, intensity
-from lodbrain.inference import boxes, ladder, pyramid
+from lodbrain.inference import boxes, brain_search, pyramid
 from lodbrain.inference.calibration import Calibration, read_calibration
 from lodbrain.inference.postprocess import SEVERAL_PIECES
 from lodbrain.labels import SIDELESS, SIDELESS_OF_CLASS, STRUCTURES
@@ -102,7 +102,7 @@ def inference_card(card: Card, levels: Sequence[FoldedLevel]) -> dict[str, Any]:
         "levels": [_level_row(level, calibrations.get(level.config.exponent, Calibration())) for level in levels],
         "voxels": {
             "largest_ratio": pyramid.LARGEST_RATIO,
-            "finest_mm": ladder.FINEST_SHARE * 2.0 ** levels[-1].config.exponent,
+            "finest_mm": brain_search.FINEST_SHARE * 2.0 ** levels[-1].config.exponent,
             "coarsest_resampled_mm": pyramid.COARSEST_RESAMPLED_MM,
         },
         "background": {
@@ -122,9 +122,9 @@ def inference_card(card: Card, levels: Sequence[FoldedLevel]) -> dict[str, Any]:
             "least_brain_voxels": intensity.LEAST_BRAIN_VOXELS,
         },
         "brain": {
-            "least_posterior": ladder.LEAST_POSTERIOR,
-            "least_ml": ladder.LEAST_ML,
-            "plausible_ml": list(ladder.PLAUSIBLE_ML),
+            "least_posterior": brain_search.LEAST_POSTERIOR,
+            "least_ml": brain_search.LEAST_ML,
+            "plausible_ml": list(brain_search.PLAUSIBLE_ML),
         },
         "boxes": {"margin_mm": boxes.MARGIN_MM, "doubling_halo": boxes.DOUBLING_HALO},
         "labels": [

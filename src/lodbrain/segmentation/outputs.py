@@ -1,46 +1,28 @@
-"""Output files of one scan: names, locking, atomic publication, and completeness for resume.
-
-All files are first written into a hidden folder beside the outputs, ``.<stem>.lodbrain``. When they are complete, they
-are renamed into place, the sidecar last: a set without its sidecar is unfinished. If the process is killed at any time,
-a later run with ``--resume`` finds a complete set or segments the scan again. A hidden folder left by a killed process
-is emptied by the next run of the same scan, and removed at its end.
-
-If the file system has no locks, each process uses its own hidden folder, ``.<stem>.<random>.lodbrain``. Two processes
-that segment the same scan then waste time but do not corrupt the outputs; the folder of a killed process remains until
-it is deleted by hand.
-"""
+"""Names of the output files of one segmentation, and checks of the output folder before any work."""
 
 from __future__ import annotations
 
-import json
-import os
 import secrets
-import shutil
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from dataclasses import replace as replace_field
 from pathlib import Path
-from typing import Any, Literal, TypeAlias
+from typing import Literal, TypeAlias
 
-from lodbrain.errors import InputError, OutputError, shown
+from lodbrain.errors import InputError, OutputError
 from lodbrain.labels import Label
+from lodbrain.segmentation.file_set import FileSet, output_error
 from lodbrain.system.atomic import replace, sync
-from lodbrain.system.locks import take_lock
-from lodbrain.system.signals import uninterrupted
 
-Json: TypeAlias = dict[str, Any]
 LabelFormat: TypeAlias = Literal["nifti", "mgz"]
 
 _ENDING: dict[LabelFormat, str] = {"nifti": ".nii.gz", "mgz": ".mgz"}
 
-#: Largest number of bytes in a file name, on all file systems in common use.
-LONGEST_NAME = 255
-
 
 @dataclass(frozen=True)
-class Outputs:
-    """Names of the output files of one scan.
+class Outputs(FileSet):
+    """Names of the output files of one segmentation.
 
     Attributes
     ----------
@@ -54,10 +36,18 @@ class Outputs:
         Whether a DICOM Segmentation belongs to the set.
     """
 
-    folder: Path
-    stem: str
     label_format: LabelFormat = "nifti"
     with_dicom_seg: bool = False
+
+    @property
+    def main(self) -> Path:
+        """The label map."""
+        return self.labels
+
+    @property
+    def wanted(self) -> tuple[Path, ...]:
+        """The label map, and a DICOM Segmentation if there is to be one."""
+        return (self.labels, self.dicom_seg) if self.with_dicom_seg else (self.labels,)
 
     @property
     def labels(self) -> Path:
@@ -112,151 +102,13 @@ class Outputs:
         soft = (self.posteriors, other.posteriors, self.posteriors_sidecar, self.disagreement)
         return (*maps, *soft, self.report, self.sidecar)
 
-    def existing(self) -> list[Path]:
-        """Return the files of the set that exist, complete or not."""
-        return [path for path in self.all if os.path.lexists(path)]
-
-    def is_complete(self, made_from: Json) -> bool:
-        """Return whether a finished set of the same input, model and settings exists.
-
-        Parameters
-        ----------
-        made_from : dict
-            Fields that the sidecar must contain, from `sidecar.made_from`.
-        """
-        sidecar = self._finished()
-        return sidecar is not None and not _differences(sidecar, made_from)
-
-    def check_made_from(self, made_from: Json) -> None:
-        """Raise an error if a finished set of another input, model or settings exists.
-
-        Raises
-        ------
-        InputError
-            With the differences.
-        """
-        sidecar = self._finished()
-        if sidecar is not None and (found := _differences(sidecar, made_from)):
-            what = f"this result was made otherwise ({'; '.join(found)})"
-            hint = "Use --overwrite to replace it, or choose another output folder"
-            raise InputError("made-otherwise", self.labels, what, hint)
-
-    def _finished(self) -> Json | None:
-        """Return the sidecar of a set whose files all exist with the recorded sizes, else None."""
-        try:
-            sidecar: Json = json.loads(self.sidecar.read_text(encoding="utf-8"))
-            names = {shown(path.name): path for path in self.all}
-            whole = all(names[name].stat().st_size == size for name, size in dict(sidecar["files"]).items())
-        except (OSError, ValueError, KeyError, TypeError):
-            return None
-        wanted = {shown(self.labels.name), *([shown(self.dicom_seg.name)] if self.with_dicom_seg else [])}
-        return sidecar if whole and wanted <= set(sidecar["files"]) else None
-
-    @contextmanager
-    def claimed(self) -> Iterator[Path]:
-        """Yield a hidden folder to write into, locked against other processes that write the same set.
-
-        On a file system without locks the folder is not locked, but has a name that no other process uses.
-
-        Raises
-        ------
-        InputError
-            If another process is writing the same outputs, or their names would be too long.
-        OutputError
-            If the folder cannot be created.
-        """
-        if len(os.fsencode(self.posteriors.name)) > LONGEST_NAME:
-            raise InputError("long-name", self.stem, "the names of its outputs would be too long", "Rename the scan")
-        work = self._hidden
-        lock = None
-        try:
-            with uninterrupted():
-                lock = take_lock(work)
-                if lock is None:
-                    work = self.folder / f".{self.stem}.{secrets.token_hex(2)}.lodbrain"
-                    work.mkdir()
-            yield work
-        except OutputError as error:  # its path is in the hidden folder, which is removed
-            raise OutputError(error.code, self.labels, error.what, error.hint) from error
-        except OSError as error:
-            if lock is not None or work != self._hidden:
-                raise
-            if isinstance(error, BlockingIOError):
-                hint = "Wait for it to end, or choose another output folder"
-                raise InputError("busy", self.labels, "another process is writing this output", hint) from None
-            raise _output_error(work, error) from error
-        finally:
-            if lock is not None or work != self._hidden:
-                with uninterrupted():
-                    shutil.rmtree(work, ignore_errors=True)
-                    if lock is not None:
-                        os.close(lock)
-
-    def weaker(self, work: Path) -> tuple[str, ...]:
-        """Return notes on features that the file system of a claimed folder lacks, and their consequences."""
-        notes = []
-        if work != self._hidden:
-            notes.append("The output's file system has no locks: another process may have written the same results.")
-        if not sync(work):
-            notes.append("The output's file system cannot sync: a power failure may have cost a part of the results.")
-        return tuple(notes)
-
-    def remove_unfinished(self) -> None:
-        """Remove the hidden folder left by a killed process, unless another process is using it."""
-        if self._hidden.exists():
-            with self.claimed():
-                pass
-
-    @property
-    def _hidden(self) -> Path:
-        return self.folder / f".{self.stem}.lodbrain"
-
-    def staged(self, work: Path, path: Path) -> Path:
-        """Return the temporary path of a file in `work`: named without the stem, which may be long."""
-        return work / path.name.removeprefix(f"{self.stem}_")
-
-    def publish(self, work: Path) -> None:
-        """Move finished files, named as in `staged`, from `work` into place.
-
-        Other files of an earlier run are removed, so that all files of a set come from one run.
-        """
-        try:
-            with uninterrupted():
-                self.sidecar.unlink(missing_ok=True)
-                sync(self.folder)
-                for path in self.all:
-                    if path == self.sidecar:
-                        sync(self.folder)  # the other files are on disk before the set counts as complete
-                    if self.staged(work, path).exists():
-                        replace(self.staged(work, path), path)
-                    else:
-                        path.unlink(missing_ok=True)
-                sync(self.folder)
-        except OSError as error:
-            raise _output_error(self.folder, error) from error
-
     def publish_report(self, work: Path) -> None:
         """Move the finished report page, named as in `staged`, from `work` into place."""
         try:
             replace(self.staged(work, self.report), self.report)
             sync(self.folder)
         except OSError as error:
-            raise _output_error(self.folder, error) from error
-
-
-def _differences(sidecar: Json, made_from: Json) -> list[str]:
-    """Return the differences of a sidecar, such as ``"labels: structures, now tissue"``."""
-    found = []
-    for key, wanted in made_from.items():
-        there = sidecar.get(key)
-        if isinstance(there, dict) and isinstance(wanted, dict):
-            names = [name for name in wanted if there.get(name) != wanted[name]]
-            hashes = [name for name in names if name == "sha256"]
-            found += [f"{name}: {there.get(name)}, now {wanted[name]}" for name in names if name != "sha256"]
-            found += [f"the {key} has changed" for _ in hashes]
-        elif there != wanted:
-            found.append(f"{key}: {there}, now {wanted}")
-    return found
+            raise output_error(self.folder, error) from error
 
 
 def check_writable(folder: Path) -> None:
@@ -278,7 +130,7 @@ def check_writable(folder: Path) -> None:
     except (FileExistsError, NotADirectoryError) as error:
         raise OutputError("not-a-folder", folder, "the output folder is a file", "Name a folder") from error
     except OSError as error:
-        raise _output_error(folder, error) from error
+        raise output_error(folder, error) from error
 
 
 def identities(paths: Iterable[Path]) -> dict[tuple[int, int], Path]:
@@ -291,12 +143,12 @@ def identities(paths: Iterable[Path]) -> dict[tuple[int, int], Path]:
     return found
 
 
-def check_not_an_input(outputs: Outputs, inputs: Mapping[tuple[int, int], Path]) -> None:
+def check_not_an_input(outputs: FileSet, inputs: Mapping[tuple[int, int], Path]) -> None:
     """Raise an error if an output would overwrite an input of the same command.
 
     Parameters
     ----------
-    outputs : Outputs
+    outputs : FileSet
     inputs : mapping
         From `identities`.
 
@@ -322,8 +174,3 @@ def labels_tsv(table: Sequence[Label]) -> str:
     """
     rows = [f"{label.index}\t{label.name}\t{label.hex_color}" for label in table if label.index]
     return "\n".join(["index\tname\tcolor", *rows]) + "\n"
-
-
-def _output_error(path: Path, error: OSError) -> OutputError:
-    hint = "Free some space or choose another output folder"
-    return OutputError("not-writable", path, f"cannot be written ({error.strerror or error})", hint)

@@ -12,8 +12,9 @@ from os import PathLike
 from pathlib import Path
 
 from lodbrain.errors import InputError, shown
+from lodbrain.segmentation.file_set import Json
 from lodbrain.segmentation.inputs import files_below
-from lodbrain.segmentation.outputs import Json, Outputs
+from lodbrain.segmentation.outputs import Outputs
 from lodbrain.segmentation.volumes import Volume
 
 #: Table of all scans that the BIDS App writes; not the volumes of a single scan, despite its ending.

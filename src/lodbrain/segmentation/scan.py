@@ -186,12 +186,12 @@ def segment(
         allow_odd_voxels=allow_odd_voxels,
         postprocess=postprocess,
     )
-    image = _as_image(scan, affine, spacing_mm, settings)
+    image = as_image(scan, affine, spacing_mm, settings)
     return segment_image(image, load_model(settings), settings=settings, progress=progress)
 
 
-def _as_image(scan: Any, affine: ArrayLike | None, spacing_mm: ArrayLike | None, settings: Settings) -> Image:
-    """Return a file, nibabel image or array as a checked image."""
+def as_image(scan: Any, affine: ArrayLike | None, spacing_mm: ArrayLike | None, settings: Settings) -> Image:
+    """Return a file, nibabel image or array as a checked image; parameters and errors as in `segment`."""
     frame, odd = settings.frame, settings.allow_odd_voxels
     given = {"affine": affine, "spacing_mm": spacing_mm}
     if scan is None or isinstance(scan, (bytes, dict, set)):

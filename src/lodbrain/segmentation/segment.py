@@ -15,6 +15,7 @@ from lodbrain.images.dicom_conversion import Converted
 from lodbrain.images.image import Image
 from lodbrain.images.io import read_image, write_image
 from lodbrain.segmentation.allowance import Allowance, check_header
+from lodbrain.segmentation.file_set import FileSet
 from lodbrain.segmentation.inputs import scan_of, stem_of
 from lodbrain.segmentation.outcome import ScanOutcome
 from lodbrain.segmentation.outputs import Outputs, check_not_an_input, check_writable, identities, labels_tsv
@@ -143,12 +144,12 @@ def segment_file(
     return ScanOutcome(path, "done", outputs, result.volumes, clock.total, len(result.quality_reasons))
 
 
-def check_existing(outputs: Outputs, inputs: Mapping[tuple[int, int], Path], settings: Settings) -> None:
+def check_existing(outputs: FileSet, inputs: Mapping[tuple[int, int], Path], settings: Settings) -> None:
     """Raise an error if outputs exist and neither `resume` nor `overwrite` is set, or if an output is an input.
 
     Parameters
     ----------
-    outputs : Outputs
+    outputs : FileSet
     inputs : mapping
         All inputs of the command, from `identities`.
     settings : Settings

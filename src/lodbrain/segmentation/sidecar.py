@@ -10,7 +10,7 @@ from typing import Any
 from lodbrain.errors import shown
 from lodbrain.images.image import Image
 from lodbrain.labels import Label
-from lodbrain.segmentation.outputs import Json
+from lodbrain.segmentation.file_set import Json
 from lodbrain.segmentation.scan import Segmentation
 from lodbrain.segmentation.settings import Model, Settings
 from lodbrain.system.hashing import sha256
@@ -54,8 +54,25 @@ def sidecar(
     files : mapping of str to int
         Name and size in bytes of the other files of the set.
     """
-    planned = result.planned_peak_bytes
     content: Json = {
+        **provenance(image, origin),
+        "notes": list(result.notes),
+        "quality": {
+            **{name: float(value) for name, value in result.quality.items()},
+            "reasons": list(result.quality_reasons),
+        },
+        "run": dict(run),
+        **peaks(result.planned_peak_bytes),
+        "files": dict(files),
+    }
+    if result.posteriors is not None:
+        content["posteriors"] = [{"index": label.index, "name": label.name} for label in result.table]
+    return content
+
+
+def provenance(image: Image, origin: Json) -> Json:
+    """Return the fields of any sidecar on software, model, settings, input (`origin`, from `made_from`) and grid."""
+    return {
         "software": "lodbrain",
         "version": __version__,
         "purpose": "for research, not a medical device",
@@ -66,19 +83,15 @@ def sidecar(
             "voxel_volume_mm3": image.voxel_volume_mm3,
             "affine": image.affine.tolist(),
         },
-        "notes": list(result.notes),
-        "quality": {
-            **{name: float(value) for name, value in result.quality.items()},
-            "reasons": list(result.quality_reasons),
-        },
-        "run": dict(run),
-        "peak_memory_mib": round(peak_mib(), 1),
-        "planned_peak_memory_mib": planned and round(planned / MEBIBYTE, 1),
-        "files": dict(files),
     }
-    if result.posteriors is not None:
-        content["posteriors"] = [{"index": label.index, "name": label.name} for label in result.table]
-    return content
+
+
+def peaks(planned_bytes: int | None) -> Json:
+    """Return the fields on the peak memory of this process and as it was planned."""
+    return {
+        "peak_memory_mib": round(peak_mib(), 1),
+        "planned_peak_memory_mib": planned_bytes and round(planned_bytes / MEBIBYTE, 1),
+    }
 
 
 def posteriors_sidecar(table: Sequence[Label], about: Mapping[str, object]) -> Json:

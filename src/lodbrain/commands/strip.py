@@ -1,0 +1,113 @@
+"""`lodbrain strip`: brain extraction."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+from cyclopts import Parameter
+
+from lodbrain.commands.progress import progress_bar
+from lodbrain.commands.switches import Flag, Out, Quiet
+from lodbrain.commands.usage import trace, wrong_usage
+from lodbrain.errors import exit_status, shown
+from lodbrain.segmentation.settings import Settings
+from lodbrain.segmentation.strip import MaskSettings
+from lodbrain.segmentation.strip_files import Stripped, strip_jobs
+from lodbrain.segmentation.strip_jobs import find_strip_jobs
+from lodbrain.system.memory import keep_freed_memory, parse_memory
+
+
+def strip(
+    inputs: Annotated[list[str], Parameter(name="INPUT", required=True, negative="")],
+    /,
+    *,
+    out: Out,
+    mask: Annotated[Path | None, Parameter(name=["--mask", "-m"])] = None,
+    border: Annotated[float, Parameter(name=["--border", "-b"])] = 0.0,
+    no_csf: Flag = False,
+    model: str = "default",
+    device: str = "auto",
+    memory: str | None = None,
+    threads: int | None = None,
+    frame: int | None = None,
+    allow_odd_voxels: Flag = False,
+    resume: Flag = False,
+    overwrite: Flag = False,
+    quiet: Quiet = False,
+) -> int:
+    """Extract the brain of scans, on their own grids, from the model's levels of 4 and 2 mm alone.
+
+    The brain keeps the scan's data type, scaling and header; outside of the mask it is black. A JSON file next to the
+    mask (without --mask next to the brain) says how both were made.
+
+    Parameters
+    ----------
+    inputs
+        Scans (.nii, .nii.gz, .mgz), folders (searched recursively) or quoted globs.
+    out
+        Name of the brain for one scan: .nii.gz, .nii or .mgz. Otherwise the folder for NAME_brain, NAME_mask and
+        NAME_mask.json of each scan NAME.
+    mask
+        Name of the mask, of one scan. By default it is written into a folder only.
+    border
+        Millimetres by which the surface of the mask is moved outwards, or inwards if negative.
+    no_csf
+        Leave out the CSF around the brain.
+    model
+        Name from `lodbrain models list`, or a model file.
+    device
+        Device: auto, cpu, cuda, cuda:1 ... or mps.
+    memory
+        Memory budget, such as 2GB or 800MB. Default: free memory minus a margin.
+    threads
+        Number of CPU threads. Default: one per core.
+    frame
+        Volume of a 4D file to use, counted from 0.
+    allow_odd_voxels
+        Accept voxels smaller than 0.1 mm or larger than 10 mm.
+    resume
+        Skip scans whose results are complete, and process the others.
+    overwrite
+        Replace existing results.
+    """
+    with wrong_usage():
+        wanted = MaskSettings(csf=not no_csf, border_mm=border)
+        settings = Settings(
+            labels="brain",
+            model=model,
+            device=device,
+            memory_bytes=parse_memory(memory) if memory is not None else None,
+            threads=threads,
+            frame=frame,
+            allow_odd_voxels=allow_odd_voxels,
+            resume=resume,
+            overwrite=overwrite,
+        )
+    jobs = find_strip_jobs(inputs, out, mask)
+    keep_freed_memory()
+    done = 0
+
+    with progress_bar(show=not quiet) as progress:
+
+        def tell(outcome: Stripped) -> None:
+            nonlocal done
+            done += 1
+            if outcome.error is not None:
+                trace(outcome.error)
+                print(f"lodbrain: {outcome.error}", file=sys.stderr, flush=True)
+            elif not quiet:
+                print(_line(outcome), flush=True)
+            if progress is not None:
+                progress(done / len(jobs), shown(outcome.job.path.name))
+
+        outcomes = strip_jobs(jobs, wanted, settings, finished=tell)
+    return exit_status([outcome.error for outcome in outcomes])
+
+
+def _line(outcome: Stripped) -> str:
+    name, brain = shown(outcome.job.path.name), shown(outcome.job.outputs.brain)
+    if outcome.status == "skipped":
+        return f"{name}: {brain} is complete, skipped"
+    return f"{name}: {brain}, mask {outcome.volume_mm3 / 1000:.0f} ml, {outcome.seconds:.1f} s"

@@ -1,0 +1,163 @@
+"""Copy of a scan's file with all voxels outside of a mask set to black; header, type and scaling are kept."""
+
+from __future__ import annotations
+
+import gzip
+import os
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lodbrain.errors import InputError
+from lodbrain.images import mgh, nifti
+from lodbrain.images.geometry import check_affine
+from lodbrain.images.image import Image
+from lodbrain.images.io import as_image, write_image
+from lodbrain.images.layout import Layout
+from lodbrain.images.load import load
+from lodbrain.images.values import to_intensities
+from lodbrain.system.atomic import atomic
+
+#: Share of the voxels that may be darker than black: as in `intensity.black_level`.
+_BELOW_BLACK = 0.5
+#: A black level that is this near to 0, as a share of the distance from black to bright, is 0.
+_NEAR_ZERO = 0.1
+#: Voxels that both are taken of.
+_SAMPLE = 1 << 21
+_SLAB = 16
+#: zlib level, as for label maps in `lodbrain.images.io`: a brain is black for the most part.
+_LEVEL = 4
+
+
+@dataclass(frozen=True, eq=False)
+class Stored:
+    """Voxels of a scan as they are in its file.
+
+    Attributes
+    ----------
+    voxels : (X, Y, Z)
+        In the file's own type and byte order.
+    layout : Layout
+        Of the file.
+    """
+
+    voxels: NDArray[Any]
+    layout: Layout
+
+    def black(self) -> float:
+        """Return the stored value that stands for black.
+
+        It is the darkest intensity but for 0.5% of the voxels, or 0 if that is near to it, which is the rule in
+        magnitude images. Integers are rounded to what the type can hold.
+
+        Examples
+        --------
+        A scan whose air is 0 to 3, and one that a program has shifted by -1024:
+
+        >>> air = np.tile(np.arange(4, dtype=np.int16), (8, 8, 2))
+        >>> air[2:6, 2:6, 2:6] = 500
+        >>> layout = Layout((8, 8, 8), 1, air.dtype, 352, np.eye(4), None)
+        >>> Stored(air, layout).black(), Stored(air - 1024, layout).black()
+        (0.0, -1024.0)
+        """
+        slope, intercept = self.layout.slope, self.layout.intercept
+        sample = self.voxels.ravel("K")[:: max(1, self.voxels.size // _SAMPLE)].astype(np.float64)
+        sample = sample[np.isfinite(sample)] * slope + intercept
+        dark = float(np.percentile(sample, _BELOW_BLACK, method="lower"))
+        bright = float(sample[sample > sample.mean()].mean()) if sample.min() < sample.max() else dark
+        if abs(dark) <= _NEAR_ZERO * (bright - dark):
+            dark = 0.0
+        stored = (dark - intercept) / slope
+        if self.voxels.dtype.kind == "f":
+            return stored
+        info = np.iinfo(self.voxels.dtype)
+        return float(np.clip(np.rint(stored), info.min, info.max))
+
+
+def read_scan(
+    path: Path,
+    *,
+    frame: int | None = None,
+    allow_odd_voxels: bool = False,
+    check: Callable[[Layout], None] | None = None,
+) -> tuple[Image, Stored]:
+    """Return a scan as `lodbrain.images.io.read_image` does, and its voxels as they are in the file.
+
+    Parameters
+    ----------
+    path, frame, allow_odd_voxels, check
+        As in `read_image`.
+
+    Raises
+    ------
+    InputError
+        As in `read_image`.
+    """
+    layout, buffer, notes = load(path, frame, check=check)
+    notes += check_affine(path, layout.affine, layout.shape, allow_odd_voxels=allow_odd_voxels)
+    stored = np.frombuffer(buffer, layout.dtype).reshape(layout.shape, order="F")
+    try:
+        # `to_intensities` overwrites its buffer, and needs four bytes a voxel at its end
+        work = bytearray(max(0, 4 * stored.size - stored.nbytes)) + buffer
+    except MemoryError as error:
+        raise InputError("too-large", path, "its voxels do not fit into memory", "Use a larger machine.") from error
+    values, mended = to_intensities(
+        path, work, layout.dtype, shape=layout.shape, slope=layout.slope, intercept=layout.intercept
+    )
+    return as_image(values, layout.shape, layout.affine, layout.header, [*notes, *mended]), Stored(stored, layout)
+
+
+def write_masked(path: str | os.PathLike[str], stored: Stored, mask: NDArray[np.bool_]) -> None:
+    """Write a scan with all voxels outside of a mask set to black, atomically.
+
+    Type, scaling and all fields of the header are those of the scan's file, but for a grid that was corrected on
+    reading. If the format differs from the scan's, only the grid is kept, and values are scaled if MGH is written.
+
+    Parameters
+    ----------
+    path : path
+        ``.nii``, ``.nii.gz`` or ``.mgz``.
+    stored : Stored
+    mask : (X, Y, Z) bool
+
+    Raises
+    ------
+    ValueError
+        If the mask is on another grid, or the name has another suffix.
+    OutputError
+        If the file cannot be written.
+    """
+    target, layout = Path(path), stored.layout
+    if mask.shape != stored.voxels.shape:
+        raise ValueError(f"mask must be on the grid {stored.voxels.shape}, got {mask.shape}")
+    black = np.array(stored.black()).astype(stored.voxels.dtype)
+    from_mgh, to_mgh = mgh.is_mgh(layout.head), target.name.endswith(".mgz")
+    if from_mgh != to_mgh:
+        brain = np.where(mask, stored.voxels, black)
+        if to_mgh and (layout.slope, layout.intercept) != (1.0, 0.0):
+            brain = (brain * layout.slope + layout.intercept).astype(np.float32)
+        elif to_mgh and not any(np.can_cast(brain.dtype, kind) for kind in ("u1", "i2", "i4", "f4")):
+            brain = brain.astype(np.float32)
+        else:
+            brain = brain.astype(brain.dtype.newbyteorder("="))
+        write_image(target, brain, Image(brain, layout.affine, None if to_mgh else layout.header))
+        return
+    if not target.name.endswith((".nii", ".nii.gz", ".mgz")):
+        raise ValueError(f"path must end in .nii, .nii.gz or .mgz, got {target.name!r}")
+    head = mgh.copied_header(layout) if to_mgh else nifti.copied_header(layout)
+    stored_type = stored.voxels.dtype.newbyteorder(">" if to_mgh else "<")
+    with atomic(target) as temporary, ExitStack() as stack:
+        plain = stack.enter_context(temporary.open("wb"))
+        file: IO[bytes] | gzip.GzipFile = plain
+        if target.suffix in (".gz", ".mgz"):
+            # Without name and time in the gzip header, so that the bytes depend on the content alone.
+            file = stack.enter_context(gzip.GzipFile("", "wb", _LEVEL, plain, mtime=0))
+        file.write(head)
+        for z in range(0, mask.shape[2], _SLAB):
+            part = np.where(mask[..., z : z + _SLAB], stored.voxels[..., z : z + _SLAB], black)
+            file.write(part.astype(stored_type).tobytes("F"))

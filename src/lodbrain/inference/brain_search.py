@@ -1,0 +1,141 @@
+"""Preparation of a scan's images, and the search for the brain at the coarsest level."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from lodbrain.errors import InputError
+from lodbrain.images.intensity import foreground_scaling
+from lodbrain.inference.budget import MOST_TILE_BYTES, Plan, Work, check, make_plan
+from lodbrain.inference.levels import Run, Stage
+from lodbrain.inference.prediction import Options
+from lodbrain.inference.pyramid import WorkingGrid, pool, resample, working_grid
+from lodbrain.inference.tiling import Box
+from lodbrain.labels import TISSUE_OF_CLASS
+from lodbrain.models.folded import FoldedLevel
+from lodbrain.models.lod import Ladder
+
+#: Smallest voxel that the finest level runs on, relative to its nominal size: it is trained from 0.6 on.
+FINEST_SHARE = 0.55
+#: From here on the coarsest level's posterior of all structures but CSF makes a voxel brain.
+LEAST_POSTERIOR = 0.5
+#: Brains of living people, with room: outside of it the whole volume is used.
+PLAUSIBLE_ML = (500.0, 2500.0)
+#: Below this coarse brain volume the scan is rejected as showing no brain.
+LEAST_ML = 60.0
+_BRAIN = torch.as_tensor(TISSUE_OF_CLASS) > 0
+
+
+def grids(
+    shape: tuple[int, ...], spacing_mm: tuple[float, float, float], network: Ladder
+) -> tuple[WorkingGrid, WorkingGrid]:
+    """Return a scan's own grid, and the grid that a ladder runs on."""
+    x, y, z = shape
+    finest_mm = FINEST_SHARE * 2.0 ** network.configs[-1].exponent
+    return WorkingGrid((x, y, z), spacing_mm, True), working_grid((x, y, z), spacing_mm, finest_mm)
+
+
+def plan_tiles(work: Work, options: Options, brain: Box | None = None) -> Plan:
+    """Return a plan within the budget. A GPU's memory holds images and tiles only: a tile gets four tenths of it."""
+    if options.memory_bytes is None or options.tile_voxels is not None or options.device != "cpu":
+        share = math.inf if options.memory_bytes is None else max(1e8, 0.4 * options.memory_bytes)
+        return make_plan(
+            work,
+            room=math.inf,
+            brain=brain,
+            tile_voxels=options.tile_voxels,
+            tile_bytes=min(share, MOST_TILE_BYTES),
+        )
+    return check(work, allowed_bytes=options.memory_bytes, base_bytes=options.base_bytes, brain=brain)
+
+
+def prepare(
+    data: NDArray[np.float32],
+    scan: WorkingGrid,
+    grid: WorkingGrid,
+    levels: tuple[FoldedLevel, ...],
+    options: Options,
+    *,
+    unused: int = 0,
+) -> Run:
+    """Return the levels' images on the device, with the scaling of the coarsest.
+
+    Parameters
+    ----------
+    data : (X, Y, Z) float32
+        On the scan's grid, its background made black.
+    scan, grid : WorkingGrid
+        The scan's own grid, and the grid that the finest level of the ladder would run on.
+    levels : tuple of FoldedLevel
+        Levels to run, coarsest first.
+    options : Options
+    unused : int
+        Number of finer levels that do not run. `grid` is pooled as if they did, because the others were trained so.
+    """
+    volume = torch.from_numpy(np.ascontiguousarray(data)) if grid.native else resample(data, scan, grid)
+    last = len(levels) - 1
+    images = [volume.to(options.device)]
+    for _ in range(last + unused):
+        images.insert(0, pool(images[0]))
+    images = images[: last + 1]
+    return Run(
+        levels=levels,
+        images=tuple(images),
+        voxels_mm=tuple(grid.voxel_mm * 2.0 ** (last + unused - p) for p in range(last + 1)),
+        scaling=foreground_scaling(images[0]),
+        options=options,
+    )
+
+
+def find_brain(run: Run) -> tuple[Stage, torch.Tensor]:
+    """Return the coarsest level's output, and the mask (X, Y, Z) of voxels whose posterior of brain is above 0.5."""
+    image = run.images[0]
+    features = run.features(0, image, None)
+    x, y, z = ((0, n) for n in features.shape[2:])
+    whole: Box = (x, y, z)
+    detail = run.levels[0].score(features, None, whole)
+    brain = detail.logits.float().softmax(1)[0, _BRAIN.to(image.device)].sum(0) > LEAST_POSTERIOR
+    return Stage(detail, whole), brain[tuple(slice(n) for n in image.shape)]
+
+
+def check_brain(brain: torch.Tensor, voxel_mm: float) -> float:
+    """Return the volume in ml of a mask (X, Y, Z) bool of the coarsest level.
+
+    Raises
+    ------
+    InputError
+        ``"no-brain"`` if it is too small to be a brain.
+    """
+    brain_ml = float(brain.sum()) * voxel_mm**3 / 1000
+    if brain_ml < LEAST_ML:
+        raise InputError(
+            "no-brain", None, f"no brain found in it ({brain_ml:.0f} ml)", "check that it is a T1w scan of a head"
+        )
+    return brain_ml
+
+
+def search_box(brain: torch.Tensor, brain_ml: float) -> tuple[Box, str]:
+    """Return the box of a mask (X, Y, Z) bool and an empty note; the whole volume and a note if it is implausible."""
+    if PLAUSIBLE_ML[0] <= brain_ml <= PLAUSIBLE_ML[1]:
+        return _box_of(brain), ""
+    return whole(brain), f"the coarse brain has {brain_ml:.0f} ml, which is implausible: the whole volume was used"
+
+
+def whole(volume: torch.Tensor) -> Box:
+    """Return the box of all voxels of a volume (X, Y, Z)."""
+    x, y, z = ((0, n) for n in volume.shape)
+    return x, y, z
+
+
+def _box_of(mask: torch.Tensor) -> Box:
+    """Return the bounding box of a non-empty mask."""
+    spans = []
+    for axis in range(3):
+        hit = mask.amax([other for other in range(3) if other != axis])
+        at = hit.nonzero().flatten()
+        spans.append((int(at[0]), int(at[-1]) + 1))
+    return spans[0], spans[1], spans[2]

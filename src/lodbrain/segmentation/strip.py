@@ -1,0 +1,234 @@
+"""Brain extraction of one scan in memory: a mask on the scan's own grid."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from os import PathLike
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from lodbrain.errors import InputError, UsageError
+from lodbrain.images.background import blacken_background
+from lodbrain.images.grid import to_ras
+from lodbrain.images.image import Image
+from lodbrain.images.io import write_nifti
+from lodbrain.images.nibabel_image import to_nibabel
+from lodbrain.images.shear import is_sheared, straighten
+from lodbrain.inference.handover import Handover
+from lodbrain.segmentation.allowance import Allowance
+from lodbrain.segmentation.scan import as_image
+from lodbrain.segmentation.settings import Model, Settings, load_model
+from lodbrain.segmentation.stripping import MOST_RATIO, shown_mm3
+from lodbrain.system.memory import parse_memory
+from lodbrain.system.threads import use_threads
+
+if TYPE_CHECKING:
+    from lodbrain.models.lod import Ladder
+
+#: Largest border: beyond it the mask reaches the skin.
+MOST_BORDER_MM = 30.0
+
+
+@dataclass(frozen=True)
+class MaskSettings:
+    """What belongs to a brain mask.
+
+    Attributes
+    ----------
+    csf : bool
+        Whether the CSF around the brain does.
+    border_mm : float
+        Distance by which the surface is moved outwards, or inwards if below 0.
+    """
+
+    csf: bool = True
+    border_mm: float = 0.0
+
+    def __post_init__(self) -> None:
+        if not abs(self.border_mm) <= MOST_BORDER_MM:  # False for NaN
+            raise ValueError(
+                f"border_mm must lie between -{MOST_BORDER_MM:g} and {MOST_BORDER_MM:g}, got {self.border_mm:g}"
+            )
+
+
+@dataclass(frozen=True, eq=False)
+class BrainMask:
+    """The brain mask of a scan.
+
+    Attributes
+    ----------
+    mask : (X, Y, Z) bool
+        On the scan's own grid.
+    affine : (4, 4) float64
+        Voxel to RAS in mm, as in the scan.
+    volume_mm3 : float
+        Volume of the mask.
+    notes : tuple of str
+        Issues detected and corrected in the input, and deviations from the standard processing.
+    planned_peak_bytes : int or None
+        Planned peak memory of the process; None on a GPU.
+    """
+
+    mask: NDArray[np.bool_]
+    affine: NDArray[np.float64]
+    volume_mm3: float
+    notes: tuple[str, ...] = ()
+    planned_peak_bytes: int | None = None
+
+    def to_nibabel(self) -> Any:
+        """Return the mask as a `nibabel.Nifti1Image` of 0 and 1."""
+        return to_nibabel(self.mask.view(np.uint8), self.affine)
+
+    def save(self, path: str | PathLike[str]) -> None:
+        """Write the mask atomically, as ``.nii`` or ``.nii.gz``.
+
+        Raises
+        ------
+        ValueError
+            If the name has another suffix.
+        OutputError
+            If it cannot be written.
+        """
+        write_nifti(path, self.mask, Image(self.mask, self.affine))
+
+
+def strip(
+    scan: Any,
+    *,
+    affine: ArrayLike | None = None,
+    spacing_mm: ArrayLike | None = None,
+    csf: bool = True,
+    border_mm: float = 0.0,
+    model: str = "default",
+    device: str = "auto",
+    memory: str | int | None = None,
+    threads: int | None = None,
+    frame: int | None = None,
+    allow_odd_voxels: bool = False,
+) -> BrainMask:
+    """Return the brain mask of a scan, without writing anything.
+
+    Parameters
+    ----------
+    scan, affine, spacing_mm
+        As in `lodbrain.segment`.
+    csf : bool
+        Whether the CSF around the brain belongs to the mask.
+    border_mm : float
+        Distance by which the mask's surface is moved outwards, or inwards if below 0, the same along each axis.
+    model, device, memory, threads, frame, allow_odd_voxels
+        As in `lodbrain.segment`. The model's levels down to 2 mm are used.
+
+    Raises
+    ------
+    ValueError, InputError, UsageError
+        As in `lodbrain.segment`.
+
+    Examples
+    --------
+    >>> result = strip("scan.nii.gz", border_mm=2)  # doctest: +SKIP
+    >>> result.save("mask.nii.gz")  # doctest: +SKIP
+    """
+    settings = Settings(
+        labels="brain",
+        model=model,
+        device=device,
+        memory_bytes=None if memory is None else parse_memory(str(memory)),
+        threads=threads,
+        frame=frame,
+        allow_odd_voxels=allow_odd_voxels,
+    )
+    wanted = MaskSettings(csf, border_mm)
+    image = as_image(scan, affine, spacing_mm, settings)
+    return strip_image(image, load_model(settings), wanted, settings=settings)
+
+
+def strip_image(
+    image: Image,
+    model: Model,
+    wanted: MaskSettings,
+    *,
+    settings: Settings,
+    allowance: Allowance | None = None,
+    release: bool = False,
+) -> BrainMask:
+    """Return the brain mask of an image.
+
+    Parameters
+    ----------
+    image, model, settings, allowance, release
+        As in `lodbrain.segmentation.scan.segment_image`.
+    wanted : MaskSettings
+
+    Raises
+    ------
+    InputError
+        If no brain is found, or the memory is too small.
+    UsageError
+        If the model is not a ladder.
+    """
+    from lodbrain.inference.brain_mask import BrainOdds, brain_odds, moved, solid
+    from lodbrain.inference.fallback import run_with_fallback
+    from lodbrain.inference.prediction import Options
+
+    network = ladder_of(model)
+    allowance = allowance or Allowance.now(settings, model.device, held_bytes=image.data.nbytes)
+    ras, reorientation = to_ras(image)
+    shear = None
+    notes = list(image.notes)
+    if is_sheared(ras.affine):
+        data, note = blacken_background(ras.data)  # before interpolation mixes background and head
+        notes += [note] if note else []
+        ras, shear = straighten(replace(ras, data=data))
+    x_mm, y_mm, z_mm = ras.spacing_mm.tolist()
+    shown = shown_mm3(image.data, image.voxel_volume_mm3)
+    voxels = Handover(ras.data)
+    if release:
+        image.forget()
+    ras.forget()
+
+    def run(options: Options) -> BrainOdds:
+        return brain_odds(voxels, (x_mm, y_mm, z_mm), network=network, options=options)
+
+    with use_threads(settings.threads):
+        odds = run_with_fallback(
+            run,
+            Options(device=model.device, memory_bytes=allowance.memory_bytes, base_bytes=allowance.base_bytes),
+        )
+        mask = solid(odds.above(csf=wanted.csf))
+    mask = moved(mask, (x_mm, y_mm, z_mm), wanted.border_mm)
+    if shear is not None:
+        mask = shear.undo_classes(mask.view(np.uint8)).view(bool)
+        notes.append("It was resampled to axes at right angles; the mask was brought back to its own grid.")
+    if not mask.any():
+        raise InputError(
+            "no-brain", None, "nothing is left of the brain mask", "Is this a head? Is --border too small?"
+        )
+    notes += odds.notes
+    final = np.ascontiguousarray(reorientation.undo(mask))
+    volume_mm3 = float(np.count_nonzero(final)) * image.voxel_volume_mm3
+    if shown < MOST_RATIO * volume_mm3:
+        notes.append("The scan is skull-stripped already: the mask cannot be larger than what is left of the head.")
+    if any(final.take(at, axis).any() for axis in range(3) for at in (0, -1)):
+        notes.append("The mask reaches the edge of the field of view: the brain may be cut.")
+    return BrainMask(final, image.affine, volume_mm3, tuple(notes), odds.peak_bytes)
+
+
+def ladder_of(model: Model) -> Ladder:
+    """Return the ladder of a model.
+
+    Raises
+    ------
+    UsageError
+        If it has none.
+    """
+    from lodbrain.models.consensus import Consensus
+    from lodbrain.models.lod import Ladder
+
+    network = model.network.ladder if isinstance(model.network, Consensus) else model.network
+    if not isinstance(network, Ladder):
+        what = "has no coarse levels, which brain extraction uses"
+        raise UsageError("model", model.card.name, what, "Use --model default or any-contrast")
+    return network
