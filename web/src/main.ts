@@ -142,7 +142,8 @@ async function receive(message: Exclude<Message, { kind: "without-gpu" | "volume
     document.title = `${message.name} · lodbrain`;
     get("view").classList.remove("away");
     get("where").textContent = message.name;
-    shown = viewer.showScan(message.image);
+    // one after the other: a computation that was cancelled may have begun to show its scan
+    shown = shown.catch(() => undefined).then(() => viewer.showScan(message.image));
     shown.catch(() => undefined); // told when the labels are shown
     return;
   }
