@@ -12,10 +12,10 @@ from pathlib import Path
 
 import numpy as np
 
-from lodbrain.evaluation.metric_files import write_tsv
 from lodbrain.images import read_image
 from lodbrain.segmentation.scan import segment
 from lodbrain.segmentation.settings import Settings, load_model
+from lodbrain.system.records import write_tsv
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "makers"))
 from rescaled import RESCALED, mean_dice

@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 
 from lodbrain.errors import InputError
-from lodbrain.evaluation.metric_files import read_rows, write_json, write_rows, write_tsv
+from lodbrain.evaluation.metric_files import read_rows, write_rows
 from lodbrain.evaluation.score import COLUMNS, ScoreRow
+from lodbrain.system.records import write_json, write_tsv
 
 ROW = ScoreRow("sub-1", "structure", "Thalamus", "left", "both", 0.875, 0.9, 1.25, 0.5, 0.75, 1.0, 6000.5, 7000.25)
 MISSED = replace(ROW, side="right", status="missed", dice=0.0, hd95_mm=math.nan, assd_mm=math.nan)

@@ -4,8 +4,8 @@ from pathlib import Path
 import pytest
 
 from lodbrain.errors import InputError
-from lodbrain.evaluation.metric_files import write_tsv
 from lodbrain.evaluation.robustness import COLUMNS, MEAN, Stress, StressStep, break_down, read_steps
+from lodbrain.system.records import write_tsv
 
 NAN = float("nan")
 

@@ -15,9 +15,9 @@ from lodbrain.segmentation.file_set import Json
 from lodbrain.segmentation.inputs import NOT_LABELS, find_scans, is_image, scan_of, stem_of
 from lodbrain.segmentation.outcome import failure
 from lodbrain.segmentation.outputs import check_writable
-from lodbrain.segmentation.sidecar import to_text
 from lodbrain.system.atomic import write_text
 from lodbrain.system.hashing import sha256
+from lodbrain.system.records import json_text
 from lodbrain.version import __version__
 
 Progress: TypeAlias = Callable[[float, str], None]
@@ -102,7 +102,7 @@ class CaseFiles:
         files = [path for path in (self.labels, self.beside(".tsv"), self.beside(".png"), *more) if path.exists()]
         head: Json = {"software": "lodbrain", "version": __version__}
         sizes = {path.name: path.stat().st_size for path in files}
-        write_text(self.sidecar, to_text({**head, **origin, **content, "files": sizes}))
+        write_text(self.sidecar, json_text({**head, **origin, **content, "files": sizes}))
 
 
 @dataclass(frozen=True, eq=False)

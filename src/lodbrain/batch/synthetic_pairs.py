@@ -23,13 +23,13 @@ from lodbrain.segmentation.file_set import Json
 from lodbrain.segmentation.outcome import failure
 from lodbrain.segmentation.outputs import check_writable, labels_tsv
 from lodbrain.segmentation.settings import choose_device
-from lodbrain.segmentation.sidecar import to_text
 from lodbrain.synthesis.fields import Grid
 from lodbrain.synthesis.generator import Plan, render
 from lodbrain.synthesis.label_map import LabelMap, load
 from lodbrain.synthesis.recipe import from_json, to_json
 from lodbrain.system.atomic import write_text
 from lodbrain.system.hashing import sha256
+from lodbrain.system.records import json_text
 from lodbrain.version import __version__
 
 #: Intensity of white matter in the written scans, which have integer values.
@@ -99,7 +99,7 @@ class SyntheticPair:
             "recipe": to_json(plan),
             "files": {path.name: path.stat().st_size for path in (self.scan, self.labels)},
         }
-        write_text(self.sidecar, to_text(content))
+        write_text(self.sidecar, json_text(content))
 
 
 def describe(out: Path) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +23,7 @@ from lodbrain.segmentation.outputs import Outputs, check_writable
 from lodbrain.segmentation.results import GROUP_VOLUMES, Result, find_results, same_labels
 from lodbrain.segmentation.settings import Settings
 from lodbrain.system.atomic import write_text
+from lodbrain.system.records import json_text
 
 #: Spelled as in fMRIPrep and in the BIDS Apps' template.
 _SKIP = ["--skip-bids-validation", "--skip_bids_validation", "--skip_bids_validator"]
@@ -217,7 +217,7 @@ def write_group(out: Path) -> tuple[Path, ...]:
             lines.append("\t".join([*_keys(result), result.scan, *cells]))
         about = {column: {"Description": meanings[column]} for column in columns}
         texts[out / f"{table}.tsv"] = "\n".join(lines) + "\n"
-        texts[out / f"{table}.json"] = json.dumps(about, indent=2) + "\n"
+        texts[out / f"{table}.json"] = json_text(about)
     for path, text in texts.items():
         write_text(path, text)
     return tuple(texts)

@@ -17,7 +17,6 @@ from lodbrain.commands.switches import Out
 from lodbrain.commands.validation_options import ValidationOptions
 from lodbrain.errors import UsageError
 from lodbrain.evaluation.calibration_fit import Judged, fit_level
-from lodbrain.evaluation.metric_files import write_json, write_tsv
 from lodbrain.evaluation.validation_scans import Kind, ValidationScan, draw_scan, validation_maps
 from lodbrain.inference.calibration import write_calibration
 from lodbrain.models import zoo
@@ -28,6 +27,7 @@ from lodbrain.segmentation.outputs import check_writable
 from lodbrain.segmentation.settings import Model
 from lodbrain.synthesis.contrast import Contrasts
 from lodbrain.synthesis.label_map import LabelMap, load
+from lodbrain.system.records import write_json, write_tsv
 
 
 def calibration(

@@ -12,7 +12,7 @@ from cyclopts import Parameter
 from lodbrain.commands.switches import Flag, Quiet
 from lodbrain.errors import InputError, UsageError
 from lodbrain.evaluation.folders import DEFINITIONS
-from lodbrain.evaluation.metric_files import read_rows, write_json, write_tsv
+from lodbrain.evaluation.metric_files import read_rows
 from lodbrain.evaluation.participants import Participants, group_cases, read_participants, subject_of
 from lodbrain.evaluation.records import Statistics
 from lodbrain.evaluation.score import ScoreRow
@@ -21,6 +21,7 @@ from lodbrain.report.evaluation_names import LABELS
 from lodbrain.report.evaluation_page import write_evaluation_page
 from lodbrain.report.evaluation_report import build_sections
 from lodbrain.segmentation.outputs import check_writable
+from lodbrain.system.records import write_json, write_tsv
 from lodbrain.version import __version__
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from os import PathLike
@@ -15,7 +14,6 @@ from lodbrain.commands.progress import progress_bar
 from lodbrain.commands.switches import Out
 from lodbrain.commands.validation_options import ValidationOptions
 from lodbrain.errors import UsageError
-from lodbrain.evaluation.metric_files import write_json, write_tsv
 from lodbrain.evaluation.quality_fit import FAILED_DICE, Agreement
 from lodbrain.evaluation.quality_validation import CASES, Validation, conclude, draw_case
 from lodbrain.evaluation.validation_scans import Kind, validation_maps
@@ -27,6 +25,7 @@ from lodbrain.segmentation.predicted_dice import FEATURES
 from lodbrain.segmentation.settings import Model
 from lodbrain.synthesis.contrast import Contrasts
 from lodbrain.synthesis.label_map import LabelMap, load
+from lodbrain.system.records import read_tsv, write_json, write_tsv
 
 
 def quality(
@@ -178,8 +177,7 @@ def _words(found: Agreement) -> dict[str, float]:
 
 def _read(path: Path) -> list[dict[str, Any]]:
     try:
-        with path.open(encoding="utf-8", newline="") as file:
-            return [dict(row) for row in csv.DictReader(file, delimiter="\t") if set(_COLUMNS) <= set(row)]
+        return [dict(row) for row in read_tsv(path) if set(_COLUMNS) <= set(row)]
     except FileNotFoundError:
         return []
 

@@ -17,7 +17,6 @@ from lodbrain.commands.progress import progress_bar
 from lodbrain.commands.switches import Flag, Out, Quiet
 from lodbrain.commands.usage import wrong_usage
 from lodbrain.errors import InputError, UsageError
-from lodbrain.evaluation.metric_files import write_json, write_tsv
 from lodbrain.evaluation.robustness import COLUMNS, MEAN, Stress, break_down, key_of, read_steps
 from lodbrain.evaluation.stress_test import (
     FINEST,
@@ -37,6 +36,7 @@ from lodbrain.segmentation.settings import Model, Settings
 from lodbrain.segmentation.settings import Settings as ModelSettings
 from lodbrain.synthesis.degradations import DEGRADATIONS
 from lodbrain.system.memory import keep_freed_memory
+from lodbrain.system.records import write_json, write_tsv
 
 Several: TypeAlias = Annotated[list[str] | None, Parameter(consume_multiple=True, negative="")]
 

@@ -32,7 +32,7 @@ from lodbrain.evaluation.manual_labels import (
     score_scan,
     summarise,
 )
-from lodbrain.evaluation.metric_files import write_json, write_rows, write_tsv
+from lodbrain.evaluation.metric_files import write_rows
 from lodbrain.evaluation.protocol import Shares, apply_protocol, count_labels, decide_protocol
 from lodbrain.evaluation.score import METRICS, ScoreRow
 from lodbrain.report.verification import Picture, verification_page
@@ -41,6 +41,7 @@ from lodbrain.segmentation.segment import segment_file
 from lodbrain.segmentation.settings import Model, Settings, load_model
 from lodbrain.system.download import cache_folder
 from lodbrain.system.memory import keep_freed_memory, parse_memory
+from lodbrain.system.records import write_json, write_tsv
 from lodbrain.version import __version__
 
 

@@ -11,6 +11,7 @@ from typing import Any
 from lodbrain.datasets.bids import BidsScan
 from lodbrain.errors import InputError, UsageError
 from lodbrain.system.atomic import write_text
+from lodbrain.system.records import json_text
 from lodbrain.version import __version__
 
 BIDS_VERSION = "1.11.1"
@@ -82,7 +83,7 @@ def begin(raw: Path, out: Path) -> None:
         If it cannot be written.
     """
     check_out(raw, out)
-    texts = {"dataset_description.json": json.dumps(description(raw, out), indent=2, ensure_ascii=False) + "\n"}
+    texts = {"dataset_description.json": json_text(description(raw, out))}
     for name, text in (("README.md", _README), (".bidsignore", BIDSIGNORE)):
         if not (out / name).exists():
             texts[name] = text
@@ -99,7 +100,7 @@ def describe_derivative(out: Path, name: str) -> None:
             "DatasetType": "derivative",
             "GeneratedBy": [{"Name": "lodbrain", "Version": __version__}],
         }
-        write_text(out / "dataset_description.json", json.dumps(content, indent=2) + "\n")
+        write_text(out / "dataset_description.json", json_text(content))
 
 
 def check_out(raw: Path, out: Path) -> None:

@@ -8,6 +8,7 @@ from os import PathLike
 from pathlib import Path
 
 from lodbrain.errors import InputError, UsageError
+from lodbrain.system.records import read_tsv
 
 #: Columns of a manifest. Without the column site, all scans belong to one site.
 COLUMNS = ("volume", "labels", "site")
@@ -133,6 +134,6 @@ def read_sites(path: Path) -> dict[str, str]:
     """Return the site of each participant in a ``participants.tsv``; empty if the file or column is missing."""
     if not path.is_file():
         return {}
-    with path.open(encoding="utf-8-sig", newline="") as file:
-        rows = list(csv.DictReader(file, delimiter="\t"))
-    return {row["participant_id"]: row["site"] for row in rows if row.get("participant_id") and row.get("site")}
+    return {
+        row["participant_id"]: row["site"] for row in read_tsv(path) if row.get("participant_id") and row.get("site")
+    }

@@ -10,7 +10,7 @@ from statistics import fmean
 from typing import Any, TypeAlias
 
 from lodbrain.errors import InputError, LodbrainError
-from lodbrain.evaluation.metric_files import JSON, TSV, write_json, write_rows
+from lodbrain.evaluation.metric_files import JSON, TSV, write_rows
 from lodbrain.evaluation.pairing import MapPair, pair_up
 from lodbrain.evaluation.regions import REGIONS
 from lodbrain.evaluation.score import METRICS, PairScore, ScoreRow, score_pair
@@ -18,6 +18,7 @@ from lodbrain.evaluation.tables import LabelTable, detect_table
 from lodbrain.images.image import Image
 from lodbrain.images.io import read_labels
 from lodbrain.segmentation.outputs import check_writable
+from lodbrain.system.records import write_json
 from lodbrain.version import __version__
 
 Progress: TypeAlias = Callable[[float, str], None]

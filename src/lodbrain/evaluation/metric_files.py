@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import csv
-import json
 import math
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import astuple
 from pathlib import Path
 from typing import Any
@@ -16,26 +15,11 @@ from lodbrain.evaluation.regions import INTRACRANIAL, REGIONS
 from lodbrain.evaluation.score import COLUMNS, ScoreRow
 from lodbrain.segmentation.results import GROUP_VOLUMES
 from lodbrain.segmentation.volumes import BRAIN, TIV
-from lodbrain.system.atomic import write_text
+from lodbrain.system.records import NOT_AVAILABLE, read_tsv, write_tsv
 
 TSV, JSON = "evaluation.tsv", "evaluation.json"
 
-#: Missing value in BIDS.
-NOT_AVAILABLE = "n/a"
-
 _TEXTS = ("case", "level", "region", "side", "status")
-
-
-def write_tsv(path: Path, columns: Sequence[str], rows: Iterable[Iterable[object]]) -> None:
-    """Write a table, atomically; NaN and None become n/a, floats keep six digits."""
-    lines = ["\t".join(columns), *("\t".join(_cell(value) for value in row) for row in rows)]
-    write_text(path, "\n".join(lines) + "\n")
-
-
-def write_json(path: Path, content: Mapping[str, Any]) -> None:
-    """Write JSON, atomically; NaN becomes null."""
-    text = json.dumps(_plain(content), indent=2, ensure_ascii=False, allow_nan=False)
-    write_text(path, text + "\n")
 
 
 def write_rows(path: Path, rows: Iterable[ScoreRow]) -> None:
@@ -94,8 +78,7 @@ def read_volumes(folder: Path) -> list[ScoreRow]:
             continue
         case = re.sub(r"(_T1w|_desc-[^_]+)?_volumes\.tsv$", "", path.name)
         try:
-            with path.open(encoding="utf-8", newline="") as file:
-                volumes = {line["name"]: float(line["volume_mm3"]) for line in csv.DictReader(file, delimiter="\t")}
+            volumes = {line["name"]: float(line["volume_mm3"]) for line in read_tsv(path)}
         except (OSError, KeyError, ValueError) as error:
             hint = "Expected a table of `lodbrain segment`"
             raise InputError("bad-result", path, "it is no table of volumes", hint) from error
@@ -126,21 +109,3 @@ def _row(line: Mapping[str, str]) -> ScoreRow:
         for column in COLUMNS
     }
     return ScoreRow(**values)
-
-
-def _cell(value: object) -> str:
-    if value is None or (isinstance(value, float) and math.isnan(value)):
-        return NOT_AVAILABLE
-    if isinstance(value, float):
-        return f"{value:.6g}" if abs(value) < 1e6 else f"{value:.1f}"
-    return " ".join(str(value).split())
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, Mapping):
-        return {str(key): _plain(inner) for key, inner in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_plain(inner) for inner in value]
-    if isinstance(value, float):
-        return None if not math.isfinite(value) else float(f"{value:.9g}")
-    return str(value) if isinstance(value, Path) else value

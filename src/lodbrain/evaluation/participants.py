@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from lodbrain.errors import InputError, UsageError
-from lodbrain.evaluation.metric_files import NOT_AVAILABLE
+from lodbrain.system.records import NOT_AVAILABLE
 
 #: A numeric column with more values than this, or with few cases for each, is divided into groups.
 MOST_VALUES = 6

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
@@ -11,7 +10,7 @@ from pathlib import Path
 from statistics import fmean
 
 from lodbrain.errors import InputError
-from lodbrain.evaluation.metric_files import NOT_AVAILABLE
+from lodbrain.system.records import NOT_AVAILABLE, read_tsv
 
 #: Region of the first curve: the mean of the tissues.
 MEAN = "mean"
@@ -142,20 +141,19 @@ def read_steps(path: Path) -> list[StressStep]:
         return float("nan") if text == NOT_AVAILABLE else float(text)
 
     try:
-        with path.open(encoding="utf-8", newline="") as file:
-            return [
-                StressStep(
-                    row["scan"],
-                    row["method"],
-                    "" if row["degradation"] == NOT_AVAILABLE else row["degradation"],
-                    float(row["strength"]),
-                    row["region"],
-                    row["level"],
-                    number(row["dice"]),
-                    number(row["score"]),
-                )
-                for row in csv.DictReader(file, delimiter="\t")
-            ]
+        return [
+            StressStep(
+                row["scan"],
+                row["method"],
+                "" if row["degradation"] == NOT_AVAILABLE else row["degradation"],
+                float(row["strength"]),
+                row["region"],
+                row["level"],
+                number(row["dice"]),
+                number(row["score"]),
+            )
+            for row in read_tsv(path)
+        ]
     except FileNotFoundError:
         return []
     except (KeyError, TypeError, ValueError) as error:

@@ -21,6 +21,7 @@ from lodbrain.evaluation.regions import BRAIN_ATOM, CSF, FREESURFER_CSF_ATOM, N_
 from lodbrain.labels import BRAIN, CLASS_OF_INDEX, STRUCTURES, TISSUES
 from lodbrain.labels.freesurfer import FREESURFER
 from lodbrain.labels.numbers import count_numbers, replace_numbers
+from lodbrain.system.records import read_tsv
 
 #: Columns of a TSV that can define a number's meaning, and their values.
 MEANINGS = {
@@ -167,11 +168,9 @@ def read_table(path: str | Path) -> LabelTable:
     """
     path = Path(path)
     try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            rows = [
-                {column.strip(): (cell or "").strip() for column, cell in row.items() if column}
-                for row in csv.DictReader(file, delimiter="\t")
-            ]
+        rows = [
+            {column.strip(): (cell or "").strip() for column, cell in row.items() if column} for row in read_tsv(path)
+        ]
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise UsageError("bad-table", path, f"this label table cannot be read ({error})", "Give a TSV file") from error
     meaning = next((column for column in MEANINGS if rows and column in rows[0]), None)
@@ -241,8 +240,7 @@ def _named_beside(path: Path) -> LabelTable | None:
     """Return the table whose names equal those of the TSV beside a label map."""
     beside = path.with_name(re.sub(r"\.(nii\.gz|nii|mgz|mgh)$", "", path.name, flags=re.IGNORECASE) + ".tsv")
     try:
-        with beside.open(encoding="utf-8", newline="") as file:
-            rows = {(int(row["index"]), row["name"]) for row in csv.DictReader(file, delimiter="\t")}
+        rows = {(int(row["index"]), row["name"]) for row in read_tsv(beside)}
     except (OSError, ValueError, KeyError, TypeError, csv.Error):
         return None
     tables = ((STRUCTURES_TABLE, STRUCTURES), (TISSUE_TABLE, TISSUES), (BRAIN_TABLE, BRAIN))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import json
 import re
 from collections.abc import Mapping
@@ -13,6 +12,7 @@ from lodbrain.errors import InputError
 from lodbrain.labels import Label
 from lodbrain.segmentation.file_set import Json
 from lodbrain.system.hashing import sha256_of
+from lodbrain.system.records import read_tsv
 
 #: Suffix of sidecar names, for which folders are searched.
 SIDECAR = "_dseg.json"
@@ -85,7 +85,7 @@ class ScanResults:
 
     def _volumes(self) -> dict[str, tuple[float, str]]:
         try:
-            rows = _rows(self.path.with_name(f"{self.stem}_volumes.tsv"))
+            rows = read_tsv(self.path.with_name(f"{self.stem}_volumes.tsv"))
             return {row["name"]: (float(row["volume_mm3"]), (row.get("note") or "").replace("n/a", "")) for row in rows}
         except (OSError, KeyError, TypeError, ValueError):
             return {}
@@ -100,7 +100,7 @@ class ScanResults:
         """
         path = self.path.with_name(f"{self.stem}_dseg.tsv")
         try:
-            return tuple(_label(row) for row in _rows(path) if int(row["index"]))
+            return tuple(_label(row) for row in read_tsv(path) if int(row["index"]))
         except (OSError, KeyError, TypeError, ValueError) as error:
             what = "the table of its labels is missing or broken"
             raise InputError("no-table", path, what, "Segment the scan again with --overwrite") from error
@@ -143,11 +143,6 @@ def find_sidecars(folder: Path) -> list[Path]:
         what = f"there are no results (*{SIDECAR}) in this folder"
         raise InputError("no-results", folder, what, "Make some with: lodbrain segment INPUT -o DIR")
     return found
-
-
-def _rows(path: Path) -> list[dict[str, str]]:
-    with path.open(encoding="utf-8", newline="") as file:
-        return list(csv.DictReader(file, delimiter="\t"))
 
 
 def _label(row: Mapping[str, str]) -> Label:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from os import PathLike
 from pathlib import Path
@@ -24,6 +23,7 @@ from lodbrain.segmentation import stripping
 from lodbrain.segmentation.outputs import check_writable
 from lodbrain.system.atomic import write_bytes, write_text
 from lodbrain.system.hashing import sha256_of
+from lodbrain.system.records import json_text
 from lodbrain.version import __version__
 
 #: Raised with every change that a reader of the card must know of.
@@ -68,7 +68,7 @@ def export_onnx(model: str, folder: str | PathLike[str]) -> list[Path]:
     for level_row, file_row in zip(content["levels"], rows, strict=True):
         level_row |= file_row
     path = out / f"{card.name}.json"
-    write_text(path, json.dumps(content, indent=2, ensure_ascii=False) + "\n")
+    write_text(path, json_text(content))
     return [*written, path]
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import json
 import os
 from collections import Counter
@@ -16,6 +15,7 @@ from lodbrain.segmentation.file_set import Json
 from lodbrain.segmentation.inputs import files_below
 from lodbrain.segmentation.outputs import Outputs
 from lodbrain.segmentation.volumes import Volume
+from lodbrain.system.records import read_tsv
 
 #: Table of all scans that the BIDS App writes; not the volumes of a single scan, despite its ending.
 GROUP_VOLUMES = "group_volumes.tsv"
@@ -97,8 +97,7 @@ def read_volumes(path: Path) -> tuple[Volume, ...]:
         If it cannot be read, or is not a table of volumes.
     """
     try:
-        with path.open(encoding="utf-8", newline="") as file:
-            rows = list(csv.DictReader(file, delimiter="\t"))
+        rows = read_tsv(path)
         return tuple(
             Volume(
                 None if row["index"] == "n/a" else int(row["index"]),

@@ -22,10 +22,11 @@ from lodbrain.segmentation.outputs import Outputs, check_not_an_input, check_wri
 from lodbrain.segmentation.read_ahead import ReadAhead, ReadScan, state_of
 from lodbrain.segmentation.scan import Progress, Segmentation, segment_image
 from lodbrain.segmentation.settings import Model, Settings, load_model
-from lodbrain.segmentation.sidecar import made_from, posteriors_sidecar, sidecar, to_text
+from lodbrain.segmentation.sidecar import made_from, posteriors_sidecar, sidecar
 from lodbrain.segmentation.volumes import volumes_tsv
 from lodbrain.system.atomic import write_text
 from lodbrain.system.memory import give_back, restart_peak
+from lodbrain.system.records import json_text
 from lodbrain.version import __version__
 
 #: Share of a scan's time at which the network starts and ends, for the progress bar only.
@@ -137,7 +138,7 @@ def segment_file(
             "seconds": {**clock.laps, "total": clock.total},
         }
         content = sidecar(result, image, origin=origin, run=run, files=files)
-        write_text(outputs.staged(work, outputs.sidecar), to_text({**(about or {}), **content}))
+        write_text(outputs.staged(work, outputs.sidecar), json_text({**(about or {}), **content}))
         outputs.publish(work)
     give_back()
     report(1.0, "done")
@@ -190,7 +191,7 @@ def _write(
     write_image(outputs.staged(work, outputs.labels), result.labels, image, description=made_by)
     if result.posteriors is not None:
         write_image(outputs.staged(work, outputs.posteriors), result.posteriors, image, description=made_by)
-        write_text(outputs.staged(work, outputs.posteriors_sidecar), to_text(posteriors_sidecar(result.table, about)))
+        write_text(outputs.staged(work, outputs.posteriors_sidecar), json_text(posteriors_sidecar(result.table, about)))
     if result.disagreement is not None:
         mask = result.disagreement.view(np.uint8)
         write_image(outputs.staged(work, outputs.disagreement), mask, image, description=made_by)

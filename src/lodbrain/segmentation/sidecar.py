@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 from lodbrain.errors import shown
 from lodbrain.images.image import Image
@@ -97,16 +95,3 @@ def peaks(planned_bytes: int | None) -> Json:
 def posteriors_sidecar(table: Sequence[Label], about: Mapping[str, object]) -> Json:
     """Return the content of the posteriors' sidecar: `about`, then the label of each volume, as BIDS requires."""
     return {**about, "LabelMap": [label.name for label in table]}
-
-
-def to_text(content: Json) -> str:
-    """Return a sidecar as JSON text; NaN and infinity, which JSON does not support, become null."""
-    return json.dumps(_finite(content), indent=2, ensure_ascii=False) + "\n"
-
-
-def _finite(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _finite(item) for key, item in value.items()}
-    if isinstance(value, list):
-        return [_finite(item) for item in value]
-    return None if isinstance(value, float) and not abs(value) < float("inf") else value

@@ -22,11 +22,12 @@ from lodbrain.segmentation.outputs import check_writable, identities
 from lodbrain.segmentation.read_ahead import state_of
 from lodbrain.segmentation.segment import check_existing
 from lodbrain.segmentation.settings import Model, Settings, load_model
-from lodbrain.segmentation.sidecar import made_from, peaks, provenance, to_text
+from lodbrain.segmentation.sidecar import made_from, peaks, provenance
 from lodbrain.segmentation.strip import BrainMask, MaskSettings, ladder_of, strip_image
 from lodbrain.segmentation.strip_jobs import StripJob
 from lodbrain.system.atomic import write_text
 from lodbrain.system.memory import give_back, restart_peak
+from lodbrain.system.records import json_text
 from lodbrain.version import __version__
 
 
@@ -125,7 +126,7 @@ def strip_file(job: StripJob, wanted: MaskSettings, settings: Settings, *, model
             "seconds": {"total": round(time.monotonic() - began, 3)},
         }
         content = _sidecar(result, image, origin=origin, run=run, files=files)
-        write_text(outputs.staged(work, outputs.sidecar), to_text(content))
+        write_text(outputs.staged(work, outputs.sidecar), json_text(content))
         outputs.publish(work)
     give_back()
     return Stripped(job, "done", result.volume_mm3, time.monotonic() - began)

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from lodbrain.segmentation.sidecar import to_text
 from lodbrain.synthesis.contrast import T1W_PRIOR
 from lodbrain.synthesis.label_map import CODE_OF_RAW
 from lodbrain.synthesis.profile import ContrastProfile
 from lodbrain.system.atomic import write_text
+from lodbrain.system.records import json_text
 from lodbrain.version import __version__
 
 _SHOWN = (
@@ -138,7 +138,7 @@ class AdaptReport:
 
 def write_report(model: Path, report: AdaptReport) -> None:
     """Write ``<stem>_adapt.json`` and ``<stem>_adapt.md`` beside the model."""
-    for ending, text in (("json", to_text(report.to_json())), ("md", report.to_markdown())):
+    for ending, text in (("json", json_text(report.to_json())), ("md", report.to_markdown())):
         write_text(model.with_name(f"{model.stem}_adapt.{ending}"), text)
 
 

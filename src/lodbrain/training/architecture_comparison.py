@@ -14,8 +14,8 @@ from lodbrain.errors import UsageError
 from lodbrain.labels import SIDELESS, STRUCTURES, TABLES
 from lodbrain.models.lod import Ladder
 from lodbrain.models.registry import Plain
-from lodbrain.segmentation.sidecar import to_text
 from lodbrain.system.atomic import write_text
+from lodbrain.system.records import json_text
 from lodbrain.training.checkpoint import load_checkpoint
 from lodbrain.training.config import TrainingConfig
 from lodbrain.training.levels import climb, level_name
@@ -101,7 +101,7 @@ def compare(
         train(own, report=report)
         rows.append(_measure(own, scans))
         report(f"{config.name}: {_means(rows[-1])}")
-        for name, text in (("md", to_markdown(rows)), ("json", to_text(to_json(rows)))):
+        for name, text in (("md", to_markdown(rows)), ("json", json_text(to_json(rows)))):
             write_text(out / f"comparison.{name}", text)
     return rows
 
