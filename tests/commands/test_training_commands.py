@@ -13,7 +13,7 @@ from lodbrain import commands
 from lodbrain.images import Image, write_nifti
 from lodbrain.inference.calibration import read_calibration
 from lodbrain.models import zoo
-from lodbrain.training.adaptation import AdaptSettings
+from lodbrain.training.adaptation_config import AdaptSettings
 
 #: Inside of each radius: label on the left, on the right.
 SHELLS = ((0.95, 516, 516), (0.8, 24, 24), (0.74, 3, 42), (0.6, 2, 41), (0.3, 10, 49))

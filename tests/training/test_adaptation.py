@@ -9,7 +9,8 @@ import torch
 from lodbrain.errors import InputError, UsageError
 from lodbrain.models.lod import Ladder, LevelConfig
 from lodbrain.synthesis.profile import Air, BiasStatistics, ContrastProfile, Intensity, NoiseStatistics, ScanRecord
-from lodbrain.training.adaptation import AdaptSettings, adapt, blend, tuning_config
+from lodbrain.training.adaptation import adapt, blend
+from lodbrain.training.adaptation_config import AdaptSettings, tuning_config
 from lodbrain.training.adaptation_measures import (
     NO_WORSE,
     Measures,
@@ -135,7 +136,7 @@ def test_tuning_keeps_coarse_levels_and_draws_from_the_profile(
     profile: ContrastProfile, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     names = tuple(tmp_path / f"training_seg_{n:02}.nii.gz" for n in range(1, 21))
-    monkeypatch.setattr("lodbrain.training.adaptation.find_labelmaps", lambda folder: names)
+    monkeypatch.setattr("lodbrain.training.adaptation_config.find_labelmaps", lambda folder: names)
     base = _ladder(0, (2, 1, 0, -1))
     settings = AdaptSettings(minutes=10, levels=2)
     config = tuning_config(base, 2, tmp_path / "mine.safetensors", settings, "cpu")

@@ -64,8 +64,8 @@ def adapt(
         Print only errors and the result.
     """
     from lodbrain.contrast_analysis.scan_files import Analysed
-    from lodbrain.training.adaptation import AdaptSettings
     from lodbrain.training.adaptation import adapt as run
+    from lodbrain.training.adaptation_config import AdaptSettings
 
     console, failed = Console(), []
     with wrong_usage():

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from os import PathLike
 from pathlib import Path
 
@@ -24,66 +24,15 @@ from lodbrain.segmentation.inputs import find_scans
 from lodbrain.segmentation.outputs import check_writable
 from lodbrain.segmentation.settings import Model, Settings, load_model
 from lodbrain.synthesis.profile import ContrastProfile
-from lodbrain.system.download import cache_folder
+from lodbrain.training.adaptation_config import AdaptSettings, tuning_config
 from lodbrain.training.adaptation_measures import Measures, Probe, decide
 from lodbrain.training.adaptation_report import AdaptReport, write_report
 from lodbrain.training.config import TrainingConfig
 from lodbrain.training.run import train
-from lodbrain.training.settings import LevelSettings, Tailored
 from lodbrain.training.workers import device_named
 
-#: Crops of the tuned levels, and the voxel size of the label maps they are rendered from, by exponent.
-CROPS = {1: (64, 80, 64), 0: (80, 80, 80), -1: (96, 96, 96)}
-FINE_MM = {0: 0.5, -1: 0.25}
-
-#: Share of tuning scans that resemble the given ones; the rest prevents forgetting of other contrasts.
-TAILORED_SHARE = 0.7
-#: A tenth of the learning rate that the levels were trained with.
-RATE = 2e-4
 #: Interpolation weights of the tuned model (1) with the base model (0), in order: the first that passes is kept.
 STRENGTHS = (1.0, 0.5)
-
-
-@dataclass(frozen=True)
-class AdaptSettings:
-    """Settings of an adaptation.
-
-    Attributes
-    ----------
-    base : str
-        Model to start from: a name, or a file.
-    minutes : float
-        Minutes of fine-tuning, without analysis and evaluation.
-    levels : int
-        Number of levels to tune, from the finest that the scans use.
-    held_out : int
-        Number of held-out synthetic scans of each kind.
-    scans : int
-        Number of the given scans on which consistency is measured.
-    device : str
-    threads : int or None
-    labelmaps : Path or None
-        Folder of label maps for synthesis; every fifth is held out. None for the published ones.
-    frame : int or None
-        Volume of a 4D file.
-    """
-
-    base: str = "default"
-    minutes: float = 30.0
-    levels: int = 2
-    held_out: int = 16
-    scans: int = 4
-    device: str = "auto"
-    threads: int | None = None
-    labelmaps: Path | None = None
-    frame: int | None = None
-
-    def __post_init__(self) -> None:
-        if self.minutes <= 0:
-            raise ValueError(f"minutes must be above 0, got {self.minutes}")
-        for name in ("levels", "held_out", "scans"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
 
 
 def adapt(
@@ -197,64 +146,6 @@ def _profile(
             raise InputError(error.code, error.path, f"no scan could be analysed; {error.what}", error.hint)
         raise InputError("no-scan", None, "no scan could be analysed")
     return analysis.profile
-
-
-def tuning_config(
-    base: Ladder,
-    last: int,
-    out: Path,
-    settings: AdaptSettings,
-    device: str,
-) -> TrainingConfig:
-    """Return the configuration that tunes the finest levels on scans that resemble those of the profile beside `out`.
-
-    Parameters
-    ----------
-    base : Ladder
-    last : int
-        Position of the finest level that the scans use.
-    out : Path
-    settings : AdaptSettings
-    device : str
-    """
-    names = [path.name.split(".nii")[0] for path in find_labelmaps(settings.labelmaps)]
-    # The published maps 17 to 20 are for validation everywhere; of other maps every fifth is.
-    held = names[16:] if settings.labelmaps is None else names[4::5] or names[-1:]
-    tuned = range(max(0, last + 1 - settings.levels), last + 1)
-    levels = []
-    for position, own in enumerate(base.configs[: last + 1]):
-        share = {"seconds": settings.minutes * 60 / len(tuned)} if position in tuned else {"steps": 0}
-        levels.append(
-            LevelSettings(
-                **share,
-                exponent=own.exponent,
-                channels=own.channels,
-                sided=own.sided,
-                block=own.block,
-                residuals=own.residuals,
-                learning_rate=RATE,
-                crop=CROPS.get(own.exponent),
-                labelmap_mm=FINE_MM.get(own.exponent) if settings.labelmaps is None else None,
-            )
-        )
-    return TrainingConfig(
-        name="tuned",
-        out=out.with_name(f"{out.stem}_work"),
-        labelmaps=settings.labelmaps,
-        fine_labelmaps=cache_folder("fine"),
-        train=tuple(name for name in names if name not in held),
-        validate=tuple(held),
-        tailored=Tailored(profile=out.with_name(f"{out.stem}_contrast.yaml"), share=TAILORED_SHARE),
-        start=settings.base,
-        levels=tuple(levels),
-        warm_up=20,
-        ema=0.99,
-        device=device,
-        threads=settings.threads,
-        validate_every=10**6,
-        validation_scans=4,
-        checkpoint_every=50,
-    )
 
 
 def _choose(
