@@ -19,6 +19,6 @@ def bench(
     """No download gets out, and none waits before it is tried again."""
     for name in ("HTTP_PROXY", "HTTPS_PROXY", "http_proxy", "https_proxy"):
         monkeypatch.setenv(name, "http://127.0.0.1:9")
-    monkeypatch.setattr("lodbrain.models.zoo.RETRIES", 0)
+    monkeypatch.setattr("lodbrain.system.download._ATTEMPTS", 1)
     (tmp_path / "in").mkdir()
     return Bench(tmp_path / "in", tiny_model_file, own_cache)
