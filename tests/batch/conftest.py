@@ -42,7 +42,11 @@ def here(client: Client, monkeypatch: pytest.MonkeyPatch) -> Iterator[Client]:
     yield client
     workers = client.cluster.workers.values()
     until = time.monotonic() + 20
-    while any(worker.state.executing or worker.state.ready for worker in workers):
+    # The scheduler is asked, too: a task may be on its way to a worker that is still idle.
+    known = client.cluster.scheduler.tasks
+    while any(worker.state.executing or worker.state.ready for worker in workers) or any(
+        task.state in ("waiting", "no-worker", "queued", "processing") for task in list(known.values())
+    ):
         assert time.monotonic() < until, "a task of this test does not end"
         time.sleep(0.01)
 
