@@ -9,7 +9,7 @@ from lodbrain.errors import InputError
 from lodbrain.inference import brain_mask as module
 from lodbrain.inference import brain_search
 from lodbrain.inference.brain_mask import BrainOdds, brain_odds, moved, solid
-from lodbrain.inference.brain_search import find_brain, grids, prepare
+from lodbrain.inference.brain_search import grids, locate, prepare
 from lodbrain.inference.levels import refine
 from lodbrain.inference.prediction import Options
 from lodbrain.inference.pyramid import WorkingGrid
@@ -56,8 +56,7 @@ def test_odds_are_those_of_the_level_that_the_finest_is_conditioned_on(
     scan, grid = grids(data.shape, spacing, network)
     last = network.level_for(grid.voxel_mm)
     run = prepare(data, scan, grid, fold(network, torch.float32, last=last), options)
-    stage, brain = find_brain(run)
-    run = module.replace(run, scaling=module.brain_scaling(run.images[0], brain))
+    run, stage, *_ = locate(run)
     with torch.inference_mode():
         p = refine(run, 1, stage, odds.box).detail.logits[0].softmax(0)
     assert len(p) == len(SIDELESS)

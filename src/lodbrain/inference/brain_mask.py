@@ -15,10 +15,10 @@ import torch
 from numpy.typing import NDArray
 
 from lodbrain.images.background import blacken_background
-from lodbrain.images.intensity import brain_scaling
 from lodbrain.inference.boxes import boxes_around
-from lodbrain.inference.brain_search import check_brain, find_brain, grids, plan_tiles, prepare, search_box
+from lodbrain.inference.brain_search import grids, locate, plan_tiles, prepare
 from lodbrain.inference.budget import Work
+from lodbrain.inference.counts import occupied
 from lodbrain.inference.handover import Handover
 from lodbrain.inference.levels import Run, Stage, each_part
 from lodbrain.inference.precision import working_dtype
@@ -151,10 +151,7 @@ def brain_odds(
     run = prepare(data, scan, grid, fold(network.to(device), dtype, last=last), options, unused=work.unused)
     del data
     give_back()
-    stage, brain = find_brain(run)
-    brain_ml = check_brain(brain, run.voxels_mm[0])
-    run = replace(run, scaling=brain_scaling(run.images[0], brain))
-    box, note = search_box(brain, brain_ml)
+    run, stage, box, _, note = locate(run)
     notes += [note] if note else []
     plan = plan_tiles(work, options, box)
     run = replace(run, tile_voxels=plan.tile_voxels)
@@ -231,8 +228,8 @@ def solid(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
     125
     """
     out = np.zeros(mask.shape, bool)
-    box = _box_of(mask)
-    if box is None:
+    box = occupied(mask)
+    if not mask[box].size:
         return out
     inside = np.pad(cc3d.largest_k(mask[box], k=1, connectivity=6).astype(bool), 1)  # a margin that joins the outside
     components = cc3d.connected_components(~inside, connectivity=6, out_dtype=np.uint32)
@@ -260,8 +257,8 @@ def moved(mask: NDArray[np.bool_], spacing_mm: tuple[float, float, float], borde
     >>> int(moved(mask, (1.0, 1.0, 2.0), 1.0).sum()), int(moved(mask, (1.0, 1.0, 2.0), 2.0).sum())
     (5, 15)
     """
-    box = _box_of(mask)
-    if border_mm == 0 or box is None:
+    box = occupied(mask)
+    if border_mm == 0 or not mask[box].size:
         return mask
     from scipy.ndimage import distance_transform_edt  # slow to import, and needed for a border only
 
@@ -283,12 +280,3 @@ def moved(mask: NDArray[np.bool_], spacing_mm: tuple[float, float, float], borde
             kept = distance_transform_edt(seen, sampling=spacing_mm) > -border_mm if not seen.all() else seen
         out[core, y, z] = kept[core.start - read.start : core.stop - read.start]
     return out
-
-
-def _box_of(mask: NDArray[np.bool_]) -> tuple[slice, slice, slice] | None:
-    """Return the bounding box of a mask; None if it is empty."""
-    ends = [np.flatnonzero(mask.any(tuple(a for a in range(3) if a != axis))) for axis in range(3)]
-    if not len(ends[0]):
-        return None
-    x, y, z = (slice(int(at[0]), int(at[-1]) + 1) for at in ends)
-    return x, y, z

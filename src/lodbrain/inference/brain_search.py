@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
+from typing import NamedTuple
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from lodbrain.errors import InputError
-from lodbrain.images.intensity import foreground_scaling
+from lodbrain.images.intensity import brain_scaling, foreground_scaling
 from lodbrain.inference.budget import MOST_TILE_BYTES, Plan, Work, check, make_plan
 from lodbrain.inference.levels import Run, Stage
 from lodbrain.inference.prediction import Options
@@ -102,27 +104,48 @@ def find_brain(run: Run) -> tuple[Stage, torch.Tensor]:
     return Stage(detail, whole), brain[tuple(slice(n) for n in image.shape)]
 
 
-def check_brain(brain: torch.Tensor, voxel_mm: float) -> float:
-    """Return the volume in ml of a mask (X, Y, Z) bool of the coarsest level.
+class Located(NamedTuple):
+    """The brain as the coarsest level sees it; unpacked, so that nothing but the caller's variables holds the images.
+
+    Attributes
+    ----------
+    run : Run
+        With intensities scaled by the brain.
+    stage : Stage
+        The coarsest level's output.
+    box : Box
+        Box of the brain on the coarsest grid, or the whole volume where the brain's size is implausible.
+    brain_ml : float
+    note : str
+        Reason for the whole volume, else empty.
+    """
+
+    run: Run
+    stage: Stage
+    box: Box
+    brain_ml: float
+    note: str
+
+
+def locate(run: Run) -> Located:
+    """Find the brain, scale intensities by it, and choose the part of the volume that finer levels see.
 
     Raises
     ------
     InputError
-        ``"no-brain"`` if it is too small to be a brain.
+        ``"no-brain"`` if what is found is too small to be a brain.
     """
-    brain_ml = float(brain.sum()) * voxel_mm**3 / 1000
+    stage, brain = find_brain(run)
+    brain_ml = float(brain.sum()) * run.voxels_mm[0] ** 3 / 1000
     if brain_ml < LEAST_ML:
         raise InputError(
             "no-brain", None, f"no brain found in it ({brain_ml:.0f} ml)", "check that it is a T1w scan of a head"
         )
-    return brain_ml
-
-
-def search_box(brain: torch.Tensor, brain_ml: float) -> tuple[Box, str]:
-    """Return the box of a mask (X, Y, Z) bool and an empty note; the whole volume and a note if it is implausible."""
+    run = replace(run, scaling=brain_scaling(run.images[0], brain))
     if PLAUSIBLE_ML[0] <= brain_ml <= PLAUSIBLE_ML[1]:
-        return _box_of(brain), ""
-    return whole(brain), f"the coarse brain has {brain_ml:.0f} ml, which is implausible: the whole volume was used"
+        return Located(run, stage, _box_of(brain), brain_ml, "")
+    note = f"the coarse brain has {brain_ml:.0f} ml, which is implausible: the whole volume was used"
+    return Located(run, stage, whole(brain), brain_ml, note)
 
 
 def whole(volume: torch.Tensor) -> Box:

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 
-def occupied(classes: NDArray[np.integer], *, margin: int = 0) -> tuple[slice, slice, slice]:
+def occupied(classes: NDArray[np.integer | np.bool_], *, margin: int = 0) -> tuple[slice, slice, slice]:
     """Return the smallest box that holds all voxels above 0, with a margin in voxels; empty if there are none.
 
     Examples

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from lodbrain.images.background import blacken_background
 from lodbrain.images.intensity import brain_scaling
 from lodbrain.inference.boxes import aligned, boxes_around
-from lodbrain.inference.brain_search import check_brain, find_brain, grids, plan_tiles, prepare, search_box, whole
+from lodbrain.inference.brain_search import grids, locate, plan_tiles, prepare, whole
 from lodbrain.inference.budget import Work, amount, make_plan
 from lodbrain.inference.calibration import Calibration
 from lodbrain.inference.consensus import SecondOpinion, is_asked, second_opinion, weight_at
@@ -74,10 +74,7 @@ def run_ladder(
         return _finest_alone(run, scan, grid, notes)
 
     progress(0.0, "finding the brain")
-    stage, brain = find_brain(run)
-    brain_ml = check_brain(brain, run.voxels_mm[0])
-    run = replace(run, scaling=brain_scaling(run.images[0], brain))
-    box, note = search_box(brain, brain_ml)
+    run, stage, box, brain_ml, note = locate(run)
     notes += [note] if note else []
 
     plan = plan_tiles(work, options, box)
