@@ -11,12 +11,11 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from lodbrain.errors import InputError, UsageError, install_hint
-from lodbrain.images.background import blacken_background
-from lodbrain.images.grid import to_ras
 from lodbrain.images.image import Image
 from lodbrain.images.io import read_array, read_image, write_nifti
 from lodbrain.images.nibabel_image import is_nibabel, read_nibabel, to_nibabel
-from lodbrain.images.shear import Straightening, is_sheared, straighten
+from lodbrain.images.shear import Straightening
+from lodbrain.images.upright import upright
 from lodbrain.inference.counts import indices_of
 from lodbrain.inference.handover import Handover
 from lodbrain.inference.postprocess import SEVERAL_PIECES, keep_largest
@@ -247,13 +246,7 @@ def segment_image(
     from lodbrain.segmentation.orientation import second_look
 
     allowance = allowance or Allowance.now(settings, model.device, held_bytes=image.data.nbytes)
-    ras, reorientation = to_ras(image)
-    shear = None
-    notes = list(image.notes)
-    if is_sheared(ras.affine):
-        data, note = blacken_background(ras.data)  # before interpolation mixes background and head
-        notes += [note] if note else []
-        ras, shear = straighten(replace(ras, data=data))
+    ras, reorientation, shear, notes = upright(image)
     x_mm, y_mm, z_mm = ras.spacing_mm.tolist()
     fit = read_fit(model.card.quality)  # raises for an invalid card before inference
     voxel_volume_mm3, voxels = ras.voxel_volume_mm3, Handover(ras.data)

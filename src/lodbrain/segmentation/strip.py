@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from os import PathLike
 from typing import TYPE_CHECKING, Any
 
@@ -10,12 +10,10 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from lodbrain.errors import InputError, UsageError
-from lodbrain.images.background import blacken_background
-from lodbrain.images.grid import to_ras
 from lodbrain.images.image import Image
 from lodbrain.images.io import write_nifti
 from lodbrain.images.nibabel_image import to_nibabel
-from lodbrain.images.shear import is_sheared, straighten
+from lodbrain.images.upright import upright
 from lodbrain.inference.handover import Handover
 from lodbrain.segmentation.allowance import Allowance
 from lodbrain.segmentation.scan import as_image
@@ -175,13 +173,7 @@ def strip_image(
 
     network = ladder_of(model)
     allowance = allowance or Allowance.now(settings, model.device, held_bytes=image.data.nbytes)
-    ras, reorientation = to_ras(image)
-    shear = None
-    notes = list(image.notes)
-    if is_sheared(ras.affine):
-        data, note = blacken_background(ras.data)  # before interpolation mixes background and head
-        notes += [note] if note else []
-        ras, shear = straighten(replace(ras, data=data))
+    ras, reorientation, shear, notes = upright(image)
     x_mm, y_mm, z_mm = ras.spacing_mm.tolist()
     shown = shown_mm3(image.data, image.voxel_volume_mm3)
     voxels = Handover(ras.data)
