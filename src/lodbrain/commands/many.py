@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 from lodbrain.commands.options import SegmentOptions
 from lodbrain.commands.progress import progress_bar
-from lodbrain.commands.usage import trace
+from lodbrain.commands.usage import tell_error
 from lodbrain.errors import UsageError, shown
 from lodbrain.report.segment_pages import add_page, check_installed
 from lodbrain.segmentation.jobs import Job, segment_jobs
@@ -56,13 +55,11 @@ def do_jobs(
 
     def tell(outcome: ScanOutcome) -> None:
         if outcome.error is not None:
-            trace(outcome.error)
-            print(f"lodbrain: {outcome.error}", file=sys.stderr, flush=True)
+            tell_error(outcome.error)
         else:
             say(result_line(outcome))
         if outcome.page_error is not None:
-            trace(outcome.page_error)
-            print(f"lodbrain: {outcome.page_error}", file=sys.stderr, flush=True)
+            tell_error(outcome.page_error)
 
     for job in jobs:
         for words in job.told:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -10,7 +9,7 @@ from cyclopts import Parameter
 
 from lodbrain.commands.progress import progress_bar
 from lodbrain.commands.switches import Flag, Out, Quiet
-from lodbrain.commands.usage import trace, wrong_usage
+from lodbrain.commands.usage import tell_error, wrong_usage
 from lodbrain.errors import exit_status, shown
 from lodbrain.segmentation.settings import Settings
 from lodbrain.segmentation.strip import MaskSettings
@@ -95,8 +94,7 @@ def strip(
             nonlocal done
             done += 1
             if outcome.error is not None:
-                trace(outcome.error)
-                print(f"lodbrain: {outcome.error}", file=sys.stderr, flush=True)
+                tell_error(outcome.error)
             elif not quiet:
                 print(_line(outcome), flush=True)
             if progress is not None:

@@ -1,8 +1,9 @@
-"""Error handling of commands: wrong usage, and the traceback on request."""
+"""Error handling of commands: wrong usage, errors of single scans, and the traceback on request."""
 
 from __future__ import annotations
 
 import os
+import sys
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -29,3 +30,9 @@ def trace(error: BaseException) -> None:
     """Print the traceback of an error and its causes if LODBRAIN_DEBUG=1 is set."""
     if os.environ.get("LODBRAIN_DEBUG") == "1":
         traceback.print_exception(error)
+
+
+def tell_error(error: BaseException) -> None:
+    """Print one scan's error, which does not end the command, as a line on stderr, after a traceback if asked for."""
+    trace(error)
+    print(f"lodbrain: {error}", file=sys.stderr, flush=True)
