@@ -5,7 +5,8 @@
 RUNS holds a folder with `manifest.csv` for each data set, as `lodbrain labels make --teacher` writes it. Every tenth
 scan of each site, in the order of its names, goes to `held-out.csv`, the others to `train.csv`. With --contrasts T2w
 FLAIR there is also `train-any.csv`, in which those scans of the same heads have the labels of the T1w scan, if they are
-on its grid. With --repeat ds000011=3 the training scans of that site stand in the lists three times and are drawn as often.
+on its grid. With --repeat ds000011=3 the training scans of that site stand in the lists three times, and are drawn
+three times as often.
 """
 
 import argparse
@@ -31,7 +32,7 @@ def main() -> int:
     parser.add_argument("runs", type=Path)
     parser.add_argument("-o", "--out", type=Path, required=True)
     parser.add_argument("--contrasts", nargs="+", default=[], help="such as T2w: scans beside the T1w scans")
-    parser.add_argument("--repeat", nargs="+", default=[], metavar="SITE=N", help="sites that are drawn N times as often")
+    parser.add_argument("--repeat", nargs="+", default=[], metavar="SITE=N", help="sites drawn N times as often")
     asked = parser.parse_args()
     found = [row for path in sorted(asked.runs.glob("*/manifest.csv")) for row in read_manifest(path)]
     train, held = split(found)

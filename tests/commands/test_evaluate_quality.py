@@ -16,7 +16,7 @@ from lodbrain.labels import TISSUE_OF_CLASS
 from lodbrain.models import zoo
 from lodbrain.models.card import Card
 from lodbrain.models.lod import Ladder
-from lodbrain.segmentation.predicted_dice import FEATURES, read_fit
+from lodbrain.segmentation.predicted_dice import SIGNS, read_fit
 
 
 def model(labels: str = "structures") -> Any:
@@ -32,7 +32,7 @@ def rows_of(n: int, *, noise: float = 0.0) -> list[dict[str, Any]]:
     rng = np.random.default_rng(0)
     rows = []
     for number in range(n):
-        features = dict(zip(FEATURES, rng.random(len(FEATURES)).tolist(), strict=True))
+        features = dict(zip(SIGNS, rng.random(len(SIGNS)).tolist(), strict=True))
         dice = 0.5 * features["confidence"] + 0.5 * (1 - features["border_entropy"]) + noise * rng.standard_normal()
         rows.append({"role": ("fit", "judge")[number % 2], "dice": dice, **features})
     return rows
@@ -63,11 +63,23 @@ def test_limits_are_what_one_in_twenty_good_results_goes_beyond() -> None:
 
 def test_refused_scans_are_counted_and_not_fitted() -> None:
     rows = rows_of(40)
-    rows += [{"role": "judge", "dice": 0.0, **dict.fromkeys(FEATURES, "n/a")}] * 3
+    rows += [{"role": "judge", "dice": 0.0, **dict.fromkeys(SIGNS, "n/a")}] * 3
     found = conclude(rows, "fake")
     assert (found.refused, found.judged.n) == (3, 20)
     with pytest.raises(InputError, match="fewer than three scans"):
         conclude(rows_of(4), "fake")
+
+
+def test_consensus_is_fitted_on_scans_that_both_members_saw() -> None:
+    rows = rows_of(40)
+    for row in rows[:6]:
+        row["disagreement"] = "n/a"
+    found = conclude(rows, "fake")
+    assert (found.refused, found.judged.n, found.fitted.n) == (0, 17, 17)
+    assert "disagreement" in found.fit["weights"]
+    for row in rows:
+        row["disagreement"] = "n/a"
+    assert "disagreement" not in conclude(rows, "fake").fit["weights"]
 
 
 def test_tissue_dice_of_hand_made_maps() -> None:
@@ -101,7 +113,7 @@ def test_draws_are_segmented_scored_and_kept(map_file: Path, tmp_path: Path, mon
     assert {row["confidence"] for row in rows if row["confidence"] != "n/a"} == {"0.7843"}
     assert len({row["degradation"] for row in rows}) > 1
     content = json.loads((tmp_path / "out" / "quality.json").read_text())
-    assert set(content["score"]["weights"]) == set(FEATURES)
+    assert set(content["score"]["weights"]) == set(SIGNS) - {"disagreement"}
     assert (tmp_path / "out" / "quality.png").read_bytes()[:4] == b"\x89PNG"
     card, _ = zoo.load(tmp_path / "out" / "fake.safetensors")
     assert read_fit(card.quality) == read_fit(content["score"])

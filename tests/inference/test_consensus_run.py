@@ -9,8 +9,10 @@ from scipy.ndimage import gaussian_filter
 
 from lodbrain.inference import brain_search, consensus, ladder
 from lodbrain.inference import lod_brain_2024 as lod_brain
+from lodbrain.inference.calibration import Calibration
 from lodbrain.inference.ladder import run_ladder
 from lodbrain.inference.prediction import Options, Prediction
+from lodbrain.labels import SIDELESS, SIDELESS_OF_CLASS
 from lodbrain.models.consensus import Consensus
 from lodbrain.models.lod import Ladder, LevelConfig
 from lodbrain.models.lod_brain_2024 import LodBrain2024
@@ -38,7 +40,13 @@ def network() -> Consensus:
         return Consensus(first, LodBrain2024().eval(), 0.5).eval()
 
 
-def _run(network: Consensus, spacing: tuple[float, float, float], *, alone: bool = False) -> Prediction:
+def _run(
+    network: Consensus,
+    spacing: tuple[float, float, float],
+    *,
+    alone: bool = False,
+    mixed: dict[int, Calibration] | None = None,
+) -> Prediction:
     data = gaussian_filter(np.random.default_rng(1).standard_normal((45, 50, 38)), 2).astype(np.float32)
     return run_ladder(
         data,
@@ -47,7 +55,31 @@ def _run(network: Consensus, spacing: tuple[float, float, float], *, alone: bool
         options=Options(dtype="float32", posteriors=True),
         progress=lambda share, text: None,
         consensus=None if alone else network,
+        calibrations={0: Calibration(1.5)},
+        mixed_calibrations=mixed,
     )
+
+
+def _without_sides(posteriors: np.ndarray) -> np.ndarray:
+    out = np.zeros((len(SIDELESS), *posteriors.shape[1:]))
+    np.add.at(out, SIDELESS_OF_CLASS, posteriors.astype(np.float64))
+    return out
+
+
+def test_calibration_of_the_mean_is_used_where_there_is_a_mean(
+    network: Consensus, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(consensus, "NO_AGREEMENT", -1.0)
+    monkeypatch.setattr(consensus, "FULL_AGREEMENT", 0.0)
+    mixed = {0: Calibration(2.0, 0.8)}
+    plain, tempered = (_run(network, (1.0, 1.0, 1.0), mixed=one) for one in (None, mixed))
+    assert (plain.calibration.temperature, tempered.calibration) == (1.0, mixed[0])
+    assert (plain.classes == tempered.classes).mean() > 0.999
+    assert plain.posteriors is not None and tempered.posteriors is not None
+    p, q = (_without_sides(one.posteriors) for one in (plain, tempered))
+    np.testing.assert_allclose(np.sqrt(p) / np.sqrt(p).sum(0), q, atol=0.02)
+    coarse = _run(network, (3.0, 3.0, 3.0), mixed=mixed)  # LOD-Brain is not asked
+    assert coarse.calibration == Calibration()
 
 
 def test_second_member_moves_the_tissues_and_is_recorded(network: Consensus, monkeypatch: pytest.MonkeyPatch) -> None:

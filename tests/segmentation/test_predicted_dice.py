@@ -3,11 +3,11 @@ from typing import Any
 import pytest
 
 from lodbrain.errors import WeightsError
-from lodbrain.segmentation.predicted_dice import FEATURES, DiceFit, read_fit
+from lodbrain.segmentation.predicted_dice import SIGNS, DiceFit, read_fit
 
 CONTENT: dict[str, Any] = {
     "intercept": -0.2,
-    "weights": dict.fromkeys(FEATURES, 0.5),
+    "weights": dict.fromkeys(SIGNS, 0.5),
     "range": [0.4, 0.9],
     "limits": {"confidence": [0.8, "the network is unsure of the brain"]},
 }

@@ -6,7 +6,7 @@ import pytest
 
 from lodbrain.labels import CLASS_OF_INDEX, INDEX_OF_CLASS, STRUCTURES, TISSUES
 from lodbrain.segmentation import quality as module
-from lodbrain.segmentation.predicted_dice import FEATURES, DiceFit
+from lodbrain.segmentation.predicted_dice import SIGNS, DiceFit
 from lodbrain.segmentation.quality import Quality, assess, load_reference
 
 CORTEX, WHITE = CLASS_OF_INDEX[3], CLASS_OF_INDEX[2]
@@ -134,6 +134,23 @@ def test_fit_of_the_model_comes_before_the_packages() -> None:
     assert any("unsure" in reason for reason in judge(classes, certainty).reasons)
 
 
+def test_fit_that_lacks_a_measure_gives_way_to_the_packages() -> None:
+    fit = DiceFit(5.0, {"disagreement": -1.0})
+    classes, certainty = np.full((4, 4, 4), 1, np.uint8), np.full((4, 4, 4), 200, np.uint8)
+    scores = [
+        assess(
+            classes,
+            certainty,
+            model_labels="structures",
+            spacing_mm=(9.0, 9.0, 9.0),
+            known={"moved_share": 0.0},
+            fit=one,
+        ).score
+        for one in (fit, None)
+    ]
+    assert scores[0] == scores[1] is not None
+
+
 def test_shipped_reference_covers_every_structure_and_tissue() -> None:
     reference = load_reference()
     names = {label.name.removeprefix("Left-").removeprefix("Right-") for label in STRUCTURES[1:]}
@@ -142,7 +159,7 @@ def test_shipped_reference_covers_every_structure_and_tissue() -> None:
     assert set(reference["asymmetry"]) == {label.name[5:] for label in STRUCTURES if label.side == "left"}
     assert all(low < high for ranges in reference["ranges_ml"].values() for low, high in ranges.values())
     if reference["score"]:
-        assert set(reference["score"]["weights"]) == set(FEATURES)
+        assert set(reference["score"]["weights"]) == set(SIGNS) - {"disagreement"}
 
 
 @pytest.mark.data

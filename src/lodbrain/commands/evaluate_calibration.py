@@ -19,8 +19,9 @@ from lodbrain.errors import UsageError
 from lodbrain.evaluation.calibration_fit import Judged, fit_level
 from lodbrain.evaluation.validation_scans import Kind, ValidationScan, draw_scan, validation_maps
 from lodbrain.inference.calibration import write_calibration
+from lodbrain.inference.consensus import ASKED_MM
 from lodbrain.models import zoo
-from lodbrain.models.card import Card
+from lodbrain.models.consensus import Consensus
 from lodbrain.models.lod import Ladder
 from lodbrain.report.reliability_figure import reliability_figure
 from lodbrain.segmentation.outputs import check_writable
@@ -40,7 +41,8 @@ def calibration(
     """Fit a temperature and volume intervals for every level of a model, and evaluate both.
 
     The temperature is fitted on a third of the scans, the intervals on another, and both are evaluated on the rest. The
-    folder contains calibration.json, intervals.tsv, reliability.png, and the calibrated model for --model.
+    folder contains calibration.json, intervals.tsv, reliability.png, and the calibrated model for --model. Of accurate,
+    the finest level is calibrated, on scans that LOD-Brain takes part in, and the card is written.
 
     Parameters
     ----------
@@ -71,7 +73,7 @@ def calibration(
                 f"{one.before.error:.4f} -> {one.after.error:.4f}; {one.coverage():.1%} of the true volumes lie in "
                 f"their {coverage:.0%} intervals"
             )
-        print(f"{out}: calibration.json, intervals.tsv, reliability.png, {loaded.card.name}.safetensors")
+        print(f"{out}: calibration.json, intervals.tsv, reliability.png, and the model")
     return 0
 
 
@@ -106,7 +108,7 @@ def calibrate(
     n : int
         Number of scans for the finest level; each coarser one, whose scans are smaller, uses twice as many.
     model : Model
-        A ladder.
+        A ladder, or a consensus, of which the finest level is calibrated.
     maps : sequence of path
         Label maps; by default the four published ones that are reserved for validation.
     contrasts : {"t1w", "any"}
@@ -124,13 +126,14 @@ def calibrate(
     Raises
     ------
     UsageError
-        If the model is not a ladder, there are too few scans, or the coverage is not between 0 and 1.
+        If the model has no ladder, there are too few scans, or the coverage is not between 0 and 1.
     InputError
         If a label map is missing or not valid, or too few scans were segmented.
     OutputError
         If the folder cannot be written to.
     """
-    if not isinstance(model.network, Ladder):
+    ladder = model.network.ladder if isinstance(model.network, Consensus) else model.network
+    if not isinstance(ladder, Ladder):
         raise UsageError("model", None, f"model {model.card.name} is no ladder", "Name one, such as default")
     if n < LEAST_DRAWS:
         raise UsageError("draws", None, f"{n} draws are too few", f"Take {LEAST_DRAWS} or more; some tens are better")
@@ -140,7 +143,10 @@ def calibrate(
     check_writable(folder)
     paths = validation_maps(maps)
     loaded: dict[Path, LabelMap] = {}
-    levels = [config.exponent for config in model.network.configs]
+    levels = [config.exponent for config in ladder.configs]
+    voxels = VOXELS
+    if ladder is not model.network:
+        levels, voxels = levels[-1:], ASKED_MM
     judged = {}
     for place, exponent in enumerate(levels):
         count = n * 2 ** (len(levels) - 1 - place)
@@ -151,7 +157,7 @@ def calibrate(
             path = paths[number % len(paths)]
             if path not in loaded:
                 loaded[path] = load(path)
-            low, high = (share * 2.0**exponent for share in VOXELS)
+            low, high = (share * 2.0**exponent for share in voxels)
             random = torch.Generator().manual_seed((seed * 1000 + exponent + 500) * 10**5 + number)
             return draw_scan(loaded[path], random, voxel_mm=(low, high), contrasts=CONTRASTS[contrasts])
 
@@ -160,7 +166,7 @@ def calibrate(
     return judged
 
 
-def _write(folder: Path, model: Model, judged: Mapping[int, Judged]) -> Card:
+def _write(folder: Path, model: Model, judged: Mapping[int, Judged]) -> None:
     """Write the tables, the figure, and the model with its new card."""
     content = {}
     rows = []
@@ -181,5 +187,4 @@ def _write(folder: Path, model: Model, judged: Mapping[int, Judged]) -> Card:
     panels = {f"{2.0**exponent:g} mm": (found.before, found.after) for exponent, found in judged.items()}
     reliability_figure(panels, folder / "reliability.png", title=title)
     calibrations = {exponent: found.calibration for exponent, found in judged.items()}
-    card = replace(model.card, file=f"{model.card.name}.safetensors", calibration=write_calibration(calibrations))
-    return zoo.save_with_card(folder / card.file, card, model.network.state_dict())
+    zoo.save_again(folder, replace(model.card, calibration=write_calibration(calibrations)), model.network)

@@ -21,7 +21,7 @@ from lodbrain.labels import TISSUES
 from lodbrain.models import zoo
 from lodbrain.report.quality_figure import quality_figure
 from lodbrain.segmentation.outputs import check_writable
-from lodbrain.segmentation.predicted_dice import FEATURES
+from lodbrain.segmentation.predicted_dice import SIGNS
 from lodbrain.segmentation.settings import Model
 from lodbrain.synthesis.contrast import Contrasts
 from lodbrain.synthesis.label_map import LabelMap, load
@@ -38,8 +38,8 @@ def quality(
     """Evaluate the quality score: degraded synthetic scans are segmented, and predicted and true Dice compared.
 
     Half of the scans are used to fit the score, the others to evaluate it. The folder contains cases.tsv, quality.json
-    (the fit and its evaluation), quality.png, and the model with the fit for --model. Existing cases are not computed
-    again.
+    (the fit and its evaluation), quality.png, and the model with the fit for --model (only the card of accurate).
+    Existing cases are not computed again.
 
     Parameters
     ----------
@@ -70,7 +70,7 @@ def quality(
                 f"{one.mean_error:.3f}, AUC for Dice < 0.7 {one.auc:.3f} ({one.failed} cases)"
             )
         print(f"{found.refused} scans refused (no brain found)")
-        print(f"{out}: cases.tsv, quality.json, quality.png, {loaded.card.name}.safetensors")
+        print(f"{out}: cases.tsv, quality.json, quality.png, and the model")
     return 0
 
 
@@ -89,7 +89,7 @@ _COLUMNS = (
     "strength",
     "dice",
     *(t.name for t in TISSUES[1:]),
-    *FEATURES,
+    *SIGNS,
 )
 
 
@@ -159,8 +159,7 @@ def validate_quality(
     title = f"{model.card.name} on synthetic scans that nothing was fitted on"
     quality_figure(found.scores, found.dice, found.judged, folder / "quality.png", title=title)
     write_json(folder / "quality.json", {"score": found.fit, "judged": _words(found.judged), "refused": found.refused})
-    card = replace(model.card, file=f"{model.card.name}.safetensors", quality=found.fit)
-    zoo.save_with_card(folder / card.file, card, model.network.state_dict())
+    zoo.save_again(folder, replace(model.card, quality=found.fit), model.network)
     return found
 
 

@@ -45,7 +45,7 @@ class Judged:
     reach : dict of str to list of float
         By row: upper half-width of the interval as a share of the volume.
     refused : int
-        Number of scans in which no brain was found.
+        Number of scans in which no brain was found, or in which a consensus left its second member out.
     """
 
     calibration: Calibration
@@ -119,10 +119,13 @@ def fit_level(draw: Callable[[int], ValidationScan], n: int, model: Model, expon
 def _predict(
     drawn: ValidationScan, model: Model, exponent: int, calibration: Calibration, *, posteriors: bool
 ) -> Prediction | None:
-    """Return the prediction with a calibration of a level; None if no brain is found."""
+    """Return the prediction with a calibration of a level.
+
+    None if no brain is found, or if a consensus leaves its second member out, so that the ladder's own one is used.
+    """
     card = replace(model.card, calibration=write_calibration({exponent: calibration}))
     try:
-        return predict(
+        found = predict(
             drawn.image.numpy(),
             drawn.spacing_mm,
             card=card,
@@ -131,6 +134,7 @@ def _predict(
         )
     except InputError:
         return None
+    return found if found.quality.get("second_weight", 1.0) else None
 
 
 def _sample(found: Prediction, drawn: ValidationScan, *, seed: int) -> tuple[NDArray[np.float32], NDArray[np.int64]]:

@@ -17,7 +17,7 @@ from lodbrain.evaluation.quality_fit import Agreement, agreement, fit_logistic
 from lodbrain.evaluation.validation_scans import draw_scan
 from lodbrain.inference.predict import Options, predict
 from lodbrain.labels import N_CLASSES, TISSUE_OF_CLASS, TISSUES
-from lodbrain.segmentation.predicted_dice import FEATURES, SIGNS
+from lodbrain.segmentation.predicted_dice import SIGNS
 from lodbrain.segmentation.quality import assess
 from lodbrain.segmentation.settings import Model
 from lodbrain.synthesis.contrast import Contrasts
@@ -73,16 +73,19 @@ def conclude(rows: Sequence[dict[str, Any]], model: str) -> Validation:
     InputError
         If a half has fewer than three segmented scans.
     """
-    done = [row for row in rows if row["confidence"] not in ("", "n/a", None)]
+    segmented = [row for row in rows if _has(row, "confidence")]
+    names = [name for name in SIGNS if any(_has(row, name) for row in segmented)]
+    # Without its second member, a consensus is judged by the fit of the default model.
+    done = [row for row in segmented if all(_has(row, name) for name in names)]
     halves = {role: [row for row in done if row["role"] == role] for role in ("fit", "judge")}
     if min(len(half) for half in halves.values()) < 3:
         raise InputError("too-few", CASES, "fewer than three scans were segmented in a half", "Take more draws")
-    features = {role: _numbers(half, FEATURES) for role, half in halves.items()}
+    features = {role: _numbers(half, names) for role, half in halves.items()}
     dice = {role: _numbers(half, ("dice",))[:, 0] for role, half in halves.items()}
-    fit = fit_logistic(features["fit"], dice["fit"], signs=tuple(SIGNS.values()))
+    fit = fit_logistic(features["fit"], dice["fit"], signs=[SIGNS[name] for name in names])
     good = features["fit"][dice["fit"] >= GOOD_DICE]
     limits = {}
-    for place, name in enumerate(FEATURES):
+    for place, name in enumerate(names):
         if name in WORDS and len(good):
             share = BEYOND if SIGNS[name] > 0 else 1 - BEYOND
             limits[name] = [round(float(np.quantile(good[:, place], share)), 4), WORDS[name]]
@@ -90,13 +93,13 @@ def conclude(rows: Sequence[dict[str, Any]], model: str) -> Validation:
         "model": model,
         "fitted_on": f"{len(dice['fit'])} synthetic scans of label maps that were not trained on",
         "intercept": round(fit.intercept, 5),
-        "weights": {name: round(float(weight), 5) for name, weight in zip(FEATURES, fit.weights, strict=True)},
+        "weights": {name: round(float(weight), 5) for name, weight in zip(names, fit.weights, strict=True)},
         "link": "logit",
         "limits": limits,
     }
     scores = {role: fit.predict(features[role]) for role in halves}
     judged, fitted = (agreement(scores[role], dice[role]) for role in ("judge", "fit"))
-    return Validation(content, judged, fitted, scores["judge"], dice["judge"], len(rows) - len(done))
+    return Validation(content, judged, fitted, scores["judge"], dice["judge"], len(rows) - len(segmented))
 
 
 def draw_case(
@@ -125,7 +128,7 @@ def draw_case(
             options=Options(device=model.device),
         )
     except InputError:  # no brain was found: the scan is rejected, which counts as a score
-        return {**row, "dice": 0.0, **dict.fromkeys((*(t.name for t in TISSUES[1:]), *FEATURES))}
+        return {**row, "dice": 0.0, **dict.fromkeys((*(t.name for t in TISSUES[1:]), *SIGNS))}
     quality = assess(
         found.classes,
         found.certainty,
@@ -135,7 +138,7 @@ def draw_case(
     )
     scores = tissue_dice(found.classes, pair.labels.numpy())
     mean = float(np.nanmean(list(scores.values())))
-    return {**row, "dice": mean, **scores, **{name: quality.measures.get(name) for name in FEATURES}}
+    return {**row, "dice": mean, **scores, **{name: quality.measures.get(name) for name in SIGNS}}
 
 
 def tissue_dice(pred: NDArray[np.uint8], ref: NDArray[np.uint8]) -> dict[str, float]:
@@ -145,6 +148,10 @@ def tissue_dice(pred: NDArray[np.uint8], ref: NDArray[np.uint8]) -> dict[str, fl
         tissue.name: counts_of(table, np.flatnonzero(tissue.index == TISSUE_OF_CLASS).tolist()).dice
         for tissue in TISSUES[1:]
     }
+
+
+def _has(row: dict[str, Any], column: str) -> bool:
+    return row[column] not in ("", "n/a", None)
 
 
 def _numbers(rows: Sequence[dict[str, Any]], columns: Sequence[str]) -> NDArray[np.float64]:

@@ -53,6 +53,8 @@ class SecondOpinion:
         Posteriors over the box.
     weight : float
         Weight of these posteriors in the mean, 0 to 1.
+    temperature : float
+        Divisor of the logits of the mean.
     brain_vox, differing_vox : int
         Running counts: voxels that either member labels as brain, and those that the members label differently.
     """
@@ -61,6 +63,7 @@ class SecondOpinion:
     box: Box
     posteriors: torch.Tensor
     weight: float
+    temperature: float = 1.0
     brain_vox: int = field(default=0, init=False)
     differing_vox: int = field(default=0, init=False)
     agreed: float = field(default=0.0, init=False)
@@ -122,7 +125,7 @@ class SecondOpinion:
         if not self.weight:
             return detail, differing
         mean = torch.lerp(own, told, self.weight).clamp_(min=_LEAST)
-        logits = logits + mean.div_(own.clamp_(min=_LEAST)).log_()[table]
+        logits = (logits + mean.div_(own.clamp_(min=_LEAST)).log_()[table]).div_(self.temperature)
         return Detail(detail.features, logits[None], detail.side), differing
 
     def agreement(self, detail: Detail, grid: WorkingGrid, part: Box) -> float:

@@ -47,10 +47,12 @@ def run_ladder(
     options: Options,
     progress: Progress,
     consensus: Consensus | None = None,
+    mixed_calibrations: Mapping[int, Calibration] | None = None,
 ) -> Prediction:
     """Segment an array with a ladder; arguments as in `lodbrain.inference.predict.predict`.
 
-    `calibrations` maps the levels' exponents to their calibrations. `consensus` is the model that contains the ladder.
+    `calibrations` maps the levels' exponents to their calibrations. `consensus` is the model that contains the ladder;
+    `mixed_calibrations` are those of the posteriors averaged over its members.
     """
     device = torch.device(options.device)
     if isinstance(data, Handover):
@@ -94,6 +96,10 @@ def run_ladder(
             give_back()
             second.weight, note = weight_at(second.agreed, second.weight)
             notes += [note] if note else []
+            if second.weight:
+                alone = replace(calibration, temperature=1.0)
+                calibration = (mixed_calibrations or {}).get(network.configs[last].exponent, alone)
+                second.temperature = calibration.temperature
         sink = Sink(scan, grid, stage.box if last == 0 else boxes[last], posteriors=options.posteriors, second=second)
         if last == 0:
             sink.take(stage.detail, stage.box)

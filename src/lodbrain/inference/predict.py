@@ -70,7 +70,8 @@ def predict(
 
         consensus = network if isinstance(network, Consensus) else None
         ladder = cast("Ladder", network) if consensus is None else consensus.ladder
-        calibrations = read_calibration(card.calibration)
+        calibrations = read_calibration(card.calibration if consensus is None else consensus.ladder_calibration)
+        mixed = {} if consensus is None else read_calibration(card.calibration)
 
         def run(options: Options) -> Prediction:
             return run_ladder(
@@ -81,6 +82,7 @@ def predict(
                 options=options,
                 progress=report,
                 consensus=consensus,
+                mixed_calibrations=mixed,
             )
 
         return run_with_fallback(run, options)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 from torch import nn
 
 from lodbrain.models.lod import Ladder
@@ -19,8 +22,13 @@ class Consensus(nn.Module):
         Predicts tissue posteriors at 1 mm.
     weight : float
         Weight of the second member's tissue posteriors, between 0 and 1.
+    ladder_calibration : mapping
+        Calibration in the ladder's card, for scans that the second member takes no part in.
     """
 
-    def __init__(self, ladder: Ladder, second: LodBrain2024, weight: float) -> None:
+    def __init__(
+        self, ladder: Ladder, second: LodBrain2024, weight: float, ladder_calibration: Mapping[str, Any] | None = None
+    ) -> None:
         super().__init__()
         self.ladder, self.second, self.weight = ladder, second, weight
+        self.ladder_calibration = dict(ladder_calibration or {})

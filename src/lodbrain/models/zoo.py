@@ -177,8 +177,27 @@ def _load_consensus(its_card: Card) -> tuple[Card, nn.Module]:
         raise WeightsError("card", None, what)
     text = "".join(f"{card.sha256} {share}\n" for card, share in zip((first, second), shares.values(), strict=True))
     digest = sha256_of(text.encode())
-    network = Consensus(ladder, other, shares[second.name])
+    network = Consensus(ladder, other, shares[second.name], first.calibration)
     return dataclasses.replace(its_card, sha256=digest), network.eval()
+
+
+def save_again(folder: str | os.PathLike[str], card: Card, network: nn.Module) -> str:
+    """Write a model whose card has changed, and return the name of its main file.
+
+    Parameters
+    ----------
+    folder : str or PathLike
+    card : Card
+        With the changes.
+    network : torch.nn.Module
+        Of a consensus only the card is written, since its members have files of their own.
+    """
+    if members(card):
+        write_text(Path(folder) / f"{card.name}.json", card.to_json() + "\n")
+        return f"{card.name}.json"
+    card = dataclasses.replace(card, file=f"{card.name}.safetensors")
+    save_with_card(Path(folder) / card.file, card, network.state_dict())
+    return card.file
 
 
 def save_with_card(path: str | os.PathLike[str], card: Card, state_dict: Mapping[str, Tensor]) -> Card:

@@ -15,6 +15,7 @@ from typing import Any
 from lodbrain.errors import WeightsError
 
 #: Measures that the score is computed from, and whether larger values indicate a better (1) or worse (-1) result.
+#: `disagreement` exists for a consensus whose second member was run.
 SIGNS = {
     "confidence": 1,
     "least_confidence": 1,
@@ -22,8 +23,8 @@ SIGNS = {
     "moved_share": -1,
     "volume_misfit": -1,
     "asymmetry": -1,
+    "disagreement": -1,
 }
-FEATURES = tuple(SIGNS)
 
 
 @dataclass(frozen=True)
@@ -90,7 +91,7 @@ def read_fit(content: Mapping[str, Any]) -> DiceFit | None:
         raise WeightsError("card", None, f"the model's fit of quality cannot be read ({error!r})") from None
     numbers = (fit.intercept, *fit.weights.values(), *(limit for limit, _ in fit.limits.values()))
     sound = fit.link in ("identity", "logit") and all(map(math.isfinite, numbers)) and 0 <= fit.low <= fit.high <= 1
-    if not sound or not fit.weights or not set(fit.weights) | set(fit.limits) <= set(FEATURES):
+    if not sound or not fit.weights or not set(fit.weights) | set(fit.limits) <= set(SIGNS):
         raise WeightsError("card", None, "the model's fit of quality is out of range")
     return fit
 

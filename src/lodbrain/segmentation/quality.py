@@ -104,10 +104,9 @@ def assess(
     known : mapping of str to float
         Measures of the inference (such as ``moved_share``, the share of the brain relabelled as small components).
     fit : DiceFit, optional
-        Fit of the model; default: the package's.
+        Fit of the model; default, and if a measure of it is missing: the package's.
     """
     reference = load_reference()
-    fit = fit or read_fit(reference.get("score", {}))
     tissue = TISSUE_OF_CLASS if model_labels == "structures" else np.arange(len(TABLES["tissue"]))
     volumes = _volumes_ml(classes, model_labels, math.prod(spacing_mm) / 1000)
     measures = {"brain_ml": round(float(sum(ml for c, ml in enumerate(volumes) if tissue[c])), 1), **known}
@@ -124,6 +123,8 @@ def assess(
     ]
     if known.get("disagreement", 0.0) > MOST_DISAGREEMENT:
         reasons.append(f"the model's members see different tissues in {known['disagreement']:.0%} of the brain")
+    if fit is None or not set(fit.weights) <= set(measures):  # the fit of a consensus, without its second member
+        fit = read_fit(reference.get("score", {}))
     if fit is None:
         return Quality(None, measures, tuple(reasons))
     return Quality(fit.score(measures), measures, (*reasons, *fit.reasons(measures)))
