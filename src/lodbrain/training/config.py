@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 import torch
 import yaml
@@ -56,6 +56,7 @@ class TrainingConfig(Strict):
     batch: int = Field(default=1, gt=0)
     accumulate: int = Field(default=1, gt=0)
     warm_up: int = Field(default=300, ge=0)
+    optimizer: Literal["adamw", "muon"] = "adamw"
     weight_decay: float = Field(default=1e-4, ge=0)
     clip: float = Field(default=1.0, gt=0)
     ema: float = Field(default=0.999, ge=0, lt=1)

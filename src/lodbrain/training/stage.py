@@ -16,6 +16,7 @@ from torch import nn
 from lodbrain.system.memory import give_back
 from lodbrain.training.checkpoint import load_checkpoint
 from lodbrain.training.config import TrainingConfig
+from lodbrain.training.muon import Muon
 from lodbrain.training.pairs import prefetch
 from lodbrain.training.peak import Peak
 from lodbrain.training.schedule import Clock, is_over, rate_of
@@ -170,7 +171,8 @@ def run_stage(
     """
     network, path = stage.network, checkpoint_path(config, stage.name)
     device = next(network.parameters()).device
-    optimizer = torch.optim.AdamW(network.parameters(), lr=stage.rate, weight_decay=config.weight_decay)
+    kind = {"adamw": torch.optim.AdamW, "muon": Muon}[config.optimizer]
+    optimizer = kind(network.parameters(), lr=stage.rate, weight_decay=config.weight_decay)
     ema = {name: value.detach().clone() for name, value in network.state_dict().items()}
     settings = essence(config, stage.number + 1, workers.count)
     step, skipped, spent, over = 0, 0, 0.0, False

@@ -12,7 +12,7 @@ from lodbrain.errors import UsageError
 from lodbrain.training.checkpoint import Groups, save_checkpoint
 from lodbrain.training.config import TrainingConfig
 
-_STATES = ("exp_avg", "exp_avg_sq", "step")
+_STATES = ("exp_avg", "exp_avg_sq", "step", "momentum_buffer")
 
 #: Fields that do not affect the result: they may differ between a run and its continuation.
 FREE = frozenset(
@@ -109,10 +109,10 @@ def restore(network: nn.Module, optimizer: torch.optim.Optimizer, groups: Groups
     """Load a checkpoint into network and optimizer; return the averages, on the network's device."""
     network.load_state_dict(groups["model"])
     for name, parameter in network.named_parameters():
-        if name in groups.get("exp_avg", {}):
-            # Adam's step count is on the CPU and is its own: skipped steps do not count.
-            optimizer.state[parameter] = {
-                key: groups[key][name] if key == "step" else groups[key][name].to(parameter.device) for key in _STATES
-            }
+        for key in _STATES:
+            if name in groups.get(key, {}):
+                # Adam's step count is on the CPU and is its own: skipped steps do not count.
+                value = groups[key][name]
+                optimizer.state[parameter][key] = value if key == "step" else value.to(parameter.device)
     device = next(network.parameters()).device
     return {name: value.to(device) for name, value in groups["ema"].items()}
