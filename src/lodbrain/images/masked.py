@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import gzip
 import os
 from collections.abc import Callable
-from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,11 +15,10 @@ from lodbrain.errors import InputError
 from lodbrain.images import mgh, nifti
 from lodbrain.images.geometry import check_affine
 from lodbrain.images.image import Image
-from lodbrain.images.io import as_image, write_image
+from lodbrain.images.io import LEVEL_LABELS, SLAB, as_image, write_image, write_voxels
 from lodbrain.images.layout import Layout
 from lodbrain.images.load import load
 from lodbrain.images.values import to_intensities
-from lodbrain.system.atomic import atomic
 
 #: Share of the voxels that may be darker than black: as in `intensity.black_level`.
 _BELOW_BLACK = 0.5
@@ -29,9 +26,6 @@ _BELOW_BLACK = 0.5
 _NEAR_ZERO = 0.1
 #: Voxels that both are taken of.
 _SAMPLE = 1 << 21
-_SLAB = 16
-#: zlib level, as for label maps in `lodbrain.images.io`: a brain is black for the most part.
-_LEVEL = 4
 
 
 @dataclass(frozen=True, eq=False)
@@ -147,17 +141,8 @@ def write_masked(path: str | os.PathLike[str], stored: Stored, mask: NDArray[np.
             brain = brain.astype(brain.dtype.newbyteorder("="))
         write_image(target, brain, Image(brain, layout.affine, None if to_mgh else layout.header))
         return
-    if not target.name.endswith((".nii", ".nii.gz", ".mgz")):
-        raise ValueError(f"path must end in .nii, .nii.gz or .mgz, got {target.name!r}")
     head = mgh.copied_header(layout) if to_mgh else nifti.copied_header(layout)
     stored_type = stored.voxels.dtype.newbyteorder(">" if to_mgh else "<")
-    with atomic(target) as temporary, ExitStack() as stack:
-        plain = stack.enter_context(temporary.open("wb"))
-        file: IO[bytes] | gzip.GzipFile = plain
-        if target.suffix in (".gz", ".mgz"):
-            # Without name and time in the gzip header, so that the bytes depend on the content alone.
-            file = stack.enter_context(gzip.GzipFile("", "wb", _LEVEL, plain, mtime=0))
-        file.write(head)
-        for z in range(0, mask.shape[2], _SLAB):
-            part = np.where(mask[..., z : z + _SLAB], stored.voxels[..., z : z + _SLAB], black)
-            file.write(part.astype(stored_type).tobytes("F"))
+    slabs = (slice(z, z + SLAB) for z in range(0, mask.shape[2], SLAB))
+    parts = (np.where(mask[..., part], stored.voxels[..., part], black) for part in slabs)
+    write_voxels(target, head, parts, stored_type, level=LEVEL_LABELS)  # a brain is black for the most part
