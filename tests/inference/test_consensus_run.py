@@ -9,6 +9,7 @@ from scipy.ndimage import gaussian_filter
 
 from lodbrain.inference import brain_search, consensus, ladder
 from lodbrain.inference import lod_brain_2024 as lod_brain
+from lodbrain.inference.brain_search import network_input
 from lodbrain.inference.ladder import run_ladder
 from lodbrain.inference.prediction import Options, Prediction
 from lodbrain.models.consensus import Consensus
@@ -41,8 +42,7 @@ def network() -> Consensus:
 def _run(network: Consensus, spacing: tuple[float, float, float], *, alone: bool = False) -> Prediction:
     data = gaussian_filter(np.random.default_rng(1).standard_normal((45, 50, 38)), 2).astype(np.float32)
     return run_ladder(
-        data,
-        spacing,
+        network_input(data, spacing, network),
         network=network.ladder,
         options=Options(dtype="float32", posteriors=True),
         progress=lambda share, text: None,

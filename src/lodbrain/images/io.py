@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gzip
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
 from typing import IO, Any
@@ -31,13 +31,7 @@ LEVEL_LABELS, _LEVEL_FLOATS = 4, 1
 SLAB = 16
 
 
-def read_image(
-    path: PathLike,
-    *,
-    frame: int | None = None,
-    allow_odd_voxels: bool = False,
-    check: Callable[[Layout], None] | None = None,
-) -> Image:
+def read_image(path: PathLike, *, frame: int | None = None, allow_odd_voxels: bool = False) -> Image:
     """Return a scan with float32 intensities.
 
     The file is read to its end and its checksums are verified. Issues that can be corrected are corrected and recorded
@@ -52,8 +46,6 @@ def read_image(
         Volume of a 4D file, from 0.
     allow_odd_voxels : bool
         Whether to accept voxel sides outside 0.1 to 10 mm.
-    check : callable, optional
-        Called with the layout before voxels are read; it may raise an error. The affine is not checked at this point.
 
     Returns
     -------
@@ -71,17 +63,17 @@ def read_image(
     >>> image.shape, image.spacing_mm  # doctest: +SKIP
     """
     source = Path(path)
-    layout, buffer, notes = load(source, frame, room=4, check=check)  # converted to float32 in place
+    layout, buffer, notes = load(source, frame, room=4)  # converted to float32 in place
     notes += check_affine(source, layout.affine, layout.shape, allow_odd_voxels=allow_odd_voxels)
+    return as_scan(source, layout, buffer, notes)
+
+
+def as_scan(path: Path, layout: Layout, buffer: bytearray, notes: list[str]) -> Image:
+    """Return stored voxels as a scan; they lie at the end of the buffer, which is overwritten."""
     values, mended = to_intensities(
-        source,
-        buffer,
-        layout.dtype,
-        shape=layout.shape,
-        slope=layout.slope,
-        intercept=layout.intercept,
+        path, buffer, layout.dtype, shape=layout.shape, slope=layout.slope, intercept=layout.intercept
     )
-    return as_image(values, layout.shape, layout.affine, layout.header, [*notes, *mended])
+    return _as_image(values, layout.shape, layout.affine, layout.header, [*notes, *mended])
 
 
 def read_array(data: NDArray[Any], affine: NDArray[np.float64], *, allow_odd_voxels: bool = False) -> Image:
@@ -113,7 +105,7 @@ def read_array(data: NDArray[Any], affine: NDArray[np.float64], *, allow_odd_vox
     shape = (data.shape[0], data.shape[1], data.shape[2])
     notes = check_affine(None, affine, shape, allow_odd_voxels=allow_odd_voxels)
     values, mended = to_intensities(None, bytearray(data.tobytes("F")), data.dtype, shape=shape)
-    return as_image(values, shape, affine, None, [*notes, *mended])
+    return _as_image(values, shape, affine, None, [*notes, *mended])
 
 
 def read_labels(path: PathLike) -> Image:
@@ -244,7 +236,7 @@ def _nifti_head(data: NDArray[Any], like: Image, description: str) -> tuple[byte
     return nifti.result_header(like.header, like.affine, data.shape, stored, description), stored
 
 
-def as_image(
+def _as_image(
     values: NDArray[np.float32], shape: tuple[int, int, int], affine: NDArray[np.float64], header: Any, notes: list[str]
 ) -> Image:
     """Return intensities (N,) in the order of a file as an image, with a note if it looks like a label map."""

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import os
-from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +15,9 @@ from lodbrain.errors import InputError
 from lodbrain.images import mgh, nifti
 from lodbrain.images.geometry import check_affine
 from lodbrain.images.image import Image
-from lodbrain.images.io import LEVEL_LABELS, SLAB, as_image, write_image, write_voxels
+from lodbrain.images.io import LEVEL_LABELS, SLAB, as_scan, write_image, write_voxels
 from lodbrain.images.layout import Layout
 from lodbrain.images.load import load
-from lodbrain.images.values import to_intensities
 
 #: Share of the voxels that may be darker than black: as in `intensity.black_level`.
 _BELOW_BLACK = 0.5
@@ -34,14 +33,33 @@ class Stored:
 
     Attributes
     ----------
-    voxels : (X, Y, Z)
-        In the file's own type and byte order.
+    buffer : bytearray
+        The voxels.
+    path : Path
+        Named in error messages.
     layout : Layout
-        Of the file.
+        Of the file, with all notes on reading it.
     """
 
-    voxels: NDArray[Any]
+    buffer: bytearray
+    path: Path
     layout: Layout
+
+    @property
+    def voxels(self) -> NDArray[Any]:
+        """Voxels (X, Y, Z) in the file's own type and byte order, a view of the buffer."""
+        return np.frombuffer(self.buffer, self.layout.dtype).reshape(self.layout.shape, order="F")
+
+    def scan(self) -> Image:
+        """Return a copy with float32 intensities; errors as in `lodbrain.images.io.read_image`."""
+        layout = self.layout
+        spare = max(0, 4 * math.prod(layout.shape) - layout.frame_bytes)  # `as_scan` needs four bytes a voxel
+        try:
+            buffer = bytearray(spare) + self.buffer
+        except MemoryError as error:
+            what = "its voxels do not fit into memory"
+            raise InputError("too-large", self.path, what, "Use a larger machine.") from error
+        return as_scan(self.path, layout, buffer, list(layout.notes))
 
     def black(self) -> float:
         """Return the stored value that stands for black.
@@ -56,8 +74,9 @@ class Stored:
         >>> air = np.tile(np.arange(4, dtype=np.int16), (8, 8, 2))
         >>> air[2:6, 2:6, 2:6] = 500
         >>> layout = Layout((8, 8, 8), 1, air.dtype, 352, np.eye(4), None)
-        >>> Stored(air, layout).black(), Stored(air - 1024, layout).black()
-        (0.0, -1024.0)
+        >>> scans = (Stored(bytearray(data.tobytes("F")), Path("a.nii"), layout) for data in (air, air - 1024))
+        >>> [scan.black() for scan in scans]
+        [0.0, -1024.0]
         """
         slope, intercept = self.layout.slope, self.layout.intercept
         sample = self.voxels.ravel("K")[:: max(1, self.voxels.size // _SAMPLE)].astype(np.float64)
@@ -73,37 +92,14 @@ class Stored:
         return float(np.clip(np.rint(stored), info.min, info.max))
 
 
-def read_scan(
-    path: Path,
-    *,
-    frame: int | None = None,
-    allow_odd_voxels: bool = False,
-    check: Callable[[Layout], None] | None = None,
-) -> tuple[Image, Stored]:
-    """Return a scan as `lodbrain.images.io.read_image` does, and its voxels as they are in the file.
+def read_stored(path: Path, *, frame: int | None = None, allow_odd_voxels: bool = False) -> Stored:
+    """Return the voxels of a scan as they are in its file; parameters and errors as in `lodbrain.images.io.read_image`.
 
-    Parameters
-    ----------
-    path, frame, allow_odd_voxels, check
-        As in `read_image`.
-
-    Raises
-    ------
-    InputError
-        As in `read_image`.
+    The affine is checked, intensities only by `Stored.scan`.
     """
-    layout, buffer, notes = load(path, frame, check=check)
+    layout, buffer, notes = load(path, frame)
     notes += check_affine(path, layout.affine, layout.shape, allow_odd_voxels=allow_odd_voxels)
-    stored = np.frombuffer(buffer, layout.dtype).reshape(layout.shape, order="F")
-    try:
-        # `to_intensities` overwrites its buffer, and needs four bytes a voxel at its end
-        work = bytearray(max(0, 4 * stored.size - stored.nbytes)) + buffer
-    except MemoryError as error:
-        raise InputError("too-large", path, "its voxels do not fit into memory", "Use a larger machine.") from error
-    values, mended = to_intensities(
-        path, work, layout.dtype, shape=layout.shape, slope=layout.slope, intercept=layout.intercept
-    )
-    return as_image(values, layout.shape, layout.affine, layout.header, [*notes, *mended]), Stored(stored, layout)
+    return Stored(buffer, path, replace(layout, notes=tuple(notes)))
 
 
 def write_masked(path: str | os.PathLike[str], stored: Stored, mask: NDArray[np.bool_]) -> None:

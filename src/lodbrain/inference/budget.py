@@ -251,11 +251,12 @@ def _plan(
         stages[f"level {p + 1}"] = held + int(voxel_bytes * _most_read(level, boxes[p], chosen[p]))
         above = result
 
+    decided = decisions + 4 * grid  # the finest image is kept to the end
     if kept:
-        stages["interpolating"] = decisions + kept + opinion + _SLAB_COPIES * 4 * INTERPOLATED_VOXELS * interpolated
+        stages["interpolating"] = decided + kept + opinion + _SLAB_COPIES * 4 * INTERPOLATED_VOXELS * interpolated
     # Connected components: a copy of the box, and component numbers of four bytes.
     share = math.prod(v / w for v, w in zip(work.grid.spacing_mm, work.scan.spacing_mm, strict=True))
-    stages["tidying up"] = decisions + int(5 * share * 8 ** (last + work.unused) * _voxels(brain))
+    stages["tidying up"] = decided + int(5 * share * 8 ** (last + work.unused) * _voxels(brain))
     stages["writing"] = decisions + scan
     return Plan(tuple(chosen), stages, spare, work.second)
 

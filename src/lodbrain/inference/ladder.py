@@ -9,20 +9,16 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 
-from lodbrain.images.background import blacken_background
 from lodbrain.images.intensity import brain_scaling
 from lodbrain.inference.boxes import aligned, boxes_around
-from lodbrain.inference.brain_search import grids, locate, plan_tiles, prepare, whole
+from lodbrain.inference.brain_search import NetworkInput, locate, plan_tiles, prepare, whole
 from lodbrain.inference.budget import Work, amount, make_plan
 from lodbrain.inference.calibration import Calibration
 from lodbrain.inference.consensus import SecondOpinion, is_asked, second_opinion, weight_at
 from lodbrain.inference.counts import voxels_of_class
 from lodbrain.inference.decide import Decision
-from lodbrain.inference.handover import Handover
 from lodbrain.inference.levels import Run, Stage, each_part, refine
 from lodbrain.inference.postprocess import SEVERAL_PIECES, keep_largest
 from lodbrain.inference.precision import working_dtype
@@ -39,8 +35,7 @@ from lodbrain.system.memory import give_back, sparing
 
 @torch.inference_mode()
 def run_ladder(
-    data: NDArray[np.float32] | Handover,
-    spacing_mm: tuple[float, float, float],
+    given: NetworkInput,
     *,
     network: Ladder,
     calibrations: Mapping[int, Calibration] | None = None,
@@ -48,16 +43,12 @@ def run_ladder(
     progress: Progress,
     consensus: Consensus | None = None,
 ) -> Prediction:
-    """Segment an array with a ladder; arguments as in `lodbrain.inference.predict.predict`.
+    """Segment a scan with a ladder; other arguments as in `lodbrain.inference.predict.predict`.
 
     `calibrations` maps the levels' exponents to their calibrations. `consensus` is the model that contains the ladder.
     """
     device = torch.device(options.device)
-    if isinstance(data, Handover):
-        data = data.take(again=device.type != "cpu")  # a GPU may need a retry
-    scan, grid = grids(data.shape, spacing_mm, network)
-    data, note = blacken_background(data)
-    notes = [text for text in (note, grid.note) if text]
+    scan, grid, notes = given.scan, given.grid, list(given.notes)
     dtype = working_dtype(options.dtype, device)
     asked = consensus is not None and is_asked(scan)
     if consensus is not None and not asked:
@@ -67,9 +58,7 @@ def run_ladder(
     last = len(work.levels) - 1
     calibration = (calibrations or {}).get(network.configs[last].exponent, Calibration())
     levels = fold(network.to(device), dtype, last=last, temperature=calibration.temperature)
-    run = prepare(data, scan, grid, levels, options)
-    del data
-    give_back()
+    run = prepare(given, levels, options)
     if not options.context and len(run.images) > 1:
         return _finest_alone(run, scan, grid, notes)
 

@@ -24,3 +24,9 @@ class Consensus(nn.Module):
     def __init__(self, ladder: Ladder, second: LodBrain2024, weight: float) -> None:
         super().__init__()
         self.ladder, self.second, self.weight = ladder, second, weight
+
+
+def ladder_in(network: nn.Module) -> Ladder | None:
+    """Return a network if it is a ladder, the ladder of a consensus, or None for other architectures."""
+    network = network.ladder if isinstance(network, Consensus) else network
+    return network if isinstance(network, Ladder) else None

@@ -65,8 +65,7 @@ def check_header(path: Path, layout: Layout, *, model: Model, settings: Settings
     from lodbrain.inference.brain_search import grids
     from lodbrain.inference.lod_brain_2024 import peak_memory_bytes
     from lodbrain.inference.precision import working_dtype
-    from lodbrain.models.consensus import Consensus
-    from lodbrain.models.lod import Ladder
+    from lodbrain.models.consensus import ladder_in
     from lodbrain.models.lod_brain_2024 import LodBrain2024
 
     if model.device != "cpu":
@@ -77,15 +76,14 @@ def check_header(path: Path, layout: Layout, *, model: Model, settings: Settings
         return
     shape, spacing_mm = ras_grid(layout)
     dtype = working_dtype("auto", torch.device(model.device))
-    second = isinstance(model.network, Consensus)
-    ladder = model.network.ladder if isinstance(model.network, Consensus) else model.network
-    if isinstance(ladder, Ladder):
+    ladder = ladder_in(model.network)
+    if ladder is not None:
         work = budget.Work.of(
             ladder,
             *grids(shape, spacing_mm, ladder),
             dtype=dtype,
             posteriors=settings.posteriors,
-            second=second,
+            second=ladder is not model.network,
         )
         budget.check(
             replace(work, stored_bytes=layout.dtype.itemsize),

@@ -13,7 +13,8 @@ import numpy as np
 from lodbrain.errors import InputError, LodbrainError, shown
 from lodbrain.images.image import Image
 from lodbrain.images.io import write_image
-from lodbrain.images.masked import read_scan, write_masked
+from lodbrain.images.load import read_layout
+from lodbrain.images.masked import read_stored, write_masked
 from lodbrain.segmentation.allowance import Allowance, check_mask_header
 from lodbrain.segmentation.file_set import Json
 from lodbrain.segmentation.inputs import scan_of
@@ -90,33 +91,29 @@ def strip_file(job: StripJob, wanted: MaskSettings, settings: Settings, *, model
             outputs.check_made_from(origin)
         restart_peak()
         allowance = Allowance.now(settings, model.device)
-        image, stored = read_scan(
-            path,
-            frame=settings.frame,
-            allow_odd_voxels=settings.allow_odd_voxels,
-            check=None
-            if model.device != "cpu"
-            else lambda layout: check_mask_header(path, layout, ladder=ladder, settings=settings, allowance=allowance),
-        )
+        layout = read_layout(path, settings.frame)
+        if model.device == "cpu":
+            check_mask_header(path, layout, ladder=ladder, settings=settings, allowance=allowance)
+        stored = read_stored(path, frame=settings.frame, allow_odd_voxels=settings.allow_odd_voxels)
         try:
             result = strip_image(
-                image,
+                stored.scan(),  # in no variable: it is let go of there
                 model,
                 wanted,
                 settings=settings,
-                allowance=replace(allowance, base_bytes=allowance.base_bytes + stored.voxels.nbytes),
-                release=True,
+                allowance=replace(allowance, base_bytes=allowance.base_bytes + layout.frame_bytes),
             )
         except InputError as error:  # errors of an image in memory have no path
             raise InputError(error.code, error.path or path, error.what, error.hint) from error
         notes = [*result.notes, *outputs.weaker(work)]
         if state_of(path) != before:
             notes.append("The file changed while the brain was being extracted.")
+        grid = layout.grid_image()
         write_masked(outputs.staged(work, outputs.brain), stored, result.mask)
         if outputs.mask is not None:
             made_by = f"lodbrain {__version__} {model.card.name}"
             mask = result.mask.view(np.uint8)
-            write_image(outputs.staged(work, outputs.mask), mask, image, description=made_by)
+            write_image(outputs.staged(work, outputs.mask), mask, grid, description=made_by)
         files = {shown(name.name): outputs.staged(work, name).stat().st_size for name in outputs.wanted}
         result = replace(result, notes=tuple(notes))
         run: Json = {
@@ -125,7 +122,7 @@ def strip_file(job: StripJob, wanted: MaskSettings, settings: Settings, *, model
             "threads": settings.threads,
             "seconds": {"total": round(time.monotonic() - began, 3)},
         }
-        content = _sidecar(result, image, origin=origin, run=run, files=files)
+        content = _sidecar(result, grid, origin=origin, run=run, files=files)
         write_text(outputs.staged(work, outputs.sidecar), json_text(content))
         outputs.publish(work)
     give_back()
