@@ -14,18 +14,16 @@ from lodbrain.errors import InputError, UsageError, install_hint
 from lodbrain.images.image import Image
 from lodbrain.images.io import read_array, read_image, write_nifti
 from lodbrain.images.nibabel_image import is_nibabel, read_nibabel, to_nibabel
-from lodbrain.images.shear import Straightening
-from lodbrain.images.upright import upright
+from lodbrain.images.shear import Straightening, upright
 from lodbrain.inference.counts import indices_of
 from lodbrain.inference.postprocess import SEVERAL_PIECES, keep_largest
 from lodbrain.inference.prediction import Prediction
 from lodbrain.labels import TABLES, Label, Scheme
 from lodbrain.segmentation.allowance import Allowance
-from lodbrain.segmentation.edges import cut_structures
+from lodbrain.segmentation.caveats import cut_structures, shown_mm3, with_caveat
 from lodbrain.segmentation.predicted_dice import read_fit
 from lodbrain.segmentation.quality import assess, has_fit
 from lodbrain.segmentation.settings import Model, Settings, load_model
-from lodbrain.segmentation.stripping import shown_mm3, with_caveat
 from lodbrain.segmentation.volumes import Volume, index_of_class, merge_posteriors, volumes
 from lodbrain.system.memory import give_back, parse_memory
 from lodbrain.system.threads import use_threads

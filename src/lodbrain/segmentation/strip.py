@@ -13,11 +13,11 @@ from lodbrain.errors import InputError, UsageError
 from lodbrain.images.image import Image
 from lodbrain.images.io import write_nifti
 from lodbrain.images.nibabel_image import to_nibabel
-from lodbrain.images.upright import upright
+from lodbrain.images.shear import upright
 from lodbrain.segmentation.allowance import Allowance
+from lodbrain.segmentation.caveats import MOST_RATIO, shown_mm3
 from lodbrain.segmentation.scan import as_image
 from lodbrain.segmentation.settings import Model, Settings, load_model
-from lodbrain.segmentation.stripping import MOST_RATIO, shown_mm3
 from lodbrain.system.memory import give_back, parse_memory
 from lodbrain.system.threads import use_threads
 
