@@ -30,6 +30,7 @@ from lodbrain.evaluation.metric_files import write_tsv
 from lodbrain.evaluation.validation_scans import validation_maps
 from lodbrain.images import read_image, read_labels, to_ras
 from lodbrain.inference.brain_mask import brain_odds, solid
+from lodbrain.inference.brain_search import network_input
 from lodbrain.inference.prediction import Options
 from lodbrain.labels import INDEX_OF_CLASS
 from lodbrain.labels.freesurfer import structures_of
@@ -70,7 +71,7 @@ def main() -> int:
     rows = []
     cases = drawn(asked.maps, asked.draws, asked.seed) if asked.kind == "synthetic" else read(asked.scans, asked.table)
     for name, image, structures, spacing_mm in cases:
-        odds = brain_odds(image, spacing_mm, network=network, options=Options())
+        odds = brain_odds(network_input(image, spacing_mm, network), network=network, options=Options())
         near = around(structures > 0, spacing_mm)
         structures = structures[near]
         brain = (structures > 0) & (structures != CSF)

@@ -17,7 +17,7 @@ import pytest
 import lodbrain
 from lodbrain import commands
 from lodbrain.images import Image, read_image, to_ras
-from lodbrain.images.mgz_output import write_mgz
+from lodbrain.images.io import write_image
 
 ROOT = Path(__file__).parents[1]
 PAGES = sorted(path for path in (ROOT / "docs").rglob("*.md"))
@@ -77,7 +77,7 @@ def _export(folder: Path) -> None:
     write_classic(folder / "export" / "S2", slices, voxel_mm=2, series=2)
     write_classic(folder / "export" / "S3", slices, voxel_mm=2, series=3, header=FLAIR)
     (folder / "subjects" / "bert" / "mri").mkdir(parents=True)
-    write_mgz(folder / "subjects" / "bert" / "mri" / "T1.mgz", data, Image(data, np.diag([2.0, 2, 2, 1])))
+    write_image(folder / "subjects" / "bert" / "mri" / "T1.mgz", data, Image(data, np.diag([2.0, 2, 2, 1])))
 
 
 @pytest.mark.slow

@@ -14,7 +14,7 @@ from tiny_model import AFFINE, head, save_tiny_model
 
 from lodbrain import commands
 from lodbrain.images import Image, read_image, read_labels, write_nifti
-from lodbrain.images.mgz_output import write_mgz
+from lodbrain.images.io import write_image
 
 Run = Callable[..., int]
 
@@ -113,7 +113,7 @@ def test_a_freesurfer_subject_gives_a_label_map_on_its_grid(run: Run, tmp_path: 
     mri = tmp_path / "subjects" / "bert" / "mri"
     mri.mkdir(parents=True)
     for name in ("T1.mgz", "aseg.mgz"):
-        write_mgz(mri / name, head(), Image(head(), AFFINE))
+        write_image(mri / name, head(), Image(head(), AFFINE))
     assert run(tmp_path / "subjects" / "bert", "--format", "mgz") == 0
     assert [name for name in names(tmp_path / "out") if name.endswith(".mgz")] == ["bert_dseg.mgz"]
     np.testing.assert_allclose(

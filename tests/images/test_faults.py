@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from nibabel.freesurfer.mghformat import header_dtype as MGH_HEADER
 
 from lodbrain.errors import InputError
 from lodbrain.images import read_image, read_labels
-from lodbrain.images.mgh import _HEADER as MGH_HEADER
 
 FAULTS = settings(max_examples=400, deadline=None, derandomize=True)
 
@@ -42,8 +42,8 @@ PACKED = gzip.compress(PLAIN, mtime=0)
 
 def mgh() -> bytes:
     header = np.zeros((), MGH_HEADER)
-    header["version"], header["dims"], header["type"], header["good_ras"] = 1, (5, 6, 7, 1), 4, 1
-    header["delta"], header["axes"] = 1, np.eye(3)
+    header["version"], header["dims"], header["type"], header["goodRASFlag"] = 1, (5, 6, 7, 1), 4, 1
+    header["delta"], header["Mdc"] = 1, np.eye(3)
     return header.tobytes().ljust(284, b"\0") + VOXELS.astype(">i2").tobytes("F")
 
 

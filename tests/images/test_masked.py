@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from lodbrain.images.io import read_image
-from lodbrain.images.masked import read_scan, write_masked
+from lodbrain.images.masked import read_stored, write_masked
 
 MASK = np.zeros((6, 7, 8), bool)
 MASK[1:5, 2:6, 3:7] = True
@@ -18,7 +18,7 @@ MASK[1:5, 2:6, 3:7] = True
 def masked(scan: Path, name: str = "brain.nii.gz", **options: Any) -> Any:
     """The copy of a scan, as nibabel reads it."""
     target = scan.parent / name
-    _, stored = read_scan(scan, **options)
+    stored = read_stored(scan, **options)
     write_masked(target, stored, MASK)
     return nib.load(target)  # type: ignore[attr-defined]
 
@@ -72,14 +72,14 @@ def test_same_input_gives_the_same_bytes(files) -> None:
 def test_image_is_that_of_read_image(files) -> None:
     for dtype in ("u1", "i2", "f4", "f8"):
         scan = files.nifti("scan.nii.gz", files.voxels(dtype), scl_slope=0.5, scl_inter=3)
-        image, _ = read_scan(scan)
+        image = read_stored(scan).scan()
         expected = read_image(scan)
         np.testing.assert_array_equal(image.data, expected.data)
         assert image.notes == expected.notes
 
 
 def test_other_grids_and_names_are_refused(files) -> None:
-    _, stored = read_scan(files.nifti())
+    stored = read_stored(files.nifti())
     with pytest.raises(ValueError, match="on the grid"):
         write_masked(files.folder / "a.nii", stored, MASK[:-1])
     with pytest.raises(ValueError, match=r"must end in"):

@@ -8,16 +8,16 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 import pytest
+from nibabel.freesurfer.mghformat import header_dtype
 
 from lodbrain.errors import InputError
 from lodbrain.images import read_image, write_nifti
-from lodbrain.images.mgh import _HEADER
 
 
 def changed(path: Path, **fields) -> Path:
     """The file with fields of its header overwritten."""
     content = bytearray(gzip.decompress(path.read_bytes()))
-    header = np.frombuffer(content, _HEADER, count=1)
+    header = np.frombuffer(content, header_dtype, count=1)
     for name, value in fields.items():
         header[name] = value
     path.write_bytes(gzip.compress(bytes(content)))
@@ -60,7 +60,7 @@ def test_result_gets_qform_and_sform_from_the_voxel_to_ras_matrix(files):
 
 
 def test_unstated_orientation_is_noted(files):
-    image = read_image(changed(files.mgh(), good_ras=0))
+    image = read_image(changed(files.mgh(), goodRASFlag=0))
     assert "left and right are unknown" in image.notes[0]
     np.testing.assert_array_equal(image.affine[:3, :3], [[-1, 0, 0], [0, 0, 1], [0, -1, 0]])
 
@@ -82,8 +82,8 @@ REFUSED = {
     "too many voxels": ("too-large", {"dims": (2**31 - 1, 2**31 - 1, 2**31 - 1, 1)}),
     "no voxel size": ("bad-affine", {"delta": 0}),
     "voxel size NaN": ("bad-affine", {"delta": np.nan}),
-    "centre a signalling NaN": ("bad-affine", {"centre": np.array([0x7F800001] * 3, ">i4").view(">f4")}),
-    "parallel axes": ("bad-affine", {"axes": np.ones((3, 3))}),
+    "centre a signalling NaN": ("bad-affine", {"Pxyz_c": np.array([0x7F800001] * 3, ">i4").view(">f4")}),
+    "parallel axes": ("bad-affine", {"Mdc": np.ones((3, 3))}),
     "huge voxels": ("odd-voxels", {"delta": 100}),
     "another version": ("wrong-format", {"version": 2}),
 }

@@ -9,10 +9,10 @@ from lodbrain.errors import InputError
 from lodbrain.inference import brain_mask as module
 from lodbrain.inference import brain_search
 from lodbrain.inference.brain_mask import BrainOdds, brain_odds, moved, solid
-from lodbrain.inference.brain_search import grids, locate, prepare
-from lodbrain.inference.levels import refine
+from lodbrain.inference.brain_search import locate, network_input, prepare
 from lodbrain.inference.prediction import Options
 from lodbrain.inference.pyramid import WorkingGrid
+from lodbrain.inference.tiled_levels import refine
 from lodbrain.labels import SIDELESS, SIDELESS_OF_CLASS, TISSUE_OF_CLASS
 from lodbrain.models.folded import fold
 from lodbrain.models.lod import Detail, Ladder, LevelConfig
@@ -50,12 +50,12 @@ def test_odds_are_those_of_the_level_that_the_finest_is_conditioned_on(
 ) -> None:
     spacing = (side_mm, side_mm, side_mm)
     options = Options(dtype="float32")
-    odds = brain_odds(data, spacing, network=network, options=options)
+    odds = brain_odds(network_input(data, spacing, network), network=network, options=options)
     assert odds.grid.spacing_mm == pytest.approx([2 * side_mm if side_mm < 2 else 2.0] * 3)
 
-    scan, grid = grids(data.shape, spacing, network)
-    last = network.level_for(grid.voxel_mm)
-    run = prepare(data, scan, grid, fold(network, torch.float32, last=last), options)
+    given = network_input(data, spacing, network)
+    last = network.level_for(given.grid.voxel_mm)
+    run = prepare(given, fold(network, torch.float32, last=last), options)
     run, stage, *_ = locate(run)
     with torch.inference_mode():
         p = refine(run, 1, stage, odds.box).detail.logits[0].softmax(0)
@@ -68,8 +68,9 @@ def test_odds_are_those_of_the_level_that_the_finest_is_conditioned_on(
 
 @pytest.mark.usefixtures("any_brain")
 def test_tiles_change_nothing(data: np.ndarray, network: Ladder) -> None:
+    given = network_input(data, (1.0, 1.0, 1.0), network)
     whole, tiled = (
-        brain_odds(data, (1.0, 1.0, 1.0), network=network, options=Options(dtype="float32", tile_voxels=voxels))
+        brain_odds(given, network=network, options=Options(dtype="float32", tile_voxels=voxels))
         for voxels in (None, 30_000)
     )
     np.testing.assert_allclose(tiled.odds, whole.odds, atol=1e-4)
@@ -77,15 +78,16 @@ def test_tiles_change_nothing(data: np.ndarray, network: Ladder) -> None:
 
 def test_without_a_brain_it_is_an_error(data: np.ndarray, network: Ladder) -> None:
     with pytest.raises(InputError, match="no brain found in it"):
-        brain_odds(data, (0.2, 0.2, 0.2), network=network)
+        brain_odds(network_input(data, (0.2, 0.2, 0.2), network), network=network)
 
 
 def test_memory_that_is_too_small_is_refused_before_any_work(
     data: np.ndarray, network: Ladder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module, "prepare", lambda *args, **options: pytest.fail("it was begun"))
+    given = network_input(data, (1.0, 1.0, 1.0), network)
     with pytest.raises(InputError, match="Give --memory"):
-        brain_odds(data, (1.0, 1.0, 1.0), network=network, options=Options(memory_bytes=1_000_000))
+        brain_odds(given, network=network, options=Options(memory_bytes=1_000_000))
 
 
 def ball(scan: WorkingGrid, level: WorkingGrid, radius_mm: float) -> BrainOdds:

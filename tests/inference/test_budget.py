@@ -6,8 +6,9 @@ import pytest
 import torch
 
 from lodbrain.errors import InputError
-from lodbrain.inference.budget import LIBRARIES, MOST_TILE_BYTES, LevelSize, Work, amount, check, make_plan
+from lodbrain.inference.budget import LIBRARIES, MOST_TILE_BYTES, amount, check, make_plan
 from lodbrain.inference.pyramid import WorkingGrid
+from lodbrain.inference.workload import LevelSize, Work
 from lodbrain.models.lod import Ladder, LevelConfig
 from lodbrain.system.memory import parse_memory
 
@@ -70,7 +71,7 @@ def test_a_resampled_scan_keeps_logits_and_drops_its_voxels() -> None:
     voxels = 640 * 800 * 640
     assert "interpolating" in stages
     assert 2 * voxels < stages["level 2"] < 2 * voxels + 2e9  # decisions, not the scan
-    assert stages["tidying up"] == 2 * voxels + 5 * 64 * 160 * 200 * 160
+    assert stages["tidying up"] == 2 * voxels + (4 + 5 * 64) * 160 * 200 * 160  # and the finest image
 
 
 def test_bfloat16_takes_half_of_the_activations() -> None:

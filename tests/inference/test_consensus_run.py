@@ -7,8 +7,10 @@ import pytest
 import torch
 from scipy.ndimage import gaussian_filter
 
-from lodbrain.inference import brain_search, consensus, ladder
-from lodbrain.inference import lod_brain_2024 as lod_brain
+from lodbrain.inference import brain_search, ladder
+from lodbrain.inference import lod_brain_2024_volume as lod_brain
+from lodbrain.inference import second_opinion as consensus
+from lodbrain.inference.brain_search import network_input
 from lodbrain.inference.calibration import Calibration
 from lodbrain.inference.ladder import run_ladder
 from lodbrain.inference.prediction import Options, Prediction
@@ -49,8 +51,7 @@ def _run(
 ) -> Prediction:
     data = gaussian_filter(np.random.default_rng(1).standard_normal((45, 50, 38)), 2).astype(np.float32)
     return run_ladder(
-        data,
-        spacing,
+        network_input(data, spacing, network),
         network=network.ladder,
         options=Options(dtype="float32", posteriors=True),
         progress=lambda share, text: None,

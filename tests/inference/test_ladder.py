@@ -10,6 +10,7 @@ from scipy.ndimage import gaussian_filter
 from lodbrain.errors import InputError
 from lodbrain.inference import brain_search
 from lodbrain.inference import ladder as module
+from lodbrain.inference.brain_search import network_input
 from lodbrain.inference.calibration import Calibration
 from lodbrain.inference.ladder import run_ladder
 from lodbrain.inference.prediction import Options, Prediction
@@ -60,7 +61,10 @@ def any_brain(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def _run(data: np.ndarray, spacing: Spacing, network: Ladder, **options) -> Prediction:
     return run_ladder(
-        data, spacing, network=network, options=Options(dtype="float32", **options), progress=lambda share, text: None
+        network_input(data, spacing, network),
+        network=network,
+        options=Options(dtype="float32", **options),
+        progress=lambda share, text: None,
     )
 
 
@@ -151,8 +155,7 @@ def test_quality_says_what_was_found_and_moved(data: np.ndarray, network: Ladder
 def test_progress_goes_up(data: np.ndarray, network: Ladder) -> None:
     seen: list[tuple[float, str]] = []
     run_ladder(
-        data[:45, :50, :41],
-        (1.0, 1.0, 1.0),
+        network_input(data[:45, :50, :41], (1.0, 1.0, 1.0), network),
         network=network,
         options=Options(dtype="float32", tile_voxels=80_000),
         progress=lambda share, text: seen.append((share, text)),
@@ -204,8 +207,7 @@ def test_temperature_is_that_of_the_last_level_and_moves_no_label(data: np.ndarr
     data = data[:45, :50, :41]
     plain = _run(data, (1.0, 1.0, 1.0), network, postprocess=False)
     warm = run_ladder(
-        data,
-        (1.0, 1.0, 1.0),
+        network_input(data, (1.0, 1.0, 1.0), network),
         network=network,
         calibrations={network.configs[-1].exponent: Calibration(temperature=2.0), 7: Calibration(temperature=9.0)},
         options=Options(dtype="float32", postprocess=False),

@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from lodbrain.images.background import blacken_background
+from lodbrain.images.black_background import blacken_background
 from lodbrain.images.grid import closest_ras
 from lodbrain.images.intensity import black_level, brain_scaling, foreground_scaling
 from lodbrain.inference.boxes import Reach, alignment, boxes_around
@@ -29,9 +29,8 @@ from lodbrain.labels import N_CLASSES, SIDELESS
 from lodbrain.models import zoo
 from lodbrain.models.folded import fold
 from lodbrain.models.lod import Detail
-from lodbrain.segmentation.edges import cut_structures
+from lodbrain.segmentation.caveats import cut_structures, shown_mm3, with_caveat
 from lodbrain.segmentation.onnx_export import inference_card
-from lodbrain.segmentation.stripping import shown_mm3, with_caveat
 from lodbrain.segmentation.volumes import Volume, volumes, volumes_tsv
 
 PATH = Path(__file__).resolve().parents[2] / "web" / "test" / "vectors.json"

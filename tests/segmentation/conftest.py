@@ -12,8 +12,8 @@ import pytest
 
 from lodbrain.images.image import Image
 from lodbrain.images.io import write_nifti
+from lodbrain.inference.brain_search import NetworkInput
 from lodbrain.inference.calibration import Calibration
-from lodbrain.inference.handover import Handover
 from lodbrain.models import zoo
 
 #: Oblique, left-handed, 0.5 x 0.8 x 1.2 mm: RAS order needs a permutation and flips.
@@ -38,9 +38,9 @@ class FakeModel:
         return zoo.Card("default", "lod", self.labels, {}, "", self.sha256, "", "", "", "", 0)  # type: ignore[arg-type]
 
     def predict(
-        self, data: Handover, spacing_mm: np.ndarray, *, card: Any, network: Any, options: Any, progress: Any
+        self, given: NetworkInput, spacing_mm: np.ndarray, *, card: Any, network: Any, options: Any, progress: Any
     ) -> SimpleNamespace:
-        data = data.take()
+        data = given.volume
         self.calls.append(SimpleNamespace(data=data, spacing_mm=spacing_mm, options=options))
         if self.error is not None:
             raise self.error

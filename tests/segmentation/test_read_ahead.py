@@ -11,8 +11,8 @@ from segmenting import segment_files
 from lodbrain.images.io import read_image, read_labels
 from lodbrain.labels import relabel
 from lodbrain.models import zoo
+from lodbrain.segmentation import file_segmentation as segment
 from lodbrain.segmentation import read_ahead as readahead
-from lodbrain.segmentation import segment
 from lodbrain.segmentation.read_ahead import ReadAhead, state_of
 from lodbrain.segmentation.settings import Settings
 
@@ -22,12 +22,13 @@ WriteScan = Callable[..., Path]
 def test_what_was_read_ahead_is_the_scan_and_can_be_taken_once(write_scan: WriteScan) -> None:
     path = write_scan()
     ahead, expected = ReadAhead(path, Settings()), read_image(path)
-    ready = ahead.take(state_of(path))
-    assert ready is not None
-    np.testing.assert_array_equal(ready.image.data, expected.data)
-    np.testing.assert_array_equal(ready.image.affine, expected.affine)
-    assert ready.layout.shape == expected.shape
-    assert ahead.take(state_of(path)) is None
+    layout = ahead.layout(state_of(path))
+    assert layout is not None
+    assert layout.shape == expected.shape
+    image = ahead.take()
+    np.testing.assert_array_equal(image.data, expected.data)
+    np.testing.assert_array_equal(image.affine, expected.affine)
+    assert ahead.layout(state_of(path)) is None
 
 
 def test_the_first_scan_is_read_while_the_model_is_loaded(
@@ -61,9 +62,9 @@ def test_a_scan_that_changed_is_not_taken(write_scan: WriteScan) -> None:
     ahead = ReadAhead(path, Settings())
     ahead._thread.join()
     path.write_bytes(path.read_bytes() + b"more")
-    assert ahead.take(state_of(path)) is None
+    assert ahead.layout(state_of(path)) is None
     path.unlink()
-    assert ReadAhead(path, Settings()).take(state_of(path)) is None
+    assert ReadAhead(path, Settings()).layout(state_of(path)) is None
 
 
 def test_damage_is_reported_as_without_reading_ahead(fake_model: Any, write_scan: WriteScan, tmp_path: Path) -> None:
@@ -73,14 +74,14 @@ def test_damage_is_reported_as_without_reading_ahead(fake_model: Any, write_scan
     (outcome,) = segment_files([path], tmp_path / "out")
     assert outcome.error is not None
     assert outcome.error.code == "truncated"
-    assert ReadAhead(path, Settings()).take(state_of(path)) is None
+    assert ReadAhead(path, Settings()).layout(state_of(path)) is None
 
 
 def test_a_scan_of_more_than_a_quarter_of_the_budget_waits_for_its_plan(write_scan: WriteScan) -> None:
     path = write_scan()
     needed = 4 * 16 * 15 * 14
-    assert ReadAhead(path, Settings(memory_bytes=4 * needed)).take(state_of(path)) is not None
-    assert ReadAhead(path, Settings(memory_bytes=4 * needed - 1)).take(state_of(path)) is None
+    assert ReadAhead(path, Settings(memory_bytes=4 * needed)).layout(state_of(path)) is not None
+    assert ReadAhead(path, Settings(memory_bytes=4 * needed - 1)).layout(state_of(path)) is None
 
 
 def test_nothing_is_read_ahead_where_a_complete_result_may_be_kept(

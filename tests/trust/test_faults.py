@@ -27,7 +27,7 @@ from lodbrain.errors import OutputError
 from lodbrain.images import read_labels
 from lodbrain.inference import ladder
 from lodbrain.models import zoo
-from lodbrain.segmentation import segment
+from lodbrain.segmentation import file_segmentation as segment
 from lodbrain.system.atomic import atomic
 
 POSIX = pytest.mark.skipif(sys.platform == "win32", reason="signals and limits of POSIX")
@@ -223,11 +223,11 @@ def test_gpu_out_of_memory_ends_on_the_processor_with_the_same_labels(
     tried: list[tuple[str, int | None]] = []
     real = ladder.run_ladder
 
-    def too_small(data: Any, spacing: Any, *, options: Any, **more: Any) -> Any:
+    def too_small(given: Any, *, options: Any, **more: Any) -> Any:
         tried.append((options.device, options.tile_voxels))
         if options.device != "cpu":
             raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
-        return real(data, spacing, options=options, **more)
+        return real(given, options=options, **more)
 
     monkeypatch.setattr(ladder, "run_ladder", too_small)
     monkeypatch.setattr("lodbrain.segmentation.settings.choose_device", lambda name: "cuda")
@@ -242,10 +242,10 @@ def test_scan_beyond_the_memory_fails_alone(
 ) -> None:
     real = ladder.run_ladder
 
-    def too_small(data: Any, *args: Any, **more: Any) -> Any:
-        if data.take(again=True).shape[0] == 20:
+    def too_small(given: Any, **more: Any) -> Any:
+        if given.volume.shape[0] == 20:
             raise RuntimeError("[enforce fail at alloc_cpu.cpp] DefaultCPUAllocator: can't allocate memory")
-        return real(data, *args, **more)
+        return real(given, **more)
 
     monkeypatch.setattr(ladder, "run_ladder", too_small)
     large = bench.nifti("large.nii", np.ascontiguousarray(bench.voxels()[:20]))

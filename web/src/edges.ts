@@ -1,4 +1,4 @@
-/** Structures cut by the edge of the field of view; see segmentation/edges.py. */
+/** Structures cut by the edge of the field of view; see segmentation/caveats.py. */
 
 import type { Triple } from "./types.ts";
 import type { VolumeRow } from "./volumes.ts";

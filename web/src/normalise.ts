@@ -1,4 +1,4 @@
-/** Intensity normalisation; see images/intensity.py and images/background.py. */
+/** Intensity normalisation; see images/intensity.py and images/black_background.py. */
 
 import { kth, percentile, quantiles } from "./quantiles.ts";
 import type { Card, Volume } from "./types.ts";
@@ -129,7 +129,7 @@ function fillFromOutside(volume: Volume, value: number, by: number): void {
   for (let i = 0; i < mask.length; i++) if (touching[component[i]!]) volume.data[i] = by;
 }
 
-/** Volume in mm3 of all voxels that are not exactly background; see segmentation/stripping.py. */
+/** Volume in mm3 of all voxels that are not exactly background; see segmentation/caveats.py. */
 export function shownMm3(volume: Volume, voxelMm3: number): number {
   const { value } = faceBackground(volume);
   let shown = 0;

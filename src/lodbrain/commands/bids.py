@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
@@ -12,6 +11,7 @@ from cyclopts import Parameter
 from lodbrain.commands.many import do_jobs
 from lodbrain.commands.options import SegmentOptions
 from lodbrain.commands.switches import Flag
+from lodbrain.commands.usage import tell_error
 from lodbrain.datasets import derivatives
 from lodbrain.datasets.bids import Choice, find_bids_scans, read_filter, scan_at
 from lodbrain.datasets.bids import labels as bare_labels
@@ -127,7 +127,7 @@ def _show(plan: ParticipantJobs, settings: Settings) -> int:
     jobs = check_jobs(plan.jobs, settings)
     for job in jobs:
         if job.problem is not None:
-            print(f"lodbrain: {job.problem}", file=sys.stderr, flush=True)
+            tell_error(job.problem)
         else:
             print(f"{job.path} -> {job.outputs.labels}{' (is there)' if job.outputs.existing() else ''}", flush=True)
     failed = sum(job.problem is not None for job in jobs)

@@ -19,10 +19,9 @@ from lodbrain.errors import UsageError
 from lodbrain.evaluation.calibration_fit import Judged, fit_level
 from lodbrain.evaluation.validation_scans import Kind, ValidationScan, draw_scan, validation_maps
 from lodbrain.inference.calibration import write_calibration
-from lodbrain.inference.consensus import ASKED_MM
+from lodbrain.inference.second_opinion import ASKED_MM
 from lodbrain.models import zoo
-from lodbrain.models.consensus import Consensus
-from lodbrain.models.lod import Ladder
+from lodbrain.models.consensus import ladder_in
 from lodbrain.report.reliability_figure import reliability_figure
 from lodbrain.segmentation.outputs import check_writable
 from lodbrain.segmentation.settings import Model
@@ -132,8 +131,8 @@ def calibrate(
     OutputError
         If the folder cannot be written to.
     """
-    ladder = model.network.ladder if isinstance(model.network, Consensus) else model.network
-    if not isinstance(ladder, Ladder):
+    ladder = ladder_in(model.network)
+    if ladder is None:
         raise UsageError("model", None, f"model {model.card.name} is no ladder", "Name one, such as default")
     if n < LEAST_DRAWS:
         raise UsageError("draws", None, f"{n} draws are too few", f"Take {LEAST_DRAWS} or more; some tens are better")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Callable
 from dataclasses import asdict, astuple, dataclass, fields, replace
 from os import PathLike
@@ -16,7 +15,7 @@ from rich.table import Table
 
 from lodbrain.commands.progress import progress_bar
 from lodbrain.commands.switches import Flag, Out, Quiet
-from lodbrain.commands.usage import wrong_usage
+from lodbrain.commands.usage import tell_error, wrong_usage
 from lodbrain.datasets.ultracortex import ACCESSION, VERSION, fetch_ultracortex, find_cases
 from lodbrain.errors import InputError
 from lodbrain.evaluation.groups import Interval
@@ -36,8 +35,8 @@ from lodbrain.evaluation.metric_files import write_rows
 from lodbrain.evaluation.protocol import Shares, apply_protocol, count_labels, decide_protocol
 from lodbrain.evaluation.score import METRICS, ScoreRow
 from lodbrain.report.verification import Picture, verification_page
+from lodbrain.segmentation.file_segmentation import segment_file
 from lodbrain.segmentation.outputs import Outputs, check_writable
-from lodbrain.segmentation.segment import segment_file
 from lodbrain.segmentation.settings import Model, Settings, load_model
 from lodbrain.system.download import cache_folder
 from lodbrain.system.memory import keep_freed_memory, parse_memory
@@ -104,7 +103,7 @@ def ultracortex(
             progress=progress or (lambda share, text: None),
         )
     for problem in found.problems:
-        print(f"lodbrain: {problem}", file=sys.stderr)
+        tell_error(problem)
     if not quiet:
         table = Table(title="Dice against the manual labels", title_justify="left", box=None, pad_edge=False)
         for name in ("region", "side", "mean", "95% interval", "scans"):

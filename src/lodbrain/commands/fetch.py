@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections import Counter
 from pathlib import Path
 from typing import Annotated
@@ -11,6 +10,7 @@ from cyclopts import App, Parameter
 
 from lodbrain.commands.progress import progress_bar
 from lodbrain.commands.switches import Out, Quiet
+from lodbrain.commands.usage import tell_error
 from lodbrain.datasets import labelmaps as source
 from lodbrain.datasets import ultracortex as uc
 from lodbrain.datasets.openneuro import Fetch, Fetched, Selection, fetch_dataset
@@ -103,7 +103,7 @@ def ultracortex(
 
 def _tell_failed(file: Fetched) -> None:
     if file.error is not None:
-        print(f"lodbrain: {file.error}", file=sys.stderr, flush=True)
+        tell_error(file.error)
 
 
 def _conclude(done: Fetch, *, quiet: bool) -> int:

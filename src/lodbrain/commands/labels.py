@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Iterable
 from os import PathLike
 from pathlib import Path
@@ -10,11 +9,11 @@ from typing import Annotated, TypeAlias
 
 from cyclopts import Parameter
 
-from lodbrain.batch.cases import Case, CaseFiles, CaseOutcome, Progress, exit_code, file_identity, find_cases, run_cases
+from lodbrain.batch.cases import Case, CaseFiles, CaseOutcome, exit_code, file_identity, find_cases, run_cases
 from lodbrain.commands.lazy import LazyApp
 from lodbrain.commands.progress import progress_bar
 from lodbrain.commands.switches import Flag, Out, Quiet
-from lodbrain.commands.usage import wrong_usage
+from lodbrain.commands.usage import tell_error, wrong_usage
 from lodbrain.errors import UsageError
 from lodbrain.images.io import read_labels, write_nifti
 from lodbrain.labelmaps.upsample import check_voxel_size, upsample_image
@@ -25,6 +24,7 @@ from lodbrain.segmentation.label_files import Program, label_file
 from lodbrain.segmentation.outputs import check_writable
 from lodbrain.system.atomic import write_text
 from lodbrain.system.memory import keep_freed_memory
+from lodbrain.system.progress import Progress
 from lodbrain.version import __version__
 
 app = LazyApp(name="labels")
@@ -114,7 +114,7 @@ def teller(*, quiet: bool) -> Callable[[CaseOutcome], None]:
 
     def tell(outcome: CaseOutcome) -> None:
         if outcome.error is not None:
-            print(f"lodbrain: {outcome.error}", file=sys.stderr, flush=True)
+            tell_error(outcome.error)
         elif not quiet:
             text = " is complete, skipped" if outcome.status == "skipped" else "".join(f" {n}" for n in outcome.notes)
             print(f"{outcome.path.name}: {outcome.labels}{text}", flush=True)

@@ -26,13 +26,8 @@ def wrong_usage(code: str = "setting") -> Iterator[None]:
         raise UsageError(code, None, str(error)) from error
 
 
-def trace(error: BaseException) -> None:
-    """Print the traceback of an error and its causes if LODBRAIN_DEBUG=1 is set."""
-    if os.environ.get("LODBRAIN_DEBUG") == "1":
+def tell_error(error: BaseException | str) -> None:
+    """Print an error that does not end the command as a line on stderr, after a traceback with LODBRAIN_DEBUG=1."""
+    if isinstance(error, BaseException) and os.environ.get("LODBRAIN_DEBUG") == "1":
         traceback.print_exception(error)
-
-
-def tell_error(error: BaseException) -> None:
-    """Print one scan's error, which does not end the command, as a line on stderr, after a traceback if asked for."""
-    trace(error)
     print(f"lodbrain: {error}", file=sys.stderr, flush=True)

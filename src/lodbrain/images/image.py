@@ -47,21 +47,6 @@ class Image:
             raise ValueError(f"data must be (X, Y, Z) or (X, Y, Z, C), got {self.data.shape}")
         object.__setattr__(self, "affine", affine)
 
-    def forget(self) -> None:
-        """Release the voxels: replace them by zeros of the same shape that take no memory.
-
-        Shape, affine, header and notes are kept.
-
-        Examples
-        --------
-        >>> import numpy as np
-        >>> image = Image(np.ones((4, 5, 6), np.float32), np.eye(4))
-        >>> image.forget()
-        >>> image.shape, float(image.data.max()), image.data.strides
-        ((4, 5, 6), 0.0, (0, 0, 0))
-        """
-        object.__setattr__(self, "data", np.broadcast_to(self.data.dtype.type(0), self.data.shape))
-
     @property
     def shape(self) -> tuple[int, int, int]:
         """Number of voxels along the three spatial axes."""

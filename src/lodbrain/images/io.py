@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gzip
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
 from typing import IO, Any
@@ -13,12 +13,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lodbrain.errors import InputError
-from lodbrain.images import nifti
+from lodbrain.images import mgh, nifti
 from lodbrain.images.geometry import check_affine
 from lodbrain.images.image import Image
 from lodbrain.images.layout import Layout
 from lodbrain.images.load import load
-from lodbrain.images.mgz_output import write_mgz
 from lodbrain.images.values import looks_like_labels, to_intensities, to_labels
 from lodbrain.system.atomic import atomic
 
@@ -26,18 +25,13 @@ PathLike = str | os.PathLike[str]
 
 #: zlib levels. Label map of 256^3 int16: level 1 0.05 s, 4 0.10 s and 39% smaller, 6 0.13 s and 43% smaller.
 #: Posteriors hardly shrink at any level, so the fastest is used.
-_LEVEL_LABELS, _LEVEL_FLOATS = 4, 1
+LEVEL_LABELS, _LEVEL_FLOATS = 4, 1
 
-_SLAB = 16
+#: Planes that are written at once.
+SLAB = 16
 
 
-def read_image(
-    path: PathLike,
-    *,
-    frame: int | None = None,
-    allow_odd_voxels: bool = False,
-    check: Callable[[Layout], None] | None = None,
-) -> Image:
+def read_image(path: PathLike, *, frame: int | None = None, allow_odd_voxels: bool = False) -> Image:
     """Return a scan with float32 intensities.
 
     The file is read to its end and its checksums are verified. Issues that can be corrected are corrected and recorded
@@ -52,8 +46,6 @@ def read_image(
         Volume of a 4D file, from 0.
     allow_odd_voxels : bool
         Whether to accept voxel sides outside 0.1 to 10 mm.
-    check : callable, optional
-        Called with the layout before voxels are read; it may raise an error. The affine is not checked at this point.
 
     Returns
     -------
@@ -71,17 +63,17 @@ def read_image(
     >>> image.shape, image.spacing_mm  # doctest: +SKIP
     """
     source = Path(path)
-    layout, buffer, notes = load(source, frame, room=4, check=check)  # converted to float32 in place
+    layout, buffer, notes = load(source, frame, room=4)  # converted to float32 in place
     notes += check_affine(source, layout.affine, layout.shape, allow_odd_voxels=allow_odd_voxels)
+    return as_scan(source, layout, buffer, notes)
+
+
+def as_scan(path: Path, layout: Layout, buffer: bytearray, notes: list[str]) -> Image:
+    """Return stored voxels as a scan; they lie at the end of the buffer, which is overwritten."""
     values, mended = to_intensities(
-        source,
-        buffer,
-        layout.dtype,
-        shape=layout.shape,
-        slope=layout.slope,
-        intercept=layout.intercept,
+        path, buffer, layout.dtype, shape=layout.shape, slope=layout.slope, intercept=layout.intercept
     )
-    return as_image(values, layout.shape, layout.affine, layout.header, [*notes, *mended])
+    return _as_image(values, layout.shape, layout.affine, layout.header, [*notes, *mended])
 
 
 def read_array(data: NDArray[Any], affine: NDArray[np.float64], *, allow_odd_voxels: bool = False) -> Image:
@@ -113,7 +105,7 @@ def read_array(data: NDArray[Any], affine: NDArray[np.float64], *, allow_odd_vox
     shape = (data.shape[0], data.shape[1], data.shape[2])
     notes = check_affine(None, affine, shape, allow_odd_voxels=allow_odd_voxels)
     values, mended = to_intensities(None, bytearray(data.tobytes("F")), data.dtype, shape=shape)
-    return as_image(values, shape, affine, None, [*notes, *mended])
+    return _as_image(values, shape, affine, None, [*notes, *mended])
 
 
 def read_labels(path: PathLike) -> Image:
@@ -143,7 +135,7 @@ def read_labels(path: PathLike) -> Image:
 
 
 def write_nifti(path: PathLike, data: NDArray[Any], like: Image, *, description: str = "") -> None:
-    """Write a result on the grid of an image, atomically.
+    """Write a result on the grid of an image as NIfTI, atomically; errors as in `write_image`.
 
     qform, sform, both codes, voxel sizes and units are those of `like`. The output is deterministic.
 
@@ -157,37 +149,67 @@ def write_nifti(path: PathLike, data: NDArray[Any], like: Image, *, description:
         Image that defines the grid.
     description : str
         Free text for the header, at most 79 bytes.
+    """
+    if not os.fspath(path).endswith((".nii", ".nii.gz")):
+        raise ValueError(f"path must end in .nii or .nii.gz, got {Path(path).name!r}")
+    write_image(path, data, like, description=description)
+
+
+def write_image(path: PathLike, data: NDArray[Any], like: Image, *, description: str = "") -> None:
+    """Write a result on the grid of an image, atomically, in the format that its name tells.
+
+    Parameters
+    ----------
+    path : str or PathLike
+        ``.nii`` or ``.nii.gz``, as by `write_nifti`; or ``.mgz``, whose types and precision `mgh.result_header` tells.
+    data, like, description
+        As in `write_nifti`. MGH holds no description.
 
     Raises
     ------
     ValueError
-        If `data` is not on `like`'s grid, or the name has another suffix.
+        If `data` is not on `like`'s grid or of a type that the format lacks, or the name has another suffix.
     OutputError
         If the file cannot be written.
     """
-    target = Path(path)
-    if not target.name.endswith((".nii", ".nii.gz")):
-        raise ValueError(f"path must end in .nii or .nii.gz, got {target.name!r}")
-    head, stored = _head(data, like, description)
+    _check_grid(data, like)
+    if os.fspath(path).endswith(".mgz"):
+        head, stored = mgh.result_header(like.affine, data.shape, data.dtype)
+    else:
+        head, stored = _nifti_head(data, like, description)
+    write_voxels(Path(path), head, _slabs(data), stored, level=_LEVEL_FLOATS if stored.kind == "f" else LEVEL_LABELS)
+
+
+def write_voxels(
+    target: Path, head: bytes, slabs: Iterable[NDArray[Any]], stored: np.dtype[Any], *, level: int
+) -> None:
+    """Write an image file atomically: its header, then slabs of voxels; the same input gives the same bytes.
+
+    Parameters
+    ----------
+    target : Path
+        ``.nii``, ``.nii.gz`` or ``.mgz``.
+    head : bytes
+        All bytes before the first voxel.
+    slabs : iterable of (X, Y, n)
+        In the order of the file.
+    stored : numpy dtype
+        Type that they are stored as, with byte order.
+    level : int
+        zlib's, for a compressed file.
+    """
+    if not target.name.endswith((".nii", ".nii.gz", ".mgz")):
+        raise ValueError(f"path must end in .nii, .nii.gz or .mgz, got {target.name!r}")
     with atomic(target) as temporary, ExitStack() as stack:
         plain = stack.enter_context(temporary.open("wb"))
         file: IO[bytes] | gzip.GzipFile = plain
-        if target.name.endswith(".gz"):
-            level = _LEVEL_FLOATS if stored.kind == "f" else _LEVEL_LABELS
+        if not target.name.endswith(".nii"):
             # No name and time in the gzip header, so that the bytes depend on the content alone.
             file = stack.enter_context(gzip.GzipFile("", "wb", level, plain, mtime=0))
         file.write(head)
-        for slab in _slabs(data):
+        for slab in slabs:
             # A compact copy before reordering to the file's order is four times as fast if strides are powers of 2.
             file.write(slab.astype(stored, order="K").tobytes("F"))
-
-
-def write_image(path: PathLike, data: NDArray[Any], like: Image, *, description: str = "") -> None:
-    """Write a result in the format that its name tells: as `write_nifti`, or as `write_mgz`, which keeps no text."""
-    if os.fspath(path).endswith(".mgz"):
-        write_mgz(path, data, like)
-    else:
-        write_nifti(path, data, like, description=description)
 
 
 def nifti_bytes(data: NDArray[Any], like: Image, *, description: str = "") -> bytes:
@@ -198,19 +220,23 @@ def nifti_bytes(data: NDArray[Any], like: Image, *, description: str = "") -> by
     ValueError
         If `data` is not on `like`'s grid.
     """
-    head, stored = _head(data, like, description)
+    _check_grid(data, like)
+    head, stored = _nifti_head(data, like, description)
     return head + data.astype(stored, order="K").tobytes("F")
 
 
-def _head(data: NDArray[Any], like: Image, description: str) -> tuple[bytes, np.dtype[Any]]:
-    """Return the bytes before the voxels, and the dtype that the voxels are stored as."""
+def _check_grid(data: NDArray[Any], like: Image) -> None:
     if data.ndim not in (3, 4) or data.shape[:3] != like.shape:
         raise ValueError(f"data must be on the grid {like.shape}, got {data.shape}")
+
+
+def _nifti_head(data: NDArray[Any], like: Image, description: str) -> tuple[bytes, np.dtype[Any]]:
+    """Return the bytes before the voxels, and the dtype that the voxels are stored as."""
     stored = np.dtype({"b1": "u1", "f2": "f4"}.get(data.dtype.str[1:], data.dtype)).newbyteorder("<")
     return nifti.result_header(like.header, like.affine, data.shape, stored, description), stored
 
 
-def as_image(
+def _as_image(
     values: NDArray[np.float32], shape: tuple[int, int, int], affine: NDArray[np.float64], header: Any, notes: list[str]
 ) -> Image:
     """Return intensities (N,) in the order of a file as an image, with a note if it looks like a label map."""
@@ -224,5 +250,5 @@ def _slabs(data: NDArray[Any]) -> Iterator[NDArray[Any]]:
     """Yield slabs (X, Y, up to 16) in the order of the file."""
     volumes = [data] if data.ndim == 3 else [data[..., channel] for channel in range(data.shape[3])]
     for volume in volumes:
-        for z in range(0, volume.shape[2], _SLAB):
-            yield volume[:, :, z : z + _SLAB]
+        for z in range(0, volume.shape[2], SLAB):
+            yield volume[:, :, z : z + SLAB]

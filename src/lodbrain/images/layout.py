@@ -10,6 +10,7 @@ from nibabel.nifti1 import Nifti1Header
 from numpy.typing import NDArray
 
 from lodbrain.errors import InputError
+from lodbrain.images.image import Image
 
 #: 1290^3, more than any head scan has; larger values come from damaged headers.
 MAX_VOXELS = 1 << 31
@@ -66,6 +67,10 @@ class Layout:
         """Number of bytes of one volume."""
         x, y, z = self.shape
         return x * y * z * self.dtype.itemsize
+
+    def grid_image(self) -> Image:
+        """Return an image on this grid, for writing results: its voxels are 0 and take no memory."""
+        return Image(np.broadcast_to(np.float32(0), self.shape), self.affine, self.header, self.notes)
 
 
 def checked_shape(path: Path, dims: list[int]) -> tuple[tuple[int, int, int], int]:

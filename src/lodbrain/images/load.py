@@ -1,10 +1,10 @@
-"""Loading of an image file: checked layout and stored voxels of one volume."""
+"""Loading of an image file: its checked layout, and then the stored voxels of one volume."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 
 from lodbrain.errors import InputError
@@ -16,10 +16,8 @@ _AGAIN = "Copy or download the file again."
 _GZIP_NAMES, _PLAIN_NAMES, _MGH_NAMES = (".gz", ".mgz"), (".nii", ".hdr", ".img", ".mgh"), (".mgh", ".mgz", ".mgh.gz")
 
 
-def load(
-    path: Path, frame: int | None, *, room: int = 1, check: Callable[[Layout], None] | None = None
-) -> tuple[Layout, bytearray, list[str]]:
-    """Return the layout, the stored voxels of one frame, and notes; the whole file is read and verified.
+def read_layout(path: Path, frame: int | None = None) -> Layout:
+    """Return the checked layout of an image file; no voxel is read, and checksums are not verified.
 
     Parameters
     ----------
@@ -27,35 +25,39 @@ def load(
         Image, or either file of a ``.hdr`` and ``.img`` pair.
     frame : int or None
         Volume of a 4D file, from 0.
-    room : int
-        Smallest number of bytes per voxel in the buffer; smaller voxels are stored at its end.
-    check : callable, optional
-        Called with the layout before voxels are read; it may raise an error.
 
     Raises
     ------
     InputError
-        If the file is missing, damaged, not an image, or not one volume of real numbers.
+        If the file is missing, not an image, or not one volume of real numbers; or its header is damaged.
     """
     with ExitStack() as stack:
-        stream = stack.enter_context(ByteStream(_header_file(path)))
-        head = stream.read(4)
-        layout = _layout(stream, head)
-        notes = [*_name_notes(stream, head), *layout.notes]
-        position = layout.offset
-        if layout.pair:
-            stream.finish()
-            stream = stack.enter_context(ByteStream(_voxel_file(stream.path)))
-            position = stream.skip(layout.offset)
-        check_size(stream.path, layout, size=stream.size, capacity=stream.capacity, compressed=stream.compressed)
-        chosen = _chosen_frame(path, layout, frame)
-        if check is not None:
-            check(layout)
+        return _begin(stack, path, frame)[0]
+
+
+def load(path: Path, frame: int | None, *, room: int = 1) -> tuple[Layout, bytearray, list[str]]:
+    """Return the layout, the stored voxels of one frame, and notes; the whole file is read and verified.
+
+    Parameters
+    ----------
+    path, frame
+        As in `read_layout`.
+    room : int
+        Smallest number of bytes per voxel in the buffer; smaller voxels are stored at its end.
+
+    Raises
+    ------
+    InputError
+        As in `read_layout`, or if the voxels are damaged.
+    """
+    with ExitStack() as stack:
+        layout, stream, position = _begin(stack, path, frame)
         try:
             buffer = bytearray(max(layout.frame_bytes, room * math.prod(layout.shape)))
         except MemoryError as error:
             raise InputError("too-large", path, "its voxels do not fit into memory", "Use a larger machine.") from error
-        before, after = chosen * layout.frame_bytes, (layout.frames - chosen - 1) * layout.frame_bytes
+        before = (frame or 0) * layout.frame_bytes
+        after = (layout.frames - 1) * layout.frame_bytes - before
         complete = (
             position == layout.offset
             and stream.skip(before) == before
@@ -65,10 +67,27 @@ def load(
         surplus, garbage = stream.finish()
         if not complete:
             raise InputError("truncated", stream.path, "it holds fewer voxels than its header claims", _AGAIN)
+        notes = list(layout.notes)
         unexpected = garbage + (0 if layout.tail else surplus)
         if unexpected:
             notes.append(f"{unexpected} bytes behind the voxels were ignored.")
         return layout, buffer, notes
+
+
+def _begin(stack: ExitStack, path: Path, frame: int | None) -> tuple[Layout, ByteStream, int]:
+    """Return the layout, the stream of the file that holds the voxels, and the position of the stream in it."""
+    stream = stack.enter_context(ByteStream(_header_file(path)))
+    head = stream.read(4)
+    layout = _layout(stream, head)
+    layout = replace(layout, notes=(*_name_notes(stream, head), *layout.notes))
+    position = layout.offset
+    if layout.pair:
+        stream.finish()
+        stream = stack.enter_context(ByteStream(_voxel_file(stream.path)))
+        position = stream.skip(layout.offset)
+    check_size(stream.path, layout, size=stream.size, capacity=stream.capacity, compressed=stream.compressed)
+    _check_frame(path, layout, frame)
+    return layout, stream, position
 
 
 def _layout(stream: ByteStream, head: bytes) -> Layout:
@@ -91,7 +110,7 @@ def _layout(stream: ByteStream, head: bytes) -> Layout:
         raise
 
 
-def _chosen_frame(path: Path, layout: Layout, frame: int | None) -> int:
+def _check_frame(path: Path, layout: Layout, frame: int | None) -> None:
     if frame is None and layout.frames > 1:
         raise InputError(
             "4d",
@@ -102,7 +121,6 @@ def _chosen_frame(path: Path, layout: Layout, frame: int | None) -> int:
         )
     if frame is not None and not 0 <= frame < layout.frames:
         raise InputError("no-such-frame", path, f"it has no frame {frame}", f"Its frames are 0 to {layout.frames - 1}.")
-    return frame or 0
 
 
 def _header_file(path: Path) -> Path:

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import gzip
+import math
 import os
-from collections.abc import Callable
-from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,11 +15,9 @@ from lodbrain.errors import InputError
 from lodbrain.images import mgh, nifti
 from lodbrain.images.geometry import check_affine
 from lodbrain.images.image import Image
-from lodbrain.images.io import as_image, write_image
+from lodbrain.images.io import LEVEL_LABELS, SLAB, as_scan, write_image, write_voxels
 from lodbrain.images.layout import Layout
 from lodbrain.images.load import load
-from lodbrain.images.values import to_intensities
-from lodbrain.system.atomic import atomic
 
 #: Share of the voxels that may be darker than black: as in `intensity.black_level`.
 _BELOW_BLACK = 0.5
@@ -29,9 +25,6 @@ _BELOW_BLACK = 0.5
 _NEAR_ZERO = 0.1
 #: Voxels that both are taken of.
 _SAMPLE = 1 << 21
-_SLAB = 16
-#: zlib level, as for label maps in `lodbrain.images.io`: a brain is black for the most part.
-_LEVEL = 4
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,14 +33,33 @@ class Stored:
 
     Attributes
     ----------
-    voxels : (X, Y, Z)
-        In the file's own type and byte order.
+    buffer : bytearray
+        The voxels.
+    path : Path
+        Named in error messages.
     layout : Layout
-        Of the file.
+        Of the file, with all notes on reading it.
     """
 
-    voxels: NDArray[Any]
+    buffer: bytearray
+    path: Path
     layout: Layout
+
+    @property
+    def voxels(self) -> NDArray[Any]:
+        """Voxels (X, Y, Z) in the file's own type and byte order, a view of the buffer."""
+        return np.frombuffer(self.buffer, self.layout.dtype).reshape(self.layout.shape, order="F")
+
+    def scan(self) -> Image:
+        """Return a copy with float32 intensities; errors as in `lodbrain.images.io.read_image`."""
+        layout = self.layout
+        spare = max(0, 4 * math.prod(layout.shape) - layout.frame_bytes)  # `as_scan` needs four bytes a voxel
+        try:
+            buffer = bytearray(spare) + self.buffer
+        except MemoryError as error:
+            what = "its voxels do not fit into memory"
+            raise InputError("too-large", self.path, what, "Use a larger machine.") from error
+        return as_scan(self.path, layout, buffer, list(layout.notes))
 
     def black(self) -> float:
         """Return the stored value that stands for black.
@@ -62,8 +74,9 @@ class Stored:
         >>> air = np.tile(np.arange(4, dtype=np.int16), (8, 8, 2))
         >>> air[2:6, 2:6, 2:6] = 500
         >>> layout = Layout((8, 8, 8), 1, air.dtype, 352, np.eye(4), None)
-        >>> Stored(air, layout).black(), Stored(air - 1024, layout).black()
-        (0.0, -1024.0)
+        >>> scans = (Stored(bytearray(data.tobytes("F")), Path("a.nii"), layout) for data in (air, air - 1024))
+        >>> [scan.black() for scan in scans]
+        [0.0, -1024.0]
         """
         slope, intercept = self.layout.slope, self.layout.intercept
         sample = self.voxels.ravel("K")[:: max(1, self.voxels.size // _SAMPLE)].astype(np.float64)
@@ -79,37 +92,14 @@ class Stored:
         return float(np.clip(np.rint(stored), info.min, info.max))
 
 
-def read_scan(
-    path: Path,
-    *,
-    frame: int | None = None,
-    allow_odd_voxels: bool = False,
-    check: Callable[[Layout], None] | None = None,
-) -> tuple[Image, Stored]:
-    """Return a scan as `lodbrain.images.io.read_image` does, and its voxels as they are in the file.
+def read_stored(path: Path, *, frame: int | None = None, allow_odd_voxels: bool = False) -> Stored:
+    """Return the voxels of a scan as they are in its file; parameters and errors as in `lodbrain.images.io.read_image`.
 
-    Parameters
-    ----------
-    path, frame, allow_odd_voxels, check
-        As in `read_image`.
-
-    Raises
-    ------
-    InputError
-        As in `read_image`.
+    The affine is checked, intensities only by `Stored.scan`.
     """
-    layout, buffer, notes = load(path, frame, check=check)
+    layout, buffer, notes = load(path, frame)
     notes += check_affine(path, layout.affine, layout.shape, allow_odd_voxels=allow_odd_voxels)
-    stored = np.frombuffer(buffer, layout.dtype).reshape(layout.shape, order="F")
-    try:
-        # `to_intensities` overwrites its buffer, and needs four bytes a voxel at its end
-        work = bytearray(max(0, 4 * stored.size - stored.nbytes)) + buffer
-    except MemoryError as error:
-        raise InputError("too-large", path, "its voxels do not fit into memory", "Use a larger machine.") from error
-    values, mended = to_intensities(
-        path, work, layout.dtype, shape=layout.shape, slope=layout.slope, intercept=layout.intercept
-    )
-    return as_image(values, layout.shape, layout.affine, layout.header, [*notes, *mended]), Stored(stored, layout)
+    return Stored(buffer, path, replace(layout, notes=tuple(notes)))
 
 
 def write_masked(path: str | os.PathLike[str], stored: Stored, mask: NDArray[np.bool_]) -> None:
@@ -147,17 +137,8 @@ def write_masked(path: str | os.PathLike[str], stored: Stored, mask: NDArray[np.
             brain = brain.astype(brain.dtype.newbyteorder("="))
         write_image(target, brain, Image(brain, layout.affine, None if to_mgh else layout.header))
         return
-    if not target.name.endswith((".nii", ".nii.gz", ".mgz")):
-        raise ValueError(f"path must end in .nii, .nii.gz or .mgz, got {target.name!r}")
     head = mgh.copied_header(layout) if to_mgh else nifti.copied_header(layout)
     stored_type = stored.voxels.dtype.newbyteorder(">" if to_mgh else "<")
-    with atomic(target) as temporary, ExitStack() as stack:
-        plain = stack.enter_context(temporary.open("wb"))
-        file: IO[bytes] | gzip.GzipFile = plain
-        if target.suffix in (".gz", ".mgz"):
-            # Without name and time in the gzip header, so that the bytes depend on the content alone.
-            file = stack.enter_context(gzip.GzipFile("", "wb", _LEVEL, plain, mtime=0))
-        file.write(head)
-        for z in range(0, mask.shape[2], _SLAB):
-            part = np.where(mask[..., z : z + _SLAB], stored.voxels[..., z : z + _SLAB], black)
-            file.write(part.astype(stored_type).tobytes("F"))
+    slabs = (slice(z, z + SLAB) for z in range(0, mask.shape[2], SLAB))
+    parts = (np.where(mask[..., part], stored.voxels[..., part], black) for part in slabs)
+    write_voxels(target, head, parts, stored_type, level=LEVEL_LABELS)  # a brain is black for the most part

@@ -1,15 +1,17 @@
-"""Resampling of scans with sheared axes to an orthogonal grid, and of results back to the scan's grid."""
+"""Scans in RAS order with axes at right angles: resampling of sheared ones, and of results back to the scan's grid."""
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import product
 
 import numpy as np
 from numpy.typing import NDArray
 
+from lodbrain.images.black_background import blacken_background
 from lodbrain.images.geometry import shear_cosine
+from lodbrain.images.grid import Reorientation, to_ras
 from lodbrain.images.image import Image
 
 #: Cosine between axes above which a scan is resampled: 0.02 is about one degree, or 5 mm of shift over 250 mm.
@@ -150,6 +152,30 @@ def straighten(image: Image) -> tuple[Image, Straightening]:
     turned[:3, 3] = turned[:3, :3] @ low
     way = Straightening(np.linalg.inv(image.affine) @ turned, shape, image.shape)
     return Image(way.apply(image.data), turned, None, image.notes), way
+
+
+def upright(image: Image) -> tuple[Image, Reorientation, Straightening | None, list[str]]:
+    """Return an image in RAS order, resampled to right angles if it is sheared.
+
+    Returns
+    -------
+    Image
+        Its voxels are a view of those given, unless it is sheared.
+    Reorientation
+        Way back from RAS order.
+    Straightening or None
+        Way back from right angles, to be undone first; None if the image is not sheared.
+    list of str
+        The image's notes, and a further one if its background was changed.
+    """
+    ras, reorientation = to_ras(image)
+    notes = list(image.notes)
+    if not is_sheared(ras.affine):
+        return ras, reorientation, None, notes
+    data, note = blacken_background(ras.data)  # before interpolation mixes background and head
+    notes += [note] if note else []
+    straight, shear = straighten(replace(ras, data=data))
+    return straight, reorientation, shear, notes
 
 
 def _span(along: NDArray[np.float64], spacing: NDArray[np.float64]) -> tuple[NDArray[np.float64], tuple[int, int, int]]:

@@ -14,18 +14,16 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from lodbrain.images.background import blacken_background
 from lodbrain.inference.boxes import boxes_around
-from lodbrain.inference.brain_search import grids, locate, plan_tiles, prepare
-from lodbrain.inference.budget import Work
+from lodbrain.inference.brain_search import NetworkInput, locate, plan_tiles, prepare
 from lodbrain.inference.counts import occupied
-from lodbrain.inference.handover import Handover
-from lodbrain.inference.levels import Run, Stage, each_part
 from lodbrain.inference.precision import working_dtype
 from lodbrain.inference.prediction import Options
 from lodbrain.inference.pyramid import WorkingGrid, interpolation_matrix
 from lodbrain.inference.sink import INTERPOLATED_VOXELS
+from lodbrain.inference.tiled_levels import BoxOutput, Run, each_part
 from lodbrain.inference.tiling import Box, offset, shape_of, slices
+from lodbrain.inference.workload import Work
 from lodbrain.labels import CLASS_OF_INDEX, SIDELESS, SIDELESS_OF_CLASS, TISSUE_OF_CLASS
 from lodbrain.models.folded import fold
 from lodbrain.models.lod import Detail, Ladder
@@ -110,13 +108,7 @@ class BrainOdds:
 
 
 @torch.inference_mode()
-def brain_odds(
-    data: NDArray[np.float32] | Handover,
-    spacing_mm: tuple[float, float, float],
-    *,
-    network: Ladder,
-    options: Options | None = None,
-) -> BrainOdds:
+def brain_odds(given: NetworkInput, *, network: Ladder, options: Options | None = None) -> BrainOdds:
     """Return the log odds of brain in a scan, from the levels down to 2 mm.
 
     The image of each level is the same as when all levels run, so the posteriors are those that the finest level would
@@ -124,10 +116,7 @@ def brain_odds(
 
     Parameters
     ----------
-    data : (X, Y, Z) float32
-        Finite intensities in RAS order. Pass it in a `Handover` if the caller does not need it again.
-    spacing_mm : (3,) float
-        Voxel sides.
+    given : NetworkInput
     network : Ladder
         In eval mode.
     options : Options, optional
@@ -139,18 +128,12 @@ def brain_odds(
     """
     options = options or Options()
     device = torch.device(options.device)
-    if isinstance(data, Handover):
-        data = data.take(again=device.type != "cpu")  # a GPU may need a retry
-    scan, grid = grids(data.shape, spacing_mm, network)
-    data, note = blacken_background(data)
-    notes = [text for text in (note, grid.note) if text]
+    scan, grid, notes = given.scan, given.grid, list(given.notes)
     dtype = working_dtype(options.dtype, device)
     work = mask_work(network, scan, grid, dtype=dtype)
     plan_tiles(work, options)  # raises before any processing if the memory is not enough
     last = len(work.levels) - 1
-    run = prepare(data, scan, grid, fold(network.to(device), dtype, last=last), options, unused=work.unused)
-    del data
-    give_back()
+    run = prepare(given, fold(network.to(device), dtype, last=last), options, unused=work.unused)
     run, stage, box, _, note = locate(run)
     notes += [note] if note else []
     plan = plan_tiles(work, options, box)
@@ -180,7 +163,7 @@ def mask_work(network: Ladder, scan: WorkingGrid, grid: WorkingGrid, *, dtype: t
     return work.for_mask(max(0, network.configs[0].exponent - EXPONENT))
 
 
-def _last_level(run: Run, stage: Stage, boxes: list[Box]) -> tuple[torch.Tensor, Box]:
+def _last_level(run: Run, stage: BoxOutput, boxes: list[Box]) -> tuple[torch.Tensor, Box]:
     """Return the log odds of the last of one or two levels, and the box that they cover.
 
     They are computed part by part, because the logits of all classes take 16 times as much memory.

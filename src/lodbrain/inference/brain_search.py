@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 import math
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import nn
 
 from lodbrain.errors import InputError
+from lodbrain.images.black_background import blacken_background
 from lodbrain.images.intensity import brain_scaling, foreground_scaling
-from lodbrain.inference.budget import MOST_TILE_BYTES, Plan, Work, check, make_plan
-from lodbrain.inference.levels import Run, Stage
+from lodbrain.inference.budget import MOST_TILE_BYTES, MemoryPlan, check, make_plan
 from lodbrain.inference.prediction import Options
 from lodbrain.inference.pyramid import WorkingGrid, pool, resample, working_grid
+from lodbrain.inference.tiled_levels import BoxOutput, Run
 from lodbrain.inference.tiling import Box
+from lodbrain.inference.workload import Work
 from lodbrain.labels import TISSUE_OF_CLASS
+from lodbrain.models.consensus import ladder_in
 from lodbrain.models.folded import FoldedLevel
 from lodbrain.models.lod import Ladder
 
@@ -41,7 +45,7 @@ def grids(
     return WorkingGrid((x, y, z), spacing_mm, True), working_grid((x, y, z), spacing_mm, finest_mm)
 
 
-def plan_tiles(work: Work, options: Options, brain: Box | None = None) -> Plan:
+def plan_tiles(work: Work, options: Options, brain: Box | None = None) -> MemoryPlan:
     """Return a plan within the budget. A GPU's memory holds images and tiles only: a tile gets four tenths of it."""
     if options.memory_bytes is None or options.tile_voxels is not None or options.device != "cpu":
         share = math.inf if options.memory_bytes is None else max(1e8, 0.4 * options.memory_bytes)
@@ -55,45 +59,78 @@ def plan_tiles(work: Work, options: Options, brain: Box | None = None) -> Plan:
     return check(work, allowed_bytes=options.memory_bytes, base_bytes=options.base_bytes, brain=brain)
 
 
-def prepare(
-    data: NDArray[np.float32],
-    scan: WorkingGrid,
-    grid: WorkingGrid,
-    levels: tuple[FoldedLevel, ...],
-    options: Options,
-    *,
-    unused: int = 0,
-) -> Run:
-    """Return the levels' images on the device, with the scaling of the coarsest.
+@dataclass(frozen=True, eq=False)
+class NetworkInput:
+    """A scan on the grid that a network runs on. Whoever made it needs the scan's own voxels no longer.
+
+    Attributes
+    ----------
+    volume : (X, Y, Z) float32
+        Intensities in RAS order on `grid`, with a black background; of a ladder, contiguous.
+    scan, grid : WorkingGrid
+        The scan's own grid, and that of `volume`, with the same corner.
+    notes : tuple of str
+        Deviations from the standard processing, and their reasons.
+    """
+
+    volume: NDArray[np.float32]
+    scan: WorkingGrid
+    grid: WorkingGrid
+    notes: tuple[str, ...] = ()
+
+
+def network_input(
+    data: NDArray[np.float32], spacing_mm: tuple[float, float, float], network: nn.Module
+) -> NetworkInput:
+    """Return a scan as a network sees it; all but ladders run on the scan's own grid.
 
     Parameters
     ----------
     data : (X, Y, Z) float32
-        On the scan's grid, its background made black.
-    scan, grid : WorkingGrid
-        The scan's own grid, and the grid that the finest level of the ladder would run on.
+        Finite intensities in RAS order.
+    spacing_mm : (3,) float
+        Voxel sides.
+    network : torch.nn.Module
+    """
+    x, y, z = data.shape
+    data, note = blacken_background(data)
+    ladder = ladder_in(network)
+    if ladder is None:
+        own = WorkingGrid((x, y, z), spacing_mm, True)
+        return NetworkInput(data, own, own, (note,) if note else ())
+    scan, grid = grids(data.shape, spacing_mm, ladder)
+    volume = np.ascontiguousarray(data) if grid.native else resample(data, scan, grid).numpy()
+    return NetworkInput(volume, scan, grid, tuple(text for text in (note, grid.note) if text))
+
+
+def prepare(scan: NetworkInput, levels: tuple[FoldedLevel, ...], options: Options, *, unused: int = 0) -> Run:
+    """Return the levels' images on the device, with the scaling of the coarsest.
+
+    Parameters
+    ----------
+    scan : NetworkInput
     levels : tuple of FoldedLevel
         Levels to run, coarsest first.
     options : Options
     unused : int
-        Number of finer levels that do not run. `grid` is pooled as if they did, because the others were trained so.
+        Number of finer levels that do not run. Their images are pooled as if they did, because the others were trained
+        so.
     """
-    volume = torch.from_numpy(np.ascontiguousarray(data)) if grid.native else resample(data, scan, grid)
     last = len(levels) - 1
-    images = [volume.to(options.device)]
+    images = [torch.from_numpy(scan.volume).to(options.device)]
     for _ in range(last + unused):
         images.insert(0, pool(images[0]))
     images = images[: last + 1]
     return Run(
         levels=levels,
         images=tuple(images),
-        voxels_mm=tuple(grid.voxel_mm * 2.0 ** (last + unused - p) for p in range(last + 1)),
+        voxels_mm=tuple(scan.grid.voxel_mm * 2.0 ** (last + unused - p) for p in range(last + 1)),
         scaling=foreground_scaling(images[0]),
         options=options,
     )
 
 
-def find_brain(run: Run) -> tuple[Stage, torch.Tensor]:
+def find_brain(run: Run) -> tuple[BoxOutput, torch.Tensor]:
     """Return the coarsest level's output, and the mask (X, Y, Z) of voxels whose posterior of brain is above 0.5."""
     image = run.images[0]
     features = run.features(0, image, None)
@@ -101,7 +138,7 @@ def find_brain(run: Run) -> tuple[Stage, torch.Tensor]:
     whole: Box = (x, y, z)
     detail = run.levels[0].score(features, None, whole)
     brain = detail.logits.float().softmax(1)[0, _BRAIN.to(image.device)].sum(0) > LEAST_POSTERIOR
-    return Stage(detail, whole), brain[tuple(slice(n) for n in image.shape)]
+    return BoxOutput(detail, whole), brain[tuple(slice(n) for n in image.shape)]
 
 
 class Located(NamedTuple):
@@ -111,7 +148,7 @@ class Located(NamedTuple):
     ----------
     run : Run
         With intensities scaled by the brain.
-    stage : Stage
+    stage : BoxOutput
         The coarsest level's output.
     box : Box
         Box of the brain on the coarsest grid, or the whole volume where the brain's size is implausible.
@@ -121,7 +158,7 @@ class Located(NamedTuple):
     """
 
     run: Run
-    stage: Stage
+    stage: BoxOutput
     box: Box
     brain_ml: float
     note: str

@@ -9,38 +9,35 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 
-from lodbrain.images.background import blacken_background
 from lodbrain.images.intensity import brain_scaling
 from lodbrain.inference.boxes import aligned, boxes_around
-from lodbrain.inference.brain_search import grids, locate, plan_tiles, prepare, whole
-from lodbrain.inference.budget import Work, amount, make_plan
+from lodbrain.inference.brain_search import NetworkInput, locate, plan_tiles, prepare, whole
+from lodbrain.inference.budget import amount, make_plan
 from lodbrain.inference.calibration import Calibration
-from lodbrain.inference.consensus import SecondOpinion, is_asked, second_opinion, weight_at
 from lodbrain.inference.counts import voxels_of_class
 from lodbrain.inference.decide import Decision
-from lodbrain.inference.handover import Handover
-from lodbrain.inference.levels import Run, Stage, each_part, refine
 from lodbrain.inference.postprocess import SEVERAL_PIECES, keep_largest
 from lodbrain.inference.precision import working_dtype
-from lodbrain.inference.prediction import CoarseView, Options, Prediction, Progress
+from lodbrain.inference.prediction import CoarseView, Options, Prediction
 from lodbrain.inference.pyramid import WorkingGrid
+from lodbrain.inference.second_opinion import SecondOpinion, is_asked, second_opinion, weight_at
 from lodbrain.inference.sink import Sink
+from lodbrain.inference.tiled_levels import BoxOutput, Run, each_part, refine
 from lodbrain.inference.tiling import Box
+from lodbrain.inference.workload import Work
 from lodbrain.labels import N_CLASSES, SIDELESS, STRUCTURES, TISSUE_OF_CLASS
 from lodbrain.models.consensus import Consensus
 from lodbrain.models.folded import fold
 from lodbrain.models.lod import Detail, Ladder
 from lodbrain.system.memory import give_back, sparing
+from lodbrain.system.progress import Progress
 
 
 @torch.inference_mode()
 def run_ladder(
-    data: NDArray[np.float32] | Handover,
-    spacing_mm: tuple[float, float, float],
+    given: NetworkInput,
     *,
     network: Ladder,
     calibrations: Mapping[int, Calibration] | None = None,
@@ -49,17 +46,13 @@ def run_ladder(
     consensus: Consensus | None = None,
     mixed_calibrations: Mapping[int, Calibration] | None = None,
 ) -> Prediction:
-    """Segment an array with a ladder; arguments as in `lodbrain.inference.predict.predict`.
+    """Segment a scan with a ladder; other arguments as in `lodbrain.inference.predict.predict`.
 
     `calibrations` maps the levels' exponents to their calibrations. `consensus` is the model that contains the ladder;
     `mixed_calibrations` are those of the posteriors averaged over its members.
     """
     device = torch.device(options.device)
-    if isinstance(data, Handover):
-        data = data.take(again=device.type != "cpu")  # a GPU may need a retry
-    scan, grid = grids(data.shape, spacing_mm, network)
-    data, note = blacken_background(data)
-    notes = [text for text in (note, grid.note) if text]
+    scan, grid, notes = given.scan, given.grid, list(given.notes)
     dtype = working_dtype(options.dtype, device)
     asked = consensus is not None and is_asked(scan)
     if consensus is not None and not asked:
@@ -69,9 +62,7 @@ def run_ladder(
     last = len(work.levels) - 1
     calibration = (calibrations or {}).get(network.configs[last].exponent, Calibration())
     levels = fold(network.to(device), dtype, last=last, temperature=calibration.temperature)
-    run = prepare(data, scan, grid, levels, options)
-    del data
-    give_back()
+    run = prepare(given, levels, options)
     if not options.context and len(run.images) > 1:
         return _finest_alone(run, scan, grid, notes)
 
@@ -153,12 +144,12 @@ def _finest_alone(run: Run, scan: WorkingGrid, grid: WorkingGrid, notes: list[st
     run = replace(run, scaling=scaling, tile_voxels=tiles or ())
     box = aligned(whole(run.images[last]), run.levels[last], run.images[last].shape)
     sink = Sink(scan, grid, box, posteriors=run.options.posteriors)
-    for detail, core, _ in each_part(run, last, Stage(Detail(features, logits, side), whole(above)), box):
+    for detail, core, _ in each_part(run, last, BoxOutput(Detail(features, logits, side), whole(above)), box):
         sink.take(detail, core)
     return _conclude(sink.finish(), notes, 0.0, run.options)
 
 
-def _ask(consensus: Consensus, run: Run, stage: Stage, grid: WorkingGrid, box: Box) -> SecondOpinion:
+def _ask(consensus: Consensus, run: Run, stage: BoxOutput, grid: WorkingGrid, box: Box) -> SecondOpinion:
     """Return the second member's tissues in a box of the finest grid, and their agreement with the level above."""
     second = second_opinion(consensus, run.images[-1], grid, box, run.options)
     above = run.images[-2].shape

@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, cast
 import numpy as np
 from numpy.typing import NDArray
 
+from lodbrain.inference.brain_search import NetworkInput, network_input
 from lodbrain.inference.calibration import read_calibration
-from lodbrain.inference.handover import Handover
-from lodbrain.inference.prediction import Options, Prediction, Progress
+from lodbrain.inference.prediction import Options, Prediction
+from lodbrain.system.progress import Progress
 
 if TYPE_CHECKING:
     from torch import nn
@@ -25,7 +26,7 @@ LOD_BRAIN_2024_FINEST_MM = 0.85
 
 
 def predict(
-    data: NDArray[np.float32] | Handover,
+    data: NDArray[np.float32] | NetworkInput,
     spacing_mm: tuple[float, float, float],
     *,
     card: Card,
@@ -38,7 +39,7 @@ def predict(
     Parameters
     ----------
     data : (X, Y, Z) float32
-        Finite intensities in RAS order. Pass it in a `Handover` if the caller does not need it again.
+        Finite intensities in RAS order; or what `brain_search.network_input` made of them.
     spacing_mm : (3,) float
         Voxel sides.
     card : Card
@@ -63,6 +64,7 @@ def predict(
     """
     options, report = options or Options(), progress or (lambda share, text: None)
     x, y, z = (float(v) for v in spacing_mm)
+    given = data if isinstance(data, NetworkInput) else network_input(data, (x, y, z), network)
     if card.architecture in ("lod", "consensus"):
         from lodbrain.inference.fallback import run_with_fallback
         from lodbrain.inference.ladder import run_ladder
@@ -75,8 +77,7 @@ def predict(
 
         def run(options: Options) -> Prediction:
             return run_ladder(
-                data,
-                (x, y, z),
+                given,
                 network=ladder,
                 calibrations=calibrations,
                 options=options,
@@ -88,16 +89,14 @@ def predict(
         return run_with_fallback(run, options)
     import torch
 
-    from lodbrain.images.background import blacken_background
     from lodbrain.images.intensity import from_black
-    from lodbrain.inference.lod_brain_2024 import predict_lod_brain_2024
+    from lodbrain.inference.lod_brain_2024_volume import predict_lod_brain_2024
     from lodbrain.inference.postprocess import SEVERAL_PIECES, keep_largest
     from lodbrain.inference.precision import working_dtype
 
-    data, note = blacken_background(data.take() if isinstance(data, Handover) else data)
     result = predict_lod_brain_2024(
         cast("LodBrain2024", network),
-        from_black(data),  # its grid is padded with 0 before it is z-scored
+        from_black(given.volume),  # its grid is padded with 0 before it is z-scored
         device=options.device,
         dtype=working_dtype(options.dtype, torch.device(options.device)),
         posteriors=options.posteriors,
@@ -106,7 +105,7 @@ def predict(
     classes = result.classes
     if options.postprocess:
         keep_largest(classes, leave=SEVERAL_PIECES["tissue"])
-    notes: tuple[str, ...] = (note,) if note else ()
+    notes = given.notes
     if min(x, y, z) < LOD_BRAIN_2024_FINEST_MM:
         notes += ("lod-brain-2024 was trained at about 1 mm and sees these voxels as they are: its result is doubtful",)
     return Prediction(classes, result.soft_volume_vox, result.posteriors, notes=notes)

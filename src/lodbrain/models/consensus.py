@@ -32,3 +32,9 @@ class Consensus(nn.Module):
         super().__init__()
         self.ladder, self.second, self.weight = ladder, second, weight
         self.ladder_calibration = dict(ladder_calibration or {})
+
+
+def ladder_in(network: nn.Module) -> Ladder | None:
+    """Return a network if it is a ladder, the ladder of a consensus, or None for other architectures."""
+    network = network.ladder if isinstance(network, Consensus) else network
+    return network if isinstance(network, Ladder) else None

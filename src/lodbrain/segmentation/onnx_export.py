@@ -10,7 +10,8 @@ from typing import Any
 import torch
 
 from lodbrain.errors import UsageError
-from lodbrain.images import background, intensity
+from lodbrain.images import black_background as background
+from lodbrain.images import intensity
 from lodbrain.inference import boxes, brain_search, pyramid
 from lodbrain.inference.calibration import Calibration, read_calibration
 from lodbrain.inference.postprocess import SEVERAL_PIECES
@@ -19,7 +20,7 @@ from lodbrain.models import onnx_graph, zoo
 from lodbrain.models.card import Card
 from lodbrain.models.folded import FoldedLevel, fold
 from lodbrain.models.lod import Ladder
-from lodbrain.segmentation import stripping
+from lodbrain.segmentation import caveats
 from lodbrain.segmentation.outputs import check_writable
 from lodbrain.system.atomic import write_bytes, write_text
 from lodbrain.system.hashing import sha256_of
@@ -141,7 +142,7 @@ def inference_card(card: Card, levels: Sequence[FoldedLevel]) -> dict[str, Any]:
         ],
         "sideless": list(SIDELESS),
         "postprocessing": {"connectivity": 26, "several_pieces": list(SEVERAL_PIECES["structures"])},
-        "stripping": {"most_ratio": stripping.MOST_RATIO, "note": stripping.LIMITED},
+        "stripping": {"most_ratio": caveats.MOST_RATIO, "note": caveats.LIMITED},
     }
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import threading
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeAlias
 
@@ -12,6 +11,7 @@ from lodbrain.errors import LodbrainError
 from lodbrain.images.image import Image
 from lodbrain.images.io import read_image
 from lodbrain.images.layout import Layout
+from lodbrain.images.load import read_layout
 from lodbrain.segmentation.settings import Settings
 from lodbrain.system.memory import free_bytes
 
@@ -24,27 +24,11 @@ MOST_BYTES = 512 * 2**20
 _SHARE = 0.25
 
 
-@dataclass(frozen=True, eq=False)
-class ReadScan:
-    """A scan that was read ahead.
-
-    Attributes
-    ----------
-    image : Image
-        As from `read_image`.
-    layout : Layout
-        Layout that its header declares.
-    """
-
-    image: Image
-    layout: Layout
-
-
 class ReadAhead:
     """Reader of one scan in a background thread.
 
-    Errors are not reported here: if a scan is invalid or large, `take` returns None, and the caller reads the scan
-    itself and gets the usual error.
+    Errors are not reported here: of a scan that is invalid or large `layout` returns None, and the caller reads the
+    scan itself and gets the usual error.
 
     Parameters
     ----------
@@ -57,36 +41,32 @@ class ReadAhead:
         self._path, self._settings = path, settings
         self._before = state_of(path)
         self._layout: Layout | None = None
-        self._read: ReadScan | None = None
+        self._image: Image | None = None
         self._thread = threading.Thread(target=self._run, name="read-ahead")
         self._thread.start()
 
-    def take(self, state: FileState | None) -> ReadScan | None:
-        """Return the scan, on the first call; None if it could not be read or its file is no longer in this state."""
+    def layout(self, state: FileState | None) -> Layout | None:
+        """Return the layout of the scan; None if it could not be read, or its file is no longer in this state."""
         self._thread.join()
-        read, self._read = self._read, None
-        return read if state is not None and state == self._before else None
+        if state is None or state != self._before:
+            self._image = None
+        return None if self._image is None else self._layout
+
+    def take(self) -> Image:
+        """Return the scan, once, after `layout` has returned its layout."""
+        image, self._image = self._image, None
+        assert image is not None
+        return image
 
     def _run(self) -> None:
         settings = self._settings
         try:
-            image = read_image(
-                self._path, frame=settings.frame, allow_odd_voxels=settings.allow_odd_voxels, check=self._check
-            )
-        except (LodbrainError, _Large, MemoryError, OSError):
+            self._layout = read_layout(self._path, settings.frame)
+            needed = max(self._layout.frame_bytes, 4 * math.prod(self._layout.shape))
+            if needed <= min(MOST_BYTES, _SHARE * (settings.memory_bytes or free_bytes())):
+                self._image = read_image(self._path, frame=settings.frame, allow_odd_voxels=settings.allow_odd_voxels)
+        except (LodbrainError, MemoryError, OSError):
             return
-        assert self._layout is not None
-        self._read = ReadScan(image, self._layout)
-
-    def _check(self, layout: Layout) -> None:
-        needed = max(layout.frame_bytes, 4 * math.prod(layout.shape))
-        if needed > min(MOST_BYTES, _SHARE * (self._settings.memory_bytes or free_bytes())):
-            raise _Large
-        self._layout = layout
-
-
-class _Large(Exception):
-    """The scan is too large to be read before its memory is planned."""
 
 
 def state_of(path: Path) -> FileState | None:

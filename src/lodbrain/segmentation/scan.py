@@ -2,40 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, fields, replace
 from os import PathLike
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from lodbrain.errors import InputError, UsageError, install_hint
 from lodbrain.images.image import Image
-from lodbrain.images.io import read_array, read_image, write_nifti
-from lodbrain.images.nibabel_image import is_nibabel, read_nibabel, to_nibabel
-from lodbrain.images.shear import Straightening
-from lodbrain.images.upright import upright
+from lodbrain.images.io import write_nifti
+from lodbrain.images.scan_input import as_image, to_nibabel
+from lodbrain.images.shear import Straightening, upright
 from lodbrain.inference.counts import indices_of
-from lodbrain.inference.handover import Handover
 from lodbrain.inference.postprocess import SEVERAL_PIECES, keep_largest
 from lodbrain.inference.prediction import Prediction
 from lodbrain.labels import TABLES, Label, Scheme
 from lodbrain.segmentation.allowance import Allowance
-from lodbrain.segmentation.edges import cut_structures
+from lodbrain.segmentation.caveats import cut_structures, shown_mm3, with_caveat
 from lodbrain.segmentation.predicted_dice import read_fit
 from lodbrain.segmentation.quality import assess, has_fit
 from lodbrain.segmentation.settings import Model, Settings, load_model
-from lodbrain.segmentation.stripping import shown_mm3, with_caveat
 from lodbrain.segmentation.volumes import Volume, index_of_class, merge_posteriors, volumes
-from lodbrain.system.memory import parse_memory
+from lodbrain.system.memory import give_back, parse_memory
+from lodbrain.system.progress import Progress
 from lodbrain.system.threads import use_threads
 
 if TYPE_CHECKING:
     import pandas
-
-#: Called with the share done, 0 to 1, and a short text on the current step.
-Progress: TypeAlias = Callable[[float, str], None]
 
 
 @dataclass(frozen=True, eq=False)
@@ -185,36 +179,12 @@ def segment(
         allow_odd_voxels=allow_odd_voxels,
         postprocess=postprocess,
     )
-    image = as_image(scan, affine, spacing_mm, settings)
-    return segment_image(image, load_model(settings), settings=settings, progress=progress)
-
-
-def as_image(scan: Any, affine: ArrayLike | None, spacing_mm: ArrayLike | None, settings: Settings) -> Image:
-    """Return a file, nibabel image or array as a checked image; parameters and errors as in `segment`."""
-    frame, odd = settings.frame, settings.allow_odd_voxels
-    given = {"affine": affine, "spacing_mm": spacing_mm}
-    if scan is None or isinstance(scan, (bytes, dict, set)):
-        raise ValueError(f"scan must be a path, an image of nibabel or an array, got {scan!r}")
-    if isinstance(scan, (str, PathLike)) or is_nibabel(scan):
-        for name, value in given.items():
-            if value is not None:
-                raise ValueError(f"{name} must not be given for a file or an image, which has its own")
-        if isinstance(scan, (str, PathLike)):
-            return read_image(scan, frame=frame, allow_odd_voxels=odd)
-        return read_nibabel(scan, frame=frame, allow_odd_voxels=odd)
-    if affine is not None and spacing_mm is not None:
-        raise ValueError("affine and spacing_mm exclude each other: the affine says how large voxels are")
-    if affine is None and spacing_mm is None:
-        raise ValueError(
-            "affine must be given with an array: it says which side is left and how large voxels are "
-            "(or else spacing_mm, for an array in RAS order)"
-        )
-    if spacing_mm is not None:
-        sides = np.asarray(spacing_mm, dtype=np.float64)
-        if sides.shape != (3,) or not (sides > 0).all():
-            raise ValueError(f"spacing_mm must be three lengths above 0, got {spacing_mm!r}")
-        affine = np.diag([*sides, 1.0])
-    return read_array(np.asarray(scan), np.asarray(affine), allow_odd_voxels=odd)
+    return segment_image(
+        as_image(scan, affine, spacing_mm, frame=frame, allow_odd_voxels=allow_odd_voxels),
+        load_model(settings),
+        settings=settings,
+        progress=progress,
+    )
 
 
 def segment_image(
@@ -224,9 +194,10 @@ def segment_image(
     settings: Settings,
     progress: Progress | None = None,
     allowance: Allowance | None = None,
-    release: bool = False,
 ) -> Segmentation:
     """Return the segmentation of an image on its own grid.
+
+    Its voxels are let go of before the network runs: a caller who keeps them in no variable saves their memory.
 
     Parameters
     ----------
@@ -234,14 +205,13 @@ def segment_image(
         As in `segment`.
     allowance : Allowance, optional
         Memory limits; default: the budget of the settings, else the free memory.
-    release : bool
-        Whether to free the image's voxels (`Image.forget`) before inference, if the caller does not need them again.
 
     Raises
     ------
     InputError
         If no brain is found, or the memory is too small.
     """
+    from lodbrain.inference.brain_search import network_input
     from lodbrain.inference.predict import Options, predict
     from lodbrain.segmentation.orientation import second_look
 
@@ -249,14 +219,15 @@ def segment_image(
     ras, reorientation, shear, notes = upright(image)
     x_mm, y_mm, z_mm = ras.spacing_mm.tolist()
     fit = read_fit(model.card.quality)  # raises for an invalid card before inference
-    voxel_volume_mm3, voxels = ras.voxel_volume_mm3, Handover(ras.data)
     shown = shown_mm3(image.data, image.voxel_volume_mm3)
-    if release:
-        image.forget()
-    ras.forget()
+    affine, spacing_mm, voxel_volume_mm3 = image.affine, image.spacing_mm, image.voxel_volume_mm3
+    growth = ras.voxel_volume_mm3 / voxel_volume_mm3
     with use_threads(settings.threads):
+        given = network_input(ras.data, (x_mm, y_mm, z_mm), model.network)
+        del image, ras
+        give_back()
         prediction = predict(
-            voxels,
+            given,
             (x_mm, y_mm, z_mm),
             card=model.card,
             network=model.network,
@@ -269,6 +240,7 @@ def segment_image(
             ),
             progress=progress,
         )
+    del given
     if not prediction.classes.any():
         raise InputError("no-brain", None, "no brain was found in it", "Is this a head, and is its orientation right?")
     quality = assess(
@@ -284,7 +256,7 @@ def segment_image(
     if prediction.coarse is not None and quality.is_suspicious:
         reasons = second_look(prediction.coarse, quality, reorientation, fitted=has_fit(model.card))
     if shear is not None:
-        prediction = _sheared_again(prediction, shear, voxel_volume_mm3 / image.voxel_volume_mm3)
+        prediction = _sheared_again(prediction, shear, growth)
         if settings.postprocess:  # again: interpolation may split thin parts
             keep_largest(prediction.classes, leave=SEVERAL_PIECES[model.card.labels])
         notes.append("It was resampled to axes at right angles; the labels were brought back to its own grid.")
@@ -299,18 +271,18 @@ def segment_image(
         prediction.soft_volume_vox,
         model_labels=model.card.labels,
         scheme=settings.labels,
-        voxel_volume_mm3=image.voxel_volume_mm3,
+        voxel_volume_mm3=voxel_volume_mm3,
         doubt_vox=prediction.doubt_vox,
         calibration=prediction.calibration,
     )
     rows, caveat = with_caveat(rows, shown)
     notes += [caveat] if caveat else []
     final = reorientation.undo(indices_of(prediction.classes, index))
-    if cut := cut_structures(final, rows, image.spacing_mm):
+    if cut := cut_structures(final, rows, spacing_mm):
         notes.append(f"At the edge of the field of view and perhaps cut, so too small: {', '.join(cut)}.")
     return Segmentation(
         labels=final,
-        affine=image.affine,
+        affine=affine,
         table=table,
         volumes=rows,
         posteriors=posteriors,

@@ -13,17 +13,19 @@ import numpy as np
 from lodbrain.errors import InputError, LodbrainError, shown
 from lodbrain.images.image import Image
 from lodbrain.images.io import write_image
-from lodbrain.images.masked import read_scan, write_masked
+from lodbrain.images.load import read_layout
+from lodbrain.images.masked import read_stored, write_masked
 from lodbrain.segmentation.allowance import Allowance, check_mask_header
+from lodbrain.segmentation.brain_extraction import BrainMask, MaskSettings, ladder_of, strip_image
+from lodbrain.segmentation.file_segmentation import check_existing
 from lodbrain.segmentation.file_set import Json
 from lodbrain.segmentation.inputs import scan_of
+from lodbrain.segmentation.jobs import check_jobs
 from lodbrain.segmentation.outcome import failure
 from lodbrain.segmentation.outputs import check_writable, identities
 from lodbrain.segmentation.read_ahead import state_of
-from lodbrain.segmentation.segment import check_existing
 from lodbrain.segmentation.settings import Model, Settings, load_model
 from lodbrain.segmentation.sidecar import made_from, peaks, provenance
-from lodbrain.segmentation.strip import BrainMask, MaskSettings, ladder_of, strip_image
 from lodbrain.segmentation.strip_jobs import StripJob
 from lodbrain.system.atomic import write_text
 from lodbrain.system.memory import give_back, restart_peak
@@ -58,13 +60,6 @@ class Stripped:
 def strip_file(job: StripJob, wanted: MaskSettings, settings: Settings, *, model: Model) -> Stripped:
     """Write brain, mask and sidecar of one scan.
 
-    Parameters
-    ----------
-    job : StripJob
-    wanted : MaskSettings
-    settings : Settings
-    model : Model
-
     Raises
     ------
     InputError
@@ -90,33 +85,29 @@ def strip_file(job: StripJob, wanted: MaskSettings, settings: Settings, *, model
             outputs.check_made_from(origin)
         restart_peak()
         allowance = Allowance.now(settings, model.device)
-        image, stored = read_scan(
-            path,
-            frame=settings.frame,
-            allow_odd_voxels=settings.allow_odd_voxels,
-            check=None
-            if model.device != "cpu"
-            else lambda layout: check_mask_header(path, layout, ladder=ladder, settings=settings, allowance=allowance),
-        )
+        layout = read_layout(path, settings.frame)
+        if model.device == "cpu":
+            check_mask_header(path, layout, ladder=ladder, settings=settings, allowance=allowance)
+        stored = read_stored(path, frame=settings.frame, allow_odd_voxels=settings.allow_odd_voxels)
         try:
             result = strip_image(
-                image,
+                stored.scan(),  # in no variable: it is let go of there
                 model,
                 wanted,
                 settings=settings,
-                allowance=replace(allowance, base_bytes=allowance.base_bytes + stored.voxels.nbytes),
-                release=True,
+                allowance=replace(allowance, base_bytes=allowance.base_bytes + layout.frame_bytes),
             )
         except InputError as error:  # errors of an image in memory have no path
             raise InputError(error.code, error.path or path, error.what, error.hint) from error
         notes = [*result.notes, *outputs.weaker(work)]
         if state_of(path) != before:
             notes.append("The file changed while the brain was being extracted.")
+        grid = layout.grid_image()
         write_masked(outputs.staged(work, outputs.brain), stored, result.mask)
         if outputs.mask is not None:
             made_by = f"lodbrain {__version__} {model.card.name}"
             mask = result.mask.view(np.uint8)
-            write_image(outputs.staged(work, outputs.mask), mask, image, description=made_by)
+            write_image(outputs.staged(work, outputs.mask), mask, grid, description=made_by)
         files = {shown(name.name): outputs.staged(work, name).stat().st_size for name in outputs.wanted}
         result = replace(result, notes=tuple(notes))
         run: Json = {
@@ -125,7 +116,7 @@ def strip_file(job: StripJob, wanted: MaskSettings, settings: Settings, *, model
             "threads": settings.threads,
             "seconds": {"total": round(time.monotonic() - began, 3)},
         }
-        content = _sidecar(result, image, origin=origin, run=run, files=files)
+        content = _sidecar(result, grid, origin=origin, run=run, files=files)
         write_text(outputs.staged(work, outputs.sidecar), json_text(content))
         outputs.publish(work)
     give_back()
@@ -154,20 +145,18 @@ def strip_jobs(
     UsageError, WeightsError, OutputError
         Errors that concern all inputs. All but a full disk are raised before any processing.
     """
-    inputs = identities(job.path for job in jobs)
-    problems = [job.problem or _existing(job, inputs, settings) for job in jobs]
-    model = None
-    if feasible := [job for job, problem in zip(jobs, problems, strict=True) if problem is None]:
+    jobs, model = check_jobs(jobs, settings), None
+    if feasible := [job for job in jobs if job.problem is None]:
         for folder in {target.parent for target in feasible[0].outputs.all}:
             check_writable(folder)
         model = load_model(settings)
         ladder_of(model)
     outcomes = []
-    for job, problem in zip(jobs, problems, strict=True):
+    for job in jobs:
         began = time.monotonic()
         try:
-            if problem is not None:
-                raise problem
+            if job.problem is not None:
+                raise job.problem
             assert model is not None  # some job is feasible
             outcomes.append(strip_file(job, wanted, settings, model=model))
         except Exception as raised:
@@ -176,14 +165,6 @@ def strip_jobs(
         if finished is not None:
             finished(outcomes[-1])
     return outcomes
-
-
-def _existing(job: StripJob, inputs: Mapping[tuple[int, int], Path], settings: Settings) -> InputError | None:
-    try:
-        check_existing(job.outputs, inputs, settings)
-    except InputError as error:
-        return error
-    return None
 
 
 def _made_from(path: Path, model: Model, wanted: MaskSettings, settings: Settings) -> Json:

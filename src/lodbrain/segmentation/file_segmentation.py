@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Mapping
 from dataclasses import replace
@@ -14,18 +15,20 @@ from lodbrain.errors import InputError, shown
 from lodbrain.images.dicom_conversion import Converted
 from lodbrain.images.image import Image
 from lodbrain.images.io import read_image, write_image
+from lodbrain.images.load import read_layout
 from lodbrain.segmentation.allowance import Allowance, check_header
 from lodbrain.segmentation.file_set import FileSet
 from lodbrain.segmentation.inputs import scan_of, stem_of
 from lodbrain.segmentation.outcome import ScanOutcome
 from lodbrain.segmentation.outputs import Outputs, check_not_an_input, check_writable, identities, labels_tsv
-from lodbrain.segmentation.read_ahead import ReadAhead, ReadScan, state_of
-from lodbrain.segmentation.scan import Progress, Segmentation, segment_image
+from lodbrain.segmentation.read_ahead import ReadAhead, state_of
+from lodbrain.segmentation.scan import Segmentation, segment_image
 from lodbrain.segmentation.settings import Model, Settings, load_model
 from lodbrain.segmentation.sidecar import made_from, posteriors_sidecar, sidecar
 from lodbrain.segmentation.volumes import volumes_tsv
 from lodbrain.system.atomic import write_text
 from lodbrain.system.memory import give_back, restart_peak
+from lodbrain.system.progress import Progress
 from lodbrain.system.records import json_text
 from lodbrain.version import __version__
 
@@ -103,15 +106,17 @@ def segment_file(
         if settings.resume:
             outputs.check_made_from(origin)
         restart_peak()
-        image, allowance = _read(path, model, settings, None if ahead is None else ahead.take(before))
-        clock.lap("read")
+        ready = None if ahead is None else ahead.layout(before)
+        layout = ready or read_layout(path, settings.frame)
+        held_bytes = 0 if ready is None else 4 * math.prod(layout.shape)
+        allowance = Allowance.now(settings, model.device, held_bytes=held_bytes)
+        check_header(path, layout, model=model, settings=settings, allowance=allowance)
         try:
             result = segment_image(
-                image,
+                _read(path, settings, None if ready is None else ahead, clock),  # in no variable: it is let go of there
                 model,
                 settings=settings,
                 allowance=allowance,
-                release=True,
                 progress=lambda share, text: report(_START + (_END - _START) * share, text),
             )
         except InputError as error:  # errors of an image in memory have no path
@@ -129,7 +134,8 @@ def segment_file(
             from lodbrain.segmentation.dicom_seg import write_dicom_seg
 
             write_dicom_seg(outputs.staged(work, outputs.dicom_seg), result, dicom, model=model)
-        files = _write(result, image, outputs=outputs, work=work, model=model, about=about or {})
+        grid = layout.grid_image()
+        files = _write(result, grid, outputs=outputs, work=work, model=model, about=about or {})
         clock.lap("write")
         run = {
             "device": model.device,
@@ -137,7 +143,7 @@ def segment_file(
             "threads": settings.threads,
             "seconds": {**clock.laps, "total": clock.total},
         }
-        content = sidecar(result, image, origin=origin, run=run, files=files)
+        content = sidecar(result, grid, origin=origin, run=run, files=files)
         write_text(outputs.staged(work, outputs.sidecar), json_text({**(about or {}), **content}))
         outputs.publish(work)
     give_back()
@@ -167,20 +173,14 @@ def check_existing(outputs: FileSet, inputs: Mapping[tuple[int, int], Path], set
         raise InputError("exists", existing[0], "this output exists already", hint)
 
 
-def _read(path: Path, model: Model, settings: Settings, ready: ReadScan | None) -> tuple[Image, Allowance]:
-    """Return the scan and its memory allowance; raise an error if the memory is not enough."""
-    if ready is not None:
-        allowance = Allowance.now(settings, model.device, held_bytes=ready.image.data.nbytes)
-        check_header(path, ready.layout, model=model, settings=settings, allowance=allowance)
-        return ready.image, allowance
-    allowance = Allowance.now(settings, model.device)
-    image = read_image(
-        path,
-        frame=settings.frame,
-        allow_odd_voxels=settings.allow_odd_voxels,
-        check=lambda layout: check_header(path, layout, model=model, settings=settings, allowance=allowance),
-    )
-    return image, allowance
+def _read(path: Path, settings: Settings, ahead: ReadAhead | None, clock: _Clock) -> Image:
+    """Return the scan, from the reader that has read it already if one is given."""
+    if ahead is not None:
+        image = ahead.take()
+    else:
+        image = read_image(path, frame=settings.frame, allow_odd_voxels=settings.allow_odd_voxels)
+    clock.lap("read")
+    return image
 
 
 def _write(

@@ -4,6 +4,8 @@ import json
 import os
 import shutil
 import struct
+import sys
+import weakref
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -13,12 +15,14 @@ import pytest
 from segmenting import segment_files
 
 from lodbrain.errors import InputError, LodbrainError, OutputError, UsageError, WeightsError
+from lodbrain.images.image import Image
 from lodbrain.images.io import read_image, read_labels
 from lodbrain.labels import STRUCTURES, relabel
 from lodbrain.models import zoo
+from lodbrain.segmentation.file_segmentation import segment_file
 from lodbrain.segmentation.outcome import ScanOutcome, exit_code
+from lodbrain.segmentation.read_ahead import ReadAhead
 from lodbrain.segmentation.results import find_results
-from lodbrain.segmentation.segment import segment_file
 from lodbrain.segmentation.settings import Settings
 from lodbrain.version import __version__
 
@@ -129,6 +133,30 @@ def test_a_scan_that_vanishes_meanwhile_is_noted(fake_model: Any, write_scan: Wr
     path = write_scan()
     segment_file(path, tmp_path, progress=lambda share, text: path.unlink() if text == "half" else None)
     assert sidecar(tmp_path)["notes"][-1] == "The file changed while it was being segmented."
+
+
+@pytest.mark.parametrize("ahead", [False, True])
+def test_nobody_holds_the_scan_while_the_network_runs(
+    ahead: bool, fake_model: Any, write_scan: WriteScan, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read: list[weakref.ref[Image]] = []
+    inner, held = fake_model.predict, []
+
+    def reads(path: Path, **options: Any) -> Image:
+        image = read_image(path, **options)
+        read.append(weakref.ref(image))
+        return image
+
+    def predict(*args: Any, **options: Any) -> Any:
+        held.extend(ref() is not None for ref in read)
+        return inner(*args, **options)
+
+    monkeypatch.setattr("lodbrain.segmentation.file_segmentation.read_image", reads)
+    monkeypatch.setattr("lodbrain.segmentation.read_ahead.read_image", reads)
+    monkeypatch.setattr(sys.modules["lodbrain.inference.predict"], "predict", predict)
+    path, settings = write_scan(), Settings()
+    segment_file(path, tmp_path / "out", settings, ahead=ReadAhead(path, settings) if ahead else None)
+    assert held == [False]
 
 
 def test_progress_rises_from_reading_to_done(fake_model: Any, write_scan: WriteScan, tmp_path: Path) -> None:
@@ -321,7 +349,7 @@ def test_a_full_disk_ends_the_command_and_leaves_the_earlier_result(
     def full(*args: Any, **options: Any) -> None:
         raise OutputError("disk-full", args[0], "the disk is full")
 
-    monkeypatch.setattr("lodbrain.segmentation.segment.write_image", full)
+    monkeypatch.setattr("lodbrain.segmentation.file_segmentation.write_image", full)
     with pytest.raises(OutputError, match=r"out/scan_dseg\.nii\.gz: the disk is full"):
         segment_files([path, write_scan("in/b.nii")], out, Settings(overwrite=True))
     assert {name: (out / name).read_bytes() for name in names(out)} == before

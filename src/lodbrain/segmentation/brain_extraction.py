@@ -12,14 +12,12 @@ from numpy.typing import ArrayLike, NDArray
 from lodbrain.errors import InputError, UsageError
 from lodbrain.images.image import Image
 from lodbrain.images.io import write_nifti
-from lodbrain.images.nibabel_image import to_nibabel
-from lodbrain.images.upright import upright
-from lodbrain.inference.handover import Handover
+from lodbrain.images.scan_input import as_image, to_nibabel
+from lodbrain.images.shear import upright
 from lodbrain.segmentation.allowance import Allowance
-from lodbrain.segmentation.scan import as_image
+from lodbrain.segmentation.caveats import MOST_RATIO, shown_mm3
 from lodbrain.segmentation.settings import Model, Settings, load_model
-from lodbrain.segmentation.stripping import MOST_RATIO, shown_mm3
-from lodbrain.system.memory import parse_memory
+from lodbrain.system.memory import give_back, parse_memory
 from lodbrain.system.threads import use_threads
 
 if TYPE_CHECKING:
@@ -139,8 +137,12 @@ def strip(
         allow_odd_voxels=allow_odd_voxels,
     )
     wanted = MaskSettings(csf, border_mm)
-    image = as_image(scan, affine, spacing_mm, settings)
-    return strip_image(image, load_model(settings), wanted, settings=settings)
+    return strip_image(
+        as_image(scan, affine, spacing_mm, frame=frame, allow_odd_voxels=allow_odd_voxels),
+        load_model(settings),
+        wanted,
+        settings=settings,
+    )
 
 
 def strip_image(
@@ -150,13 +152,12 @@ def strip_image(
     *,
     settings: Settings,
     allowance: Allowance | None = None,
-    release: bool = False,
 ) -> BrainMask:
-    """Return the brain mask of an image.
+    """Return the brain mask of an image, whose voxels are let go of as in `segment_image`.
 
     Parameters
     ----------
-    image, model, settings, allowance, release
+    image, model, settings, allowance
         As in `lodbrain.segmentation.scan.segment_image`.
     wanted : MaskSettings
 
@@ -167,7 +168,8 @@ def strip_image(
     UsageError
         If the model is not a ladder.
     """
-    from lodbrain.inference.brain_mask import BrainOdds, brain_odds, moved, solid
+    from lodbrain.inference.brain_mask import brain_odds, moved, solid
+    from lodbrain.inference.brain_search import network_input
     from lodbrain.inference.fallback import run_with_fallback
     from lodbrain.inference.prediction import Options
 
@@ -175,18 +177,14 @@ def strip_image(
     allowance = allowance or Allowance.now(settings, model.device, held_bytes=image.data.nbytes)
     ras, reorientation, shear, notes = upright(image)
     x_mm, y_mm, z_mm = ras.spacing_mm.tolist()
-    shown = shown_mm3(image.data, image.voxel_volume_mm3)
-    voxels = Handover(ras.data)
-    if release:
-        image.forget()
-    ras.forget()
-
-    def run(options: Options) -> BrainOdds:
-        return brain_odds(voxels, (x_mm, y_mm, z_mm), network=network, options=options)
-
+    affine, voxel_volume_mm3 = image.affine, image.voxel_volume_mm3
+    shown = shown_mm3(image.data, voxel_volume_mm3)
     with use_threads(settings.threads):
+        given = network_input(ras.data, (x_mm, y_mm, z_mm), network)
+        del image, ras
+        give_back()
         odds = run_with_fallback(
-            run,
+            lambda options: brain_odds(given, network=network, options=options),
             Options(device=model.device, memory_bytes=allowance.memory_bytes, base_bytes=allowance.base_bytes),
         )
         mask = solid(odds.above(csf=wanted.csf))
@@ -200,12 +198,12 @@ def strip_image(
         )
     notes += odds.notes
     final = np.ascontiguousarray(reorientation.undo(mask))
-    volume_mm3 = float(np.count_nonzero(final)) * image.voxel_volume_mm3
+    volume_mm3 = float(np.count_nonzero(final)) * voxel_volume_mm3
     if shown < MOST_RATIO * volume_mm3:
         notes.append("The scan is skull-stripped already: the mask cannot be larger than what is left of the head.")
     if any(final.take(at, axis).any() for axis in range(3) for at in (0, -1)):
         notes.append("The mask reaches the edge of the field of view: the brain may be cut.")
-    return BrainMask(final, image.affine, volume_mm3, tuple(notes), odds.peak_bytes)
+    return BrainMask(final, affine, volume_mm3, tuple(notes), odds.peak_bytes)
 
 
 def ladder_of(model: Model) -> Ladder:
@@ -216,11 +214,10 @@ def ladder_of(model: Model) -> Ladder:
     UsageError
         If it has none.
     """
-    from lodbrain.models.consensus import Consensus
-    from lodbrain.models.lod import Ladder
+    from lodbrain.models.consensus import ladder_in
 
-    network = model.network.ladder if isinstance(model.network, Consensus) else model.network
-    if not isinstance(network, Ladder):
+    ladder = ladder_in(model.network)
+    if ladder is None:
         what = "has no coarse levels, which brain extraction uses"
         raise UsageError("model", model.card.name, what, "Use --model default or any-contrast")
-    return network
+    return ladder
