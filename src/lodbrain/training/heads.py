@@ -8,10 +8,10 @@ from collections.abc import Mapping, Sequence
 from lodbrain.synthesis.fields import Grid
 from lodbrain.synthesis.label_map import LabelMap
 from lodbrain.training.config import TrainingConfig
-from lodbrain.training.memory import Shape
 from lodbrain.training.scenes import drawn
 from lodbrain.training.sources import generator_of
 from lodbrain.training.stage import stage_seed
+from lodbrain.training.step_memory import Shape
 
 #: Number of a stage's examples that are sampled; each takes four milliseconds. Later ones are rarely larger.
 MOST_EXAMPLES = 1000
@@ -45,10 +45,9 @@ def first_heads(config: TrainingConfig, maps: Mapping[str, LabelMap]) -> dict[in
     return heads
 
 
-def sizes(config: TrainingConfig, position: int, heads: Sequence[Grid]) -> tuple[Shape, Shape]:
-    """Return the median and the largest shape of heads on a level's grid; a large shape without heads."""
+def largest_shape(config: TrainingConfig, position: int, heads: Sequence[Grid]) -> Shape:
+    """Return the largest shape of heads on a level's grid; a cube of 256 mm at 1 mm without heads."""
     factor = 2 ** (len(config.levels) - 1 - position)
     if not heads:
-        return (256 // factor,) * 3, (256 // factor,) * 3
-    shapes = sorted((scan.coarser(factor).shape for scan in heads), key=math.prod)
-    return shapes[len(shapes) // 2], shapes[-1]
+        return (256 // factor,) * 3
+    return max((scan.coarser(factor).shape for scan in heads), key=math.prod)

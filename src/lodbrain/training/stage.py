@@ -13,12 +13,11 @@ from typing import Any
 import torch
 from torch import nn
 
-from lodbrain.system.memory import give_back
+from lodbrain.system.memory import MEBIBYTE, give_back, peak_mib, restart_peak
 from lodbrain.training.checkpoint import load_checkpoint
 from lodbrain.training.config import TrainingConfig
 from lodbrain.training.muon import Muon
 from lodbrain.training.pairs import prefetch
-from lodbrain.training.peak import Peak
 from lodbrain.training.schedule import Clock, is_over, rate_of
 from lodbrain.training.settings import Budget
 from lodbrain.training.state import check_same, essence, restore, save
@@ -193,7 +192,8 @@ def run_stage(
 
     give_back()  # memory that the previous stage freed would count as this one's
     network.train()
-    losses, counted, peak = torch.zeros((), device=device), 0, Peak(device)
+    _restart_peak(device)
+    losses, counted = torch.zeros((), device=device), 0
     peak_bytes, durations, tick = 0, [], time.monotonic()
     over = over or is_over(stage.budget, step, elapsed())
     while not over:
@@ -222,7 +222,7 @@ def run_stage(
         tick += durations[-1]
         over = is_over(stage.budget, step, elapsed())
         if step % _LOG_EVERY == 0 or over:
-            peak_bytes = peak.read()
+            peak_bytes = _peak_bytes(device)
             if workers.first:
                 values = {"loss": float(losses) / counted, "rate": rate, "seconds": fmean(durations[-counted:])}
                 log(step, {**values, "skipped": float(skipped), "peak_gib": peak_bytes / 2**30})
@@ -245,6 +245,18 @@ def run_stage(
     workers.wait()
     usual = fmean(durations[1:]) if len(durations) > 1 else 0.0
     return Outcome(step, skipped, clock.seconds, usual, peak_bytes)
+
+
+def _restart_peak(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+    else:
+        restart_peak()
+
+
+def _peak_bytes(device: torch.device) -> int:
+    """Return the peak memory since `_restart_peak`: of tensors on CUDA, else of the process."""
+    return torch.cuda.max_memory_allocated(device) if device.type == "cuda" else int(peak_mib() * MEBIBYTE)
 
 
 def with_weights(
