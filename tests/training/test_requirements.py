@@ -11,10 +11,10 @@ from lodbrain.training.config import TrainingConfig
 from lodbrain.training.heads import SEEDS, first_heads, heads_of_stage, largest_shape
 from lodbrain.training.maps import load_maps
 from lodbrain.training.requirements import DRIVER_BYTES, SPARE, AcceleratorMemory, accelerator_memory, require_levels
-from lodbrain.training.run import build, train
 from lodbrain.training.sources import geometry_of, make_sources
 from lodbrain.training.stage import stage_seed
 from lodbrain.training.step_memory import step_memory
+from lodbrain.training.training_run import build, train
 
 MakeConfig = Callable[..., TrainingConfig]
 

@@ -5,8 +5,8 @@ from itertools import pairwise
 import pytest
 import torch
 
+from lodbrain.training.config_fields import Budget
 from lodbrain.training.schedule import Clock, is_over, learning_rate, rate_of
-from lodbrain.training.settings import Budget
 
 
 def test_learning_rate_warms_up_and_falls_to_a_hundredth() -> None:

@@ -26,7 +26,7 @@ from lodbrain.contrast_analysis.mixture import (
     first_guess,
     maximise,
 )
-from lodbrain.contrast_analysis.noise import BackgroundEstimate, measure_background, noise_and_smoothness
+from lodbrain.contrast_analysis.noise_estimate import BackgroundEstimate, measure_background, noise_and_smoothness
 from lodbrain.contrast_analysis.sampling import Floats, Samples, draw_samples
 from lodbrain.errors import InputError
 from lodbrain.labels import SIDELESS, SIDELESS_OF_CLASS

@@ -30,7 +30,7 @@ from lodbrain.segmentation.quality import assess
 from lodbrain.segmentation.settings import Model, load_model
 from lodbrain.segmentation.settings import Settings as ModelSettings
 from lodbrain.segmentation.volumes import index_of_class
-from lodbrain.synthesis.degradations import DEGRADATIONS, Pair
+from lodbrain.synthesis.degradations import DEGRADATIONS, LabelledScan
 from lodbrain.system.memory import free_bytes
 from lodbrain.version import __version__
 
@@ -82,7 +82,7 @@ class Subject:
             if name not in self.own:
                 self.own[name] = self._segment(self.image, model, context)[0]
             reference, known = self.own[name], table.known
-        pair = Pair(torch.from_numpy(self.image), torch.from_numpy(reference), self.spacing_mm)
+        pair = LabelledScan(torch.from_numpy(self.image), torch.from_numpy(reference), self.spacing_mm)
         if degradation:
             pair = DEGRADATIONS[degradation].apply(pair, strength, seed=seed)
         if not degradation and reference is self.own.get(name):

@@ -81,7 +81,7 @@ class NoiseStatistics:
 
 @dataclass(frozen=True)
 class Air:
-    """Background: kind, and level in units of white matter (see `contrast_analysis.noise.BackgroundEstimate`)."""
+    """Background: kind, and level in units of white matter (see `noise_estimate.BackgroundEstimate`)."""
 
     __pydantic_config__: ClassVar[ConfigDict] = _PLAIN
 

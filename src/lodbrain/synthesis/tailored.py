@@ -6,7 +6,7 @@ import numpy as np
 import torch
 
 from lodbrain.labels import SIDELESS, SIDELESS_OF_CLASS, STRUCTURES
-from lodbrain.synthesis.contrast import N_SUBCLASSES, SPLIT_LABELS, T1W_PRIOR, Contrast
+from lodbrain.synthesis.intensities import N_SUBCLASSES, SPLIT_LABELS, T1W_PRIOR, Contrast
 from lodbrain.synthesis.label_map import CODE_OF_RAW, MIRROR_OF_CODE, N_CODES, OUTSIDE, RAW_LABELS
 from lodbrain.synthesis.profile import ContrastProfile, Intensity
 

@@ -9,7 +9,7 @@ from lodbrain.datasets.labelmaps import find_labelmaps
 from lodbrain.models.lod import Ladder
 from lodbrain.system.download import cache_folder
 from lodbrain.training.config import TrainingConfig
-from lodbrain.training.settings import LevelSettings, Tailored
+from lodbrain.training.config_fields import LevelSettings, Tailored
 
 #: Crops of the tuned levels, and the voxel size of the label maps they are rendered from, by exponent.
 CROPS = {1: (64, 80, 64), 0: (80, 80, 80), -1: (96, 96, 96)}

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from lodbrain.synthesis.contrast import T1W_PRIOR
+from lodbrain.synthesis.intensities import T1W_PRIOR
 from lodbrain.synthesis.label_map import CODE_OF_RAW
 from lodbrain.synthesis.profile import ContrastProfile
 from lodbrain.system.atomic import write_text

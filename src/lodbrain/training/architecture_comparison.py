@@ -18,13 +18,13 @@ from lodbrain.system.atomic import write_text
 from lodbrain.system.records import json_text
 from lodbrain.training.checkpoint import load_checkpoint
 from lodbrain.training.config import TrainingConfig
-from lodbrain.training.levels import climb, level_name
 from lodbrain.training.maps import load_maps
 from lodbrain.training.pairs import PairSource
-from lodbrain.training.run import JOINT, build, train
 from lodbrain.training.sources import SYNTHETIC, geometry_of, make_sources
 from lodbrain.training.stage import checkpoint_path
+from lodbrain.training.stage_networks import climb, level_name
 from lodbrain.training.step_memory import step_memory
+from lodbrain.training.training_run import JOINT, build, train
 from lodbrain.training.validation import VALIDATION_SEED, ValidationScores, score
 
 #: Fields that must be equal in all configurations: validation data, and generation of pairs.

@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 
 from lodbrain.labels import SIDELESS, SIDELESS_OF_CLASS, TISSUE_OF_CLASS
-from lodbrain.training.settings import Losses
+from lodbrain.training.config_fields import Losses
 from lodbrain.training.sums import class_sums
 
 N_TISSUES = 7

@@ -16,8 +16,8 @@ from lodbrain.synthesis.fields import Grid
 from lodbrain.training.config import TrainingConfig
 from lodbrain.training.heads import first_heads, heads_of_stage, largest_shape
 from lodbrain.training.maps import load_maps, maps_bytes
-from lodbrain.training.run import TrainingRun, build
 from lodbrain.training.step_memory import Shape, step_memory
+from lodbrain.training.training_run import TrainingRun, build
 from lodbrain.training.workers import join
 
 #: Number of batches that are ready or being sampled during a step.

@@ -7,7 +7,7 @@ import time
 
 import torch
 
-from lodbrain.training.settings import Budget
+from lodbrain.training.config_fields import Budget
 
 
 def learning_rate(step: int, steps: int, peak: float, warm_up: int) -> float:

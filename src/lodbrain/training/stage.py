@@ -16,10 +16,10 @@ from torch import nn
 from lodbrain.system.memory import MEBIBYTE, give_back, peak_mib, restart_peak
 from lodbrain.training.checkpoint import load_checkpoint
 from lodbrain.training.config import TrainingConfig
+from lodbrain.training.config_fields import Budget
 from lodbrain.training.muon import Muon
 from lodbrain.training.pairs import prefetch
 from lodbrain.training.schedule import Clock, is_over, rate_of
-from lodbrain.training.settings import Budget
 from lodbrain.training.state import check_same, essence, restore, save
 from lodbrain.training.workers import Workers
 
@@ -32,7 +32,7 @@ _OPEN_HEADS = 3
 
 
 @dataclass(frozen=True, eq=False)
-class Stage:
+class TrainingStage:
     """One stage of a training: a level, or all of them jointly.
 
     Attributes
@@ -147,7 +147,7 @@ def stage_seed(config: TrainingConfig, number: int, index: int) -> int:
 
 
 def run_stage(
-    stage: Stage, config: TrainingConfig, *, workers: Workers, log: Log, accept_changes: bool = False
+    stage: TrainingStage, config: TrainingConfig, *, workers: Workers, log: Log, accept_changes: bool = False
 ) -> Outcome:
     """Train a stage to the end of its budget, from its checkpoint if there is one.
 
@@ -155,7 +155,7 @@ def run_stage(
 
     Parameters
     ----------
-    stage : Stage
+    stage : TrainingStage
     config : TrainingConfig
     workers : Workers
     log : callable(step, values)
@@ -279,7 +279,7 @@ def _gradients_exchanged(module: nn.Module, last: bool) -> contextlib.AbstractCo
     return module.no_sync()
 
 
-def _batches(stage: Stage, config: TrainingConfig, workers: Workers, first: int, device: torch.device) -> Any:
+def _batches(stage: TrainingStage, config: TrainingConfig, workers: Workers, first: int, device: torch.device) -> Any:
     """Yield batches of this process from a step on, the same ones as in an uninterrupted run.
 
     All processes together use the examples that one process with a batch of the total size would use.

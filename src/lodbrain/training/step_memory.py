@@ -21,8 +21,8 @@ from lodbrain.labels import N_CLASSES, SIDELESS
 from lodbrain.models.lod import Detail, Ladder
 from lodbrain.models.registry import Plain
 from lodbrain.training.config import TrainingConfig
-from lodbrain.training.levels import LevelLoss, channels_last, checkpoint_blocks, level_configs
-from lodbrain.training.pairs import Pair
+from lodbrain.training.pairs import TrainingPair
+from lodbrain.training.stage_networks import LevelLoss, channels_last, checkpoint_blocks, level_configs
 
 Shape = tuple[int, int, int]
 
@@ -109,7 +109,7 @@ def step_memory(config: TrainingConfig, position: int, shape: Shape, *, batch: i
         return StepMemory(live.peak, pair_bytes)
 
 
-def _pair(network: Ladder | Plain, position: int, shape: Shape, batch: int) -> Pair:
+def _pair(network: Ladder | Plain, position: int, shape: Shape, batch: int) -> TrainingPair:
     stride = network.level(position).stride
     x, y, z = (-(-n // stride) * stride for n in shape)
     coarse = None
@@ -122,4 +122,6 @@ def _pair(network: Ladder | Plain, position: int, shape: Shape, batch: int) -> P
             torch.zeros(batch, classes, *half),
             None if above.sided else torch.zeros(batch, 1, *half),
         )
-    return Pair(torch.zeros(batch, 1, x, y, z), torch.zeros(batch, N_CLASSES, x, y, z), torch.zeros(batch), coarse)
+    return TrainingPair(
+        torch.zeros(batch, 1, x, y, z), torch.zeros(batch, N_CLASSES, x, y, z), torch.zeros(batch), coarse
+    )

@@ -11,7 +11,7 @@ from torch import nn
 from lodbrain.labels import N_CLASSES, TISSUE_OF_CLASS
 from lodbrain.models.lod import Detail, split_sides
 from lodbrain.training.losses import N_TISSUES, merge
-from lodbrain.training.pairs import Pair
+from lodbrain.training.pairs import TrainingPair
 from lodbrain.training.workers import Workers
 
 #: First seed of validation, far from those of training.
@@ -47,14 +47,14 @@ class ValidationScores:
 
 @torch.no_grad()
 def score(
-    draw: Callable[[int], Pair],
+    draw: Callable[[int], TrainingPair],
     level: nn.Module,
     n: int,
     *,
     bfloat16: bool,
     workers: Workers | None = None,
     first_seed: int = VALIDATION_SEED,
-    show: Callable[[Pair, torch.Tensor], None] | None = None,
+    show: Callable[[TrainingPair, torch.Tensor], None] | None = None,
 ) -> ValidationScores:
     """Return the hard Dice of a level on the examples of n seeds.
 
@@ -89,7 +89,7 @@ def score(
     return ValidationScores(structures.double(), tissues.double())
 
 
-def classes_of(pair: Pair, level: nn.Module, *, bfloat16: bool) -> torch.Tensor:
+def classes_of(pair: TrainingPair, level: nn.Module, *, bfloat16: bool) -> torch.Tensor:
     """(B, X, Y, Z) int64: likeliest of the 33 classes."""
     with torch.autocast(pair.image.device.type, torch.bfloat16, enabled=bfloat16):
         detail: Detail = level(pair.image, pair.log_voxel, pair.coarse)

@@ -15,10 +15,10 @@ from lodbrain.models.lod import Detail, Ladder, Level, LevelConfig
 from lodbrain.models.registry import Plain
 from lodbrain.training.checkpoint import load_checkpoint
 from lodbrain.training.config import TrainingConfig
+from lodbrain.training.config_fields import Losses
 from lodbrain.training.losses import segmentation_loss
-from lodbrain.training.pairs import Pair, first_pair, next_pair, scaling_below
+from lodbrain.training.pairs import TrainingPair, first_pair, next_pair, scaling_below
 from lodbrain.training.scenes import Scene
-from lodbrain.training.settings import Losses
 from lodbrain.training.stage import checkpoint_path
 
 
@@ -138,7 +138,7 @@ class LevelLoss(nn.Module):
         super().__init__()
         self.level, self.weights, self.autocast = level, weights, bfloat16
 
-    def forward(self, pair: Pair) -> torch.Tensor:
+    def forward(self, pair: TrainingPair) -> torch.Tensor:
         """() tensor."""
         with torch.autocast(pair.image.device.type, torch.bfloat16, enabled=self.autocast):
             detail = self.level(pair.image, pair.log_voxel, pair.coarse)
