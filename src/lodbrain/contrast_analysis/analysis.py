@@ -66,7 +66,6 @@ class ScanFit:
         Smoothness of the noise.
     spacing_mm : (3,) float64
         Voxel sides.
-    background : BackgroundEstimate
     outside : tuple of float
         Intensities of the head outside of the brain at `OUTSIDE_PERCENTILES`; empty for a skull-stripped scan.
     histogram : Histogram

@@ -37,7 +37,6 @@ class Judged:
 
     Attributes
     ----------
-    calibration : Calibration
     before, after : Reliability
         At a temperature of 1, and at the fitted one.
     covered : dict of str to list of bool

@@ -49,7 +49,6 @@ class EvaluateSettings:
         Compute surface distances, too.
     resample : bool
         Resample predictions on another grid to the reference's.
-    threads : int
     overwrite : bool
         Replace existing results.
     """
@@ -70,11 +69,8 @@ class Evaluated:
 
     Attributes
     ----------
-    pair : MapPair
     tables : tuple of str
         Names of the prediction's and the reference's label table.
-    score : PairScore or None
-    error : LodbrainError or None
     """
 
     pair: MapPair
@@ -89,8 +85,6 @@ class Evaluation:
 
     Attributes
     ----------
-    done : tuple of Evaluated
-    problems : tuple of InputError
     unused : tuple of Path
         Predictions without a reference.
     """
@@ -127,7 +121,6 @@ def evaluate_labels(
     ----------
     pred, ref : Path
         Files or folders.
-    settings : EvaluateSettings
     out : Path, optional
         Folder for ``evaluation.tsv`` and ``evaluation.json``; None writes nothing.
     progress, finished : callable, optional

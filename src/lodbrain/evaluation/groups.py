@@ -63,9 +63,6 @@ def bootstrap_mean(
     Parameters
     ----------
     values : (n,) float
-    rng : Generator
-    confidence : float
-    resamples : int
 
     Examples
     --------

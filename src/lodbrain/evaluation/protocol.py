@@ -44,7 +44,6 @@ class Shares:
     ----------
     structure : str
         ``"Background"`` is the voxels outside of all our structures.
-    voxels : int
     grey, white, nothing : float
         Shares of its voxels; NaN where it has none.
     treatment : {"grey", "white", "nothing", "mixed"}
@@ -113,7 +112,6 @@ def apply_protocol(
     ----------
     classes : (X, Y, Z) int
         Positions in `STRUCTURES`.
-    protocol : tuple of Shares
     numbers : mapping of (tissue, side) to int
         The reference's label of ``("grey", "left")`` and so on.
 

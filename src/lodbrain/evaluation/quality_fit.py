@@ -21,7 +21,6 @@ class Logistic:
 
     Attributes
     ----------
-    intercept : float
     weights : (k,) float
     """
 
@@ -122,7 +121,6 @@ def agreement(score: NDArray[np.float64], dice: NDArray[np.float64], *, failed_b
     Parameters
     ----------
     score, dice : (n,) float
-    failed_below : float
 
     Examples
     --------

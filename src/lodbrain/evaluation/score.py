@@ -48,7 +48,6 @@ class ScoreRow:
 
     Attributes
     ----------
-    case : str
     level, region, side : str
         ``"structure"``, ``"Thalamus"``, ``"left"``: see `lodbrain.evaluation.regions`.
     status : {"both", "missed", "invented", "absent"}
@@ -58,7 +57,6 @@ class ScoreRow:
         95th percentile of the surface distances, and their mean over both surfaces.
     nsd_1vox, nsd_1mm : float
         Normalised surface Dice at a tolerance of the longest voxel side, and of 1 mm.
-    pred_volume_mm3, ref_volume_mm3 : float
     """
 
     case: str
@@ -85,7 +83,6 @@ class PairScore:
 
     Attributes
     ----------
-    rows : tuple of ScoreRow
     notes : tuple of str
         Unusual findings, one sentence each.
     """

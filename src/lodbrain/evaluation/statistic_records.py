@@ -43,8 +43,6 @@ class GroupMean:
     ----------
     model, column, group, metric : str
         `column` is the column by which cases were grouped; for all cases, `column` and `group` are ``"all"``.
-    place : RegionPlace
-    interval : Interval
     missed, invented : int
         Numbers of cases with the region in the reference only (false negatives), and in the prediction only (false
         positives).
@@ -101,18 +99,7 @@ class VolumeRetest:
 
 @dataclass(frozen=True, eq=False)
 class Statistics:
-    """All statistics of one or several models.
-
-    Attributes
-    ----------
-    models : tuple of str
-    means : tuple of GroupMean
-    seen : tuple of SeenDifference
-    comparisons : tuple of ModelDifference
-    agreement : tuple of VolumeAgreement
-    retests : tuple of VolumeRetest
-    notes : tuple of str
-    """
+    """All statistics of one or several models."""
 
     models: tuple[str, ...]
     means: tuple[GroupMean, ...]

@@ -70,7 +70,6 @@ class Subject:
         ----------
         stem, name : str
             Names of the scan and the method in the rows.
-        model : Model
         context : bool
             Whether finer levels are conditioned on coarser ones.
         degradation, strength, seed
@@ -148,7 +147,6 @@ class StressSettings:
         Other methods: names of models, or `FINEST`.
     threshold : float
         Dice below which a method has failed.
-    seed : int
     """
 
     degradations: tuple[str, ...] = tuple(DEGRADATIONS)

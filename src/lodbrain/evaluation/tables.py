@@ -41,7 +41,6 @@ class LabelTable:
 
     Attributes
     ----------
-    name : str
     atoms : mapping of int to int
         Number in the file -> atom of `lodbrain.evaluation.regions`, 0 for numbers of no structure.
     """
@@ -156,10 +155,6 @@ def read_table(path: str | Path) -> LabelTable:
     or ``brain``; empty, 0 and n/a mean none of our structures. ``freesurfer`` and ``structures`` differ in 24 only,
     which is all CSF here. A column ``side`` (left, right, none) or the words left and right in ``name`` distinguish a
     structure without sides (vermis, a whole thalamus) from the left one, whose number it then uses.
-
-    Parameters
-    ----------
-    path : str or Path
 
     Raises
     ------

@@ -36,7 +36,6 @@ class ValidationScan:
         Class with the largest share of each voxel.
     volume_vox : (33,) float64
         Sum of the shares of each class, in voxels.
-    spacing_mm : tuple of 3 float
     """
 
     image: torch.Tensor
@@ -67,8 +66,6 @@ def draw_scan(
 
     Parameters
     ----------
-    labels : LabelMap
-    random : torch.Generator
     voxel_mm : tuple of 2 float
         Range of the voxel sides.
     contrasts : Contrasts, optional

@@ -166,7 +166,6 @@ def resample_pass(
     ----------
     codes : (X, Y, Z) uint8
         0 .. L - 1.
-    axes : tuple of Axis
     bias : (L,) float32
         Added to the smoothed indicators, which are 0 to 1.
     out : (X', Y', Z') uint8

@@ -184,7 +184,6 @@ def resample_codes(
     ----------
     codes : (X, Y, Z) uint8
         0 .. L - 1.
-    axes : tuple of Axis
     least_voxels : float
         Least new voxels of a label whose volume is preserved.
     block_voxels : int
@@ -262,8 +261,6 @@ def upsample(labels: LabelMap, factor: int, *, progress: Callable[[float, str], 
 
     Parameters
     ----------
-    labels : LabelMap
-    factor : int
     progress : callable, optional
         Called with the share done and a short description.
     """

@@ -47,10 +47,6 @@ class Body:
 
     Attributes
     ----------
-    labels : LabelMap
-    deformation : Deformation
-    lesions : Lesions or None
-    contrast : Contrast
     parts : RandomField
         Determines the sub-class at each point.
     """
@@ -74,7 +70,6 @@ class Body:
 
         Parameters
         ----------
-        grid : Grid
         supersample : int
             Samples per voxel and axis.
         target : {"shares", "classes", "none"}

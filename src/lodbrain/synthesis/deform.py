@@ -58,7 +58,6 @@ class Shapes:
 
         Parameters
         ----------
-        stream : Stream
         centre_mm, ventricles_mm : (3,) tensors
             Centres of the brain and of the lateral ventricles in the map.
         """
@@ -157,8 +156,6 @@ class Deformation:
 
         Parameters
         ----------
-        grid : Grid
-        device : torch.device
         rows : slice
             Part of the grid's first axis, for evaluation in chunks.
         unit_mm : sequence of 3 float

@@ -48,7 +48,6 @@ class LabelledScan:
     image : (X, Y, Z) float32 tensor
         In RAS order.
     labels : (X, Y, Z) uint8 tensor
-    spacing_mm : tuple of 3 float
     """
 
     image: torch.Tensor
@@ -159,12 +158,10 @@ class Degradation:
 
     Attributes
     ----------
-    name : str
     unit : str
         Unit of the strength.
     steps : tuple of float
         Strengths to test, from mild to clinically unacceptable.
-    function : callable
     """
 
     name: str
@@ -177,7 +174,6 @@ class Degradation:
 
         Parameters
         ----------
-        pair : LabelledScan
         strength : float
             In `unit`, not negative.
         seed : int

@@ -124,8 +124,6 @@ def draw_plan(
 
     Parameters
     ----------
-    labels : LabelMap
-    settings : GeneratorSettings
     generator : torch.Generator
         On the CPU, so that a seed gives the same scan on every device.
     voxel_mm : float, optional
@@ -194,7 +192,6 @@ def render(
 
     Parameters
     ----------
-    plan : ScanPlan
     labels : LabelMap
         The map for which the plan was sampled, or a finer version of it.
     grid : Grid, optional

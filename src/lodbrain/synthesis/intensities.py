@@ -159,7 +159,6 @@ def draw_contrast(contrasts: Contrasts, generator: torch.Generator) -> Contrast:
 
     Parameters
     ----------
-    contrasts : Contrasts
     generator : torch.Generator
         On the CPU.
     """

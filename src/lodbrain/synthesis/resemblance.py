@@ -33,7 +33,6 @@ def settings_like(profile: ContrastProfile, settings: GeneratorSettings | None =
 
     Parameters
     ----------
-    profile : ContrastProfile
     settings : GeneratorSettings, optional
         Settings from which all others are taken.
     """

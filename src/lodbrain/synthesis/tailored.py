@@ -37,7 +37,6 @@ def draw_from_profile(profile: ContrastProfile, generator: torch.Generator) -> C
 
     Parameters
     ----------
-    profile : ContrastProfile
     generator : torch.Generator
         On the CPU.
 

@@ -54,7 +54,6 @@ def adapt(
         Scans, folders or globs.
     out : path
         The model to write, a .safetensors file.
-    settings : AdaptSettings, optional
     report : callable(str)
         Called with lines of progress.
     refused : callable(Analysed)

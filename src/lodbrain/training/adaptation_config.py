@@ -38,8 +38,6 @@ class AdaptSettings:
         Number of held-out synthetic scans of each kind.
     scans : int
         Number of the given scans on which consistency is measured.
-    device : str
-    threads : int or None
     labelmaps : Path or None
         Folder of label maps for synthesis; every fifth is held out. None for the published ones.
     frame : int or None
@@ -75,12 +73,8 @@ def tuning_config(
 
     Parameters
     ----------
-    base : Ladder
     last : int
         Position of the finest level that the scans use.
-    out : Path
-    settings : AdaptSettings
-    device : str
     """
     names = [path.name.split(".nii")[0] for path in find_labelmaps(settings.labelmaps)]
     # The published maps 17 to 20 are for validation everywhere; of other maps every fifth is.

@@ -54,7 +54,6 @@ class Measures:
         For each scan, mean Dice of its labels with those of its mirror image, and with those under an added bias field.
     classes : tuple of (X, Y, Z) uint8
         Labels of the scans; None if no brain was found.
-    voxel_ml : tuple of float
     """
 
     tailored: ValidationScores
@@ -122,14 +121,10 @@ class Probe:
     ----------
     config : TrainingConfig
         Configuration of the tuning, with its label maps and crops.
-    profile : ContrastProfile
-    scans : sequence of Path
     last : int
         Position of the evaluated level.
     held_out : int
         Number of synthetic scans of each kind.
-    frame : int or None
-    device : str
     """
 
     def __init__(

@@ -39,8 +39,6 @@ class ArchitectureResult:
 
     Attributes
     ----------
-    name, architecture : str
-    parameters : int
     training_bytes : int
         Predicted memory of a step of its finest level on the largest evaluated scan.
     seconds : float
@@ -49,7 +47,6 @@ class ArchitectureResult:
         Steps by stage.
     seconds_per_scan : float
         Median time of a forward pass through all levels, on the device of the training.
-    scores : ValidationScores
     """
 
     name: str
@@ -77,14 +74,11 @@ def compare(
 
     Parameters
     ----------
-    configs : sequence of TrainingConfig
-    out : Path
     seconds : float, optional
         Training time of each, divided among its stages in proportion to their budgets. Without it budgets must be
         equal.
     scans : int
         Number of validation scans.
-    report : callable(str)
 
     Raises
     ------

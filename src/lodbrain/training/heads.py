@@ -24,7 +24,6 @@ def heads_of_stage(config: TrainingConfig, maps: Mapping[str, LabelMap], number:
 
     Parameters
     ----------
-    config : TrainingConfig
     maps : mapping of str to LabelMap
         By name.
     number : int

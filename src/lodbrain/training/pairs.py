@@ -116,7 +116,6 @@ class PairSource:
         Levels above `position` are run with the weights they have at construction; the ladder is not modified.
     position : int
         Position of the level to train, 0 the coarsest.
-    scenes : Scenes
     corruption : Corruption or None
         None for validation.
     bfloat16 : bool

@@ -71,8 +71,6 @@ class RealScenes(Scenes):
 
     Parameters
     ----------
-    scans : sequence of Labelled
-    geometry : Geometry
     augmentation : Augmentation or None
         None for validation: scan number `seed` without changes.
     device : str
@@ -187,7 +185,6 @@ def remapped(image: torch.Tensor, bright: float, random: torch.Generator) -> tor
 
     Parameters
     ----------
-    image : float tensor
     bright : float
         Intensity of bright tissue: the curve has six pieces from 0 to 1.2 times this.
     random : torch.Generator

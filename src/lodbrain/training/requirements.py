@@ -46,7 +46,6 @@ class LevelRequirements:
 
     Attributes
     ----------
-    name : str
     shape : tuple of 3 int
         Largest input.
     step_bytes : int
@@ -103,7 +102,6 @@ class AcceleratorMemory:
 
     Attributes
     ----------
-    fixed_bytes, bytes_per_voxel : float
     stride : int
         Alignment of crop sizes in voxels.
     crop : tuple of 3 int

@@ -93,7 +93,6 @@ class Geometry:
 
     Attributes
     ----------
-    levels : tuple of LevelSettings
     strides : tuple of int
         Alignment in voxels of each level's input.
     """
@@ -138,7 +137,6 @@ def foci_of(inside: torch.Tensor, whole: Grid, random: torch.Generator, count: i
         Mask of the brain.
     whole : Grid
         Its grid.
-    random : torch.Generator
     count : int
         Number of points.
     """
@@ -184,8 +182,6 @@ class SyntheticScenes(Scenes):
         Names of the maps that are sampled.
     maps, fine : mapping of str to LabelMap
         The trained level is rendered from `fine`: `maps`, or finer versions, which may be opened at each access.
-    generator : GeneratorSettings
-    geometry : Geometry
     """
 
     def __init__(
@@ -231,7 +227,6 @@ class MixedScenes(Scenes):
 
     Parameters
     ----------
-    one, other : Scenes
     share : float
         Share of `other`.
     """

@@ -28,7 +28,6 @@ class Clock:
 
     Parameters
     ----------
-    device : torch.device
     spent : float
         Seconds before this process.
     """

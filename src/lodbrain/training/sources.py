@@ -70,14 +70,10 @@ def make_sources(
 
     Parameters
     ----------
-    config : TrainingConfig
-    geometry : Geometry
     maps : mapping of str to LabelMap
         All label maps that the configuration names, on the device.
     position : int
         Position of the level; for the joint stage the finest level's.
-    device : device
-    report : callable(str)
 
     Raises
     ------

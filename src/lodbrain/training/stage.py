@@ -51,7 +51,6 @@ class TrainingStage:
         Function that returns a batch of examples.
     validate : callable()
         Function that returns named scores of the network with its present weights.
-    budget : Budget
     rate : float
         Peak learning rate.
     crops : int
@@ -76,7 +75,6 @@ class Outcome:
 
     Attributes
     ----------
-    steps : int
     skipped : int
         Number of steps skipped because the gradient was not finite.
     seconds : float
@@ -121,10 +119,8 @@ def place_of(index: int, *, crops: int, lanes: int) -> tuple[int, int]:
 
     Parameters
     ----------
-    index : int
     crops : int
         Number of crops per head.
-    lanes : int
 
     Examples
     --------
@@ -155,9 +151,6 @@ def run_stage(
 
     Parameters
     ----------
-    stage : TrainingStage
-    config : TrainingConfig
-    workers : Workers
     log : callable(step, values)
         Called with the mean loss every 50 steps, and with validation scores; in the first process only.
     accept_changes : bool

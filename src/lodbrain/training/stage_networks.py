@@ -53,7 +53,6 @@ def average_with_start(ladder: Ladder, config: TrainingConfig) -> None:
     ----------
     ladder : Ladder
         Trained from the configuration's `start`; changed in place.
-    config : TrainingConfig
 
     References
     ----------
@@ -130,8 +129,6 @@ class LevelLoss(nn.Module):
     ----------
     level : torch.nn.Module
         Called in the same way as `Level`.
-    weights : Losses
-    bfloat16 : bool
     """
 
     def __init__(self, level: nn.Module, weights: Losses, *, bfloat16: bool) -> None:
@@ -146,14 +143,7 @@ class LevelLoss(nn.Module):
 
 
 class JointLoss(nn.Module):
-    """The mean loss of all levels on multi-resolution samples, with gradients through the whole ladder.
-
-    Parameters
-    ----------
-    ladder : Ladder
-    weights : Losses
-    bfloat16 : bool
-    """
+    """The mean loss of all levels on multi-resolution samples, with gradients through the whole ladder."""
 
     def __init__(self, ladder: Ladder, weights: Losses, *, bfloat16: bool) -> None:
         super().__init__()
@@ -213,7 +203,6 @@ def checkpoint_blocks(network: nn.Module, kinds: tuple[type[nn.Module], ...] = (
 
     Parameters
     ----------
-    network : torch.nn.Module
     kinds : tuple of type
         Types of the blocks.
 

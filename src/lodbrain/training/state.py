@@ -36,7 +36,6 @@ def essence(config: TrainingConfig, upto: int, workers: int) -> dict[str, Any]:
 
     Parameters
     ----------
-    config : TrainingConfig
     upto : int
         Number of levels that count; one more than there are for the joint stage.
     workers : int

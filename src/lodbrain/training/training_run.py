@@ -54,7 +54,6 @@ def train(
 
     Parameters
     ----------
-    config : TrainingConfig
     report : callable(str)
         Called with a line of progress, in the first process.
     stop_after : int or None

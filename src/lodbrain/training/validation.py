@@ -66,10 +66,8 @@ def score(
         In eval mode.
     n : int
         Number of examples.
-    bfloat16 : bool
     workers : Workers, optional
         The examples are distributed over them; each gets all scores.
-    first_seed : int
     show : callable(pair, classes), optional
         Called with the first example and its predicted classes (1, X, Y, Z).
     """

@@ -42,10 +42,8 @@ class RandomFieldOfView:
 
         Parameters
         ----------
-        stream : Stream
         brain_box_mm : (2, 3) tensor
             Lowest and highest corner of the brain in the label map.
-        pose : Deformation
         stripped : bool
             Whether the scan is skull-stripped.
         """

@@ -47,7 +47,6 @@ class Lesions:
         ----------
         codes : (N, X, Y, Z) uint8 tensor
             N samples of each voxel of `grid`.
-        grid : Grid
         pose : Deformation
             Pose of the head, which gives the position of the ventricles.
         rows : slice

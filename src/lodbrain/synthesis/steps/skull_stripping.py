@@ -85,7 +85,6 @@ class RandomStripping:
 
         Parameters
         ----------
-        stream : Stream
         brain_mm : tuple of 3 float
             Size of the brain, mm; parts are removed at its surface.
         """

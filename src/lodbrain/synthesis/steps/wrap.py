@@ -31,7 +31,6 @@ class Wrap:
         Parameters
         ----------
         image : (..., X, Y, Z) tensor
-        view : View
         signal : callable
             Function that returns the signal of the head in another view.
         """
