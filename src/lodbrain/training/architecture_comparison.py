@@ -5,10 +5,13 @@ from __future__ import annotations
 import math
 import statistics
 import time
+from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+import torch
 
 from lodbrain.errors import UsageError
 from lodbrain.labels import SIDELESS, STRUCTURES, TABLES
@@ -161,7 +164,8 @@ def _measure(config: TrainingConfig, scans: int) -> ArchitectureResult:
     for n in range(min(3, scans)):
         scene = scenes.scene(VALIDATION_SEED + n, last)
         began = time.perf_counter()
-        climb(network, scene, bfloat16=config.autocasts)
+        with torch.no_grad():
+            deque(climb(network, scene, bfloat16=config.autocasts), maxlen=0)
         times.append(time.perf_counter() - began)
         shapes.append(scene.views[-1].image.shape)
     x, y, z = max(shapes, key=lambda shape: shape.numel())

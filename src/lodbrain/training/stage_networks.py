@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 
 import torch
 from torch import nn
@@ -151,41 +151,26 @@ class JointLoss(nn.Module):
 
     def forward(self, scenes: Iterable[Scene]) -> torch.Tensor:
         """() tensor."""
-        losses = [loss for scene in scenes for loss in self._climb(scene)]
+        losses = [
+            segmentation_loss(detail.logits, pair.target, weights=self.weights)
+            for scene in scenes
+            for detail, pair in climb(self.ladder, scene, bfloat16=self.autocast)
+        ]
         return torch.stack(losses).mean()
 
-    def _climb(self, scene: Scene) -> list[torch.Tensor]:
-        pair = first_pair(scene.views[0], self.ladder.level(0).stride)
-        losses = []
-        for position in range(len(scene.views)):
-            with torch.autocast(pair.image.device.type, torch.bfloat16, enabled=self.autocast):
-                detail = self.ladder.level(position)(pair.image, pair.log_voxel, pair.coarse)
-            losses.append(segmentation_loss(detail.logits, pair.target, weights=self.weights))
-            if position == 0:
-                scaling = scaling_below(scene.views[0], detail)
-            if position + 1 < len(scene.views):
-                pair = next_pair(
-                    scene, position + 1, scaling, detail.map(torch.Tensor.float), self._stride(position + 1)
-                )
-        return losses
 
-    def _stride(self, position: int) -> int:
-        return self.ladder.level(position).stride
-
-
-@torch.no_grad()
-def climb(network: Ladder | Plain, scene: Scene, *, bfloat16: bool) -> Detail:
-    """Return the finest level's output for a multi-resolution sample, after all levels above it."""
+def climb(network: Ladder | Plain, scene: Scene, *, bfloat16: bool) -> Iterator[tuple[Detail, TrainingPair]]:
+    """Yield each level's output for a multi-resolution sample with the pair that it is of, coarsest level first."""
     pair = first_pair(scene.views[0], network.level(0).stride)
     for position in range(len(scene.views)):
         with torch.autocast(pair.image.device.type, torch.bfloat16, enabled=bfloat16):
             detail: Detail = network.level(position)(pair.image, pair.log_voxel, pair.coarse)
-        detail = detail.map(torch.Tensor.float)
+        yield detail, pair
         if position == 0:
             scaling = scaling_below(scene.views[0], detail)
         if position + 1 < len(scene.views):
-            pair = next_pair(scene, position + 1, scaling, detail, network.level(position + 1).stride)
-    return detail
+            stride = network.level(position + 1).stride
+            pair = next_pair(scene, position + 1, scaling, detail.map(torch.Tensor.float), stride)
 
 
 def channels_last(module: nn.Module) -> None:
@@ -198,20 +183,15 @@ def channels_last(module: nn.Module) -> None:
             parameter.data = parameter.data.contiguous(memory_format=torch.channels_last_3d)
 
 
-def checkpoint_blocks(network: nn.Module, kinds: tuple[type[nn.Module], ...] = (Residual, PlainConv)) -> int:
+def checkpoint_blocks(network: nn.Module) -> int:
     """Use gradient checkpointing: blocks discard their activations and recompute them in the backward pass.
-
-    Parameters
-    ----------
-    kinds : tuple of type
-        Types of the blocks.
 
     Returns
     -------
     int
         Number of blocks.
     """
-    blocks = [module for module in network.modules() if isinstance(module, kinds)]
+    blocks = [module for module in network.modules() if isinstance(module, (Residual, PlainConv))]
     for block in blocks:
         block.forward = _again(block.forward)
     return len(blocks)
