@@ -225,12 +225,11 @@ def run_stage(
             state = {"step": step, "skipped": skipped, "seconds": clock.seconds, "over": over, "config": settings}
             save(path, network, ema, optimizer, state)
         if step % config.validate_every == 0 or over:
-            paused = clock.pause()
-            scores = with_weights(network, ema, stage.validate)
-            if workers.first:
-                log(step, scores)
+            with clock.paused():
+                scores = with_weights(network, ema, stage.validate)
+                if workers.first:
+                    log(step, scores)
             network.train()
-            clock.go_on(paused)
             tick = time.monotonic()
     batches.close()
     network.load_state_dict(ema)
