@@ -13,11 +13,12 @@ import torch
 from numpy.typing import NDArray
 
 from lodbrain.errors import InputError
+from lodbrain.evaluation.overlap import contingency
 from lodbrain.images.grid import to_ras
 from lodbrain.images.intensity import from_black
 from lodbrain.images.io import read_image
 from lodbrain.inference.predict import Options, predict
-from lodbrain.labels import CLASS_OF_INDEX, N_CLASSES, STRUCTURES
+from lodbrain.labels import MIRROR_OF_CLASS, N_CLASSES, STRUCTURES
 from lodbrain.models.lod import Ladder
 from lodbrain.segmentation.settings import Model
 from lodbrain.synthesis.fields import Grid, SmoothField, random_control
@@ -36,8 +37,6 @@ NO_WORSE = 0.002
 BIAS_SD, BIAS_MM = 0.2, 60.0
 #: Number of bootstrap resamples of the paired differences, and confidence level of the interval.
 RESAMPLINGS, CONFIDENCE = 2000, 0.9
-
-_MIRROR = np.array([CLASS_OF_INDEX[label.mirror] for label in STRUCTURES], np.uint8)
 
 Report = Callable[[str], None]
 
@@ -186,7 +185,7 @@ class Probe:
         plain = labels_of(data)
         mirrored = labels_of(np.ascontiguousarray(data[::-1]))
         biased = labels_of(data * added_bias(data.shape, (a, b, c)))
-        flip = agreement(plain, None if mirrored is None else _MIRROR[mirrored[::-1]])
+        flip = agreement(plain, None if mirrored is None else MIRROR_OF_CLASS.astype(np.uint8)[mirrored[::-1]])
         return flip, agreement(plain, biased), plain, a * b * c / 1000
 
     def volumes(self, before: Measures, after: Measures) -> dict[str, dict[str, float]]:
@@ -230,9 +229,6 @@ def agreement(one: NDArray[np.uint8] | None, two: NDArray[np.uint8] | None) -> f
 
 def class_dice(one: NDArray[np.uint8], two: NDArray[np.uint8]) -> NDArray[np.float64]:
     """(33,): Dice of each class; NaN where both together have too few voxels."""
-    a, b = (np.bincount(labels.ravel(), minlength=N_CLASSES) for labels in (one, two))
-    both = np.bincount(one[one == two], minlength=N_CLASSES)
-    total = a + b
-    with np.errstate(invalid="ignore"):
-        dice: NDArray[np.float64] = np.where(total >= 2 * LEAST_VOXELS, 2 * both / np.maximum(total, 1), np.nan)
-    return dice
+    table = contingency(one, two, N_CLASSES)
+    total = table.sum(0) + table.sum(1)
+    return np.where(total >= 2 * LEAST_VOXELS, 2 * np.diag(table) / np.maximum(total, 1), np.nan)

@@ -20,28 +20,22 @@ SEEDS = 64
 
 
 def heads_of_stage(config: TrainingConfig, maps: Mapping[str, LabelMap], number: int) -> list[Grid]:
-    """Return the grids of the scans that a stage of one process samples, in order; empty without label maps.
-
-    Parameters
-    ----------
-    maps : mapping of str to LabelMap
-        By name.
-    number : int
-        Number of the stage: a level's position.
-    """
-    own, settings = [maps[name] for name in config.train], generator_of(config)
+    """Return the grids of the scans that stage `number` of one process samples, in order; empty without label maps."""
     steps = config.levels[number].steps
     n = MOST_EXAMPLES if steps is None else min(MOST_EXAMPLES, steps * config.batch * config.accumulate)
-    return [drawn(stage_seed(config, number, index), own, settings)[1].scan for index in range(n)] if own else []
+    return _heads(config, maps, [stage_seed(config, number, index) for index in range(n)])
 
 
 def first_heads(config: TrainingConfig, maps: Mapping[str, LabelMap]) -> dict[int, Grid]:
     """Return the grid of the first scan for each of several seeds of a run, as sampled by its first stage."""
-    own, settings, heads = [maps[name] for name in config.train], generator_of(config), {}
-    for seed in range(config.seed, config.seed + SEEDS) if own else ():
-        first = stage_seed(config.model_copy(update={"seed": seed}), 0, 0)
-        heads[seed] = drawn(first, own, settings)[1].scan
-    return heads
+    seeds = range(config.seed, config.seed + SEEDS)
+    first = [stage_seed(config.model_copy(update={"seed": seed}), 0, 0) for seed in seeds]
+    return dict(zip(seeds, _heads(config, maps, first), strict=False))
+
+
+def _heads(config: TrainingConfig, maps: Mapping[str, LabelMap], seeds: Sequence[int]) -> list[Grid]:
+    own, settings = [maps[name] for name in config.train], generator_of(config)
+    return [drawn(seed, own, settings)[1].scan for seed in seeds] if own else []
 
 
 def largest_shape(config: TrainingConfig, position: int, heads: Sequence[Grid]) -> Shape:

@@ -23,6 +23,9 @@ from lodbrain.training.scenes import BRAIN, Head, LevelView, Scene, Scenes, Trip
 K = TypeVar("K")
 T = TypeVar("T")
 
+#: Number of pairs that are ready or being sampled during a step.
+READY = 2
+
 
 @dataclass(frozen=True, eq=False)
 class TrainingPair:
@@ -230,7 +233,6 @@ def prefetch(
     draw: Callable[[K], T],
     keys: Iterator[K],
     *,
-    ahead: int = 2,
     threads: int = 1,
     device: torch.device | str = "cpu",
 ) -> Generator[T, None, None]:
@@ -245,8 +247,6 @@ def prefetch(
         Function such as `PairSource.draw`.
     keys : iterator
         Arguments of `draw`, infinitely many.
-    ahead : int
-        Number of pairs that are sampled in advance.
     threads : int
         Torch threads of the background thread.
     device : device
@@ -270,7 +270,7 @@ def prefetch(
         return drawn
 
     with ThreadPoolExecutor(1, initializer=torch.set_num_threads, initargs=(threads,)) as pool:
-        waiting = [pool.submit(one, next(keys)) for _ in range(ahead)]
+        waiting = [pool.submit(one, next(keys)) for _ in range(READY)]
         while True:
             item = waiting.pop(0).result()
             waiting.append(pool.submit(one, next(keys)))

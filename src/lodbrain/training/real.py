@@ -11,7 +11,7 @@ import torch
 from lodbrain.datasets.labelled import Labelled, read_bids, read_manifest
 from lodbrain.errors import InputError
 from lodbrain.inference.pyramid import pool
-from lodbrain.labels import CLASS_OF_INDEX, STRUCTURES
+from lodbrain.labels import CLASS_OF_INDEX, MIRROR_OF_CLASS
 from lodbrain.synthesis.degradations import DEGRADATIONS, LabelledScan
 from lodbrain.synthesis.fields import Grid, SmoothField, random_control
 from lodbrain.synthesis.steps.tone import bend
@@ -21,7 +21,7 @@ from lodbrain.training.scenes import BRAIN, Geometry, Head, LevelView, Scenes, f
 
 #: Scans are kept in memory up to this size, since reading one takes a second and resampling several: some 100 heads.
 _KEPT_BYTES = 3 * 2**30
-_MIRROR = torch.tensor([CLASS_OF_INDEX[label.mirror] for label in STRUCTURES], dtype=torch.uint8)
+_MIRROR = torch.as_tensor(MIRROR_OF_CLASS, dtype=torch.uint8)
 _WHITE = torch.tensor([CLASS_OF_INDEX[index] for index in (2, 41)], dtype=torch.uint8)
 
 

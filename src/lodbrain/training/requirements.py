@@ -16,12 +16,11 @@ from lodbrain.synthesis.fields import Grid
 from lodbrain.training.config import TrainingConfig
 from lodbrain.training.heads import first_heads, heads_of_stage, largest_shape
 from lodbrain.training.maps import load_maps, maps_bytes
+from lodbrain.training.pairs import READY
 from lodbrain.training.step_memory import Shape, step_memory
 from lodbrain.training.training_run import TrainingRun, build
 from lodbrain.training.workers import join
 
-#: Number of batches that are ready or being sampled during a step.
-READY = 2
 #: Memory for sampling a scan in addition to the pair: per voxel, and for the points sampled at a time.
 DRAW_BYTES_PER_VOXEL, DRAW_BYTES = 40, 150 * 2**20
 #: Memory of an accelerator's driver, and the share of its memory that is left free for fragmentation.

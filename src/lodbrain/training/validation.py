@@ -8,9 +8,9 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
-from lodbrain.labels import N_CLASSES, TISSUE_OF_CLASS
+from lodbrain.labels import N_CLASSES
 from lodbrain.models.lod import Detail, split_sides
-from lodbrain.training.losses import N_TISSUES, merge
+from lodbrain.training.losses import N_TISSUES, TISSUE, merge
 from lodbrain.training.pairs import TrainingPair
 from lodbrain.training.workers import Workers
 
@@ -18,8 +18,6 @@ from lodbrain.training.workers import Workers
 VALIDATION_SEED = 10**9
 #: A class with fewer voxels in the reference is not evaluated.
 LEAST_VOXELS = 10
-
-_TISSUE = torch.as_tensor(TISSUE_OF_CLASS)
 
 
 @dataclass(frozen=True, eq=False)
@@ -81,7 +79,7 @@ def score(
             show(pair, predicted)
         p, t = _one_hot(predicted), _one_hot(pair.target.argmax(1))
         structures[i] = dice(p, t)
-        tissues[i] = dice(merge(p, _TISSUE, N_TISSUES), merge(t, _TISSUE, N_TISSUES))
+        tissues[i] = dice(merge(p, TISSUE, N_TISSUES), merge(t, TISSUE, N_TISSUES))
     if workers is not None and workers.count > 1:
         structures, tissues = (workers.total(t.to(workers.device)).cpu() for t in (structures, tissues))
     return ValidationScores(structures.double(), tissues.double())
