@@ -19,9 +19,8 @@ from lodbrain.synthesis.deform import Deformation
 from lodbrain.synthesis.fields import Grid, RandomField
 from lodbrain.synthesis.generator_settings import GeneratorSettings
 from lodbrain.synthesis.grain import grain
-from lodbrain.synthesis.intensities import Contrast
+from lodbrain.synthesis.intensities import Contrast, draw_contrast
 from lodbrain.synthesis.label_map import LabelMap
-from lodbrain.synthesis.profile import ContrastProfile
 from lodbrain.synthesis.resemblance import settings_like
 from lodbrain.synthesis.steps.background_noise import Background
 from lodbrain.synthesis.steps.blur import Blur
@@ -146,12 +145,14 @@ def draw_plan(
     stripping = settings.stripping.draw(stream("stripping"), (x, y, z))
     stripped = stripping is not None
     uhf = stream("field strength").chance(settings.uhf_share)
+    random = stream("contrast").generator
+    contrast = draw_contrast(settings.contrasts, random) if profile is None else draw_from_profile(profile, random)
     return ScanPlan(
         seed=seed,
         scan=settings.field_of_view.draw(stream("field of view"), box, deformation, stripped=stripped),
         deformation=deformation,
         lesions=settings.lesions.draw(stream("lesions")),
-        contrast=_draw_contrast(settings, profile, stream("contrast")),
+        contrast=contrast,
         parts=RandomField(stream("parts").seed(), _PARTS_MM),
         texture=settings.texture.draw(stream("texture")),
         transmit=settings.transmit.draw(stream("transmit")) if uhf else None,
@@ -169,10 +170,6 @@ def draw_plan(
         defacing=None if stripped else settings.defacing.draw(stream("defacing")),
         ventricles=settings.ventricles.draw(stream("ventricles")),
     )
-
-
-def _draw_contrast(settings: GeneratorSettings, profile: ContrastProfile | None, stream: Stream) -> Contrast:
-    return settings.contrasts.draw(stream) if profile is None else draw_from_profile(profile, stream.generator)
 
 
 def render(

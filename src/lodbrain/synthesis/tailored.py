@@ -71,7 +71,7 @@ def _look(profile: ContrastProfile, code: int) -> tuple[float, float, float]:
     for names in _ANCHORS:
         for name in names:
             if name in profile.structures:
-                raw = next(label.index for label in STRUCTURES if label.name.removeprefix("Left-") == name)
+                raw = next(label.index for label in STRUCTURES if label.sideless == name)
                 anchors.append((float(T1W_PRIOR[CODE_OF_RAW[raw], 0]), profile.structures[name]))
                 break
     at, where = float(T1W_PRIOR[code, 0]), [prior for prior, _ in anchors]
