@@ -20,7 +20,7 @@ RegionSide: TypeAlias = Literal["left", "right", "both", "midline"]
 LEVELS: tuple[Level, ...] = ("structure", "merged", "tissue", "brain")
 
 #: Names of the paired structures without side, in the order of their left indices.
-PAIRED: tuple[str, ...] = tuple(label.name.removeprefix("Left-") for label in STRUCTURES if label.side == "left")
+PAIRED: tuple[str, ...] = tuple(label.sideless for label in STRUCTURES if label.side == "left")
 
 #: Atoms: 0 background, 1..32 the classes of `lodbrain.labels`, then paired structures of unknown side, tissues, the
 #: brain, and FreeSurfer's own CSF, which is a small part of our CSF.
@@ -85,7 +85,7 @@ def _regions() -> tuple[Region, ...]:
     sided: list[Region] = []
     merged: dict[str, Region] = {}
     for place, label in enumerate(STRUCTURES[1:], start=1):
-        name = label.name.removeprefix("Left-").removeprefix("Right-")
+        name = label.sideless
         one = frozenset({place})
         sided.append(Region(name, label.side or "midline", "structure", one, frozenset({one})))
         if label.side == "left":

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, fields
+from dataclasses import asdict, dataclass, fields
 from typing import Literal, TypeAlias
 
 import numpy as np
@@ -93,10 +93,10 @@ class PairScore:
 
 @dataclass(frozen=True)
 class _Surfaces:
-    hd95_mm: float
-    assd_mm: float
-    nsd_1vox: float
-    nsd_1mm: float
+    hd95_mm: float = math.nan
+    assd_mm: float = math.nan
+    nsd_1vox: float = math.nan
+    nsd_1mm: float = math.nan
 
 
 def score_pair(
@@ -149,7 +149,7 @@ def score_pair(
     ref_atoms, ref_notes = _atoms(ref.data, ref_table, ref.affine, "the reference")
     regions = regions_of(pred_table.known, ref_table.known)
     table = contingency(pred_atoms, ref_atoms, N_ATOMS)
-    found = dict.fromkeys(regions, _Surfaces(math.nan, math.nan, math.nan, math.nan))
+    found = dict.fromkeys(regions, _Surfaces())
     if surfaces:
         found |= _all_surfaces(pred_atoms, ref_atoms, regions, ref.spacing_mm, threads=threads)
 
@@ -159,8 +159,9 @@ def score_pair(
         status: Status = "both" if counts.pred and counts.ref else "missed" if counts.ref else "invented"
         if not counts.pred and not counts.ref:
             status = "absent"
-        # One mask is empty: distances are undefined, and no part of the other surface is within the tolerance.
-        nowhere = 0.0 if surfaces and status in ("missed", "invented") else None
+        if surfaces and status in ("missed", "invented"):
+            # One mask is empty: distances are undefined, and no part of the other surface is within the tolerance.
+            distances = _Surfaces(nsd_1vox=0.0, nsd_1mm=0.0)
         rows.append(
             ScoreRow(
                 case=case,
@@ -170,10 +171,7 @@ def score_pair(
                 status=status,
                 dice=counts.dice,
                 volume_similarity=counts.volume_similarity,
-                hd95_mm=distances.hd95_mm,
-                assd_mm=distances.assd_mm,
-                nsd_1vox=distances.nsd_1vox if nowhere is None else nowhere,
-                nsd_1mm=distances.nsd_1mm if nowhere is None else nowhere,
+                **asdict(distances),
                 pred_volume_mm3=counts.pred * ref.voxel_volume_mm3,
                 ref_volume_mm3=counts.ref * ref.voxel_volume_mm3,
             )

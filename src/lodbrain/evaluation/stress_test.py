@@ -27,8 +27,7 @@ from lodbrain.images.io import read_image, read_labels
 from lodbrain.inference.predict import Options, predict
 from lodbrain.segmentation.predicted_dice import read_fit
 from lodbrain.segmentation.quality import assess
-from lodbrain.segmentation.settings import Model, load_model
-from lodbrain.segmentation.settings import Settings as ModelSettings
+from lodbrain.segmentation.settings import Model, Settings, load_model
 from lodbrain.segmentation.volumes import index_of_class
 from lodbrain.synthesis.degradations import DEGRADATIONS, LabelledScan
 from lodbrain.system.memory import free_bytes
@@ -170,7 +169,7 @@ class StressSettings:
         return tuple(steps[place] for place in places)
 
 
-def load_methods(model: ModelSettings, against: Sequence[str]) -> dict[str, tuple[Model, bool]]:
+def load_methods(model: Settings, against: Sequence[str]) -> dict[str, tuple[Model, bool]]:
     """Return methods by name: a loaded model, and whether its finer levels are conditioned on coarser ones."""
     first = load_model(model)
     methods = {first.card.name: (first, True)}
@@ -180,7 +179,7 @@ def load_methods(model: ModelSettings, against: Sequence[str]) -> dict[str, tupl
                 raise UsageError("against", None, f"model {first.card.name} has no levels", "Leave it out")
             methods[FINEST] = (first, False)
         else:
-            other = load_model(ModelSettings(labels="brain", model=name, device=model.device))
+            other = load_model(Settings(labels="brain", model=name, device=model.device))
             methods[other.card.name] = (other, True)
     return methods
 

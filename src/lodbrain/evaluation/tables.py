@@ -94,7 +94,7 @@ def _freesurfer() -> dict[int, int]:
     atoms = {}
     for number, (left, right) in FREESURFER.items():
         place = CLASS_OF_INDEX[left]
-        atoms[number] = place if left == right else UNSIDED[STRUCTURES[place].name.removeprefix("Left-")]
+        atoms[number] = place if left == right else UNSIDED[STRUCTURES[place].sideless]
     return atoms | {CSF: FREESURFER_CSF_ATOM}
 
 
@@ -224,9 +224,7 @@ def _without_sides(atoms: Mapping[int, int], sides: Mapping[int, str]) -> dict[i
         return not told and CLASS_OF_INDEX[STRUCTURES[atom].mirror] in used
 
     return {
-        number: atom
-        if _side_of_atom(atom) is None or sided(number, atom)
-        else UNSIDED[STRUCTURES[atom].name.removeprefix("Left-").removeprefix("Right-")]
+        number: atom if _side_of_atom(atom) is None or sided(number, atom) else UNSIDED[STRUCTURES[atom].sideless]
         for number, atom in atoms.items()
     }
 

@@ -212,7 +212,7 @@ def _by_structure(scores: ValidationScores) -> dict[str, float]:
     for each, label in enumerate(STRUCTURES[1:]):
         value = float(scores.structures[:, each].nanmean())
         if not math.isnan(value):
-            out[label.name.removeprefix("Left-").removeprefix("Right-")].append(value)
+            out[label.sideless].append(value)
     return {name: sum(values) / len(values) if values else math.nan for name, values in out.items()}
 
 
