@@ -1,4 +1,4 @@
-"""Field of view and voxel size: tight around the brain, or the head with a variable margin."""
+"""Field of view and voxel size, as set at the scanner: tight around the brain, or the head with a variable margin."""
 
 from __future__ import annotations
 
@@ -29,6 +29,20 @@ class RandomFieldOfView:
     tight_share, stripped_tight_share : float
         Probability of a field of view cropped to the brain, which may cut parts of it off; the second applies to
         skull-stripped scans.
+
+    References
+    ----------
+    Billot et al. 2023, doi:10.1016/j.media.2023.102789 (random voxel sizes and cropping).
+
+    Examples
+    --------
+    >>> brain_box_mm = torch.tensor([[0.0, 0.0, 0.0], [140.0, 170.0, 130.0]])
+    >>> grid = RandomFieldOfView(voxel_mm=(1.0, 1.0)).draw(
+    ...     Stream(1, "field of view"), brain_box_mm, Deformation(origin_mm=(70.0, 85.0, 65.0))
+    ... )
+    >>> x, y, z = grid.spacing_mm
+    >>> round(x * y * z, 3), all(n * v > 100 for n, v in zip(grid.shape, grid.spacing_mm))
+    (1.0, True)
     """
 
     voxel_mm: tuple[float, float] = (0.6, 1.4)

@@ -73,6 +73,12 @@ class RandomLesions:
     """Lesions with probability `affected`.
 
     They take up to `share` of the white matter (`share` u^2, u uniform in 0 to 1) and are `size_mm` in size.
+
+    Examples
+    --------
+    >>> lesions = RandomLesions(affected=1).draw(Stream(1, "lesions"))
+    >>> 0 <= lesions.share <= 0.02, 4 <= lesions.field.lattice_mm <= 9
+    (True, True)
     """
 
     affected: float = 0.2
