@@ -1,4 +1,7 @@
-"""Records of the statistics over cases, as used by tables and figures."""
+"""Records of the statistics over cases, as used by tables and figures.
+
+`p_holm` is a p value adjusted by Holm's method (`lodbrain.evaluation.comparison.holm`).
+"""
 
 from __future__ import annotations
 

@@ -87,7 +87,17 @@ class Air(_Strict):
 
 @dataclass(frozen=True)
 class ScanRecord(_Strict):
-    """Measurements of one of the scans."""
+    """Measurements of one of the scans.
+
+    Attributes
+    ----------
+    outliers : float
+        Share of outliers among the voxels near borders.
+    mismatch : float
+        Distance of the fitted from the observed histogram, in units of the difference of white matter and cortex.
+    iterations : int
+        Iterations of the fit.
+    """
 
     name: str
     voxel_mm: tuple[float, float, float]

@@ -204,7 +204,7 @@ def run_stage(
             optimizer.step()
         else:
             skipped += 1
-        keep = min(config.ema, (step + 1) / (step + 10))
+        keep = min(config.ema, (step + 1) / (step + 10))  # early averages are over few steps: weights change fast
         for name, value in network.state_dict().items():
             if value.is_floating_point():
                 ema[name].lerp_(value.detach(), 1 - keep)

@@ -27,8 +27,8 @@ class RandomFieldOfView:
     shift_mm : float
         Largest distance of the field of view's centre from the brain's along each axis, mm.
     tight_share, stripped_tight_share : float
-        Probability of a field of view cropped to the brain, which may cut parts of it off; the second applies to
-        skull-stripped scans.
+        Probability of a field of view cropped to the brain, with margins of -2 to 12 mm, which may cut parts of it off;
+        the second applies to skull-stripped scans. Other margins are 2 to 49 mm, and up to 50 mm more below (the neck).
 
     References
     ----------
