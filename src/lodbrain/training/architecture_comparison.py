@@ -25,7 +25,7 @@ from lodbrain.training.maps import load_maps
 from lodbrain.training.pairs import PairSource
 from lodbrain.training.sources import SYNTHETIC, geometry_of, make_sources
 from lodbrain.training.stage import checkpoint_path
-from lodbrain.training.stage_networks import climb, level_name
+from lodbrain.training.stage_networks import climb, level_name, load_trained_levels
 from lodbrain.training.step_memory import step_memory
 from lodbrain.training.training_run import JOINT, build, train
 from lodbrain.training.validation import VALIDATION_SEED, ValidationScores, score
@@ -194,10 +194,7 @@ def _trained(config: TrainingConfig) -> Ladder | Plain:
     if joint is not None:
         network.load_state_dict(joint[0]["ema"])
     else:
-        for position in range(len(config.levels)):
-            found = load_checkpoint(checkpoint_path(config, level_name(config, position)))
-            if found is not None:
-                network.level(position).load_state_dict(found[0]["ema"])
+        load_trained_levels(network, config, len(config.levels))
     return network.eval().requires_grad_(False)
 
 
@@ -255,9 +252,13 @@ def to_json(rows: Sequence[ArchitectureResult]) -> dict[str, Any]:
                 "seconds": round(row.seconds, 1),
                 "steps": row.steps,
                 "seconds_per_scan": round(row.seconds_per_scan, 4),
-                "dice": {k: None if math.isnan(v) else round(v, 4) for k, v in row.scores.summary().items()},
-                "structures": {k: None if math.isnan(v) else round(v, 4) for k, v in _by_structure(row.scores).items()},
+                "dice": _known(row.scores.summary()),
+                "structures": _known(_by_structure(row.scores)),
             }
             for row in rows
         ]
     }
+
+
+def _known(values: dict[str, float]) -> dict[str, float | None]:
+    return {name: None if math.isnan(value) else round(value, 4) for name, value in values.items()}

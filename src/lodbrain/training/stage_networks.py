@@ -110,7 +110,7 @@ def level_name(config: TrainingConfig, position: int) -> str:
     return f"level{config.levels[position].exponent:+d}"
 
 
-def load_trained_levels(ladder: Ladder, config: TrainingConfig, upto: int) -> None:
+def load_trained_levels(network: Ladder | Plain, config: TrainingConfig, upto: int) -> None:
     """Load the averaged weights of checkpoints into the levels before `upto`; those of 0 steps are unchanged."""
     for position in range(upto):
         if config.levels[position].steps == 0:
@@ -119,7 +119,7 @@ def load_trained_levels(ladder: Ladder, config: TrainingConfig, upto: int) -> No
         found = load_checkpoint(path)
         if found is None:
             raise FileNotFoundError(f"{path}: train this level first")
-        ladder.levels[position].load_state_dict(found[0]["ema"])
+        network.level(position).load_state_dict(found[0]["ema"])
 
 
 class LevelLoss(nn.Module):
