@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from statistics import fmean
-from typing import Any, TypeAlias
+from typing import Any
 
 from lodbrain.errors import InputError, LodbrainError
 from lodbrain.evaluation.metric_files import JSON, TSV, write_rows
@@ -18,10 +18,9 @@ from lodbrain.evaluation.tables import LabelTable, detect_table
 from lodbrain.images.image import Image
 from lodbrain.images.io import read_labels
 from lodbrain.segmentation.outputs import check_writable
+from lodbrain.system.download import Progress
 from lodbrain.system.records import write_json
 from lodbrain.version import __version__
-
-Progress: TypeAlias = Callable[[float, str], None]
 
 #: Short definitions of the metrics for the JSON; docs/evaluation.md has the complete ones.
 DEFINITIONS = {

@@ -14,10 +14,10 @@ from typing import Literal, TypeAlias
 from lodbrain.labels import CLASS_OF_INDEX, STRUCTURES, TISSUES
 from lodbrain.segmentation.volumes import TIV
 
-Level: TypeAlias = Literal["structure", "merged", "tissue", "brain"]
+RegionLevel: TypeAlias = Literal["structure", "merged", "tissue", "brain"]
 RegionSide: TypeAlias = Literal["left", "right", "both", "midline"]
 
-LEVELS: tuple[Level, ...] = ("structure", "merged", "tissue", "brain")
+LEVELS: tuple[RegionLevel, ...] = ("structure", "merged", "tissue", "brain")
 
 #: Names of the paired structures without side, in the order of their left indices.
 PAIRED: tuple[str, ...] = tuple(label.sideless for label in STRUCTURES if label.side == "left")
@@ -53,7 +53,7 @@ class Region:
 
     name: str
     side: RegionSide
-    level: Level
+    level: RegionLevel
     atoms: frozenset[int]
     known_by: frozenset[frozenset[int]]
 

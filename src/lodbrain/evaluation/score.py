@@ -14,7 +14,7 @@ from scipy import ndimage
 
 from lodbrain.evaluation.grids import on_grid_of
 from lodbrain.evaluation.overlap import contingency, counts_of
-from lodbrain.evaluation.regions import N_ATOMS, UNSIDED, Level, Region, RegionSide, regions_of
+from lodbrain.evaluation.regions import N_ATOMS, UNSIDED, Region, RegionLevel, RegionSide, regions_of
 from lodbrain.evaluation.surface import surface_distances
 from lodbrain.evaluation.tables import LabelTable
 from lodbrain.images.image import Image
@@ -60,7 +60,7 @@ class ScoreRow:
     """
 
     case: str
-    level: Level
+    level: RegionLevel
     region: str
     side: RegionSide
     status: Status

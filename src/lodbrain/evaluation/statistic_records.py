@@ -10,12 +10,12 @@ from dataclasses import dataclass
 from lodbrain.evaluation.agreement import BlandAltman, Retest
 from lodbrain.evaluation.comparison import Comparison
 from lodbrain.evaluation.groups import Difference, Interval
-from lodbrain.evaluation.regions import INTRACRANIAL, LEVELS, REGIONS, Level
+from lodbrain.evaluation.regions import INTRACRANIAL, LEVELS, REGIONS, RegionLevel
 
 #: Name of the mean over a level's regions, and of the group of all cases.
 MEAN, ALL = "mean", "all"
 
-LEVELS_WITH_MEAN: tuple[Level, ...] = ("structure", "merged", "tissue")
+LEVELS_WITH_MEAN: tuple[RegionLevel, ...] = ("structure", "merged", "tissue")
 
 
 @dataclass(frozen=True, order=True)

@@ -14,7 +14,7 @@ from lodbrain.evaluation.agreement import BlandAltman, bland_altman, retest
 from lodbrain.evaluation.comparison import compare_models, holm
 from lodbrain.evaluation.groups import bootstrap_mean, by_subject, compare_groups
 from lodbrain.evaluation.participants import subject_of
-from lodbrain.evaluation.regions import Level
+from lodbrain.evaluation.regions import RegionLevel
 from lodbrain.evaluation.score import METRICS, ScoreRow
 from lodbrain.evaluation.statistic_records import (
     ALL,
@@ -148,7 +148,7 @@ def _with_means(
     return {model: {place: found[place] for place in PLACES if found.get(place)} for model, found in complete.items()}
 
 
-def _mean_row(parts: Sequence[ScoreRow], level: Level) -> ScoreRow:
+def _mean_row(parts: Sequence[ScoreRow], level: RegionLevel) -> ScoreRow:
     """Return the mean of each metric over the regions of a case in which it is defined; volumes have no mean."""
     averaged: dict[str, Any] = {}
     for metric in METRICS:

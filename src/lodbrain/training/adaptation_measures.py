@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -29,6 +29,7 @@ from lodbrain.training.maps import fine_maps, load_maps
 from lodbrain.training.pairs import PairSource
 from lodbrain.training.scenes import SyntheticScenes
 from lodbrain.training.sources import geometry_of
+from lodbrain.training.training_run import Report
 from lodbrain.training.validation import LEAST_VOXELS, ValidationScores, score
 
 #: Largest loss of Dice in the base validation that counts as no worse: less than its variation between seeds.
@@ -37,8 +38,6 @@ NO_WORSE = 0.002
 BIAS_SD, BIAS_MM = 0.2, 60.0
 #: Number of bootstrap resamples of the paired differences, and confidence level of the interval.
 RESAMPLINGS, CONFIDENCE = 2000, 0.9
-
-Report = Callable[[str], None]
 
 
 @dataclass(frozen=True, eq=False)

@@ -8,10 +8,9 @@ from collections.abc import Mapping, Sequence
 from lodbrain.synthesis.fields import Grid
 from lodbrain.synthesis.label_map import LabelMap
 from lodbrain.training.config import TrainingConfig
-from lodbrain.training.scenes import drawn
+from lodbrain.training.scenes import Voxels, drawn
 from lodbrain.training.sources import generator_of
 from lodbrain.training.stage import stage_seed
-from lodbrain.training.step_memory import Shape
 
 #: Number of a stage's examples that are sampled; each takes four milliseconds. Later ones are rarely larger.
 MOST_EXAMPLES = 1000
@@ -38,7 +37,7 @@ def _heads(config: TrainingConfig, maps: Mapping[str, LabelMap], seeds: Sequence
     return [drawn(seed, own, settings)[1].scan for seed in seeds] if own else []
 
 
-def largest_shape(config: TrainingConfig, position: int, heads: Sequence[Grid]) -> Shape:
+def largest_shape(config: TrainingConfig, position: int, heads: Sequence[Grid]) -> Voxels:
     """Return the largest shape of heads on a level's grid; a cube of 256 mm at 1 mm without heads."""
     factor = 2 ** (len(config.levels) - 1 - position)
     if not heads:

@@ -18,7 +18,7 @@ from lodbrain.models.folded import FoldedLevel, fold
 from lodbrain.models.lod import Detail, Ladder
 from lodbrain.models.registry import Plain
 from lodbrain.training.config_fields import Corruption
-from lodbrain.training.scenes import BRAIN, Head, LevelView, Scene, Scenes, Triple
+from lodbrain.training.scenes import BRAIN, Head, LevelView, Scene, Scenes, Voxels
 
 K = TypeVar("K")
 T = TypeVar("T")
@@ -81,7 +81,7 @@ def next_pair(scene: Scene, position: int, scaling: Scaling, above: Detail, stri
     return TrainingPair(image, _pad_target(view.target, stride), view.log_voxel, coarse)
 
 
-def crop_below(detail: Detail, start: Triple, begin: Triple, shape: Sequence[int]) -> Detail:
+def crop_below(detail: Detail, start: Voxels, begin: Voxels, shape: Sequence[int]) -> Detail:
     """Return the part of a coarse level under a finer view; outside of it the edge voxels are repeated.
 
     Parameters

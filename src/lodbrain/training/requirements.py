@@ -17,7 +17,8 @@ from lodbrain.training.config import TrainingConfig
 from lodbrain.training.heads import first_heads, heads_of_stage, largest_shape
 from lodbrain.training.maps import load_maps, maps_bytes
 from lodbrain.training.pairs import READY
-from lodbrain.training.step_memory import Shape, step_memory
+from lodbrain.training.scenes import Voxels
+from lodbrain.training.step_memory import step_memory
 from lodbrain.training.training_run import TrainingRun, build
 from lodbrain.training.workers import join
 
@@ -58,7 +59,7 @@ class LevelRequirements:
     """
 
     name: str
-    shape: Shape
+    shape: Voxels
     step_bytes: int
     maps_bytes: int
     steps: int | None
@@ -112,7 +113,7 @@ class AcceleratorMemory:
     fixed_bytes: float
     bytes_per_voxel: float
     stride: int
-    crop: Shape
+    crop: Voxels
     batch: int
 
     def largest(self, memory_bytes: int) -> tuple[int, int]:

@@ -17,7 +17,8 @@ from lodbrain.training.config_fields import LevelSettings
 
 BRAIN = torch.as_tensor(TISSUE_OF_CLASS) > 0
 
-Triple = tuple[int, int, int]
+#: Voxels along the three axes: a shape, or a position on a grid.
+Voxels = tuple[int, int, int]
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,7 +40,7 @@ class LevelView:
     image: torch.Tensor
     target: torch.Tensor
     log_voxel: torch.Tensor
-    start: Triple
+    start: Voxels
 
 
 @dataclass(frozen=True, eq=False)
@@ -100,7 +101,7 @@ class Geometry:
     levels: tuple[LevelSettings, ...]
     strides: tuple[int, ...]
 
-    def box(self, position: int, *, trained: int, grid: Grid, focus_mm: list[float]) -> tuple[Triple, Triple]:
+    def box(self, position: int, *, trained: int, grid: Grid, focus_mm: list[float]) -> tuple[Voxels, Voxels]:
         """Return start and shape of a level's view, in voxels of `grid`, when the level at `trained` is trained.
 
         Starts are even, to align with coarse voxels. `focus_mm` is relative to the corner of the scan.

@@ -22,9 +22,8 @@ from lodbrain.models.lod import Detail, Ladder
 from lodbrain.models.registry import Plain
 from lodbrain.training.config import TrainingConfig
 from lodbrain.training.pairs import TrainingPair
+from lodbrain.training.scenes import Voxels
 from lodbrain.training.stage_networks import LevelLoss, channels_last, checkpoint_blocks, level_configs
-
-Shape = tuple[int, int, int]
 
 
 class LiveBytes(TorchDispatchMode):  # type: ignore[no-untyped-call]
@@ -73,7 +72,7 @@ class StepMemory:
     pair: int
 
 
-def step_memory(config: TrainingConfig, position: int, shape: Shape, *, batch: int | None = None) -> StepMemory:
+def step_memory(config: TrainingConfig, position: int, shape: Voxels, *, batch: int | None = None) -> StepMemory:
     """Return the memory of a step of the level at a position.
 
     Parameters
@@ -109,7 +108,7 @@ def step_memory(config: TrainingConfig, position: int, shape: Shape, *, batch: i
         return StepMemory(live.peak, pair_bytes)
 
 
-def _pair(network: Ladder | Plain, position: int, shape: Shape, batch: int) -> TrainingPair:
+def _pair(network: Ladder | Plain, position: int, shape: Voxels, batch: int) -> TrainingPair:
     stride = network.level(position).stride
     x, y, z = (-(-n // stride) * stride for n in shape)
     coarse = None
