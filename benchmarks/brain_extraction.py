@@ -37,11 +37,11 @@ from lodbrain.labels.freesurfer import structures_of
 from lodbrain.labels.numbers import replace_numbers
 from lodbrain.models.consensus import Consensus
 from lodbrain.segmentation.settings import Settings, load_model
-from lodbrain.synthesis.generator import Settings as Effects
+from lodbrain.synthesis.generator import GeneratorSettings as Effects
 from lodbrain.synthesis.generator import draw_plan, render
 from lodbrain.synthesis.label_map import load
 from lodbrain.synthesis.steps.fov import RandomFieldOfView
-from lodbrain.synthesis.steps.stripping import RandomStripping
+from lodbrain.synthesis.steps.skull_stripping import RandomStripping
 
 THRESHOLDS = (0.02, 0.05, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5)
 VOXEL_MM = (0.7, 1.3)

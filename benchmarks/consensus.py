@@ -26,9 +26,9 @@ from lodbrain.labels import SIDELESS, SIDELESS_OF_CLASS, STRUCTURES, TISSUE_OF_C
 from lodbrain.models.consensus import Consensus
 from lodbrain.segmentation.settings import Model, Settings, load_model
 from lodbrain.synthesis import generator
-from lodbrain.synthesis.contrast import Contrasts
 from lodbrain.synthesis.deform import Shapes
-from lodbrain.synthesis.degradations import DEGRADATIONS, Pair
+from lodbrain.synthesis.degradations import DEGRADATIONS, LabelledScan
+from lodbrain.synthesis.intensities import Contrasts
 from lodbrain.synthesis.label_map import LabelMap
 from lodbrain.synthesis.steps.fov import RandomFieldOfView
 from lodbrain.synthesis.steps.receive import RandomBias
@@ -98,7 +98,7 @@ def main() -> int:
     return 0
 
 
-def scans(labels: LabelMap, *, uhf: bool, seed: int) -> Iterator[tuple[str, float, Pair]]:
+def scans(labels: LabelMap, *, uhf: bool, seed: int) -> Iterator[tuple[str, float, LabelledScan]]:
     """T1w scans of a map at its own voxel size: made worse, or with growing fields of 9.4 T."""
     if uhf:
         for bias in UHF_BIAS:
@@ -114,14 +114,14 @@ def scans(labels: LabelMap, *, uhf: bool, seed: int) -> Iterator[tuple[str, floa
         yield "voxels", side, draw(labels, seed, None, side)
 
 
-def saturated(pair: Pair) -> Pair:
+def saturated(pair: LabelledScan) -> LabelledScan:
     """All that is brighter than the pallidum as bright as it."""
     pallidum = [c for c, label in enumerate(STRUCTURES) if label.name.endswith("Pallidum")]
     level = pair.image[torch.isin(pair.labels, torch.tensor(pallidum, dtype=torch.uint8))].median()
     return pair.with_image(pair.image.clamp(max=float(level)))
 
 
-def draw(labels: LabelMap, seed: int, bias: float | None, side_mm: float | None = None) -> Pair:
+def draw(labels: LabelMap, seed: int, bias: float | None, side_mm: float | None = None) -> LabelledScan:
     """A T1w scan of an undeformed map."""
     voxel = side_mm or float(labels.spacing_mm.mean())
     settings = generator.Settings(
@@ -133,10 +133,10 @@ def draw(labels: LabelMap, seed: int, bias: float | None, side_mm: float | None 
         settings = replace(settings, uhf_share=1.0, bias=RandomBias(uhf=(bias, bias)))
     plan = generator.draw_plan(labels, settings, torch.Generator().manual_seed(seed))
     image, target = generator.render(plan, labels, plan.scan)
-    return Pair(image, target.argmax(0).to(torch.uint8), plan.scan.spacing_mm)
+    return LabelledScan(image, target.argmax(0).to(torch.uint8), plan.scan.spacing_mm)
 
 
-def rows(pair: Pair, model: Model) -> Iterator[list[object]]:
+def rows(pair: LabelledScan, model: Model) -> Iterator[list[object]]:
     """Voxel side, agreement and disagreement, weight, and both Dice of one scan."""
     watched: list[Watched] = []
     ask = consensus.second_opinion

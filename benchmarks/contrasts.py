@@ -21,7 +21,7 @@ from lodbrain.evaluation.validation_scans import draw_scan, validation_maps
 from lodbrain.inference.predict import Options, predict
 from lodbrain.labels import TISSUE_OF_CLASS
 from lodbrain.segmentation.settings import Settings, load_model
-from lodbrain.synthesis.contrast import Contrasts
+from lodbrain.synthesis.intensities import Contrasts
 from lodbrain.synthesis.label_map import load
 
 KINDS = {

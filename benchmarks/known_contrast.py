@@ -29,26 +29,26 @@ from lodbrain.labels import SIDELESS, SIDELESS_OF_CLASS
 from lodbrain.segmentation.scan import segment_image
 from lodbrain.segmentation.settings import Model, load_model
 from lodbrain.segmentation.settings import Settings as Inference
-from lodbrain.synthesis.contrast import Contrasts
 from lodbrain.synthesis.fields import Grid
-from lodbrain.synthesis.generator import Settings, draw_plan, render
+from lodbrain.synthesis.generator import GeneratorSettings, draw_plan, render
+from lodbrain.synthesis.intensities import Contrasts
 from lodbrain.synthesis.label_map import CLASS_OF_CODE, LabelMap, load
-from lodbrain.synthesis.steps.background import RandomBackground
+from lodbrain.synthesis.steps.background_noise import RandomBackground
 from lodbrain.synthesis.steps.defacing import RandomDefacing
 from lodbrain.synthesis.steps.fov import RandomFieldOfView
 from lodbrain.synthesis.steps.ghosts import RandomGhosts
 from lodbrain.synthesis.steps.lesions import RandomLesions
 from lodbrain.synthesis.steps.motion import RandomMotion
-from lodbrain.synthesis.steps.slices import RandomSlices
-from lodbrain.synthesis.steps.stripping import RandomStripping
+from lodbrain.synthesis.steps.skull_stripping import RandomStripping
 from lodbrain.synthesis.steps.texture import RandomTexture
+from lodbrain.synthesis.steps.thick_slices import RandomSlices
 from lodbrain.synthesis.steps.tone import RandomTone
 from lodbrain.synthesis.steps.wrap import RandomWrap
 
 FEWEST_VOXELS = 50
 
 #: A T1w contrast as scanners make them, with what changes it or cannot be told from it switched off.
-SETTINGS = Settings(
+SETTINGS = GeneratorSettings(
     field_of_view=RandomFieldOfView(tight_share=0.0, stripped_tight_share=0.0, anisotropy=0.0),
     lesions=RandomLesions(0.0),
     contrasts=Contrasts(t1w_share=1.0, spread=0.7, same_sides_share=1.0),

@@ -52,7 +52,7 @@ from lodbrain.segmentation.scan import segment_image
 from lodbrain.segmentation.settings import Model, load_model
 from lodbrain.segmentation.settings import Settings as Inference
 from lodbrain.synthesis.fields import Grid
-from lodbrain.synthesis.generator import Plan, Settings, draw_plan, render
+from lodbrain.synthesis.generator import GeneratorSettings, ScanPlan, draw_plan, render
 from lodbrain.synthesis.label_map import LabelMap, load
 from lodbrain.synthesis.profile import ContrastProfile, read_profile, write_profile
 
@@ -174,7 +174,7 @@ def by_tissue(data: NDArray[np.floating], classes: NDArray[np.uint8]) -> dict[st
     return out
 
 
-def drawn(maps: list[LabelMap], settings: Settings, draws: int) -> list[dict[str, NDArray[np.floating]]]:
+def drawn(maps: list[LabelMap], settings: GeneratorSettings, draws: int) -> list[dict[str, NDArray[np.floating]]]:
     """Intensities of synthetic scans of 1 mm, drawn from the maps in turn."""
     out = []
     for number in range(draws):
@@ -211,7 +211,7 @@ def twins(case: Case, maps: list[LabelMap], path: Path) -> None:
     rows = [[(case.data.take(centre[axis], axis) * unit, case.spacing_mm)] for axis in (2, 1)]
     for number in range(TWINS):
         labels = maps[number % len(maps)]
-        plan = draw_plan(labels, Settings(profile=case.profile), torch.Generator().manual_seed(number))
+        plan = draw_plan(labels, GeneratorSettings(profile=case.profile), torch.Generator().manual_seed(number))
         for row, axis in zip(rows, (2, 1), strict=True):
             row.append((slice_of(plan, labels, axis) / plan.white_matter, np.array(plan.scan.spacing_mm)))
     figure = Figure(figsize=(2.2 * (TWINS + 1), 4.63), dpi=90, facecolor="black")
@@ -236,7 +236,7 @@ def _others(axis: int) -> tuple[int, int]:
     return first, second
 
 
-def slice_of(plan: Plan, labels: LabelMap, axis: int) -> NDArray[np.floating]:
+def slice_of(plan: ScanPlan, labels: LabelMap, axis: int) -> NDArray[np.floating]:
     """The slice of a synthetic scan through the thalami."""
     coarse = plan.scan.coarser(4)
     target = render(plan, labels, coarse, coarseness=4, target="classes")[1].numpy()
@@ -297,7 +297,7 @@ def main() -> None:
     for path in asked.maps:
         labels = load(path)
         maps.append(upsample(labels, max(1, round(float(labels.spacing_mm.min()) / MAP_MM))))
-    untailored = drawn(maps, Settings(), asked.draws)
+    untailored = drawn(maps, GeneratorSettings(), asked.draws)
     seen: list[dict[str, Any]] = []
     apart: list[dict[str, Any]] = []
     for case in cases:
@@ -307,7 +307,10 @@ def main() -> None:
             seen += looks(case, case.labels)
             write(asked.out / "looks.tsv", seen)
         if asked.draws:
-            scans = {"tailored": drawn(maps, Settings(profile=case.profile), asked.draws), "untailored": untailored}
+            scans = {
+                "tailored": drawn(maps, GeneratorSettings(profile=case.profile), asked.draws),
+                "untailored": untailored,
+            }
             for judged in ("labels", "model") if case.labels is not None else ("model",):
                 apart += distances(case, scans, judged)
             write(asked.out / "distances.tsv", apart)

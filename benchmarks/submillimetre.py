@@ -28,8 +28,8 @@ from lodbrain.labelmaps.named import read_named
 from lodbrain.labels import STRUCTURES
 from lodbrain.segmentation.settings import Model, Settings, load_model
 from lodbrain.synthesis import generator
-from lodbrain.synthesis.contrast import Contrasts
 from lodbrain.synthesis.deform import Shapes
+from lodbrain.synthesis.intensities import Contrasts
 from lodbrain.synthesis.label_map import LabelMap, prepare
 from lodbrain.synthesis.steps.fov import RandomFieldOfView
 from lodbrain.synthesis.steps.receive import RandomBias

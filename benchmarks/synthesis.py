@@ -20,15 +20,15 @@ import torch
 from lodbrain.images.grid import to_ras
 from lodbrain.images.io import read_labels
 from lodbrain.synthesis.fields import Grid
-from lodbrain.synthesis.generator import Settings, draw_plan, render
+from lodbrain.synthesis.generator import GeneratorSettings, draw_plan, render
 from lodbrain.synthesis.label_map import LabelMap, prepare
-from lodbrain.synthesis.steps.background import RandomBackground
+from lodbrain.synthesis.steps.background_noise import RandomBackground
 from lodbrain.synthesis.steps.defacing import RandomDefacing
 from lodbrain.synthesis.steps.ghosts import RandomGhosts
 from lodbrain.synthesis.steps.lesions import RandomLesions
 from lodbrain.synthesis.steps.motion import RandomMotion
-from lodbrain.synthesis.steps.slices import RandomSlices
-from lodbrain.synthesis.steps.stripping import RandomStripping
+from lodbrain.synthesis.steps.skull_stripping import RandomStripping
+from lodbrain.synthesis.steps.thick_slices import RandomSlices
 from lodbrain.synthesis.steps.ventricles import RandomVentricles
 from lodbrain.synthesis.steps.wrap import RandomWrap
 
@@ -37,7 +37,7 @@ SIDE = 160
 
 def ours(labels: LabelMap, supersample: int) -> Callable[[int], object]:
     """lodbrain: the steps that the others have, each in every scan."""
-    settings = Settings(
+    settings = GeneratorSettings(
         uhf_share=0.0,
         wrap=RandomWrap(0.0),
         slices=RandomSlices(1.0),

@@ -14,12 +14,12 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from lodbrain.labels import STRUCTURES
-from lodbrain.synthesis.contrast import Contrasts
 from lodbrain.synthesis.deform import Deformation, Shapes
 from lodbrain.synthesis.fields import Grid, RandomField
-from lodbrain.synthesis.generator import Plan, render
+from lodbrain.synthesis.generator import ScanPlan, render
+from lodbrain.synthesis.intensities import Contrasts
 from lodbrain.synthesis.label_map import LabelMap, load
-from lodbrain.synthesis.steps.background import Background
+from lodbrain.synthesis.steps.background_noise import Background
 from lodbrain.synthesis.steps.blur import Blur
 from lodbrain.synthesis.steps.defacing import Defacing
 from lodbrain.synthesis.steps.ghosts import Ghosts
@@ -27,10 +27,10 @@ from lodbrain.synthesis.steps.lesions import Lesions
 from lodbrain.synthesis.steps.motion import Motion, Move
 from lodbrain.synthesis.steps.noise import Noise
 from lodbrain.synthesis.steps.receive import Bias
-from lodbrain.synthesis.steps.slices import Slices
-from lodbrain.synthesis.steps.stripping import Bite, Stripping
+from lodbrain.synthesis.steps.skull_stripping import Bite, Stripping
 from lodbrain.synthesis.steps.susceptibility import RandomSusceptibility
 from lodbrain.synthesis.steps.texture import Texture
+from lodbrain.synthesis.steps.thick_slices import Slices
 from lodbrain.synthesis.steps.tone import Tone
 from lodbrain.synthesis.steps.transmit import RandomTransmit
 from lodbrain.synthesis.steps.ventricles import Ventricles
@@ -47,16 +47,16 @@ _SIDES = {"left": (0.2, 0.5, 1.0), "right": (1.0, 0.5, 0.1), None: (0.5, 0.5, 0.
 COLOURS = np.array([_SIDES[label.side] for label in STRUCTURES])
 
 
-def plain(labels: LabelMap) -> Plan:
+def plain(labels: LabelMap) -> ScanPlan:
     """A plan with a T1w contrast and nothing else."""
     x, y, z = labels.brain_box_mm.mean(0).tolist()
     a, b, c = (labels.ventricle_mm - labels.brain_box_mm.mean(0)).tolist()
     contrast = Contrasts(t1w_share=1.0, spread=0.3, within=6.0).draw(Stream(11))
     pose = Deformation((x, y, z), ventricles_mm=(a, b, c))
-    return Plan(seed=1, scan=AXIAL, deformation=pose, lesions=None, contrast=contrast, parts=RandomField(3, 22.0))
+    return ScanPlan(seed=1, scan=AXIAL, deformation=pose, lesions=None, contrast=contrast, parts=RandomField(3, 22.0))
 
 
-def steps(plan: Plan, labels: LabelMap) -> list[tuple[str, Grid, Plan]]:
+def steps(plan: ScanPlan, labels: LabelMap) -> list[tuple[str, Grid, ScanPlan]]:
     """Name, grid and plan of each picture."""
     pose, field = plan.deformation, RandomField(5, 70.0)
     shape = Shapes(rotation_deg=12.0, deformation_mm=5.0, large_rotation_share=0.0, flip_share=0.0)
@@ -101,7 +101,7 @@ def steps(plan: Plan, labels: LabelMap) -> list[tuple[str, Grid, Plan]]:
     ]
 
 
-def picture(plan: Plan, labels: LabelMap, grid: Grid, *, colour: bool) -> np.ndarray:
+def picture(plan: ScanPlan, labels: LabelMap, grid: Grid, *, colour: bool) -> np.ndarray:
     """(rows, columns, 3) of 0 to 1: the middle slice of a slab, upright."""
     image, target = render(plan, labels, grid, target="classes")
     axis = int(np.argmin(image.shape))

@@ -24,7 +24,10 @@ if sys.argv[2] == "keep":
     from lodbrain.system.memory import keep_freed_memory
     keep_freed_memory()
 from lodbrain.training.config import TrainingConfig
-from lodbrain.training.run import Run
+try:
+    from lodbrain.training.training_run import TrainingRun
+except ImportError:  # an earlier version
+    from lodbrain.training.run import TrainingRun
 from lodbrain.training.workers import join
 import torch
 config = TrainingConfig.model_validate(json.loads(sys.argv[1]))
@@ -32,7 +35,7 @@ position = int(sys.argv[3])
 levels = [level if n == position else level.model_copy(update={"steps": 0}) for n, level in enumerate(config.levels)]
 config = config.model_copy(update={"levels": tuple(levels)})
 with join(config.device) as workers:
-    run = Run(config, workers, lambda line: None, False)
+    run = TrainingRun(config, workers, lambda line: None, False)
     config.out.mkdir(parents=True, exist_ok=True)
     if position < 0:
         for position in range(len(config.levels)):

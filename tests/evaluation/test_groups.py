@@ -12,7 +12,7 @@ from lodbrain.evaluation.score import ScoreRow
 
 def test_the_interval_is_that_of_scipy() -> None:
     values = np.random.default_rng(0).normal(0.8, 0.05, 40)
-    found = bootstrap_mean(values, rng=np.random.default_rng(1), resamples=20_000)
+    found = bootstrap_mean(values, rng=np.random.default_rng(1))
     theirs = stats.bootstrap(
         (values,), np.mean, method="percentile", n_resamples=20_000, rng=np.random.default_rng(2)
     ).confidence_interval

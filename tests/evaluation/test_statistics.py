@@ -6,8 +6,8 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 
-from lodbrain.evaluation.records import ALL, MEAN, GroupMean, RegionPlace, Statistics
 from lodbrain.evaluation.score import ScoreRow
+from lodbrain.evaluation.statistic_records import ALL, MEAN, GroupMean, RegionPlace, Statistics
 from lodbrain.evaluation.statistics import analyse
 
 GREY, WHITE = RegionPlace("tissue", "Grey-Matter", "both"), RegionPlace("tissue", "White-Matter", "both")

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from lodbrain.evaluation.records import RegionPlace
+from lodbrain.evaluation.statistic_records import RegionPlace
 from lodbrain.report.evaluation_figures import DrawnFigure
 from lodbrain.report.evaluation_names import in_order, is_shown, name_of
 from lodbrain.report.evaluation_page import (

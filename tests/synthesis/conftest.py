@@ -8,10 +8,10 @@ import torch
 from shell_head import raw_labels
 
 from lodbrain.images.image import Image
-from lodbrain.synthesis.contrast import N_SUBCLASSES, T1W_PRIOR, Contrast
 from lodbrain.synthesis.deform import Deformation
 from lodbrain.synthesis.fields import Grid, RandomField
-from lodbrain.synthesis.generator import Plan
+from lodbrain.synthesis.generator import ScanPlan
+from lodbrain.synthesis.intensities import N_SUBCLASSES, T1W_PRIOR, Contrast
 from lodbrain.synthesis.label_map import LabelMap, prepare
 
 
@@ -37,13 +37,13 @@ def head(raw_head: np.ndarray) -> LabelMap:
 
 
 @pytest.fixture(scope="session")
-def plain_plan() -> Callable[[Grid, torch.Tensor], Plan]:
+def plain_plan() -> Callable[[Grid, torch.Tensor], ScanPlan]:
     """A function: the plan that shows a map as it is, in the means of a T1w scan."""
 
-    def make(grid: Grid, offset_mm: torch.Tensor) -> Plan:
+    def make(grid: Grid, offset_mm: torch.Tensor) -> ScanPlan:
         x, y, z = offset_mm.tolist()
         means = T1W_PRIOR[:, :1].repeat(1, N_SUBCLASSES)
-        return Plan(
+        return ScanPlan(
             seed=3,
             scan=grid,
             deformation=Deformation((x, y, z)),

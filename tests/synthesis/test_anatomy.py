@@ -3,9 +3,9 @@ import torch
 
 from lodbrain.labels import N_CLASSES
 from lodbrain.synthesis.anatomy import Body
-from lodbrain.synthesis.contrast import N_SUBCLASSES, Contrasts, draw_contrast
 from lodbrain.synthesis.deform import Deformation
 from lodbrain.synthesis.fields import Grid, RandomField
+from lodbrain.synthesis.intensities import N_SUBCLASSES, Contrasts, draw_contrast
 from lodbrain.synthesis.label_map import CLASS_OF_CODE, LabelMap
 
 GRID = Grid((20, 22, 18), (7.0, 7.0, 7.0), (-70.0, -77.0, -63.0))

@@ -10,12 +10,12 @@ import torch.nn.functional as F
 
 from lodbrain.inference.pyramid import pool
 from lodbrain.labels import CLASS_OF_INDEX
-from lodbrain.synthesis.contrast import N_SUBCLASSES, T1W_PRIOR, Contrast
 from lodbrain.synthesis.deform import Deformation
 from lodbrain.synthesis.fields import Grid, RandomField
-from lodbrain.synthesis.generator import Plan, render
+from lodbrain.synthesis.generator import ScanPlan, render
+from lodbrain.synthesis.intensities import N_SUBCLASSES, T1W_PRIOR, Contrast
 from lodbrain.synthesis.label_map import LabelMap
-from lodbrain.synthesis.steps.background import Background
+from lodbrain.synthesis.steps.background_noise import Background
 from lodbrain.synthesis.steps.blur import Blur
 from lodbrain.synthesis.steps.defacing import Defacing
 from lodbrain.synthesis.steps.ghosts import Ghosts
@@ -23,10 +23,10 @@ from lodbrain.synthesis.steps.lesions import Lesions
 from lodbrain.synthesis.steps.motion import Motion, Move
 from lodbrain.synthesis.steps.noise import Noise
 from lodbrain.synthesis.steps.receive import Bias
-from lodbrain.synthesis.steps.slices import Slices
-from lodbrain.synthesis.steps.stripping import Bite, Stripping
+from lodbrain.synthesis.steps.skull_stripping import Bite, Stripping
 from lodbrain.synthesis.steps.susceptibility import DropOut, Susceptibility
 from lodbrain.synthesis.steps.texture import Texture
+from lodbrain.synthesis.steps.thick_slices import Slices
 from lodbrain.synthesis.steps.tone import Tone
 from lodbrain.synthesis.steps.transmit import Bump, Transmit
 from lodbrain.synthesis.steps.ventricles import Ventricles
@@ -104,13 +104,13 @@ CASES: dict[str, dict[str, Any]] = {
 class Bare(NamedTuple):
     """A plan without steps, and what of its scan is brain and what air: (X, Y, Z) float32 each."""
 
-    plan: Plan
+    plan: ScanPlan
     brain: torch.Tensor
     air: torch.Tensor
 
 
 @pytest.fixture(scope="module")
-def bare(head: LabelMap, plain_plan: Callable[[Grid, torch.Tensor], Plan]) -> Bare:
+def bare(head: LabelMap, plain_plan: Callable[[Grid, torch.Tensor], ScanPlan]) -> Bare:
     plan = plain_plan(SCAN, head.brain_box_mm.mean(0))
     image, target = render(plan, head)
     return Bare(plan, target[1:].sum(0), ((image == 0) & (target[0] == 1)).float())
@@ -151,7 +151,7 @@ def test_coarse_image_has_mean_and_sd_of_the_pooled_scan(
 
 
 def test_every_step_of_a_plan_is_compared() -> None:
-    steps = {field.name for field in fields(Plan)} - {"seed", "scan", "parts"}
+    steps = {field.name for field in fields(ScanPlan)} - {"seed", "scan", "parts"}
     assert {name for case in CASES.values() for name in case} >= steps
 
 

@@ -5,26 +5,26 @@ import pytest
 import torch
 
 from lodbrain.labels import CLASS_OF_INDEX, MIRROR_OF_CLASS, N_CLASSES
-from lodbrain.synthesis.contrast import Contrasts
 from lodbrain.synthesis.fields import Grid, RandomField
-from lodbrain.synthesis.generator import Plan, Settings, draw_plan, render
+from lodbrain.synthesis.generator import GeneratorSettings, ScanPlan, draw_plan, render
+from lodbrain.synthesis.intensities import Contrasts
 from lodbrain.synthesis.label_map import BRAIN_CODES, CLASS_OF_CODE, CODE_OF_RAW, LabelMap
-from lodbrain.synthesis.steps.background import Background
+from lodbrain.synthesis.steps.background_noise import Background
 from lodbrain.synthesis.steps.blur import RandomBlur
 from lodbrain.synthesis.steps.defacing import RandomDefacing
 from lodbrain.synthesis.steps.fov import RandomFieldOfView
 from lodbrain.synthesis.steps.noise import RandomNoise
 from lodbrain.synthesis.steps.receive import Bias, RandomBias
-from lodbrain.synthesis.steps.stripping import RandomStripping, Stripping
+from lodbrain.synthesis.steps.skull_stripping import RandomStripping, Stripping
 from lodbrain.synthesis.steps.texture import RandomTexture, Texture
 from lodbrain.synthesis.steps.wrap import Wrap
 
-SETTINGS = Settings(field_of_view=RandomFieldOfView(voxel_mm=(4.0, 5.0)))
+SETTINGS = GeneratorSettings(field_of_view=RandomFieldOfView(voxel_mm=(4.0, 5.0)))
 GRID = Grid((36, 40, 32), (4.0, 4.0, 4.0), (-72.0, -80.0, -64.0))
-PlainPlan = Callable[[Grid, torch.Tensor], Plan]
+PlainPlan = Callable[[Grid, torch.Tensor], ScanPlan]
 
 
-def _plan(head: LabelMap, seed: int = 0, settings: Settings = SETTINGS) -> Plan:
+def _plan(head: LabelMap, seed: int = 0, settings: GeneratorSettings = SETTINGS) -> ScanPlan:
     return draw_plan(head, settings, torch.Generator().manual_seed(seed))
 
 
@@ -224,7 +224,7 @@ def test_shares_decide_what_is_removed(head: LabelMap, stripped: float, defaced:
 
 
 def test_voxel_size_that_is_asked_for_is_that_of_the_scan(head: LabelMap) -> None:
-    plan = draw_plan(head, Settings(), torch.Generator().manual_seed(1), voxel_mm=4.5)
+    plan = draw_plan(head, GeneratorSettings(), torch.Generator().manual_seed(1), voxel_mm=4.5)
     assert plan.scan.spacing_mm == pytest.approx((4.5, 4.5, 4.5))
 
 

@@ -12,17 +12,17 @@ from lodbrain.contrast_analysis.analysis import ScanFit
 from lodbrain.contrast_analysis.bias_fit import LogField
 from lodbrain.contrast_analysis.goodness import BINS, Histogram
 from lodbrain.contrast_analysis.mixture import GROUPS, Mixture
-from lodbrain.contrast_analysis.noise import BackgroundEstimate
+from lodbrain.contrast_analysis.noise_estimate import BackgroundEstimate
 from lodbrain.contrast_analysis.pooling import pool
 from lodbrain.errors import UsageError
 from lodbrain.labels import SIDELESS
-from lodbrain.synthesis.contrast import T1W_PRIOR
 from lodbrain.synthesis.fields import Grid, SmoothField, random_control
 from lodbrain.synthesis.generator import draw_plan
+from lodbrain.synthesis.generator_settings import GeneratorSettings
+from lodbrain.synthesis.intensities import T1W_PRIOR
 from lodbrain.synthesis.label_map import CODE_OF_RAW, MIRROR_OF_CODE, LabelMap
 from lodbrain.synthesis.profile import ContrastProfile, Intensity, read_profile, write_profile
 from lodbrain.synthesis.resemblance import settings_like
-from lodbrain.synthesis.settings import Settings
 from lodbrain.synthesis.steps.fov import RandomFieldOfView
 from lodbrain.synthesis.tailored import draw_from_profile
 
@@ -218,7 +218,7 @@ def test_tailored_settings_draw_the_bias_that_was_measured(profile: ContrastProf
 
 
 def test_tailored_settings_follow_the_scans(profile: ContrastProfile) -> None:
-    settings = settings_like(profile, Settings(field_of_view=RandomFieldOfView(shift_mm=3.0)))
+    settings = settings_like(profile, GeneratorSettings(field_of_view=RandomFieldOfView(shift_mm=3.0)))
     assert (settings.field_of_view.voxel_mm, settings.field_of_view.shift_mm) == ((0.8, 0.8), 3.0)
     assert (settings.uhf_share, settings.stripping.share) == (0, 0)
     assert (settings.slices.share, settings.slices.thickest_mm) == (1, 1.25)  # sides of 0.8 to 1.25 mm: slices
@@ -230,7 +230,7 @@ def test_tailored_settings_follow_the_scans(profile: ContrastProfile) -> None:
 
 def test_share_of_scans_that_resemble_the_profile(profile: ContrastProfile, head: LabelMap) -> None:
     def kinds(share: float, profile: ContrastProfile | None = profile) -> list[str]:
-        settings = Settings(profile=profile, profile_share=share)
+        settings = GeneratorSettings(profile=profile, profile_share=share)
         return [draw_plan(head, settings, torch.Generator().manual_seed(seed)).contrast.kind for seed in range(12)]
 
     assert set(kinds(1.0)) == {"profile"}
@@ -241,7 +241,7 @@ def test_share_of_scans_that_resemble_the_profile(profile: ContrastProfile, head
 
 def test_scans_of_a_profile_have_its_background_and_voxels(head: LabelMap) -> None:
     ratio = replace(scan(), background=BackgroundEstimate("mp2rage", 160.0), spacing_mm=np.full(3, 0.7))
-    settings = Settings(profile=pool([ratio], ["a"]))
+    settings = GeneratorSettings(profile=pool([ratio], ["a"]))
     plan = draw_plan(head, settings, torch.Generator().manual_seed(1))
     assert plan.background is not None and plan.background.kind == "mp2rage"
     assert plan.background.level == pytest.approx(1, rel=0.2)

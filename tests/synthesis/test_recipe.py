@@ -5,19 +5,19 @@ from dataclasses import replace
 import pytest
 import torch
 
-from lodbrain.synthesis.generator import Settings, draw_plan, render
+from lodbrain.synthesis.generator import GeneratorSettings, draw_plan, render
 from lodbrain.synthesis.label_map import LabelMap
 from lodbrain.synthesis.recipe import from_json, to_json
 from lodbrain.synthesis.steps.fov import RandomFieldOfView
 from lodbrain.synthesis.steps.ghosts import RandomGhosts
 from lodbrain.synthesis.steps.lesions import RandomLesions
 from lodbrain.synthesis.steps.motion import RandomMotion
-from lodbrain.synthesis.steps.slices import RandomSlices
-from lodbrain.synthesis.steps.stripping import RandomStripping
+from lodbrain.synthesis.steps.skull_stripping import RandomStripping
+from lodbrain.synthesis.steps.thick_slices import RandomSlices
 from lodbrain.synthesis.steps.ventricles import RandomVentricles
 from lodbrain.synthesis.steps.wrap import RandomWrap
 
-SETTINGS = Settings(
+SETTINGS = GeneratorSettings(
     field_of_view=RandomFieldOfView(voxel_mm=(5.0, 6.0)),
     uhf_share=1.0,
     lesions=RandomLesions(1.0),
@@ -31,7 +31,7 @@ STRIPPED = replace(SETTINGS, stripping=RandomStripping(1.0, 1.0))
 
 
 @pytest.mark.parametrize("settings", [EVERYTHING, STRIPPED], ids=["everything", "stripped"])
-def test_replayed_recipe_gives_the_same_pair(settings: Settings, head: LabelMap) -> None:
+def test_replayed_recipe_gives_the_same_pair(settings: GeneratorSettings, head: LabelMap) -> None:
     plan = draw_plan(head, settings, torch.Generator().manual_seed(4))
     again = from_json(json.loads(json.dumps(to_json(plan))))
     assert to_json(again) == to_json(plan)

@@ -5,7 +5,7 @@ import torch
 
 from lodbrain.errors import UsageError
 from lodbrain.inference import precision
-from lodbrain.synthesis.contrast import Contrasts
+from lodbrain.synthesis.intensities import Contrasts
 from lodbrain.training.config import Corruption, read_config
 from lodbrain.training.state import differences, essence
 

@@ -3,6 +3,7 @@ import torch
 from torch.nn.functional import one_hot
 
 from lodbrain.labels import SIDELESS, SIDELESS_OF_CLASS, TISSUE_OF_CLASS
+from lodbrain.training.config_fields import Losses
 from lodbrain.training.losses import (
     boundary_loss,
     dice_loss,
@@ -11,7 +12,6 @@ from lodbrain.training.losses import (
     segmentation_loss,
     signed_distance,
 )
-from lodbrain.training.settings import Losses
 
 
 def _target(classes: int = 33) -> torch.Tensor:

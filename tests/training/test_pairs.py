@@ -12,10 +12,19 @@ from lodbrain.synthesis.fields import Grid
 from lodbrain.synthesis.generator import render
 from lodbrain.synthesis.label_map import LabelMap
 from lodbrain.training.config import TrainingConfig
-from lodbrain.training.levels import build_ladder
-from lodbrain.training.pairs import Pair, PairSource, brain_of, collate, crop_below, first_pair, prefetch, run_folded
+from lodbrain.training.pairs import (
+    PairSource,
+    TrainingPair,
+    brain_of,
+    collate,
+    crop_below,
+    first_pair,
+    prefetch,
+    run_folded,
+)
 from lodbrain.training.scenes import SyntheticScenes, foci_of, log_voxel_of
 from lodbrain.training.sources import geometry_of
+from lodbrain.training.stage_networks import build_ladder
 
 MakeConfig = Callable[..., TrainingConfig]
 
@@ -37,12 +46,12 @@ def sources(make_config: MakeConfig, head: LabelMap) -> list[PairSource]:
     return [make_source(ladder, position, config, head, training=True) for position in (0, 1)]
 
 
-def _tensors(pair: Pair) -> list[torch.Tensor]:
+def _tensors(pair: TrainingPair) -> list[torch.Tensor]:
     coarse = [] if pair.coarse is None else [pair.coarse.features, pair.coarse.logits]
     return [pair.image, pair.target, pair.log_voxel, *coarse]
 
 
-def _same(one: Pair, two: Pair) -> bool:
+def _same(one: TrainingPair, two: TrainingPair) -> bool:
     return all(torch.equal(a, b) for a, b in zip(_tensors(one), _tensors(two), strict=True))
 
 
@@ -128,7 +137,7 @@ def test_prefetched_pairs_are_those_of_the_seeds_in_order(sources: list[PairSour
 
 
 def test_prefetching_tells_what_went_wrong(sources: list[PairSource], monkeypatch: pytest.MonkeyPatch) -> None:
-    def fail(seed: int) -> Pair:
+    def fail(seed: int) -> TrainingPair:
         raise ValueError(f"seed {seed}")
 
     monkeypatch.setattr(sources[0], "draw", fail)
@@ -220,7 +229,7 @@ def test_batch_holds_each_pair_where_it_was_and_background_beyond(sources: list[
     one, two = sources[1].draw(0), sources[1].draw(1)
     assert two.coarse is not None
     small = two.coarse.map(lambda t: t[:, :, :4, :8, :6])
-    two = Pair(two.image[:, :, :8], two.target[:, :, :8], two.log_voxel, small)
+    two = TrainingPair(two.image[:, :, :8], two.target[:, :, :8], two.log_voxel, small)
     batch = collate([one, two])
     assert batch.coarse is not None
     assert batch.image.shape[2:] == one.image.shape[2:]

@@ -2,7 +2,7 @@ import numpy as np
 import torch
 
 from lodbrain.labels import N_CLASSES, STRUCTURES
-from lodbrain.training.pairs import Pair
+from lodbrain.training.pairs import TrainingPair
 from lodbrain.training.pictures import picture
 
 
@@ -13,7 +13,7 @@ def test_picture_shows_scan_target_and_prediction_with_superior_up() -> None:
     image = torch.linspace(0, 1, 60).expand(shape)
     target = torch.nn.functional.one_hot(classes, N_CLASSES).movedim(-1, 0).float()
     drawn = picture(
-        Pair(image[None, None], target[None], torch.zeros(1), None), torch.zeros((1, *shape), dtype=torch.long)
+        TrainingPair(image[None, None], target[None], torch.zeros(1), None), torch.zeros((1, *shape), dtype=torch.long)
     )
     # 50 + 40 + 40 columns and a gap behind each plane; three rows of 60; twice as large
     assert drawn.shape == (2 * 3 * 60, 2 * (50 + 40 + 40 + 3), 3)

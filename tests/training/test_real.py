@@ -12,12 +12,12 @@ from lodbrain.images.image import Image
 from lodbrain.images.io import read_image, read_labels, write_nifti
 from lodbrain.labels import CLASS_OF_INDEX, INDEX_OF_CLASS
 from lodbrain.training.config import TrainingConfig
-from lodbrain.training.levels import build_ladder
 from lodbrain.training.pairs import first_pair
 from lodbrain.training.real import Augmentation, RealScenes, remapped
-from lodbrain.training.run import train
 from lodbrain.training.scenes import Geometry
 from lodbrain.training.sources import geometry_of, make_sources
+from lodbrain.training.stage_networks import build_ladder
+from lodbrain.training.training_run import train
 
 #: Mirrors half of the scans and changes nothing else.
 NOTHING = Augmentation(bias=0, noise=0, gamma_sd=0, clip_share=0, fault_share=0)

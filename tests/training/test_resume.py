@@ -24,7 +24,7 @@ from pathlib import Path
 warnings.simplefilter("error")
 import torch
 from lodbrain.training.config import TrainingConfig
-from lodbrain.training.run import train
+from lodbrain.training.training_run import train
 torch.set_num_threads(1)
 train(TrainingConfig.model_validate_json(Path(sys.argv[1]).read_text()), report=lambda line: print(line, flush=True))
 """

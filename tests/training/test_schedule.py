@@ -5,20 +5,20 @@ from itertools import pairwise
 import pytest
 import torch
 
-from lodbrain.training.schedule import Clock, is_over, learning_rate, rate_of
-from lodbrain.training.settings import Budget
+from lodbrain.training.config_fields import Budget
+from lodbrain.training.schedule import Clock, is_over, rate_of
 
 
 def test_learning_rate_warms_up_and_falls_to_a_hundredth() -> None:
-    rates = [learning_rate(step, 1000, 2.0, 100) for step in range(1000)]
+    rates = [rate_of(Budget(steps=1000), step, 0.0, 2.0, 100) for step in range(1000)]
     assert rates[0] == pytest.approx(0.02)
     assert rates[49] == pytest.approx(1.0)
     assert rates[99] == rates[100] == max(rates) == 2.0
     assert rates[550] == pytest.approx(2.0 * (0.01 + 0.99 / 2))
     assert rates[325] == pytest.approx(2.0 * (0.01 + 0.99 * (1 + math.cos(math.pi / 4)) / 2))
     assert all(a > b for a, b in pairwise(rates[100:]))
-    assert learning_rate(1000, 1000, 2.0, 100) == pytest.approx(0.02)
-    assert learning_rate(5000, 1000, 2.0, 100) == pytest.approx(0.02)
+    assert rate_of(Budget(steps=1000), 1000, 0.0, 2.0, 100) == pytest.approx(0.02)
+    assert rate_of(Budget(steps=1000), 5000, 0.0, 2.0, 100) == pytest.approx(0.02)
 
 
 def test_rate_of_a_budget_of_seconds_follows_the_seconds() -> None:
@@ -37,7 +37,7 @@ def test_clock_of_the_cpu_counts_work_not_waiting_and_pauses() -> None:
     clock = Clock(torch.device("cpu"), spent=5.0)
     time.sleep(0.05)
     assert 5.0 <= clock.seconds < 5.04
-    at = clock.pause()
-    sum(range(3_000_000))
-    clock.go_on(at)
+    at = clock.seconds
+    with clock.paused():
+        sum(range(3_000_000))
     assert clock.seconds < at + 0.02

@@ -12,8 +12,17 @@ from lodbrain.errors import UsageError
 from lodbrain.training import stage as stage_module
 from lodbrain.training.checkpoint import load_checkpoint
 from lodbrain.training.config import TrainingConfig
-from lodbrain.training.settings import Budget
-from lodbrain.training.stage import Log, Outcome, Stage, checkpoint_path, open_heads, place_of, run_stage, stage_seed
+from lodbrain.training.config_fields import Budget
+from lodbrain.training.stage import (
+    Log,
+    Outcome,
+    TrainingStage,
+    checkpoint_path,
+    open_heads,
+    place_of,
+    run_stage,
+    stage_seed,
+)
 from lodbrain.training.workers import Workers
 
 MakeConfig = Callable[..., TrainingConfig]
@@ -34,7 +43,7 @@ class _Loss(torch.nn.Module):
         return loss * (math.inf if self.calls in self.bad else 1)
 
 
-def _stage(config: TrainingConfig, *, bad: tuple[int, ...] = (), seeds: list[int] | None = None) -> Stage:
+def _stage(config: TrainingConfig, *, bad: tuple[int, ...] = (), seeds: list[int] | None = None) -> TrainingStage:
     torch.manual_seed(0)
     line = torch.nn.Linear(1, 1)
 
@@ -43,7 +52,7 @@ def _stage(config: TrainingConfig, *, bad: tuple[int, ...] = (), seeds: list[int
             seeds.append(seed)
         return torch.rand((1, 1), generator=torch.Generator().manual_seed(seed))
 
-    return Stage(
+    return TrainingStage(
         name="line",
         number=0,
         network=line,
@@ -56,7 +65,7 @@ def _stage(config: TrainingConfig, *, bad: tuple[int, ...] = (), seeds: list[int
     )
 
 
-def _run(stage: Stage, config: TrainingConfig, log: Log = lambda step, values: None, **more: bool) -> Outcome:
+def _run(stage: TrainingStage, config: TrainingConfig, log: Log = lambda step, values: None, **more: bool) -> Outcome:
     return run_stage(stage, config, workers=ALONE, log=log, **more)
 
 
@@ -225,7 +234,7 @@ def test_processes_share_the_examples_of_one_large_batch(make_config: MakeConfig
     def seeds(rank: int, count: int, own: TrainingConfig, batches: int) -> list[int]:
         drawn: list[int] = []
         stage = _stage(own)
-        stage = Stage(**{**stage.__dict__, "draw": lambda seed, crop: seed, "collate": drawn.extend})
+        stage = TrainingStage(**{**stage.__dict__, "draw": lambda seed, crop: seed, "collate": drawn.extend})
         batch = stage_module._batches(stage, own, Workers(rank, count, torch.device("cpu")), 1, torch.device("cpu"))
         for _ in range(batches):
             next(batch)

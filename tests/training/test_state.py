@@ -1,5 +1,7 @@
+import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -37,5 +39,17 @@ def test_changed_configuration_is_refused_unless_accepted(tmp_path: Path) -> Non
     ) as e:
         check_same(tmp_path / "level.safetensors", {"seed": 1}, {"seed": 2}, accept=False)
     assert "--accept-changes" in str(e.value)
-    assert check_same(tmp_path, {"seed": 1}, {"seed": 2}, accept=True) == ["seed: was 1, is 2"]
-    assert check_same(tmp_path, {"seed": 1}, {"seed": 1}, accept=False) == []
+    check_same(tmp_path, {"seed": 1}, {"seed": 2}, accept=True)
+    check_same(tmp_path, {"seed": 1}, {"seed": 1}, accept=False)
+
+
+def test_checkpoint_of_a_version_without_a_field_has_its_default(make_config: MakeConfig) -> None:
+    now = essence(make_config(real={"manifest": "scans.csv"}), 2, 1)
+    before: dict[str, Any] = json.loads(json.dumps(now))  # as it is read from a checkpoint
+    del before["optimizer"], before["losses"]["boundary"], before["levels"][0]["fresh"]
+    del before["real"]["remap_share"], before["tailored"]
+    check_same(Path("tiny.safetensors"), before, now, accept=False)
+    for changes in ({"optimizer": "muon"}, {"losses": {"boundary": 0.5}}):
+        after = essence(make_config(real={"manifest": "scans.csv"}, **changes), 2, 1)
+        with pytest.raises(UsageError, match=rf"settings \({next(iter(changes))}.*: was (adamw|0.0), is"):
+            check_same(Path("tiny.safetensors"), before, after, accept=False)

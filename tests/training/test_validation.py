@@ -7,10 +7,10 @@ import torch
 from lodbrain.models.lod import Detail
 from lodbrain.synthesis.label_map import LabelMap
 from lodbrain.training.config import TrainingConfig
-from lodbrain.training.levels import build_ladder
 from lodbrain.training.pairs import PairSource
 from lodbrain.training.scenes import SyntheticScenes
 from lodbrain.training.sources import geometry_of
+from lodbrain.training.stage_networks import build_ladder
 from lodbrain.training.validation import VALIDATION_SEED, dice, score
 
 MakeConfig = Callable[..., TrainingConfig]

@@ -24,7 +24,7 @@ from lodbrain.segmentation.outcome import failure
 from lodbrain.segmentation.outputs import check_writable, labels_tsv
 from lodbrain.segmentation.settings import choose_device
 from lodbrain.synthesis.fields import Grid
-from lodbrain.synthesis.generator import Plan, render
+from lodbrain.synthesis.generator import ScanPlan, render
 from lodbrain.synthesis.label_map import LabelMap, load
 from lodbrain.synthesis.recipe import from_json, to_json
 from lodbrain.system.atomic import write_text
@@ -79,7 +79,7 @@ class SyntheticPair:
         """Return whether a finished pair of the same origin exists."""
         return is_complete(self.sidecar, origin)
 
-    def write(self, plan: Plan, labels: LabelMap, origin: Json) -> None:
+    def write(self, plan: ScanPlan, labels: LabelMap, origin: Json) -> None:
         """Render a plan and write all files."""
         image, classes = render(plan, labels, target="classes")
         like = Image(classes.cpu().numpy(), _affine(plan.scan))

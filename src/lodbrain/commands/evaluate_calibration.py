@@ -25,7 +25,7 @@ from lodbrain.models.consensus import ladder_in
 from lodbrain.report.reliability_figure import reliability_figure
 from lodbrain.segmentation.outputs import check_writable
 from lodbrain.segmentation.settings import Model
-from lodbrain.synthesis.contrast import Contrasts
+from lodbrain.synthesis.intensities import Contrasts
 from lodbrain.synthesis.label_map import LabelMap, load
 from lodbrain.system.records import write_json, write_tsv
 

@@ -14,8 +14,8 @@ from lodbrain.errors import InputError, UsageError
 from lodbrain.evaluation.folders import DEFINITIONS
 from lodbrain.evaluation.metric_files import read_rows
 from lodbrain.evaluation.participants import Participants, group_cases, read_participants, subject_of
-from lodbrain.evaluation.records import Statistics
 from lodbrain.evaluation.score import ScoreRow
+from lodbrain.evaluation.statistic_records import Statistics
 from lodbrain.evaluation.statistics import analyse
 from lodbrain.report.evaluation_names import LABELS
 from lodbrain.report.evaluation_page import write_evaluation_page

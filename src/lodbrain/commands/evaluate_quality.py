@@ -23,7 +23,7 @@ from lodbrain.report.quality_figure import quality_figure
 from lodbrain.segmentation.outputs import check_writable
 from lodbrain.segmentation.predicted_dice import SIGNS
 from lodbrain.segmentation.settings import Model
-from lodbrain.synthesis.contrast import Contrasts
+from lodbrain.synthesis.intensities import Contrasts
 from lodbrain.synthesis.label_map import LabelMap, load
 from lodbrain.system.records import read_tsv, write_json, write_tsv
 

@@ -1,4 +1,4 @@
-"""`lodbrain plan`: memory and time of a training, predicted before its first step."""
+"""`lodbrain plan`: memory and time of a training, measured before its first step."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ def plan(
     memory: Annotated[list[str] | None, Parameter(consume_multiple=True, negative="")] = None,
     steps: int = 8,
 ) -> int:
-    """Predict memory and time of every level of a training, and what would fit into other memory.
+    """Measure memory and time of every level of a training, and tell what would fit into accelerators.
 
-    Memory is predicted without running a step. A few steps of each level, run in a fresh process in the order of the
-    training, measure the time and verify the prediction.
+    A few steps of each level are run in a fresh process, in the order of the training. The tensors of a step are also
+    counted without running it, for accelerators that are not present.
 
     Parameters
     ----------
@@ -37,7 +37,7 @@ def plan(
     from lodbrain.errors import UsageError
     from lodbrain.system.memory import parse_memory
     from lodbrain.training.config import read_config
-    from lodbrain.training.plan import line_of, plan_levels
+    from lodbrain.training.requirements import accelerator_memory, require_levels
 
     if steps < 0:
         raise UsageError("steps", None, f"steps must be 0 or more, got {steps}")
@@ -45,18 +45,9 @@ def plan(
     settings = read_config(config)
     with wrong_usage("memory"):
         room = [(words, parse_memory(words)) for words in memory or MEMORIES]
-    levels = plan_levels(settings, steps=steps, report=lambda line: console.print(line, highlight=False))
+    levels = require_levels(settings, steps=steps, report=lambda line: console.print(line, highlight=False))
     table = Table(title=f"{settings.name}: memory and time by level", title_justify="left")
-    columns = (
-        "level",
-        "largest input",
-        "batch",
-        "step, GiB",
-        "process, GiB",
-        "tried, GiB",
-        "s a step",
-        "all",
-    )
+    columns = ("level", "largest input", "batch", "step, GiB", "tried, GiB", "s a step", "all")
     for column in columns:
         table.add_column(column, justify="left" if column == "level" else "right")
     for level in levels:
@@ -64,9 +55,8 @@ def plan(
         table.add_row(
             level.name,
             "x".join(str(n) for n in level.shape),
-            str(level.batch),
+            str(settings.batch),
             f"{level.step_bytes / 2**30:.2f}",
-            f"{level.process_bytes / 2**30:.2f}",
             "-" if trial is None else f"{trial.peak_bytes / 2**30:.2f}",
             "-" if trial is None else f"{trial.seconds_per_step:.2f}",
             duration(None if trial is None else trial.seconds_per_step, level.steps),
@@ -77,9 +67,9 @@ def plan(
     for words, _ in room:
         table.add_column(words, justify="right")
     for position, level in enumerate(levels):
-        line = line_of(settings, level, position)
-        cells = [line.fit(amount) for _, amount in room]
-        table.add_row(level.name, *(f"{fit.edge}³, {fit.batch}" if fit.edge else "nothing" for fit in cells))
+        memory_of = accelerator_memory(settings, level, position)
+        cells = [memory_of.largest(amount) for _, amount in room]
+        table.add_row(level.name, *(f"{edge}³, {batch}" if edge else "nothing" for edge, batch in cells))
     console.print(table)
     return 0
 

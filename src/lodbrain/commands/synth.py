@@ -24,7 +24,7 @@ from lodbrain.segmentation.file_set import Json
 from lodbrain.segmentation.outcome import failure
 from lodbrain.segmentation.outputs import check_writable
 from lodbrain.segmentation.settings import choose_device
-from lodbrain.synthesis.generator import Settings, draw_plan
+from lodbrain.synthesis.generator import GeneratorSettings, draw_plan
 from lodbrain.synthesis.label_map import LabelMap, load
 from lodbrain.synthesis.profile import read_profile
 from lodbrain.synthesis.streams import Stream
@@ -136,7 +136,7 @@ class _Source:
     """A label map and the pairs generated from it."""
 
     labels: LabelMap
-    settings: Settings
+    settings: GeneratorSettings
     origin: Json
 
     def make(self, pair: SyntheticPair) -> None:
@@ -198,7 +198,7 @@ def synthesise(
     if resume and overwrite:
         raise UsageError("setting", None, "--resume and --overwrite exclude each other")
     profile = None if contrast is None else read_profile(contrast)
-    settings = Settings(profile=profile, profile_share=contrast_share)
+    settings = GeneratorSettings(profile=profile, profile_share=contrast_share)
     asked: Json = {
         "seed": seed,
         "voxel_size_mm": voxel_mm,

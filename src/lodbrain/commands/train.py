@@ -26,7 +26,7 @@ def train(config: Path, *, levels: int | None = None, accept_changes: Flag = Fal
     """
     keep_freed_memory()
     from lodbrain.training.config import read_config
-    from lodbrain.training.run import train as run
+    from lodbrain.training.training_run import train as run
 
     console = Console()
     settings = read_config(config)

@@ -26,7 +26,7 @@ from lodbrain.contrast_analysis.mixture import (
     first_guess,
     maximise,
 )
-from lodbrain.contrast_analysis.noise import BackgroundEstimate, measure_background, noise_and_smoothness
+from lodbrain.contrast_analysis.noise_estimate import BackgroundEstimate, measure_background, noise_and_smoothness
 from lodbrain.contrast_analysis.sampling import Floats, Samples, draw_samples
 from lodbrain.errors import InputError
 from lodbrain.labels import SIDELESS, SIDELESS_OF_CLASS
@@ -66,7 +66,6 @@ class ScanFit:
         Smoothness of the noise.
     spacing_mm : (3,) float64
         Voxel sides.
-    background : BackgroundEstimate
     outside : tuple of float
         Intensities of the head outside of the brain at `OUTSIDE_PERCENTILES`; empty for a skull-stripped scan.
     histogram : Histogram

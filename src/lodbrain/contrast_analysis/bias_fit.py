@@ -145,7 +145,6 @@ def strength_and_scale(field: LogField, mask: NDArray[np.bool_], spacing_mm: Flo
 
     Parameters
     ----------
-    field : LogField
     mask : (X, Y, Z) bool
         The brain.
     spacing_mm : (3,) float64

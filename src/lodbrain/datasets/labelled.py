@@ -34,7 +34,6 @@ class Labelled:
 
     Attributes
     ----------
-    volume, labels : Path
     site : str
         Site of acquisition; sites are held out and reported separately.
     """

@@ -48,7 +48,6 @@ class Manifest:
 
     Attributes
     ----------
-    folder : Path
     dataset : dict
         Accession, version and the evidence for the version.
     entries : dict of str to Entry

@@ -102,7 +102,6 @@ class Fetched:
     name : str
         File name relative to the folder.
     status : {"downloaded", "there", "failed"}
-    error : LodbrainError or None
     """
 
     name: str
@@ -116,12 +115,10 @@ class Fetch:
 
     Attributes
     ----------
-    folder : Path
     version : str or None
         Version according to the dataset's own files.
     evidence : str
         Source of the version.
-    files : tuple of Fetched
     """
 
     folder: Path
@@ -153,13 +150,10 @@ def fetch_dataset(
     ----------
     accession : str
         Such as ``ds005216``.
-    folder : path
     selection : Selection, optional
         Default: all but derivatives and sourcedata.
     version : str, optional
         Required version; default: the latest snapshot, which is what the bucket contains.
-    bucket_url : str
-    client : Client, optional
     progress : callable, optional
         Called with the share of bytes present, and a short text.
     finished : callable, optional

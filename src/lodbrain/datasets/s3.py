@@ -54,10 +54,8 @@ def list_objects(client: Client, bucket_url: str, prefix: str) -> Iterator[S3Obj
 
     Parameters
     ----------
-    client : Client
     bucket_url : str
         Such as ``https://s3.amazonaws.com/openneuro.org``.
-    prefix : str
 
     Raises
     ------

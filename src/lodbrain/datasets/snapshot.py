@@ -51,8 +51,6 @@ def published(client: Client, bucket_url: str, accession: str, objects: dict[str
 
     Parameters
     ----------
-    client : Client
-    bucket_url : str
     accession : str
         Such as ``ds005216``.
     objects : dict of str to S3Object

@@ -33,7 +33,6 @@ class Source:
 
     Attributes
     ----------
-    url : str
     size : int
         Bytes.
     etag : str
@@ -77,8 +76,6 @@ def transfer(
 
     Parameters
     ----------
-    client : Client
-    source : Source
     target : Path
         Must not exist; its folder is created.
     progress : callable, optional

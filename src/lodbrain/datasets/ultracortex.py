@@ -37,7 +37,6 @@ class TestScan:
     subject : str
         Label, without ``sub-``. The session is 1 for all.
     sequence : {"MP2RAGE", "MP-RAGE"}
-    voxel_mm : float
     shape : tuple of 3 int
         Sorted in ascending order, since it is published without the order of the axes.
     """
@@ -78,7 +77,6 @@ def fetch_ultracortex(
 
     Parameters
     ----------
-    folder : path
     subjects : tuple of str
         Labels; empty for the twelve scans.
     version : str
@@ -108,7 +106,6 @@ class ManualScan:
     ----------
     subject : str
         Without ``sub-``.
-    scan, labels : Path
     published : TestScan or None
         Published properties; None for a subject that is not one of the twelve (in a folder of the same layout).
     """
@@ -121,10 +118,6 @@ class ManualScan:
 
 def find_cases(folder: str | PathLike[str]) -> tuple[ManualScan, ...]:
     """Return the scans with manual labels in a folder of the dataset's layout, sorted by subject.
-
-    Parameters
-    ----------
-    folder : path
 
     Raises
     ------
@@ -157,7 +150,6 @@ def trained_on(card: Card, subjects: tuple[str, ...]) -> tuple[str, ...]:
 
     Parameters
     ----------
-    card : Card
     subjects : tuple of str
         Test subjects, without ``sub-``.
     """

@@ -26,7 +26,6 @@ class BlandAltman:
 
     Attributes
     ----------
-    n : int
     bias_mm3, low_mm3, high_mm3 : float
         Mean difference prediction - reference, and the limits within which 95% of differences are expected.
     bias_error_mm3, limit_error_mm3 : float
@@ -52,8 +51,6 @@ class Retest:
 
     Attributes
     ----------
-    subjects, scans : int
-    mean_mm3 : float
     within_sd_mm3 : float
         Root of the mean variance within subjects.
     cv_percent : float

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -37,7 +37,6 @@ class Judged:
 
     Attributes
     ----------
-    calibration : Calibration
     before, after : Reliability
         At a temperature of 1, and at the fitted one.
     covered : dict of str to list of bool
@@ -55,9 +54,9 @@ class Judged:
     reach: dict[str, list[float]]
     refused: int
 
-    def coverage(self, names: Sequence[str] | None = None) -> float:
-        """Return the share of true volumes that are in their intervals, of some rows or of all."""
-        kept = [hit for name, hits in self.covered.items() if names is None or name in names for hit in hits]
+    def coverage(self) -> float:
+        """Return the share of true volumes that are in their intervals."""
+        kept = [hit for hits in self.covered.values() for hit in hits]
         return float(np.mean(kept)) if kept else float("nan")
 
 

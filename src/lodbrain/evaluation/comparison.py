@@ -25,7 +25,6 @@ class Comparison:
 
     Attributes
     ----------
-    one, other : str
     difference : Interval
         Mean of one minus other over the n common subjects.
     wins, losses : int

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from statistics import fmean
-from typing import Any, TypeAlias
+from typing import Any
 
 from lodbrain.errors import InputError, LodbrainError
 from lodbrain.evaluation.metric_files import JSON, TSV, write_rows
@@ -18,10 +18,9 @@ from lodbrain.evaluation.tables import LabelTable, detect_table
 from lodbrain.images.image import Image
 from lodbrain.images.io import read_labels
 from lodbrain.segmentation.outputs import check_writable
+from lodbrain.system.download import Progress
 from lodbrain.system.records import write_json
 from lodbrain.version import __version__
-
-Progress: TypeAlias = Callable[[float, str], None]
 
 #: Short definitions of the metrics for the JSON; docs/evaluation.md has the complete ones.
 DEFINITIONS = {
@@ -49,7 +48,6 @@ class EvaluateSettings:
         Compute surface distances, too.
     resample : bool
         Resample predictions on another grid to the reference's.
-    threads : int
     overwrite : bool
         Replace existing results.
     """
@@ -70,11 +68,8 @@ class Evaluated:
 
     Attributes
     ----------
-    pair : MapPair
     tables : tuple of str
         Names of the prediction's and the reference's label table.
-    score : PairScore or None
-    error : LodbrainError or None
     """
 
     pair: MapPair
@@ -89,8 +84,6 @@ class Evaluation:
 
     Attributes
     ----------
-    done : tuple of Evaluated
-    problems : tuple of InputError
     unused : tuple of Path
         Predictions without a reference.
     """
@@ -127,7 +120,6 @@ def evaluate_labels(
     ----------
     pred, ref : Path
         Files or folders.
-    settings : EvaluateSettings
     out : Path, optional
         Folder for ``evaluation.tsv`` and ``evaluation.json``; None writes nothing.
     progress, finished : callable, optional

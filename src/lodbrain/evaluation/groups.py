@@ -20,6 +20,9 @@ from lodbrain.evaluation.score import ScoreRow
 #: Number of bootstrap resamples: the percentiles vary with the seed by about 2% of the interval's width.
 RESAMPLES = 4000
 
+#: Limits of an interval of 95%.
+PERCENTILES = [(1 - 0.95) / 2, (1 + 0.95) / 2]
+
 
 @dataclass(frozen=True)
 class Interval:
@@ -55,17 +58,12 @@ class Difference:
     p: float
 
 
-def bootstrap_mean(
-    values: NDArray[np.float64], *, rng: np.random.Generator, confidence: float = 0.95, resamples: int = RESAMPLES
-) -> Interval:
-    """Return mean and percentile interval of independent values; NaN are ignored.
+def bootstrap_mean(values: NDArray[np.float64], *, rng: np.random.Generator) -> Interval:
+    """Return mean and 95% percentile interval of independent values; NaN are ignored.
 
     Parameters
     ----------
     values : (n,) float
-    rng : Generator
-    confidence : float
-    resamples : int
 
     Examples
     --------
@@ -76,7 +74,7 @@ def bootstrap_mean(
     values = values[~np.isnan(values)]
     if len(values) < 2:
         return Interval(float(values.mean()) if len(values) else math.nan, math.nan, math.nan, len(values))
-    low, high = np.quantile(_resampled_means(values, rng, resamples), [(1 - confidence) / 2, (1 + confidence) / 2])
+    low, high = np.quantile(_resampled_means(values, rng), PERCENTILES)
     return Interval(float(values.mean()), float(low), float(high), len(values))
 
 
@@ -85,8 +83,6 @@ def compare_groups(
     other: NDArray[np.float64],
     *,
     rng: np.random.Generator,
-    confidence: float = 0.95,
-    resamples: int = RESAMPLES,
 ) -> Difference:
     """Return the difference of two groups of different subjects, such as sites seen in training and unseen sites.
 
@@ -99,8 +95,8 @@ def compare_groups(
         return Difference(Interval(math.nan, math.nan, math.nan, len(one) + len(other)), math.nan)
     difference, low, high = float(one.mean() - other.mean()), math.nan, math.nan
     if len(one) > 1 and len(other) > 1:
-        resampled = _resampled_means(one, rng, resamples) - _resampled_means(other, rng, resamples)
-        low, high = map(float, np.quantile(resampled, [(1 - confidence) / 2, (1 + confidence) / 2]))
+        resampled = _resampled_means(one, rng) - _resampled_means(other, rng)
+        low, high = map(float, np.quantile(resampled, PERCENTILES))
     p = float(stats.mannwhitneyu(one, other).pvalue)
     return Difference(Interval(difference, low, high, len(one) + len(other)), p)
 
@@ -123,7 +119,7 @@ def by_subject(rows: Sequence[ScoreRow], metric: str) -> dict[str, float]:
     return {subject: float(np.mean(found)) for subject, found in values.items()}
 
 
-def _resampled_means(values: NDArray[np.float64], rng: np.random.Generator, resamples: int) -> NDArray[np.float64]:
-    picks = rng.integers(len(values), size=(resamples, len(values)))
+def _resampled_means(values: NDArray[np.float64], rng: np.random.Generator) -> NDArray[np.float64]:
+    picks = rng.integers(len(values), size=(RESAMPLES, len(values)))
     means: NDArray[np.float64] = values[picks].mean(axis=1)
     return means

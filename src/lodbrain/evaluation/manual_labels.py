@@ -32,12 +32,7 @@ for _number, (_words, _) in LABELS.items():
 
 @dataclass(frozen=True)
 class PublishedResult:
-    """A result published on these twelve scans.
-
-    Attributes
-    ----------
-    method, figure, remark : str
-    """
+    """A result published on these twelve scans."""
 
     method: str
     figure: str
@@ -58,7 +53,6 @@ class Verified:
 
     Attributes
     ----------
-    case : ManualScan
     labels : Path
         Our label map.
     notes : tuple of str

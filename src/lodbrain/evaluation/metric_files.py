@@ -12,7 +12,7 @@ from typing import Any
 
 from lodbrain.errors import InputError
 from lodbrain.evaluation.regions import INTRACRANIAL, REGIONS
-from lodbrain.evaluation.score import COLUMNS, ScoreRow
+from lodbrain.evaluation.score import COLUMNS, METRICS, ScoreRow
 from lodbrain.segmentation.results import GROUP_VOLUMES
 from lodbrain.segmentation.volumes import BRAIN, TIV
 from lodbrain.system.records import NOT_AVAILABLE, read_tsv, write_tsv
@@ -82,7 +82,7 @@ def read_volumes(folder: Path) -> list[ScoreRow]:
         except (OSError, KeyError, ValueError) as error:
             hint = "Expected a table of `lodbrain segment`"
             raise InputError("bad-result", path, "it is no table of volumes", hint) from error
-        blank = dict.fromkeys(("dice", "volume_similarity", "hd95_mm", "assd_mm", "nsd_1vox", "nsd_1mm"), math.nan)
+        blank = dict.fromkeys(METRICS, math.nan)
         rows += [
             ScoreRow(
                 case=case,

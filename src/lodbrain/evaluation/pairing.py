@@ -36,7 +36,6 @@ class MapPair:
     ----------
     case : str
         Identity of the case, from the reference's name.
-    pred, ref : Path
     """
 
     case: str
@@ -50,7 +49,6 @@ class Pairing:
 
     Attributes
     ----------
-    pairs : tuple of MapPair
     problems : tuple of InputError
         A reference without a prediction, or with several candidates.
     unused : tuple of Path

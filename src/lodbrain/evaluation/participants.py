@@ -29,8 +29,6 @@ class Participants:
     ----------
     rows : mapping of str to mapping of str to str
         participant_id -> column -> value.
-    columns : tuple of str
-    path : Path
     """
 
     rows: Mapping[str, Mapping[str, str]]
@@ -92,9 +90,6 @@ def group_cases(
 
     Parameters
     ----------
-    cases : sequence of str
-    participants : Participants
-    column : str
     cuts : sequence of float
         Limits of the groups of a numeric column: 40 and 60 give below 40, 40 to below 60, 60 and above. Without
         limits, a column of more than six different numbers (or of fewer than two cases each) is divided into thirds of

@@ -44,7 +44,6 @@ class Shares:
     ----------
     structure : str
         ``"Background"`` is the voxels outside of all our structures.
-    voxels : int
     grey, white, nothing : float
         Shares of its voxels; NaN where it has none.
     treatment : {"grey", "white", "nothing", "mixed"}
@@ -86,22 +85,18 @@ def decide_protocol(counts: NDArray[np.integer]) -> tuple[Shares, ...]:
     rows = []
     for name, (nothing, grey, white) in zip(SIDELESS, counts.tolist(), strict=True):
         total = nothing + grey + white
-        shares = {"nothing": nothing, "grey": grey, "white": white}
+        shares: dict[Treatment, int] = {"nothing": nothing, "grey": grey, "white": white}
         treatment: Treatment = "nothing"
         if name in GIVEN:
             treatment = GIVEN[name]
         elif name != "Background" and total >= LEAST_VOXELS:
             found = [kind for kind, voxels in shares.items() if voxels >= CLEAR * total]
-            treatment = _of_words(found[0]) if found else "mixed"
+            treatment = found[0] if found else "mixed"
             if name in _MIDLINE and treatment != "nothing":
                 treatment = "mixed"
         parts = {kind: voxels / total if total else float("nan") for kind, voxels in shares.items()}
         rows.append(Shares(name, total, parts["grey"], parts["white"], parts["nothing"], treatment))
     return tuple(rows)
-
-
-def _of_words(kind: str) -> Treatment:
-    return "grey" if kind == "grey" else "white" if kind == "white" else "nothing"
 
 
 def apply_protocol(
@@ -113,7 +108,6 @@ def apply_protocol(
     ----------
     classes : (X, Y, Z) int
         Positions in `STRUCTURES`.
-    protocol : tuple of Shares
     numbers : mapping of (tissue, side) to int
         The reference's label of ``("grey", "left")`` and so on.
 

@@ -21,7 +21,6 @@ class Logistic:
 
     Attributes
     ----------
-    intercept : float
     weights : (k,) float
     """
 
@@ -116,13 +115,12 @@ class Agreement:
     thresholds: NDArray[np.float64]
 
 
-def agreement(score: NDArray[np.float64], dice: NDArray[np.float64], *, failed_below: float = FAILED_DICE) -> Agreement:
+def agreement(score: NDArray[np.float64], dice: NDArray[np.float64]) -> Agreement:
     """Compare scores with the Dice of the same results.
 
     Parameters
     ----------
     score, dice : (n,) float
-    failed_below : float
 
     Examples
     --------
@@ -130,7 +128,7 @@ def agreement(score: NDArray[np.float64], dice: NDArray[np.float64], *, failed_b
     >>> found.failed, round(found.spearman, 3), found.auc
     (2, 1.0, 1.0)
     """
-    bad = dice < failed_below
+    bad = dice < FAILED_DICE
     varied = len(score) > 1 and np.ptp(score) > 0 and np.ptp(dice) > 0
     thresholds = np.concatenate([[-np.inf], np.unique(score), [np.inf]])
     found = np.array([(score[bad] < t).mean() if bad.any() else math.nan for t in thresholds])

@@ -20,8 +20,8 @@ from lodbrain.labels import N_CLASSES, TISSUE_OF_CLASS, TISSUES
 from lodbrain.segmentation.predicted_dice import SIGNS
 from lodbrain.segmentation.quality import assess
 from lodbrain.segmentation.settings import Model
-from lodbrain.synthesis.contrast import Contrasts
-from lodbrain.synthesis.degradations import DEGRADATIONS, SPREAD, Pair
+from lodbrain.synthesis.degradations import DEGRADATIONS, SPREAD, LabelledScan
+from lodbrain.synthesis.intensities import Contrasts
 from lodbrain.synthesis.label_map import LabelMap
 
 #: Share of scans without degradation.
@@ -108,7 +108,7 @@ def draw_case(
     """Return the row of one scan: generated, degraded, segmented and compared with the truth."""
     random = torch.Generator().manual_seed((seed[0] * SPREAD + seed[1]) % 2**32)
     drawn = draw_scan(labels, random, voxel_mm=voxel_mm, contrasts=contrasts)
-    pair = Pair(drawn.image, drawn.classes, drawn.spacing_mm)
+    pair = LabelledScan(drawn.image, drawn.classes, drawn.spacing_mm)
     kind = list(DEGRADATIONS.values())[int(torch.randint(len(DEGRADATIONS), (), generator=random))]
     sound = float(torch.rand((), generator=random)) < SOUND_SHARE
     strength = 0.0 if sound else kind.steps[-1] * float(torch.rand((), generator=random))

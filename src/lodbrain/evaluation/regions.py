@@ -14,13 +14,13 @@ from typing import Literal, TypeAlias
 from lodbrain.labels import CLASS_OF_INDEX, STRUCTURES, TISSUES
 from lodbrain.segmentation.volumes import TIV
 
-Level: TypeAlias = Literal["structure", "merged", "tissue", "brain"]
+RegionLevel: TypeAlias = Literal["structure", "merged", "tissue", "brain"]
 RegionSide: TypeAlias = Literal["left", "right", "both", "midline"]
 
-LEVELS: tuple[Level, ...] = ("structure", "merged", "tissue", "brain")
+LEVELS: tuple[RegionLevel, ...] = ("structure", "merged", "tissue", "brain")
 
 #: Names of the paired structures without side, in the order of their left indices.
-PAIRED: tuple[str, ...] = tuple(label.name.removeprefix("Left-") for label in STRUCTURES if label.side == "left")
+PAIRED: tuple[str, ...] = tuple(label.sideless for label in STRUCTURES if label.side == "left")
 
 #: Atoms: 0 background, 1..32 the classes of `lodbrain.labels`, then paired structures of unknown side, tissues, the
 #: brain, and FreeSurfer's own CSF, which is a small part of our CSF.
@@ -53,7 +53,7 @@ class Region:
 
     name: str
     side: RegionSide
-    level: Level
+    level: RegionLevel
     atoms: frozenset[int]
     known_by: frozenset[frozenset[int]]
 
@@ -85,7 +85,7 @@ def _regions() -> tuple[Region, ...]:
     sided: list[Region] = []
     merged: dict[str, Region] = {}
     for place, label in enumerate(STRUCTURES[1:], start=1):
-        name = label.name.removeprefix("Left-").removeprefix("Right-")
+        name = label.sideless
         one = frozenset({place})
         sided.append(Region(name, label.side or "midline", "structure", one, frozenset({one})))
         if label.side == "left":

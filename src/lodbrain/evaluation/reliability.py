@@ -49,7 +49,6 @@ def reliability(certainty: NDArray[np.floating], right: NDArray[np.bool_], *, bi
     certainty : (n,) float
         Posterior of the decided class, 0 to 1.
     right : (n,) bool
-    bins : int
 
     Examples
     --------

@@ -22,12 +22,10 @@ class StressStep:
 
     Attributes
     ----------
-    scan, method, degradation : str
     strength : float
         0 for the undegraded scan.
     region : str
         A tissue, a structure with its sides merged, the brain, or ``"mean"`` of the tissues.
-    level : str
     dice : float
         NaN if the region is empty in both maps; 0 if no brain was found.
     score : float
@@ -53,7 +51,6 @@ class Stress:
 
     Attributes
     ----------
-    steps : tuple of StressStep
     reference : str
         Reference of the Dice.
     problems : tuple of InputError
@@ -94,7 +91,6 @@ def break_down(strengths: Sequence[float], dice: Sequence[float], *, threshold: 
         In ascending order, from 0.
     dice : sequence of float
         Dice at each strength; steps with NaN are ignored.
-    threshold : float
 
     Returns
     -------

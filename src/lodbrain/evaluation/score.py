@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, fields
+from dataclasses import asdict, dataclass, fields
 from typing import Literal, TypeAlias
 
 import numpy as np
@@ -14,7 +14,7 @@ from scipy import ndimage
 
 from lodbrain.evaluation.grids import on_grid_of
 from lodbrain.evaluation.overlap import contingency, counts_of
-from lodbrain.evaluation.regions import N_ATOMS, UNSIDED, Level, Region, RegionSide, regions_of
+from lodbrain.evaluation.regions import N_ATOMS, UNSIDED, Region, RegionLevel, RegionSide, regions_of
 from lodbrain.evaluation.surface import surface_distances
 from lodbrain.evaluation.tables import LabelTable
 from lodbrain.images.image import Image
@@ -48,7 +48,6 @@ class ScoreRow:
 
     Attributes
     ----------
-    case : str
     level, region, side : str
         ``"structure"``, ``"Thalamus"``, ``"left"``: see `lodbrain.evaluation.regions`.
     status : {"both", "missed", "invented", "absent"}
@@ -58,11 +57,10 @@ class ScoreRow:
         95th percentile of the surface distances, and their mean over both surfaces.
     nsd_1vox, nsd_1mm : float
         Normalised surface Dice at a tolerance of the longest voxel side, and of 1 mm.
-    pred_volume_mm3, ref_volume_mm3 : float
     """
 
     case: str
-    level: Level
+    level: RegionLevel
     region: str
     side: RegionSide
     status: Status
@@ -85,7 +83,6 @@ class PairScore:
 
     Attributes
     ----------
-    rows : tuple of ScoreRow
     notes : tuple of str
         Unusual findings, one sentence each.
     """
@@ -96,10 +93,10 @@ class PairScore:
 
 @dataclass(frozen=True)
 class _Surfaces:
-    hd95_mm: float
-    assd_mm: float
-    nsd_1vox: float
-    nsd_1mm: float
+    hd95_mm: float = math.nan
+    assd_mm: float = math.nan
+    nsd_1vox: float = math.nan
+    nsd_1mm: float = math.nan
 
 
 def score_pair(
@@ -152,7 +149,7 @@ def score_pair(
     ref_atoms, ref_notes = _atoms(ref.data, ref_table, ref.affine, "the reference")
     regions = regions_of(pred_table.known, ref_table.known)
     table = contingency(pred_atoms, ref_atoms, N_ATOMS)
-    found = dict.fromkeys(regions, _Surfaces(math.nan, math.nan, math.nan, math.nan))
+    found = dict.fromkeys(regions, _Surfaces())
     if surfaces:
         found |= _all_surfaces(pred_atoms, ref_atoms, regions, ref.spacing_mm, threads=threads)
 
@@ -162,8 +159,9 @@ def score_pair(
         status: Status = "both" if counts.pred and counts.ref else "missed" if counts.ref else "invented"
         if not counts.pred and not counts.ref:
             status = "absent"
-        # One mask is empty: distances are undefined, and no part of the other surface is within the tolerance.
-        nowhere = 0.0 if surfaces and status in ("missed", "invented") else None
+        if surfaces and status in ("missed", "invented"):
+            # One mask is empty: distances are undefined, and no part of the other surface is within the tolerance.
+            distances = _Surfaces(nsd_1vox=0.0, nsd_1mm=0.0)
         rows.append(
             ScoreRow(
                 case=case,
@@ -173,10 +171,7 @@ def score_pair(
                 status=status,
                 dice=counts.dice,
                 volume_similarity=counts.volume_similarity,
-                hd95_mm=distances.hd95_mm,
-                assd_mm=distances.assd_mm,
-                nsd_1vox=distances.nsd_1vox if nowhere is None else nowhere,
-                nsd_1mm=distances.nsd_1mm if nowhere is None else nowhere,
+                **asdict(distances),
                 pred_volume_mm3=counts.pred * ref.voxel_volume_mm3,
                 ref_volume_mm3=counts.ref * ref.voxel_volume_mm3,
             )

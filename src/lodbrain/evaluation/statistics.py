@@ -14,7 +14,9 @@ from lodbrain.evaluation.agreement import BlandAltman, bland_altman, retest
 from lodbrain.evaluation.comparison import compare_models, holm
 from lodbrain.evaluation.groups import bootstrap_mean, by_subject, compare_groups
 from lodbrain.evaluation.participants import subject_of
-from lodbrain.evaluation.records import (
+from lodbrain.evaluation.regions import RegionLevel
+from lodbrain.evaluation.score import METRICS, ScoreRow
+from lodbrain.evaluation.statistic_records import (
     ALL,
     LEVELS_WITH_MEAN,
     MEAN,
@@ -27,8 +29,6 @@ from lodbrain.evaluation.records import (
     VolumeAgreement,
     VolumeRetest,
 )
-from lodbrain.evaluation.regions import Level
-from lodbrain.evaluation.score import METRICS, ScoreRow
 
 Values: TypeAlias = NDArray[np.float64]
 
@@ -148,7 +148,7 @@ def _with_means(
     return {model: {place: found[place] for place in PLACES if found.get(place)} for model, found in complete.items()}
 
 
-def _mean_row(parts: Sequence[ScoreRow], level: Level) -> ScoreRow:
+def _mean_row(parts: Sequence[ScoreRow], level: RegionLevel) -> ScoreRow:
     """Return the mean of each metric over the regions of a case in which it is defined; volumes have no mean."""
     averaged: dict[str, Any] = {}
     for metric in METRICS:

@@ -27,10 +27,9 @@ from lodbrain.images.io import read_image, read_labels
 from lodbrain.inference.predict import Options, predict
 from lodbrain.segmentation.predicted_dice import read_fit
 from lodbrain.segmentation.quality import assess
-from lodbrain.segmentation.settings import Model, load_model
-from lodbrain.segmentation.settings import Settings as ModelSettings
+from lodbrain.segmentation.settings import Model, Settings, load_model
 from lodbrain.segmentation.volumes import index_of_class
-from lodbrain.synthesis.degradations import DEGRADATIONS, Pair
+from lodbrain.synthesis.degradations import DEGRADATIONS, LabelledScan
 from lodbrain.system.memory import free_bytes
 from lodbrain.version import __version__
 
@@ -70,7 +69,6 @@ class Subject:
         ----------
         stem, name : str
             Names of the scan and the method in the rows.
-        model : Model
         context : bool
             Whether finer levels are conditioned on coarser ones.
         degradation, strength, seed
@@ -82,7 +80,7 @@ class Subject:
             if name not in self.own:
                 self.own[name] = self._segment(self.image, model, context)[0]
             reference, known = self.own[name], table.known
-        pair = Pair(torch.from_numpy(self.image), torch.from_numpy(reference), self.spacing_mm)
+        pair = LabelledScan(torch.from_numpy(self.image), torch.from_numpy(reference), self.spacing_mm)
         if degradation:
             pair = DEGRADATIONS[degradation].apply(pair, strength, seed=seed)
         if not degradation and reference is self.own.get(name):
@@ -148,7 +146,6 @@ class StressSettings:
         Other methods: names of models, or `FINEST`.
     threshold : float
         Dice below which a method has failed.
-    seed : int
     """
 
     degradations: tuple[str, ...] = tuple(DEGRADATIONS)
@@ -172,7 +169,7 @@ class StressSettings:
         return tuple(steps[place] for place in places)
 
 
-def load_methods(model: ModelSettings, against: Sequence[str]) -> dict[str, tuple[Model, bool]]:
+def load_methods(model: Settings, against: Sequence[str]) -> dict[str, tuple[Model, bool]]:
     """Return methods by name: a loaded model, and whether its finer levels are conditioned on coarser ones."""
     first = load_model(model)
     methods = {first.card.name: (first, True)}
@@ -182,7 +179,7 @@ def load_methods(model: ModelSettings, against: Sequence[str]) -> dict[str, tupl
                 raise UsageError("against", None, f"model {first.card.name} has no levels", "Leave it out")
             methods[FINEST] = (first, False)
         else:
-            other = load_model(ModelSettings(labels="brain", model=name, device=model.device))
+            other = load_model(Settings(labels="brain", model=name, device=model.device))
             methods[other.card.name] = (other, True)
     return methods
 

@@ -41,7 +41,6 @@ class LabelTable:
 
     Attributes
     ----------
-    name : str
     atoms : mapping of int to int
         Number in the file -> atom of `lodbrain.evaluation.regions`, 0 for numbers of no structure.
     """
@@ -95,7 +94,7 @@ def _freesurfer() -> dict[int, int]:
     atoms = {}
     for number, (left, right) in FREESURFER.items():
         place = CLASS_OF_INDEX[left]
-        atoms[number] = place if left == right else UNSIDED[STRUCTURES[place].name.removeprefix("Left-")]
+        atoms[number] = place if left == right else UNSIDED[STRUCTURES[place].sideless]
     return atoms | {CSF: FREESURFER_CSF_ATOM}
 
 
@@ -156,10 +155,6 @@ def read_table(path: str | Path) -> LabelTable:
     or ``brain``; empty, 0 and n/a mean none of our structures. ``freesurfer`` and ``structures`` differ in 24 only,
     which is all CSF here. A column ``side`` (left, right, none) or the words left and right in ``name`` distinguish a
     structure without sides (vermis, a whole thalamus) from the left one, whose number it then uses.
-
-    Parameters
-    ----------
-    path : str or Path
 
     Raises
     ------
@@ -229,9 +224,7 @@ def _without_sides(atoms: Mapping[int, int], sides: Mapping[int, str]) -> dict[i
         return not told and CLASS_OF_INDEX[STRUCTURES[atom].mirror] in used
 
     return {
-        number: atom
-        if _side_of_atom(atom) is None or sided(number, atom)
-        else UNSIDED[STRUCTURES[atom].name.removeprefix("Left-").removeprefix("Right-")]
+        number: atom if _side_of_atom(atom) is None or sided(number, atom) else UNSIDED[STRUCTURES[atom].sideless]
         for number, atom in atoms.items()
     }
 

@@ -13,8 +13,8 @@ import torch
 from numpy.typing import NDArray
 
 from lodbrain.datasets.labelmaps import find_labelmaps
-from lodbrain.synthesis.contrast import Contrasts
-from lodbrain.synthesis.generator import Settings, draw_plan, render
+from lodbrain.synthesis.generator import GeneratorSettings, draw_plan, render
+from lodbrain.synthesis.intensities import Contrasts
 from lodbrain.synthesis.label_map import LabelMap
 from lodbrain.synthesis.steps.fov import RandomFieldOfView
 
@@ -36,7 +36,6 @@ class ValidationScan:
         Class with the largest share of each voxel.
     volume_vox : (33,) float64
         Sum of the shares of each class, in voxels.
-    spacing_mm : tuple of 3 float
     """
 
     image: torch.Tensor
@@ -67,14 +66,12 @@ def draw_scan(
 
     Parameters
     ----------
-    labels : LabelMap
-    random : torch.Generator
     voxel_mm : tuple of 2 float
         Range of the voxel sides.
     contrasts : Contrasts, optional
         Default: the generator's.
     """
-    settings = Settings(field_of_view=RandomFieldOfView(voxel_mm=voxel_mm), contrasts=contrasts or Contrasts())
+    settings = GeneratorSettings(field_of_view=RandomFieldOfView(voxel_mm=voxel_mm), contrasts=contrasts or Contrasts())
     plan = draw_plan(labels, settings, random)
     image, target = render(plan, labels, plan.scan)
     # The shares take 33 times the memory of the image, so they are not kept.

@@ -60,14 +60,11 @@ class Axis:
         Voxels.
     ratio : float
         Old voxel side over new voxel side.
-    sigma_vox : float
-        Standard deviation of the smoothing in voxels of the coarser grid.
     """
 
     n_in: int
     n_out: int
     ratio: float
-    sigma_vox: float = SMOOTHING_VOX
 
     @cached_property
     def position(self) -> NDArray[np.float64]:
@@ -97,7 +94,7 @@ class Axis:
         """(n_out, n_in) float32: Gaussian around each new centre at the old ones, as integers of sum `WHOLE`."""
         if self.ratio == 1:
             return np.eye(self.n_out, self.n_in, dtype=np.float32) * WHOLE
-        sigma = self.sigma_vox * max(1.0, 1 / self.ratio)
+        sigma = SMOOTHING_VOX * max(1.0, 1 / self.ratio)
         # A new voxel beyond the centre of the last old one has the weights of its inner neighbours.
         position = np.clip(self.position, 0, self.n_in - 1)
         gauss = np.exp(-((position[:, None] - np.arange(self.n_in)) ** 2) / (2 * sigma**2))
@@ -166,7 +163,6 @@ def resample_pass(
     ----------
     codes : (X, Y, Z) uint8
         0 .. L - 1.
-    axes : tuple of Axis
     bias : (L,) float32
         Added to the smoothed indicators, which are 0 to 1.
     out : (X', Y', Z') uint8

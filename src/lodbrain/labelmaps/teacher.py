@@ -63,7 +63,6 @@ def soft_target(posteriors: NDArray[np.floating], table: tuple[Label, ...]) -> S
     ----------
     posteriors : (X, Y, Z, C) float
         One volume for each row of `table`.
-    table : tuple of Label
 
     Examples
     --------
@@ -125,7 +124,6 @@ def write_manifest(folder: Path, rows: Iterable[tuple[Path, Path, str]]) -> Path
 
     Parameters
     ----------
-    folder : Path
     rows : iterable of (Path, Path, str)
         Scan, the teacher's label map, site.
     """

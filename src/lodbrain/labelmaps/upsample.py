@@ -15,7 +15,7 @@ from lodbrain.images.geometry import MAX_VOXEL_MM, MIN_VOXEL_MM
 from lodbrain.images.image import Image
 from lodbrain.images.layout import MAX_VOXELS
 from lodbrain.labelmaps.balance import rebalance
-from lodbrain.labelmaps.boundaries import BLOCK_VOXELS, SMOOTHING_VOX, Axis, resample_pass
+from lodbrain.labelmaps.boundaries import BLOCK_VOXELS, Axis, resample_pass
 from lodbrain.synthesis.label_map import LabelMap
 from lodbrain.synthesis.scores import Kept
 
@@ -184,7 +184,6 @@ def resample_codes(
     ----------
     codes : (X, Y, Z) uint8
         0 .. L - 1.
-    axes : tuple of Axis
     least_voxels : float
         Least new voxels of a label whose volume is preserved.
     block_voxels : int
@@ -227,7 +226,6 @@ def upsample_codes(
     codes: torch.Tensor,
     factor: int,
     *,
-    sigma_vox: float = SMOOTHING_VOX,
     progress: Callable[[float, str], None] | None = None,
 ) -> torch.Tensor:
     """Return codes on a grid `factor` times as fine.
@@ -237,8 +235,6 @@ def upsample_codes(
     codes : (X, Y, Z) uint8 tensor
     factor : int
         1 returns the map itself.
-    sigma_vox : float
-        Standard deviation of the smoothing in coarse voxels.
     progress : callable, optional
         Called with the share done and a short description.
 
@@ -251,7 +247,7 @@ def upsample_codes(
         return codes.clone()
     array = codes.numpy()
     present, compact = np.unique(array, return_inverse=True)
-    x, y, z = (Axis(n, n * factor, float(factor), sigma_vox) for n in array.shape)
+    x, y, z = (Axis(n, n * factor, float(factor)) for n in array.shape)
     dense: NDArray[np.uint8] = compact.reshape(array.shape).astype(np.uint8)
     fine, _ = resample_codes(dense, (x, y, z), least_voxels=LEAST_VOXELS * factor**3, progress=progress)
     return torch.from_numpy(present[fine])
@@ -262,8 +258,6 @@ def upsample(labels: LabelMap, factor: int, *, progress: Callable[[float, str], 
 
     Parameters
     ----------
-    labels : LabelMap
-    factor : int
     progress : callable, optional
         Called with the share done and a short description.
     """

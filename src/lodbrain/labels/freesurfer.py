@@ -169,7 +169,6 @@ def translate(
     affine : (4, 4) float
     numbers : mapping of int to (int, int)
         For each number of `SYNTHSEG`, the new number on the left and on the right.
-    path : path, optional
     """
     labels = _with_sides(labels, affine, path)
     present = list(count_numbers(labels))

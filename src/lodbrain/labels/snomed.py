@@ -77,7 +77,7 @@ def structure_code(label: Label) -> Code:
     >>> [structure_code(label).value for label in STRUCTURES if label.name in ("Left-Caudate", "Left-VentralDC")]
     ['11000004', '28']
     """
-    name = label.name.removeprefix("Left-").removeprefix("Right-")
+    name = label.sideless
     if name in _SNOMED:
         value, meaning = _SNOMED[name]
         return Code(value, "SCT", meaning)

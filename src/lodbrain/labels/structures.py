@@ -51,6 +51,11 @@ class Label:
     tissue: int = NO_TISSUE
 
     @property
+    def sideless(self) -> str:
+        """Name without the side."""
+        return self.name.removeprefix("Left-").removeprefix("Right-")
+
+    @property
     def hex_color(self) -> str:
         """Colour as ``#rrggbb``, as BIDS requires in a ``_dseg.tsv``."""
         return "#{:02x}{:02x}{:02x}".format(*self.color)
@@ -122,12 +127,10 @@ MIRROR_OF_CLASS: NDArray[np.int64] = np.array([CLASS_OF_INDEX[label.mirror] for 
 TISSUE_OF_CLASS: NDArray[np.int64] = np.array([label.tissue for label in STRUCTURES])
 
 #: Structures without their side, background first: 19 names, in the order of their left indices.
-SIDELESS: tuple[str, ...] = tuple(label.name.removeprefix("Left-") for label in STRUCTURES if label.side != "right")
+SIDELESS: tuple[str, ...] = tuple(label.sideless for label in STRUCTURES if label.side != "right")
 
 #: (33,): position in `SIDELESS` of each class.
-SIDELESS_OF_CLASS: NDArray[np.int64] = np.array(
-    [SIDELESS.index(label.name.removeprefix("Left-").removeprefix("Right-")) for label in STRUCTURES]
-)
+SIDELESS_OF_CLASS: NDArray[np.int64] = np.array([SIDELESS.index(label.sideless) for label in STRUCTURES])
 
 
 def relabel(classes: NDArray[np.integer], scheme: Scheme = "structures") -> NDArray[np.int16]:

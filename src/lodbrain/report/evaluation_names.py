@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from lodbrain.evaluation.records import MEAN, RegionPlace
 from lodbrain.evaluation.score import ScoreRow
+from lodbrain.evaluation.statistic_records import MEAN, RegionPlace
 
 LABELS = {
     "dice": "Dice",

@@ -9,8 +9,8 @@ from pathlib import Path
 
 from lodbrain.evaluation.comparison import Comparison
 from lodbrain.evaluation.groups import Interval, by_subject
-from lodbrain.evaluation.records import ALL, MEAN, GroupMean, ModelDifference, RegionPlace, Statistics
 from lodbrain.evaluation.score import METRICS, ScoreRow
+from lodbrain.evaluation.statistic_records import ALL, MEAN, GroupMean, ModelDifference, RegionPlace, Statistics
 from lodbrain.report.evaluation_figures import Dot, dot_panels
 from lodbrain.report.evaluation_names import LABELS, MEAN_NAMES, in_order, is_shown, name_of, rows_of
 from lodbrain.report.evaluation_page import DASH, MINUS, Cell, PageTable, Section, TableRow, number

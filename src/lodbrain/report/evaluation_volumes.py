@@ -6,8 +6,8 @@ import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from lodbrain.evaluation.records import MEAN, Statistics
 from lodbrain.evaluation.score import ScoreRow
+from lodbrain.evaluation.statistic_records import MEAN, Statistics
 from lodbrain.report.evaluation_figures import Dot, dot_panels, scatter_panels
 from lodbrain.report.evaluation_names import in_order, is_shown, name_of, rows_of
 from lodbrain.report.evaluation_page import Cell, PageTable, Section, TableRow, number

@@ -11,9 +11,9 @@ from dataclasses import dataclass
 import torch
 
 from lodbrain.labels import N_CLASSES
-from lodbrain.synthesis.contrast import N_SUBCLASSES, Contrast
 from lodbrain.synthesis.deform import Deformation
 from lodbrain.synthesis.fields import Grid, RandomField
+from lodbrain.synthesis.intensities import N_SUBCLASSES, Contrast
 from lodbrain.synthesis.label_map import CLASS_OF_CODE, DISTANCE_STEP_MM, MIRROR_OF_CODE, LabelMap
 from lodbrain.synthesis.steps.lesions import Lesions
 
@@ -47,10 +47,6 @@ class Body:
 
     Attributes
     ----------
-    labels : LabelMap
-    deformation : Deformation
-    lesions : Lesions or None
-    contrast : Contrast
     parts : RandomField
         Determines the sub-class at each point.
     """
@@ -74,7 +70,6 @@ class Body:
 
         Parameters
         ----------
-        grid : Grid
         supersample : int
             Samples per voxel and axis.
         target : {"shares", "classes", "none"}

@@ -14,7 +14,11 @@ import torch.nn.functional as F
 from lodbrain.synthesis.fields import EXTENT_MM, Grid, SmoothField, random_control
 from lodbrain.synthesis.streams import Stream
 
+#: Distance of the control points of the deformation.
 LATTICE_MM = 14.0
+_SQUARINGS = 5
+#: Standard deviation of the Gaussian with which the scaling of the ventricles fades.
+_SWELLING_MM = 26.0
 
 Triple: TypeAlias = tuple[float, float, float]
 
@@ -58,7 +62,6 @@ class Shapes:
 
         Parameters
         ----------
-        stream : Stream
         centre_mm, ventricles_mm : (3,) tensors
             Centres of the brain and of the lateral ventricles in the map.
         """
@@ -157,8 +160,6 @@ class Deformation:
 
         Parameters
         ----------
-        grid : Grid
-        device : torch.device
         rows : slice
             Part of the grid's first axis, for evaluation in chunks.
         unit_mm : sequence of 3 float
@@ -192,7 +193,7 @@ def rotation_matrix(angles_rad: torch.Tensor) -> torch.Tensor:
     return rz @ ry @ rx
 
 
-def integrate(velocity: torch.Tensor, lattice_mm: float, *, steps: int = 5) -> torch.Tensor:
+def integrate(velocity: torch.Tensor, lattice_mm: float) -> torch.Tensor:
     """Displacement of a stationary velocity field after unit time, by scaling and squaring.
 
     Parameters
@@ -201,8 +202,6 @@ def integrate(velocity: torch.Tensor, lattice_mm: float, *, steps: int = 5) -> t
         Velocity in mm on a lattice.
     lattice_mm : float
         Distance of the lattice's points.
-    steps : int
-        Number of squarings.
 
     Returns
     -------
@@ -217,19 +216,19 @@ def integrate(velocity: torch.Tensor, lattice_mm: float, *, steps: int = 5) -> t
     axes = [torch.arange(n, dtype=torch.float32, device=velocity.device) for n in shape]
     base = torch.stack(torch.meshgrid(*axes, indexing="ij"))
     half = torch.tensor([(n - 1) / 2 for n in shape], device=velocity.device).view(3, 1, 1, 1)
-    u = velocity / lattice_mm / 2**steps
-    for _ in range(steps):
+    u = velocity / lattice_mm / 2**_SQUARINGS
+    for _ in range(_SQUARINGS):
         where = ((base + u) / half - 1).permute(1, 2, 3, 0).flip(-1)[None]
         u = u + F.grid_sample(u[None], where, mode="bilinear", padding_mode="border", align_corners=True)[0]
     displacement: torch.Tensor = u * lattice_mm
     return displacement
 
 
-def _swelling(shape: torch.Size, centre_mm: torch.Tensor, factor: float, width_mm: float = 26.0) -> torch.Tensor:
+def _swelling(shape: torch.Size, centre_mm: torch.Tensor, factor: float) -> torch.Tensor:
     """(3, L, M, N) velocity in mm that scales the neighbourhood of a point by `factor` and fades with distance."""
     axes = [(torch.arange(n, dtype=torch.float32) - (n - 1) / 2) * LATTICE_MM for n in shape]
     away = torch.stack(torch.meshgrid(*axes, indexing="ij")) - centre_mm.view(3, 1, 1, 1)
-    fade = torch.exp(-(away**2).sum(0) / (2 * width_mm**2))
+    fade = torch.exp(-(away**2).sum(0) / (2 * _SWELLING_MM**2))
     return -math.log(factor) / 3 * 2 * away * fade
 
 

@@ -40,7 +40,7 @@ SPREAD = 0x9E3779B1
 
 
 @dataclass(frozen=True, eq=False)
-class Pair:
+class LabelledScan:
     """A scan and its labels on the same grid.
 
     Attributes
@@ -48,16 +48,15 @@ class Pair:
     image : (X, Y, Z) float32 tensor
         In RAS order.
     labels : (X, Y, Z) uint8 tensor
-    spacing_mm : tuple of 3 float
     """
 
     image: torch.Tensor
     labels: torch.Tensor
     spacing_mm: tuple[float, float, float]
 
-    def with_image(self, image: torch.Tensor) -> Pair:
+    def with_image(self, image: torch.Tensor) -> LabelledScan:
         """Return a pair of another image and the same labels."""
-        return Pair(image, self.labels, self.spacing_mm)
+        return LabelledScan(image, self.labels, self.spacing_mm)
 
     @property
     def grid(self) -> Grid:
@@ -74,7 +73,7 @@ def bright_level(image: torch.Tensor) -> float:
     return float(torch.quantile(values, 1 - BRIGHT_SHARE))
 
 
-def bias_field(pair: Pair, strength: float, generator: torch.Generator) -> Pair:
+def bias_field(pair: LabelledScan, strength: float, generator: torch.Generator) -> LabelledScan:
     """Multiply with exp(f), where f is a smooth field; the strength is its standard deviation over the scan."""
     extent = max(n * v for n, v in zip(pair.image.shape, pair.spacing_mm, strict=True))
     field = SmoothField(random_control(1, BIAS_LATTICE_MM, extent, generator), BIAS_LATTICE_MM).on(pair.grid)[0]
@@ -82,25 +81,25 @@ def bias_field(pair: Pair, strength: float, generator: torch.Generator) -> Pair:
     return pair.with_image(pair.image * (strength * field).exp())
 
 
-def noise(pair: Pair, strength: float, generator: torch.Generator) -> Pair:
+def noise(pair: LabelledScan, strength: float, generator: torch.Generator) -> LabelledScan:
     """Add Rician noise; the strength is its standard deviation as a share of the bright level."""
     sigma = strength * bright_level(pair.image)
     real, imaginary = (sigma * torch.randn(pair.image.shape, generator=generator) for _ in range(2))
     return pair.with_image(torch.hypot(pair.image + real, imaginary))
 
 
-def resolution(pair: Pair, strength: float, generator: torch.Generator) -> Pair:
+def resolution(pair: LabelledScan, strength: float, generator: torch.Generator) -> LabelledScan:
     """Average over voxels whose sides are larger by the strength in mm, and interpolate to the grid."""
     return pair.with_image(_averaged(pair, tuple(v + strength for v in pair.spacing_mm)))
 
 
-def thick_slices(pair: Pair, strength: float, generator: torch.Generator) -> Pair:
+def thick_slices(pair: LabelledScan, strength: float, generator: torch.Generator) -> LabelledScan:
     """Average over slices along the body's axis that are thicker by the strength in mm, and interpolate to the grid."""
     x, y, z = pair.spacing_mm
     return pair.with_image(_averaged(pair, (x, y, z + strength)))
 
 
-def motion(pair: Pair, strength: float, generator: torch.Generator) -> Pair:
+def motion(pair: LabelledScan, strength: float, generator: torch.Generator) -> LabelledScan:
     """Acquire outer lines of k-space from other head positions, up to the strength away in mm and in degrees."""
     spectrum = _spectrum(pair.image)
     n = pair.image.shape[1]
@@ -114,24 +113,24 @@ def motion(pair: Pair, strength: float, generator: torch.Generator) -> Pair:
     return pair.with_image(torch.fft.irfftn(spectrum, s=tuple(pair.image.shape), dim=(0, 1, 2)).clamp_(min=0))
 
 
-def field_of_view(pair: Pair, strength: float, generator: torch.Generator) -> Pair:
+def field_of_view(pair: LabelledScan, strength: float, generator: torch.Generator) -> LabelledScan:
     """Cut a slab as thick as the strength in mm off the upper end of the head, in image and labels."""
     head = (pair.image > 0.1 * bright_level(pair.image)).float().mean((0, 1)) > 0.02
     top = int(head.nonzero().max()) + 1 if head.any() else pair.image.shape[2]
     kept = min(pair.image.shape[2], max(1, top - round(strength / pair.spacing_mm[2])))
-    return Pair(pair.image[..., :kept].contiguous(), pair.labels[..., :kept].contiguous(), pair.spacing_mm)
+    return LabelledScan(pair.image[..., :kept].contiguous(), pair.labels[..., :kept].contiguous(), pair.spacing_mm)
 
 
-def rotation(pair: Pair, strength: float, generator: torch.Generator) -> Pair:
+def rotation(pair: LabelledScan, strength: float, generator: torch.Generator) -> LabelledScan:
     """Rotate the head by the strength in degrees around a random axis, in image and labels."""
     axis = torch.randn(3, generator=generator)
     matrix = torch.matrix_exp(_cross(axis / axis.norm() * math.radians(strength)))
     labels = _turned(pair.labels.float(), pair.spacing_mm, matrix, torch.zeros(3), mode="nearest")
     image = _turned(pair.image, pair.spacing_mm, matrix, torch.zeros(3))
-    return Pair(image, labels.to(pair.labels.dtype), pair.spacing_mm)
+    return LabelledScan(image, labels.to(pair.labels.dtype), pair.spacing_mm)
 
 
-def contrast(pair: Pair, strength: float, generator: torch.Generator) -> Pair:
+def contrast(pair: LabelledScan, strength: float, generator: torch.Generator) -> LabelledScan:
     """Raise to the power of 2 ** -strength with the bright level fixed, which reduces contrast between tissues."""
     level = bright_level(pair.image)
     if level <= 0:
@@ -140,12 +139,12 @@ def contrast(pair: Pair, strength: float, generator: torch.Generator) -> Pair:
     return pair.with_image(torch.where(unit > 0, unit.clamp(min=0) ** 2.0**-strength, unit) * level)
 
 
-def offset(pair: Pair, strength: float, generator: torch.Generator) -> Pair:
+def offset(pair: LabelledScan, strength: float, generator: torch.Generator) -> LabelledScan:
     """Subtract the strength in bright levels, so that voxels without signal are no longer 0."""
     return pair.with_image(pair.image - strength * bright_level(pair.image))
 
 
-def background(pair: Pair, strength: float, generator: torch.Generator) -> Pair:
+def background(pair: LabelledScan, strength: float, generator: torch.Generator) -> LabelledScan:
     """Fill the air with a constant: the strength in bright levels, negative with a probability of one half."""
     level = bright_level(pair.image)
     air = from_outside((pair.image <= AIR_SHARE * level).numpy())
@@ -159,25 +158,22 @@ class Degradation:
 
     Attributes
     ----------
-    name : str
     unit : str
         Unit of the strength.
     steps : tuple of float
         Strengths to test, from mild to clinically unacceptable.
-    function : callable
     """
 
     name: str
     unit: str
     steps: tuple[float, ...]
-    function: Callable[[Pair, float, torch.Generator], Pair]
+    function: Callable[[LabelledScan, float, torch.Generator], LabelledScan]
 
-    def apply(self, pair: Pair, strength: float, *, seed: int = 0) -> Pair:
+    def apply(self, pair: LabelledScan, strength: float, *, seed: int = 0) -> LabelledScan:
         """Return the degraded pair; of strength 0 the pair itself.
 
         Parameters
         ----------
-        pair : Pair
         strength : float
             In `unit`, not negative.
         seed : int
@@ -215,7 +211,7 @@ DEGRADATIONS: dict[str, Degradation] = {
 }
 
 
-def _averaged(pair: Pair, voxel_mm: tuple[float, ...]) -> torch.Tensor:
+def _averaged(pair: LabelledScan, voxel_mm: tuple[float, ...]) -> torch.Tensor:
     """Return the image averaged over larger voxels and interpolated to its grid."""
     shape = pair.image.shape
     coarse = [

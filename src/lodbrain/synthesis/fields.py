@@ -108,7 +108,6 @@ class SmoothField:
 
         Parameters
         ----------
-        grid : Grid
         rows : slice
             Part of the grid's first axis, for evaluation in chunks.
 
@@ -138,7 +137,6 @@ def random_control(
 
     Parameters
     ----------
-    channels : int
     lattice_mm : float
         Distance of the control points.
     extent_mm : float
@@ -167,7 +165,6 @@ class RandomField:
 
     Attributes
     ----------
-    seed : int
     lattice_mm : float
         Distance of the control points, which are standard normal; between them the field's standard deviation is
         `SPLINE_SD`.

@@ -15,15 +15,14 @@ import torch
 import torch.nn.functional as F
 
 from lodbrain.synthesis.anatomy import Anatomy, Body
-from lodbrain.synthesis.contrast import Contrast
 from lodbrain.synthesis.deform import Deformation
 from lodbrain.synthesis.fields import Grid, RandomField
+from lodbrain.synthesis.generator_settings import GeneratorSettings
 from lodbrain.synthesis.grain import grain
+from lodbrain.synthesis.intensities import Contrast, draw_contrast
 from lodbrain.synthesis.label_map import LabelMap
-from lodbrain.synthesis.profile import ContrastProfile
 from lodbrain.synthesis.resemblance import settings_like
-from lodbrain.synthesis.settings import Settings
-from lodbrain.synthesis.steps.background import Background
+from lodbrain.synthesis.steps.background_noise import Background
 from lodbrain.synthesis.steps.blur import Blur
 from lodbrain.synthesis.steps.defacing import Defacing
 from lodbrain.synthesis.steps.ghosts import Ghosts
@@ -31,10 +30,10 @@ from lodbrain.synthesis.steps.lesions import Lesions
 from lodbrain.synthesis.steps.motion import Motion
 from lodbrain.synthesis.steps.noise import Noise
 from lodbrain.synthesis.steps.receive import Bias
-from lodbrain.synthesis.steps.slices import Slices
-from lodbrain.synthesis.steps.stripping import Stripping
+from lodbrain.synthesis.steps.skull_stripping import Stripping
 from lodbrain.synthesis.steps.susceptibility import Susceptibility
 from lodbrain.synthesis.steps.texture import Texture
+from lodbrain.synthesis.steps.thick_slices import Slices
 from lodbrain.synthesis.steps.tone import Tone
 from lodbrain.synthesis.steps.transmit import Transmit
 from lodbrain.synthesis.steps.ventricles import Ventricles
@@ -43,7 +42,7 @@ from lodbrain.synthesis.steps.wrap import Wrap
 from lodbrain.synthesis.streams import Stream
 from lodbrain.synthesis.tailored import draw_from_profile
 
-__all__ = ["Plan", "Settings", "draw_plan", "render"]
+__all__ = ["GeneratorSettings", "ScanPlan", "draw_plan", "render"]
 
 #: Approximate size of the regions that a tissue's sub-classes form, mm.
 _PARTS_MM = 22.0
@@ -56,7 +55,7 @@ _CHUNK_VOXELS = {"cpu": 200_000, "cuda": 64_000_000}
 
 
 @dataclass(frozen=True, eq=False)
-class Plan:
+class ScanPlan:
     """All sampled parameters of one scan, in the order in which they act on it.
 
     Attributes
@@ -116,16 +115,14 @@ class Plan:
 
 
 def draw_plan(
-    labels: LabelMap, settings: Settings, generator: torch.Generator, *, voxel_mm: float | None = None
-) -> Plan:
+    labels: LabelMap, settings: GeneratorSettings, generator: torch.Generator, *, voxel_mm: float | None = None
+) -> ScanPlan:
     """Sample one scan of a label map.
 
     Each step has its own stream of random numbers, so that changing one step does not change the others.
 
     Parameters
     ----------
-    labels : LabelMap
-    settings : Settings
     generator : torch.Generator
         On the CPU, so that a seed gives the same scan on every device.
     voxel_mm : float, optional
@@ -148,12 +145,14 @@ def draw_plan(
     stripping = settings.stripping.draw(stream("stripping"), (x, y, z))
     stripped = stripping is not None
     uhf = stream("field strength").chance(settings.uhf_share)
-    return Plan(
+    random = stream("contrast").generator
+    contrast = draw_contrast(settings.contrasts, random) if profile is None else draw_from_profile(profile, random)
+    return ScanPlan(
         seed=seed,
         scan=settings.field_of_view.draw(stream("field of view"), box, deformation, stripped=stripped),
         deformation=deformation,
         lesions=settings.lesions.draw(stream("lesions")),
-        contrast=_draw_contrast(settings, profile, stream("contrast")),
+        contrast=contrast,
         parts=RandomField(stream("parts").seed(), _PARTS_MM),
         texture=settings.texture.draw(stream("texture")),
         transmit=settings.transmit.draw(stream("transmit")) if uhf else None,
@@ -173,12 +172,8 @@ def draw_plan(
     )
 
 
-def _draw_contrast(settings: Settings, profile: ContrastProfile | None, stream: Stream) -> Contrast:
-    return settings.contrasts.draw(stream) if profile is None else draw_from_profile(profile, stream.generator)
-
-
 def render(
-    plan: Plan,
+    plan: ScanPlan,
     labels: LabelMap,
     grid: Grid | None = None,
     *,
@@ -194,7 +189,6 @@ def render(
 
     Parameters
     ----------
-    plan : Plan
     labels : LabelMap
         The map for which the plan was sampled, or a finer version of it.
     grid : Grid, optional
@@ -266,7 +260,7 @@ def _grained(anatomy: Anatomy, view: View) -> torch.Tensor:
     return torch.addcmul(anatomy.signal, anatomy.spread, grain(view, anatomy.spread.device))
 
 
-def _voxelwise(plan: Plan, image: torch.Tensor, view: View) -> torch.Tensor:
+def _voxelwise(plan: ScanPlan, image: torch.Tensor, view: View) -> torch.Tensor:
     """Apply the voxelwise steps to the scan's voxels inside each voxel of the view, and return their mean."""
     samples = view.coarseness**3
     if samples == 1:
@@ -281,7 +275,7 @@ def _voxelwise(plan: Plan, image: torch.Tensor, view: View) -> torch.Tensor:
     return out
 
 
-def _elsewhere(plan: Plan, body: Body, supersample: int) -> Callable[[View], torch.Tensor]:
+def _elsewhere(plan: ScanPlan, body: Body, supersample: int) -> Callable[[View], torch.Tensor]:
     """Return a function that computes the head's signal in views beyond the field of view."""
 
     def signal(view: View) -> torch.Tensor:

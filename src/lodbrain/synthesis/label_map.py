@@ -8,7 +8,7 @@ The generator works on *codes*, positions in `RAW_LABELS`.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -99,14 +99,7 @@ class LabelMap:
 
     def to(self, device: torch.device | str) -> LabelMap:
         """Return the same map with its volumes on another device."""
-        return LabelMap(
-            self.codes.to(device),
-            self.distance.to(device),
-            self.spacing_mm,
-            self.brain_box_mm,
-            self.ventricle_mm,
-            self.name,
-        )
+        return replace(self, codes=self.codes.to(device), distance=self.distance.to(device))
 
 
 def raw_labels(labels: NDArray[np.integer], affine: NDArray[np.floating], name: str = "label map") -> NDArray[np.int16]:

@@ -29,11 +29,15 @@ _HEADER = """\
 # outside: intensities of the head outside of the brain, in equal steps from darkest to brightest.
 """
 
-_PLAIN = ConfigDict(extra="forbid", allow_inf_nan=False)
+
+class _Strict:
+    """Records without unknown fields or numbers that are not finite."""
+
+    __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid", allow_inf_nan=False)
 
 
 @dataclass(frozen=True)
-class Intensity:
+class Intensity(_Strict):
     """Intensity of one structure.
 
     Attributes
@@ -48,8 +52,6 @@ class Intensity:
         Weight of the structure's own mean against its group's, 0 to 1.
     """
 
-    __pydantic_config__: ClassVar[ConfigDict] = _PLAIN
-
     mean: float
     sd: float
     between_scans: float | None
@@ -59,20 +61,16 @@ class Intensity:
 
 
 @dataclass(frozen=True)
-class BiasStatistics:
+class BiasStatistics(_Strict):
     """Bias field: standard deviation of its logarithm over the brain, and its correlation length."""
-
-    __pydantic_config__: ClassVar[ConfigDict] = _PLAIN
 
     log_sd: float
     scale_mm: float
 
 
 @dataclass(frozen=True)
-class NoiseStatistics:
+class NoiseStatistics(_Strict):
     """Noise: standard deviation in units of white matter, smoothness, and where each was measured."""
-
-    __pydantic_config__: ClassVar[ConfigDict] = _PLAIN
 
     sd: float
     fwhm_mm: float
@@ -80,20 +78,26 @@ class NoiseStatistics:
 
 
 @dataclass(frozen=True)
-class Air:
-    """Background: kind, and level in units of white matter (see `contrast_analysis.noise.BackgroundEstimate`)."""
-
-    __pydantic_config__: ClassVar[ConfigDict] = _PLAIN
+class Air(_Strict):
+    """Background: kind, and level in units of white matter (see `noise_estimate.BackgroundEstimate`)."""
 
     kind: BackgroundKind
     level: float
 
 
 @dataclass(frozen=True)
-class ScanRecord:
-    """Measurements of one of the scans."""
+class ScanRecord(_Strict):
+    """Measurements of one of the scans.
 
-    __pydantic_config__: ClassVar[ConfigDict] = _PLAIN
+    Attributes
+    ----------
+    outliers : float
+        Share of outliers among the voxels near borders.
+    mismatch : float
+        Distance of the fitted from the observed histogram, in units of the difference of white matter and cortex.
+    iterations : int
+        Iterations of the fit.
+    """
 
     name: str
     voxel_mm: tuple[float, float, float]
@@ -106,7 +110,7 @@ class ScanRecord:
 
 
 @dataclass(frozen=True)
-class ContrastProfile:
+class ContrastProfile(_Strict):
     """Appearance of a set of scans. Intensities are on a scale where cerebral white matter is 160.
 
     Attributes
@@ -124,8 +128,6 @@ class ContrastProfile:
     scans : tuple of ScanRecord
         The scans that the profile was computed from.
     """
-
-    __pydantic_config__: ClassVar[ConfigDict] = _PLAIN
 
     structures: dict[str, Intensity]
     contrast_to_noise: dict[str, float]

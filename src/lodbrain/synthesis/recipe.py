@@ -6,18 +6,18 @@ from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
-from lodbrain.synthesis.generator import Plan
+from lodbrain.synthesis.generator import ScanPlan
 
-_ADAPTER = TypeAdapter(Plan)
+_ADAPTER = TypeAdapter(ScanPlan)
 
 
-def to_json(plan: Plan) -> dict[str, Any]:
+def to_json(plan: ScanPlan) -> dict[str, Any]:
     """Return a plan as a tree of dictionaries, lists, numbers and strings; floats keep all bits."""
     tree: dict[str, Any] = _ADAPTER.dump_python(plan, mode="json")
     return tree
 
 
-def from_json(tree: Any) -> Plan:
+def from_json(tree: Any) -> ScanPlan:
     """Return the plan that `to_json` wrote.
 
     Raises

@@ -5,13 +5,13 @@ from __future__ import annotations
 from dataclasses import replace
 
 from lodbrain.synthesis.fields import SPLINE_SD
+from lodbrain.synthesis.generator_settings import GeneratorSettings
 from lodbrain.synthesis.profile import ContrastProfile
-from lodbrain.synthesis.settings import Settings
-from lodbrain.synthesis.steps.background import RandomBackground
+from lodbrain.synthesis.steps.background_noise import RandomBackground
 from lodbrain.synthesis.steps.blur import RandomBlur
 from lodbrain.synthesis.steps.noise import RandomNoise
-from lodbrain.synthesis.steps.slices import RandomSlices
 from lodbrain.synthesis.steps.texture import RandomTexture
+from lodbrain.synthesis.steps.thick_slices import RandomSlices
 from lodbrain.synthesis.steps.tone import RandomTone
 
 #: Means of the factors of the largest bias (u) and noise (u^1.5), for u uniform in 0 to 1.
@@ -24,7 +24,7 @@ GAMMA_SD = 0.05
 _ANISOTROPIC = 1.5
 
 
-def settings_like(profile: ContrastProfile, settings: Settings | None = None) -> Settings:
+def settings_like(profile: ContrastProfile, settings: GeneratorSettings | None = None) -> GeneratorSettings:
     """Return settings whose mean bias field, noise, blur, voxel size and background are those of a profile's scans.
 
     Shapes, lesions, artefacts, field of view and the share of defaced scans are kept. Smooth noise gives an upper bound
@@ -33,11 +33,10 @@ def settings_like(profile: ContrastProfile, settings: Settings | None = None) ->
 
     Parameters
     ----------
-    profile : ContrastProfile
-    settings : Settings, optional
+    settings : GeneratorSettings, optional
         Settings from which all others are taken.
     """
-    settings = settings or Settings()
+    settings = settings or GeneratorSettings()
     sides = [side for scan in profile.scans for side in scan.voxel_mm]
     thickest = max(max(scan.voxel_mm) / min(scan.voxel_mm) for scan in profile.scans)
     thick = thickest >= _ANISOTROPIC

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 
 from lodbrain.labels import SIDELESS, SIDELESS_OF_CLASS, STRUCTURES
-from lodbrain.synthesis.contrast import N_SUBCLASSES, SPLIT_LABELS, T1W_PRIOR, Contrast
+from lodbrain.synthesis.intensities import N_SUBCLASSES, SPLIT_LABELS, T1W_PRIOR, Contrast
 from lodbrain.synthesis.label_map import CODE_OF_RAW, MIRROR_OF_CODE, N_CODES, OUTSIDE, RAW_LABELS
 from lodbrain.synthesis.profile import ContrastProfile, Intensity
 
@@ -37,7 +37,6 @@ def draw_from_profile(profile: ContrastProfile, generator: torch.Generator) -> C
 
     Parameters
     ----------
-    profile : ContrastProfile
     generator : torch.Generator
         On the CPU.
 
@@ -72,7 +71,7 @@ def _look(profile: ContrastProfile, code: int) -> tuple[float, float, float]:
     for names in _ANCHORS:
         for name in names:
             if name in profile.structures:
-                raw = next(label.index for label in STRUCTURES if label.name.removeprefix("Left-") == name)
+                raw = next(label.index for label in STRUCTURES if label.sideless == name)
                 anchors.append((float(T1W_PRIOR[CODE_OF_RAW[raw], 0]), profile.structures[name]))
                 break
     at, where = float(T1W_PRIOR[code, 0]), [prior for prior, _ in anchors]

@@ -30,7 +30,6 @@ class Walls:
 
     Attributes
     ----------
-    box : tuple of 3 slice
     rank : (X, Y, Z) uint8 tensor
         1 for the innermost voxels of a cavity, up to 255 for the outermost; 0 outside. Equal steps are equal shares of
         the volume that the cavity keeps, by its exponent.

@@ -28,7 +28,7 @@ from lodbrain.training.adaptation_config import AdaptSettings, tuning_config
 from lodbrain.training.adaptation_measures import Measures, Probe, decide
 from lodbrain.training.adaptation_report import AdaptReport, write_report
 from lodbrain.training.config import TrainingConfig
-from lodbrain.training.run import train
+from lodbrain.training.training_run import train
 from lodbrain.training.workers import device_named
 
 #: Interpolation weights of the tuned model (1) with the base model (0), in order: the first that passes is kept.
@@ -54,7 +54,6 @@ def adapt(
         Scans, folders or globs.
     out : path
         The model to write, a .safetensors file.
-    settings : AdaptSettings, optional
     report : callable(str)
         Called with lines of progress.
     refused : callable(Analysed)

@@ -9,7 +9,7 @@ from lodbrain.datasets.labelmaps import find_labelmaps
 from lodbrain.models.lod import Ladder
 from lodbrain.system.download import cache_folder
 from lodbrain.training.config import TrainingConfig
-from lodbrain.training.settings import LevelSettings, Tailored
+from lodbrain.training.config_fields import LevelSettings, Tailored
 
 #: Crops of the tuned levels, and the voxel size of the label maps they are rendered from, by exponent.
 CROPS = {1: (64, 80, 64), 0: (80, 80, 80), -1: (96, 96, 96)}
@@ -38,8 +38,6 @@ class AdaptSettings:
         Number of held-out synthetic scans of each kind.
     scans : int
         Number of the given scans on which consistency is measured.
-    device : str
-    threads : int or None
     labelmaps : Path or None
         Folder of label maps for synthesis; every fifth is held out. None for the published ones.
     frame : int or None
@@ -75,12 +73,8 @@ def tuning_config(
 
     Parameters
     ----------
-    base : Ladder
     last : int
         Position of the finest level that the scans use.
-    out : Path
-    settings : AdaptSettings
-    device : str
     """
     names = [path.name.split(".nii")[0] for path in find_labelmaps(settings.labelmaps)]
     # The published maps 17 to 20 are for validation everywhere; of other maps every fifth is.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -13,11 +13,12 @@ import torch
 from numpy.typing import NDArray
 
 from lodbrain.errors import InputError
+from lodbrain.evaluation.overlap import contingency
 from lodbrain.images.grid import to_ras
 from lodbrain.images.intensity import from_black
 from lodbrain.images.io import read_image
 from lodbrain.inference.predict import Options, predict
-from lodbrain.labels import CLASS_OF_INDEX, N_CLASSES, STRUCTURES
+from lodbrain.labels import MIRROR_OF_CLASS, N_CLASSES, STRUCTURES
 from lodbrain.models.lod import Ladder
 from lodbrain.segmentation.settings import Model
 from lodbrain.synthesis.fields import Grid, SmoothField, random_control
@@ -28,6 +29,7 @@ from lodbrain.training.maps import fine_maps, load_maps
 from lodbrain.training.pairs import PairSource
 from lodbrain.training.scenes import SyntheticScenes
 from lodbrain.training.sources import geometry_of
+from lodbrain.training.training_run import Report
 from lodbrain.training.validation import LEAST_VOXELS, ValidationScores, score
 
 #: Largest loss of Dice in the base validation that counts as no worse: less than its variation between seeds.
@@ -36,10 +38,6 @@ NO_WORSE = 0.002
 BIAS_SD, BIAS_MM = 0.2, 60.0
 #: Number of bootstrap resamples of the paired differences, and confidence level of the interval.
 RESAMPLINGS, CONFIDENCE = 2000, 0.9
-
-_MIRROR = np.array([CLASS_OF_INDEX[label.mirror] for label in STRUCTURES], np.uint8)
-
-Report = Callable[[str], None]
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,7 +52,6 @@ class Measures:
         For each scan, mean Dice of its labels with those of its mirror image, and with those under an added bias field.
     classes : tuple of (X, Y, Z) uint8
         Labels of the scans; None if no brain was found.
-    voxel_ml : tuple of float
     """
 
     tailored: ValidationScores
@@ -122,14 +119,10 @@ class Probe:
     ----------
     config : TrainingConfig
         Configuration of the tuning, with its label maps and crops.
-    profile : ContrastProfile
-    scans : sequence of Path
     last : int
         Position of the evaluated level.
     held_out : int
         Number of synthetic scans of each kind.
-    frame : int or None
-    device : str
     """
 
     def __init__(
@@ -191,7 +184,7 @@ class Probe:
         plain = labels_of(data)
         mirrored = labels_of(np.ascontiguousarray(data[::-1]))
         biased = labels_of(data * added_bias(data.shape, (a, b, c)))
-        flip = agreement(plain, None if mirrored is None else _MIRROR[mirrored[::-1]])
+        flip = agreement(plain, None if mirrored is None else MIRROR_OF_CLASS.astype(np.uint8)[mirrored[::-1]])
         return flip, agreement(plain, biased), plain, a * b * c / 1000
 
     def volumes(self, before: Measures, after: Measures) -> dict[str, dict[str, float]]:
@@ -235,9 +228,6 @@ def agreement(one: NDArray[np.uint8] | None, two: NDArray[np.uint8] | None) -> f
 
 def class_dice(one: NDArray[np.uint8], two: NDArray[np.uint8]) -> NDArray[np.float64]:
     """(33,): Dice of each class; NaN where both together have too few voxels."""
-    a, b = (np.bincount(labels.ravel(), minlength=N_CLASSES) for labels in (one, two))
-    both = np.bincount(one[one == two], minlength=N_CLASSES)
-    total = a + b
-    with np.errstate(invalid="ignore"):
-        dice: NDArray[np.float64] = np.where(total >= 2 * LEAST_VOXELS, 2 * both / np.maximum(total, 1), np.nan)
-    return dice
+    table = contingency(one, two, N_CLASSES)
+    total = table.sum(0) + table.sum(1)
+    return np.where(total >= 2 * LEAST_VOXELS, 2 * np.diag(table) / np.maximum(total, 1), np.nan)

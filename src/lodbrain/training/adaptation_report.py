@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from lodbrain.synthesis.contrast import T1W_PRIOR
+from lodbrain.synthesis.intensities import T1W_PRIOR
 from lodbrain.synthesis.label_map import CODE_OF_RAW
 from lodbrain.synthesis.profile import ContrastProfile
 from lodbrain.system.atomic import write_text
@@ -37,15 +37,12 @@ class AdaptReport:
         Whether the file holds the tuned model; otherwise it holds the base model's weights.
     scans : tuple of str
         Scans on which consistency was measured.
-    profile : ContrastProfile
     before, after : dict of str to float
         Measurements of the base model, and of the tuned one (of the first attempt if none was kept).
     verdict : tuple of str
         Reasons of the decision, one line each.
     volumes : dict of str to dict
         By structure: mean volume before and after, in ml, and the Dice between both.
-    minutes : float
-    steps : dict of str to int
     """
 
     model: str

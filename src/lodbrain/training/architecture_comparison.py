@@ -5,10 +5,13 @@ from __future__ import annotations
 import math
 import statistics
 import time
+from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+import torch
 
 from lodbrain.errors import UsageError
 from lodbrain.labels import SIDELESS, STRUCTURES, TABLES
@@ -18,13 +21,13 @@ from lodbrain.system.atomic import write_text
 from lodbrain.system.records import json_text
 from lodbrain.training.checkpoint import load_checkpoint
 from lodbrain.training.config import TrainingConfig
-from lodbrain.training.levels import climb, level_name
 from lodbrain.training.maps import load_maps
-from lodbrain.training.memory import step_memory
 from lodbrain.training.pairs import PairSource
-from lodbrain.training.run import JOINT, build, train
 from lodbrain.training.sources import SYNTHETIC, geometry_of, make_sources
 from lodbrain.training.stage import checkpoint_path
+from lodbrain.training.stage_networks import climb, level_name, load_trained_levels
+from lodbrain.training.step_memory import step_memory
+from lodbrain.training.training_run import JOINT, build, train
 from lodbrain.training.validation import VALIDATION_SEED, ValidationScores, score
 
 #: Fields that must be equal in all configurations: validation data, and generation of pairs.
@@ -39,8 +42,6 @@ class ArchitectureResult:
 
     Attributes
     ----------
-    name, architecture : str
-    parameters : int
     training_bytes : int
         Predicted memory of a step of its finest level on the largest evaluated scan.
     seconds : float
@@ -49,7 +50,6 @@ class ArchitectureResult:
         Steps by stage.
     seconds_per_scan : float
         Median time of a forward pass through all levels, on the device of the training.
-    scores : ValidationScores
     """
 
     name: str
@@ -77,14 +77,11 @@ def compare(
 
     Parameters
     ----------
-    configs : sequence of TrainingConfig
-    out : Path
     seconds : float, optional
         Training time of each, divided among its stages in proportion to their budgets. Without it budgets must be
         equal.
     scans : int
         Number of validation scans.
-    report : callable(str)
 
     Raises
     ------
@@ -167,7 +164,8 @@ def _measure(config: TrainingConfig, scans: int) -> ArchitectureResult:
     for n in range(min(3, scans)):
         scene = scenes.scene(VALIDATION_SEED + n, last)
         began = time.perf_counter()
-        climb(network, scene, bfloat16=config.autocasts)
+        with torch.no_grad():
+            deque(climb(network, scene, bfloat16=config.autocasts), maxlen=0)
         times.append(time.perf_counter() - began)
         shapes.append(scene.views[-1].image.shape)
     x, y, z = max(shapes, key=lambda shape: shape.numel())
@@ -196,10 +194,7 @@ def _trained(config: TrainingConfig) -> Ladder | Plain:
     if joint is not None:
         network.load_state_dict(joint[0]["ema"])
     else:
-        for position in range(len(config.levels)):
-            found = load_checkpoint(checkpoint_path(config, level_name(config, position)))
-            if found is not None:
-                network.level(position).load_state_dict(found[0]["ema"])
+        load_trained_levels(network, config, len(config.levels))
     return network.eval().requires_grad_(False)
 
 
@@ -214,7 +209,7 @@ def _by_structure(scores: ValidationScores) -> dict[str, float]:
     for each, label in enumerate(STRUCTURES[1:]):
         value = float(scores.structures[:, each].nanmean())
         if not math.isnan(value):
-            out[label.name.removeprefix("Left-").removeprefix("Right-")].append(value)
+            out[label.sideless].append(value)
     return {name: sum(values) / len(values) if values else math.nan for name, values in out.items()}
 
 
@@ -257,9 +252,13 @@ def to_json(rows: Sequence[ArchitectureResult]) -> dict[str, Any]:
                 "seconds": round(row.seconds, 1),
                 "steps": row.steps,
                 "seconds_per_scan": round(row.seconds_per_scan, 4),
-                "dice": {k: None if math.isnan(v) else round(v, 4) for k, v in row.scores.summary().items()},
-                "structures": {k: None if math.isnan(v) else round(v, 4) for k, v in _by_structure(row.scores).items()},
+                "dice": _known(row.scores.summary()),
+                "structures": _known(_by_structure(row.scores)),
             }
             for row in rows
         ]
     }
+
+
+def _known(values: dict[str, float]) -> dict[str, float | None]:
+    return {name: None if math.isnan(value) else round(value, 4) for name, value in values.items()}

@@ -27,7 +27,6 @@ def save_checkpoint(path: Path, groups: Groups, state: dict[str, Any]) -> None:
 
     Parameters
     ----------
-    path : Path
     groups : dict of dict of tensors
         Such as ``{"model": ..., "ema": ..., "exp_avg": ...}``.
     state : dict

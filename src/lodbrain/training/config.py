@@ -11,8 +11,8 @@ from pydantic import Field, ValidationError, model_validator
 
 from lodbrain.errors import UsageError
 from lodbrain.inference.precision import working_dtype
-from lodbrain.synthesis.generator import Settings
-from lodbrain.training.settings import (
+from lodbrain.synthesis.generator import GeneratorSettings
+from lodbrain.training.config_fields import (
     Corruption,
     Joint,
     LevelSettings,
@@ -49,7 +49,7 @@ class TrainingConfig(Strict):
     start_share: float = Field(default=0.0, ge=0, lt=1)
     levels: tuple[LevelSettings, ...] = Field(min_length=1)
     joint: Joint | None = None
-    generator: Settings = Settings()
+    generator: GeneratorSettings = GeneratorSettings()
     corruption: Corruption = Corruption()
     losses: Losses = Losses()
     seed: int = 0

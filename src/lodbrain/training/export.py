@@ -20,8 +20,6 @@ def export(network: Ladder | Plain, config: TrainingConfig, outcomes: dict[str, 
 
     Parameters
     ----------
-    network : Ladder or Plain
-    config : TrainingConfig
     outcomes : dict of str to Outcome
         Outcome of each stage.
     count : int

@@ -6,13 +6,17 @@ import torch
 import torch.nn.functional as F
 
 from lodbrain.labels import SIDELESS, SIDELESS_OF_CLASS, TISSUE_OF_CLASS
-from lodbrain.training.settings import Losses
+from lodbrain.training.config_fields import Losses
 from lodbrain.training.sums import class_sums
 
 N_TISSUES = 7
-_TISSUE = torch.as_tensor(TISSUE_OF_CLASS)
+#: (33,) int64: tissue class of each class.
+TISSUE = torch.as_tensor(TISSUE_OF_CLASS)
 _SIDELESS = torch.as_tensor(SIDELESS_OF_CLASS)
-_TISSUE_OF_SIDELESS = torch.zeros(len(SIDELESS), dtype=torch.long).scatter_(0, _SIDELESS, _TISSUE)
+_TISSUE_OF_SIDELESS = torch.zeros(len(SIDELESS), dtype=torch.long).scatter_(0, _SIDELESS, TISSUE)
+
+#: A class with fewer voxels in the target does not count for the Dice loss.
+LEAST_VOXELS = 20.0
 
 #: Limit of distances to a boundary in voxels: errors farther away are left to the Dice loss.
 BOUNDARY_REACH = 4
@@ -42,10 +46,8 @@ def merge_target_sides(target: torch.Tensor) -> torch.Tensor:
     return merge(target, _SIDELESS, len(SIDELESS))
 
 
-def dice_loss(
-    overlap: torch.Tensor, size: torch.Tensor, volume: torch.Tensor, *, least_share: float = 20.0
-) -> torch.Tensor:
-    """Return 1 - mean soft Dice over the foreground classes with at least `least_share` voxels in the target.
+def dice_loss(overlap: torch.Tensor, size: torch.Tensor, volume: torch.Tensor) -> torch.Tensor:
+    """Return 1 - mean soft Dice over the foreground classes with at least `LEAST_VOXELS` in the target.
 
     Parameters
     ----------
@@ -57,7 +59,7 @@ def dice_loss(
     () tensor
         Mean over the batch; a volume without such a class counts as 0.
     """
-    present = (volume[:, 1:] >= least_share).to(overlap.dtype)
+    present = (volume[:, 1:] >= LEAST_VOXELS).to(overlap.dtype)
     dice = 2 * overlap[:, 1:] / size[:, 1:].clamp(min=1e-6)
     count = present.sum(1)
     return ((count - (dice * present).sum(1)) / count.clamp(min=1)).mean()
@@ -128,7 +130,7 @@ def segmentation_loss(logits: torch.Tensor, target: torch.Tensor, *, weights: Lo
     weights = weights or Losses()
     classes = logits.shape[1]
     into = torch.arange(classes) if target.shape[1] == classes else _SIDELESS
-    tissue = _TISSUE if classes == len(_TISSUE) else _TISSUE_OF_SIDELESS
+    tissue = TISSUE if classes == len(TISSUE) else _TISSUE_OF_SIDELESS
     sums = class_sums(logits, target, into=into, group=tissue[:classes], groups=N_TISSUES)
     structures, tissues = (
         [each[:, part] for each in (sums.overlap, sums.size, sums.volume)]

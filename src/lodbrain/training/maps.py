@@ -65,7 +65,6 @@ class FineMaps(Mapping[str, LabelMap]):
         The original maps.
     folder : Path
         Folder of the cache files, one for each map that is refined.
-    voxel_mm : float
     """
 
     def __init__(self, maps: Mapping[str, LabelMap], folder: Path, voxel_mm: float) -> None:

@@ -17,15 +17,18 @@ from lodbrain.inference.pyramid import pad_to
 from lodbrain.models.folded import FoldedLevel, fold
 from lodbrain.models.lod import Detail, Ladder
 from lodbrain.models.registry import Plain
-from lodbrain.training.scenes import BRAIN, Head, Scene, Scenes, Triple, View
-from lodbrain.training.settings import Corruption
+from lodbrain.training.config_fields import Corruption
+from lodbrain.training.scenes import BRAIN, Head, LevelView, Scene, Scenes, Voxels
 
 K = TypeVar("K")
 T = TypeVar("T")
 
+#: Number of pairs that are ready or being sampled during a step.
+READY = 2
+
 
 @dataclass(frozen=True, eq=False)
-class Pair:
+class TrainingPair:
     """Training examples of a level.
 
     Attributes
@@ -58,27 +61,27 @@ def brain_of(logits: torch.Tensor) -> torch.Tensor:
     return logits.float().softmax(1)[0, BRAIN.to(logits.device)].sum(0) > 0.5
 
 
-def first_pair(view: View, stride: int) -> Pair:
+def first_pair(view: LevelView, stride: int) -> TrainingPair:
     """Return the pair of the coarsest level."""
     image = foreground_scaling(view.image).apply(view.image)
-    return Pair(pad_to(image[None, None], stride), _pad_target(view.target, stride), view.log_voxel, None)
+    return TrainingPair(pad_to(image[None, None], stride), _pad_target(view.target, stride), view.log_voxel, None)
 
 
-def scaling_below(view: View, detail: Detail) -> Scaling:
+def scaling_below(view: LevelView, detail: Detail) -> Scaling:
     """Return the intensity scaling of the finer levels, from the brain that the coarsest finds in its `view`."""
     x, y, z = view.image.shape
     return brain_scaling(view.image, brain_of(detail.logits.detach())[:x, :y, :z])
 
 
-def next_pair(scene: Scene, position: int, scaling: Scaling, above: Detail, stride: int) -> Pair:
+def next_pair(scene: Scene, position: int, scaling: Scaling, above: Detail, stride: int) -> TrainingPair:
     """Return the pair of the level at a position, given the output of the level `above` it."""
     view = scene.views[position]
     image = pad_to(scaling.apply(view.image)[None, None], stride)
     coarse = crop_below(above, scene.views[position - 1].start, view.start, image.shape[2:])
-    return Pair(image, _pad_target(view.target, stride), view.log_voxel, coarse)
+    return TrainingPair(image, _pad_target(view.target, stride), view.log_voxel, coarse)
 
 
-def crop_below(detail: Detail, start: Triple, begin: Triple, shape: Sequence[int]) -> Detail:
+def crop_below(detail: Detail, start: Voxels, begin: Voxels, shape: Sequence[int]) -> Detail:
     """Return the part of a coarse level under a finer view; outside of it the edge voxels are repeated.
 
     Parameters
@@ -116,7 +119,6 @@ class PairSource:
         Levels above `position` are run with the weights they have at construction; the ladder is not modified.
     position : int
         Position of the level to train, 0 the coarsest.
-    scenes : Scenes
     corruption : Corruption or None
         None for validation.
     bfloat16 : bool
@@ -145,7 +147,7 @@ class PairSource:
         self._open = lru_cache(heads)(self._open_head)
 
     @torch.no_grad()
-    def draw(self, seed: int, crop: int = 0) -> Pair:
+    def draw(self, seed: int, crop: int = 0) -> TrainingPair:
         """Return the pair of a seed and a crop, independent of earlier samples and of the thread.
 
         Crops of one seed share the results for the whole head, if they are sampled close to each other.
@@ -159,7 +161,7 @@ class PairSource:
             if position < self.position:
                 detail = run_folded(self.frozen[position], pair)
         assert pair.coarse is not None
-        return Pair(pair.image, pair.target, pair.log_voxel, self._corrupt(pair.coarse, scene.random))
+        return TrainingPair(pair.image, pair.target, pair.log_voxel, self._corrupt(pair.coarse, scene.random))
 
     def _open_head(self, seed: int) -> _Opened:
         head = self.scenes.head(seed, self.position, self.crops)
@@ -183,7 +185,7 @@ class PairSource:
         return Detail(features, logits, detail.side)
 
 
-def run_folded(level: FoldedLevel, pair: Pair) -> Detail:
+def run_folded(level: FoldedLevel, pair: TrainingPair) -> Detail:
     """Return a frozen level's output, float32, for a pair of one example."""
     coarse = None if pair.coarse is None else level.for_next(pair.coarse)
     features = level.features(pair.image, float(pair.log_voxel), coarse)
@@ -191,7 +193,7 @@ def run_folded(level: FoldedLevel, pair: Pair) -> Detail:
     return level.score(features, coarse, ((0, x), (0, y), (0, z))).map(torch.Tensor.float)
 
 
-def collate(pairs: Sequence[Pair]) -> Pair:
+def collate(pairs: Sequence[TrainingPair]) -> TrainingPair:
     """Return one batch of several pairs, all padded with background to the largest shape."""
     if len(pairs) == 1:
         return pairs[0]
@@ -202,7 +204,7 @@ def collate(pairs: Sequence[Pair]) -> Pair:
     log_voxel = torch.cat([pair.log_voxel for pair in pairs])
     details = [pair.coarse for pair in pairs if pair.coarse is not None]
     if not details:
-        return Pair(images, targets, log_voxel, None)
+        return TrainingPair(images, targets, log_voxel, None)
     half = [-(-n // 2) for n in shape]
     sides = [_grow(d.side, half) for d in details if d.side is not None]
     told = Detail(
@@ -210,7 +212,7 @@ def collate(pairs: Sequence[Pair]) -> Pair:
         torch.cat([_grow(d.logits, half) for d in details]),
         torch.cat(sides) if sides else None,
     )
-    return Pair(images, targets, log_voxel, told)
+    return TrainingPair(images, targets, log_voxel, told)
 
 
 def _grow(t: torch.Tensor, shape: Sequence[int]) -> torch.Tensor:
@@ -231,7 +233,6 @@ def prefetch(
     draw: Callable[[K], T],
     keys: Iterator[K],
     *,
-    ahead: int = 2,
     threads: int = 1,
     device: torch.device | str = "cpu",
 ) -> Generator[T, None, None]:
@@ -246,8 +247,6 @@ def prefetch(
         Function such as `PairSource.draw`.
     keys : iterator
         Arguments of `draw`, infinitely many.
-    ahead : int
-        Number of pairs that are sampled in advance.
     threads : int
         Torch threads of the background thread.
     device : device
@@ -271,7 +270,7 @@ def prefetch(
         return drawn
 
     with ThreadPoolExecutor(1, initializer=torch.set_num_threads, initargs=(threads,)) as pool:
-        waiting = [pool.submit(one, next(keys)) for _ in range(ahead)]
+        waiting = [pool.submit(one, next(keys)) for _ in range(READY)]
         while True:
             item = waiting.pop(0).result()
             waiting.append(pool.submit(one, next(keys)))
@@ -282,7 +281,7 @@ def prefetch(
 
 def _hand_over(item: object) -> None:
     """Prevent the memory of a pair from being reused by the sampling stream while the step still uses it."""
-    if isinstance(item, Pair):
+    if isinstance(item, TrainingPair):
         for tensor in item.tensors():
             tensor.record_stream(torch.cuda.current_stream(tensor.device))
     elif isinstance(item, Scene):

@@ -7,7 +7,7 @@ import torch
 from numpy.typing import NDArray
 
 from lodbrain.labels import STRUCTURES
-from lodbrain.training.pairs import Pair
+from lodbrain.training.pairs import TrainingPair
 
 #: Small views are enlarged until the longest side has about this many pixels.
 LEAST_PIXELS = 128
@@ -15,12 +15,12 @@ LEAST_PIXELS = 128
 _COLOURS = np.array([label.color for label in STRUCTURES], np.uint8)
 
 
-def picture(pair: Pair, predicted: torch.Tensor) -> NDArray[np.uint8]:
+def picture(pair: TrainingPair, predicted: torch.Tensor) -> NDArray[np.uint8]:
     """Return rows of scan, target, prediction; columns of sagittal, coronal, axial planes through the brain's centre.
 
     Parameters
     ----------
-    pair : Pair
+    pair : TrainingPair
         A pair of one example.
     predicted : (1, X, Y, Z) int64 tensor
         Classes.

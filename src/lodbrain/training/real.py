@@ -11,18 +11,17 @@ import torch
 from lodbrain.datasets.labelled import Labelled, read_bids, read_manifest
 from lodbrain.errors import InputError
 from lodbrain.inference.pyramid import pool
-from lodbrain.labels import CLASS_OF_INDEX, STRUCTURES
-from lodbrain.synthesis.degradations import DEGRADATIONS
-from lodbrain.synthesis.degradations import Pair as Degraded
+from lodbrain.labels import CLASS_OF_INDEX, MIRROR_OF_CLASS
+from lodbrain.synthesis.degradations import DEGRADATIONS, LabelledScan
 from lodbrain.synthesis.fields import Grid, SmoothField, random_control
 from lodbrain.synthesis.steps.tone import bend
+from lodbrain.training.config_fields import LabelledSet
 from lodbrain.training.real_scan import RealScan, grid_of, read_scan, shares
-from lodbrain.training.scenes import BRAIN, Geometry, Head, Scenes, View, foci_of, log_voxel_of, random_seeds
-from lodbrain.training.settings import LabelledSet
+from lodbrain.training.scenes import BRAIN, Geometry, Head, LevelView, Scenes, foci_of, log_voxel_of, random_seeds
 
 #: Scans are kept in memory up to this size, since reading one takes a second and resampling several: some 100 heads.
 _KEPT_BYTES = 3 * 2**30
-_MIRROR = torch.tensor([CLASS_OF_INDEX[label.mirror] for label in STRUCTURES], dtype=torch.uint8)
+_MIRROR = torch.as_tensor(MIRROR_OF_CLASS, dtype=torch.uint8)
 _WHITE = torch.tensor([CLASS_OF_INDEX[index] for index in (2, 41)], dtype=torch.uint8)
 
 
@@ -72,8 +71,6 @@ class RealScenes(Scenes):
 
     Parameters
     ----------
-    scans : sequence of Labelled
-    geometry : Geometry
     augmentation : Augmentation or None
         None for validation: scan number `seed` without changes.
     device : str
@@ -120,7 +117,7 @@ class RealScenes(Scenes):
         for _ in range(steps):
             images.append(pool(images[-1]))
 
-        def view(at: int, focus: list[float]) -> View:
+        def view(at: int, focus: list[float]) -> LevelView:
             halvings = levels[at].exponent - own
             here = grid.coarser(2**halvings)
             start, shape = (0, 0, 0), here.shape
@@ -129,13 +126,13 @@ class RealScenes(Scenes):
             window = tuple(slice(s, s + n) for s, n in zip(start, shape, strict=True))
             target = shares(case, window, halvings)
             log_voxel = log_voxel_of(here, levels[at].exponent).to(self.device)
-            return View(images[halvings][window], target, log_voxel, start)
+            return LevelView(images[halvings][window], target, log_voxel, start)
 
         whole = view(0, [])
         brain = whole.target[BRAIN.to(self.device)].sum(0) > 0.5
         foci = foci_of(brain, grid.coarser(2 ** (levels[0].exponent - own)), random, crops)
 
-        def finer(crop: int) -> tuple[View, ...]:
+        def finer(crop: int) -> tuple[LevelView, ...]:
             return tuple(view(at, foci[crop]) for at in range(1, position + 1))
 
         return Head(whole, finer, random_seeds(crops, random))
@@ -167,7 +164,7 @@ def _vary(case: RealScan, grid: Grid, how: Augmentation, random: torch.Generator
     image = case.image
     if faulty < how.fault_share:
         fault = DEGRADATIONS[_FAULTS[_below(len(_FAULTS), random)]]
-        pair = Degraded(image.cpu(), case.best.cpu(), grid.spacing_mm)
+        pair = LabelledScan(image.cpu(), case.best.cpu(), grid.spacing_mm)
         strongest = fault.steps[1]
         image = fault.function(pair, severity * strongest, random).image.to(image.device)
     white = image[torch.isin(case.best, _WHITE.to(case.best.device))]
@@ -188,7 +185,6 @@ def remapped(image: torch.Tensor, bright: float, random: torch.Generator) -> tor
 
     Parameters
     ----------
-    image : float tensor
     bright : float
         Intensity of bright tissue: the curve has six pieces from 0 to 1.2 times this.
     random : torch.Generator

@@ -11,17 +11,18 @@ import torch
 
 from lodbrain.labels import TISSUE_OF_CLASS
 from lodbrain.synthesis.fields import Grid
-from lodbrain.synthesis.generator import Plan, Settings, draw_plan, render
+from lodbrain.synthesis.generator import GeneratorSettings, ScanPlan, draw_plan, render
 from lodbrain.synthesis.label_map import LabelMap
-from lodbrain.training.settings import LevelSettings
+from lodbrain.training.config_fields import LevelSettings
 
 BRAIN = torch.as_tensor(TISSUE_OF_CLASS) > 0
 
-Triple = tuple[int, int, int]
+#: Voxels along the three axes: a shape, or a position on a grid.
+Voxels = tuple[int, int, int]
 
 
 @dataclass(frozen=True, eq=False)
-class View:
+class LevelView:
     """A scan, or a part of it, at the resolution of one level.
 
     Attributes
@@ -39,7 +40,7 @@ class View:
     image: torch.Tensor
     target: torch.Tensor
     log_voxel: torch.Tensor
-    start: Triple
+    start: Voxels
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,7 +50,7 @@ class Scene:
     Corruptions are sampled from `random`.
     """
 
-    views: tuple[View, ...]
+    views: tuple[LevelView, ...]
     random: torch.Generator
 
 
@@ -59,7 +60,7 @@ class Head:
 
     Attributes
     ----------
-    whole : View
+    whole : LevelView
         View at the coarsest level.
     finer : callable(int)
         Function that returns the views of the levels below, coarse to fine, for a crop number.
@@ -67,8 +68,8 @@ class Head:
         Seed of the corruptions for each crop.
     """
 
-    whole: View
-    finer: Callable[[int], tuple[View, ...]]
+    whole: LevelView
+    finer: Callable[[int], tuple[LevelView, ...]]
     randoms: tuple[int, ...]
 
     def scene(self, crop: int) -> Scene:
@@ -93,7 +94,6 @@ class Geometry:
 
     Attributes
     ----------
-    levels : tuple of LevelSettings
     strides : tuple of int
         Alignment in voxels of each level's input.
     """
@@ -101,7 +101,7 @@ class Geometry:
     levels: tuple[LevelSettings, ...]
     strides: tuple[int, ...]
 
-    def box(self, position: int, *, trained: int, grid: Grid, focus_mm: list[float]) -> tuple[Triple, Triple]:
+    def box(self, position: int, *, trained: int, grid: Grid, focus_mm: list[float]) -> tuple[Voxels, Voxels]:
         """Return start and shape of a level's view, in voxels of `grid`, when the level at `trained` is trained.
 
         Starts are even, to align with coarse voxels. `focus_mm` is relative to the corner of the scan.
@@ -138,7 +138,6 @@ def foci_of(inside: torch.Tensor, whole: Grid, random: torch.Generator, count: i
         Mask of the brain.
     whole : Grid
         Its grid.
-    random : torch.Generator
     count : int
         Number of points.
     """
@@ -168,7 +167,7 @@ def random_seeds(count: int, random: torch.Generator) -> tuple[int, ...]:
     return tuple(torch.randint(2**62, (count,), generator=random).tolist())
 
 
-def drawn(seed: int, maps: Sequence[LabelMap], generator: Settings) -> tuple[int, Plan, torch.Generator]:
+def drawn(seed: int, maps: Sequence[LabelMap], generator: GeneratorSettings) -> tuple[int, ScanPlan, torch.Generator]:
     """Return what a seed determines: the map, the plan of its scan, and the generator after sampling both."""
     random = torch.Generator().manual_seed(seed)
     which = int(torch.randint(len(maps), (), generator=random))
@@ -184,8 +183,6 @@ class SyntheticScenes(Scenes):
         Names of the maps that are sampled.
     maps, fine : mapping of str to LabelMap
         The trained level is rendered from `fine`: `maps`, or finer versions, which may be opened at each access.
-    generator : Settings
-    geometry : Geometry
     """
 
     def __init__(
@@ -193,7 +190,7 @@ class SyntheticScenes(Scenes):
         names: Sequence[str],
         maps: Mapping[str, LabelMap],
         fine: Mapping[str, LabelMap],
-        generator: Settings,
+        generator: GeneratorSettings,
         geometry: Geometry,
     ) -> None:
         self.names, self.fine = tuple(names), fine
@@ -208,10 +205,10 @@ class SyntheticScenes(Scenes):
         device, largest = labels.codes.device, 2 ** (len(levels) - 1)
         whole = plan.scan.coarser(largest)
         image, target = render(plan, labels, whole, coarseness=largest)
-        view = View(image, target, log_voxel_of(whole, levels[0].exponent).to(device), (0, 0, 0))
+        view = LevelView(image, target, log_voxel_of(whole, levels[0].exponent).to(device), (0, 0, 0))
         foci = foci_of(target[BRAIN.to(device)].sum(0) > 0.5, whole, random, crops) if position else []
 
-        def finer(crop: int) -> tuple[View, ...]:
+        def finer(crop: int) -> tuple[LevelView, ...]:
             views = []
             for at in range(1, position + 1):
                 factor = largest // 2**at
@@ -220,7 +217,7 @@ class SyntheticScenes(Scenes):
                 part = grid.crop(start, shape)
                 source = self.fine[self.names[which]] if at == position else labels
                 image, target = render(plan, source, part, coarseness=factor)
-                views.append(View(image, target, log_voxel_of(part, levels[at].exponent).to(device), start))
+                views.append(LevelView(image, target, log_voxel_of(part, levels[at].exponent).to(device), start))
             return tuple(views)
 
         return Head(view, finer, random_seeds(crops, random))
@@ -231,7 +228,6 @@ class MixedScenes(Scenes):
 
     Parameters
     ----------
-    one, other : Scenes
     share : float
         Share of `other`.
     """

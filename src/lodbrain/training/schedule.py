@@ -4,23 +4,12 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import torch
 
-from lodbrain.training.settings import Budget
-
-
-def learning_rate(step: int, steps: int, peak: float, warm_up: int) -> float:
-    """Return the rate of a linear warm-up followed by a cosine from `peak` to a hundredth of it."""
-    along = (step - warm_up) / max(1, steps - warm_up)
-    return rate_along(step, along, peak, warm_up)
-
-
-def rate_along(step: int, along: float, peak: float, warm_up: int) -> float:
-    """Return the rate at a step, `along` being the progress (0 to 1) from the end of the warm-up to the end."""
-    if step < warm_up:
-        return peak * (step + 1) / warm_up
-    return peak * (0.01 + 0.99 * (1 + math.cos(math.pi * min(1.0, along))) / 2)
+from lodbrain.training.config_fields import Budget
 
 
 class Clock:
@@ -28,7 +17,6 @@ class Clock:
 
     Parameters
     ----------
-    device : torch.device
     spent : float
         Seconds before this process.
     """
@@ -42,21 +30,27 @@ class Clock:
         """Return the seconds spent, without pauses."""
         return self._now() - self._start
 
-    def pause(self) -> float:
-        """Stop the clock; return the argument of `go_on`."""
-        return self.seconds
-
-    def go_on(self, at: float) -> None:
-        """Restart the clock where `pause` stopped it."""
+    @contextmanager
+    def paused(self) -> Iterator[None]:
+        """Stop the clock meanwhile."""
+        at = self.seconds
+        yield
         self._start = self._now() - at
 
 
 def rate_of(budget: Budget, step: int, seconds: float, peak: float, warm_up: int) -> float:
-    """Return the learning rate of a stage at a step, after a number of seconds."""
+    """Return the learning rate of a stage at a step, after a number of seconds.
+
+    A linear warm-up over `warm_up` steps is followed by a cosine from `peak` to a hundredth of it, over the other steps
+    or over all seconds.
+    """
+    if step < warm_up:
+        return peak * (step + 1) / warm_up
     if budget.steps is not None:
-        return learning_rate(step, budget.steps, peak, warm_up)
-    assert budget.seconds is not None
-    return rate_along(step, seconds / budget.seconds, peak, warm_up)
+        along = (step - warm_up) / max(1, budget.steps - warm_up)
+    else:
+        along = seconds / (budget.seconds or math.inf)
+    return peak * (0.01 + 0.99 * (1 + math.cos(math.pi * min(1.0, along))) / 2)
 
 
 def is_over(budget: Budget, step: int, seconds: float) -> bool:

@@ -10,7 +10,7 @@ import torch
 from lodbrain.errors import UsageError
 from lodbrain.models.lod import Ladder
 from lodbrain.models.registry import Plain
-from lodbrain.synthesis.generator import Settings
+from lodbrain.synthesis.generator import GeneratorSettings
 from lodbrain.synthesis.label_map import LabelMap
 from lodbrain.synthesis.profile import read_profile
 from lodbrain.training.config import TrainingConfig
@@ -43,7 +43,7 @@ def geometry_of(config: TrainingConfig, network: Ladder | Plain) -> Geometry:
     return Geometry(config.levels, tuple(network.level(n).stride for n in range(len(config.levels))))
 
 
-def generator_of(config: TrainingConfig) -> Settings:
+def generator_of(config: TrainingConfig) -> GeneratorSettings:
     """Return the generator's settings, adapted to a profile if configured.
 
     Raises
@@ -70,14 +70,10 @@ def make_sources(
 
     Parameters
     ----------
-    config : TrainingConfig
-    geometry : Geometry
     maps : mapping of str to LabelMap
         All label maps that the configuration names, on the device.
     position : int
         Position of the level; for the joint stage the finest level's.
-    device : device
-    report : callable(str)
 
     Raises
     ------

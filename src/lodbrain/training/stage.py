@@ -13,14 +13,13 @@ from typing import Any
 import torch
 from torch import nn
 
-from lodbrain.system.memory import give_back
+from lodbrain.system.memory import MEBIBYTE, give_back, peak_mib, restart_peak
 from lodbrain.training.checkpoint import load_checkpoint
 from lodbrain.training.config import TrainingConfig
+from lodbrain.training.config_fields import Budget
 from lodbrain.training.muon import Muon
 from lodbrain.training.pairs import prefetch
-from lodbrain.training.peak import Peak
 from lodbrain.training.schedule import Clock, is_over, rate_of
-from lodbrain.training.settings import Budget
 from lodbrain.training.state import check_same, essence, restore, save
 from lodbrain.training.workers import Workers
 
@@ -33,7 +32,7 @@ _OPEN_HEADS = 3
 
 
 @dataclass(frozen=True, eq=False)
-class Stage:
+class TrainingStage:
     """One stage of a training: a level, or all of them jointly.
 
     Attributes
@@ -52,7 +51,6 @@ class Stage:
         Function that returns a batch of examples.
     validate : callable()
         Function that returns named scores of the network with its present weights.
-    budget : Budget
     rate : float
         Peak learning rate.
     crops : int
@@ -77,7 +75,6 @@ class Outcome:
 
     Attributes
     ----------
-    steps : int
     skipped : int
         Number of steps skipped because the gradient was not finite.
     seconds : float
@@ -122,10 +119,8 @@ def place_of(index: int, *, crops: int, lanes: int) -> tuple[int, int]:
 
     Parameters
     ----------
-    index : int
     crops : int
         Number of crops per head.
-    lanes : int
 
     Examples
     --------
@@ -148,7 +143,7 @@ def stage_seed(config: TrainingConfig, number: int, index: int) -> int:
 
 
 def run_stage(
-    stage: Stage, config: TrainingConfig, *, workers: Workers, log: Log, accept_changes: bool = False
+    stage: TrainingStage, config: TrainingConfig, *, workers: Workers, log: Log, accept_changes: bool = False
 ) -> Outcome:
     """Train a stage to the end of its budget, from its checkpoint if there is one.
 
@@ -156,9 +151,6 @@ def run_stage(
 
     Parameters
     ----------
-    stage : Stage
-    config : TrainingConfig
-    workers : Workers
     log : callable(step, values)
         Called with the mean loss every 50 steps, and with validation scores; in the first process only.
     accept_changes : bool
@@ -193,7 +185,8 @@ def run_stage(
 
     give_back()  # memory that the previous stage freed would count as this one's
     network.train()
-    losses, counted, peak = torch.zeros((), device=device), 0, Peak(device)
+    _restart_peak(device)
+    losses, counted = torch.zeros((), device=device), 0
     peak_bytes, durations, tick = 0, [], time.monotonic()
     over = over or is_over(stage.budget, step, elapsed())
     while not over:
@@ -211,7 +204,7 @@ def run_stage(
             optimizer.step()
         else:
             skipped += 1
-        keep = min(config.ema, (step + 1) / (step + 10))
+        keep = min(config.ema, (step + 1) / (step + 10))  # early averages are over few steps: weights change fast
         for name, value in network.state_dict().items():
             if value.is_floating_point():
                 ema[name].lerp_(value.detach(), 1 - keep)
@@ -222,7 +215,7 @@ def run_stage(
         tick += durations[-1]
         over = is_over(stage.budget, step, elapsed())
         if step % _LOG_EVERY == 0 or over:
-            peak_bytes = peak.read()
+            peak_bytes = _peak_bytes(device)
             if workers.first:
                 values = {"loss": float(losses) / counted, "rate": rate, "seconds": fmean(durations[-counted:])}
                 log(step, {**values, "skipped": float(skipped), "peak_gib": peak_bytes / 2**30})
@@ -232,12 +225,11 @@ def run_stage(
             state = {"step": step, "skipped": skipped, "seconds": clock.seconds, "over": over, "config": settings}
             save(path, network, ema, optimizer, state)
         if step % config.validate_every == 0 or over:
-            paused = clock.pause()
-            scores = with_weights(network, ema, stage.validate)
-            if workers.first:
-                log(step, scores)
+            with clock.paused():
+                scores = with_weights(network, ema, stage.validate)
+                if workers.first:
+                    log(step, scores)
             network.train()
-            clock.go_on(paused)
             tick = time.monotonic()
     batches.close()
     network.load_state_dict(ema)
@@ -245,6 +237,18 @@ def run_stage(
     workers.wait()
     usual = fmean(durations[1:]) if len(durations) > 1 else 0.0
     return Outcome(step, skipped, clock.seconds, usual, peak_bytes)
+
+
+def _restart_peak(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+    else:
+        restart_peak()
+
+
+def _peak_bytes(device: torch.device) -> int:
+    """Return the peak memory since `_restart_peak`: of tensors on CUDA, else of the process."""
+    return torch.cuda.max_memory_allocated(device) if device.type == "cuda" else int(peak_mib() * MEBIBYTE)
 
 
 def with_weights(
@@ -267,7 +271,7 @@ def _gradients_exchanged(module: nn.Module, last: bool) -> contextlib.AbstractCo
     return module.no_sync()
 
 
-def _batches(stage: Stage, config: TrainingConfig, workers: Workers, first: int, device: torch.device) -> Any:
+def _batches(stage: TrainingStage, config: TrainingConfig, workers: Workers, first: int, device: torch.device) -> Any:
     """Yield batches of this process from a step on, the same ones as in an uninterrupted run.
 
     All processes together use the examples that one process with a batch of the total size would use.

@@ -11,6 +11,7 @@ from torch import nn
 from lodbrain.errors import UsageError
 from lodbrain.training.checkpoint import Groups, save_checkpoint
 from lodbrain.training.config import TrainingConfig
+from lodbrain.training.config_fields import Joint, LevelSettings, RealScans
 
 _STATES = ("exp_avg", "exp_avg_sq", "step", "momentum_buffer")
 
@@ -36,7 +37,6 @@ def essence(config: TrainingConfig, upto: int, workers: int) -> dict[str, Any]:
 
     Parameters
     ----------
-    config : TrainingConfig
     upto : int
         Number of levels that count; one more than there are for the joint stage.
     workers : int
@@ -51,39 +51,46 @@ def essence(config: TrainingConfig, upto: int, workers: int) -> dict[str, Any]:
     return {**kept, "processes": workers}
 
 
-def differences(before: dict[str, Any], now: dict[str, Any], prefix: str = "") -> list[str]:
-    """Return lines ``field: was A, is B`` for all differences."""
-    lines = []
+def differences(
+    before: dict[str, Any], now: dict[str, Any], defaults: dict[str, Any] | None = None, prefix: str = ""
+) -> list[str]:
+    """Return lines ``field: was A, is B`` for all differences; a field that `before` lacks had its default."""
+    defaults, lines = defaults or {}, []
     for name in sorted(before.keys() | now.keys(), key=str):
-        a, b, where = before.get(name), now.get(name), f"{prefix}{name}"
+        b, where, default = now.get(name), f"{prefix}{name}", defaults.get(name)
+        a = before.get(name, None if b is None else default)
         if isinstance(a, dict) and isinstance(b, dict):
-            lines += differences(a, b, f"{where}.")
+            lines += differences(a, b, default, f"{where}.")
         elif isinstance(a, list) and isinstance(b, list) and len(a) == len(b) and any(isinstance(x, dict) for x in a):
-            lines += differences(dict(enumerate(a)), dict(enumerate(b)), f"{where}.")  # type: ignore[arg-type]
+            each: dict[Any, Any] = dict.fromkeys(range(len(a)), default)
+            lines += differences(dict(enumerate(a)), dict(enumerate(b)), each, f"{where}.")  # type: ignore[arg-type]
         elif a != b:
             lines.append(f"{where}: was {a}, is {b}")
     return lines
 
 
-def check_same(path: Path, saved: dict[str, Any], now: dict[str, Any], *, accept: bool) -> list[str]:
+def _defaults() -> dict[str, Any]:
+    """Return the defaults of a configuration; ``levels`` and optional sections have those of their own fields."""
+    sections = {"levels": LevelSettings, "real": RealScans, "joint": Joint}
+    fields = TrainingConfig.model_construct().model_dump(mode="json", by_alias=True)
+    return fields | {name: kind.model_construct().model_dump(mode="json") for name, kind in sections.items()}
+
+
+def check_same(path: Path, saved: dict[str, Any], now: dict[str, Any], *, accept: bool) -> None:
     """Raise if a checkpoint is of another configuration, unless that is accepted.
 
-    Returns
-    -------
-    list of str
-        The differences.
+    A field that the checkpoint lacks, since its version had none, counts as its default.
 
     Raises
     ------
     UsageError
         If there are differences; the message lists them.
     """
-    changed = differences(saved, now)
+    changed = differences(saved, now, _defaults())
     if changed and not accept:
         what = f"was trained with other settings ({'; '.join(changed[:4])}{'; ...' if len(changed) > 4 else ''})"
         hint = "Use another `out`, or go on all the same with --accept-changes"
         raise UsageError("changed-config", path, what, hint)
-    return changed
 
 
 def save(

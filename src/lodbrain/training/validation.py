@@ -8,18 +8,16 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
-from lodbrain.labels import N_CLASSES, TISSUE_OF_CLASS
+from lodbrain.labels import N_CLASSES
 from lodbrain.models.lod import Detail, split_sides
-from lodbrain.training.losses import N_TISSUES, merge
-from lodbrain.training.pairs import Pair
+from lodbrain.training.losses import N_TISSUES, TISSUE, merge
+from lodbrain.training.pairs import TrainingPair
 from lodbrain.training.workers import Workers
 
 #: First seed of validation, far from those of training.
 VALIDATION_SEED = 10**9
 #: A class with fewer voxels in the reference is not evaluated.
 LEAST_VOXELS = 10
-
-_TISSUE = torch.as_tensor(TISSUE_OF_CLASS)
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,14 +45,14 @@ class ValidationScores:
 
 @torch.no_grad()
 def score(
-    draw: Callable[[int], Pair],
+    draw: Callable[[int], TrainingPair],
     level: nn.Module,
     n: int,
     *,
     bfloat16: bool,
     workers: Workers | None = None,
     first_seed: int = VALIDATION_SEED,
-    show: Callable[[Pair, torch.Tensor], None] | None = None,
+    show: Callable[[TrainingPair, torch.Tensor], None] | None = None,
 ) -> ValidationScores:
     """Return the hard Dice of a level on the examples of n seeds.
 
@@ -66,10 +64,8 @@ def score(
         In eval mode.
     n : int
         Number of examples.
-    bfloat16 : bool
     workers : Workers, optional
         The examples are distributed over them; each gets all scores.
-    first_seed : int
     show : callable(pair, classes), optional
         Called with the first example and its predicted classes (1, X, Y, Z).
     """
@@ -83,13 +79,13 @@ def score(
             show(pair, predicted)
         p, t = _one_hot(predicted), _one_hot(pair.target.argmax(1))
         structures[i] = dice(p, t)
-        tissues[i] = dice(merge(p, _TISSUE, N_TISSUES), merge(t, _TISSUE, N_TISSUES))
+        tissues[i] = dice(merge(p, TISSUE, N_TISSUES), merge(t, TISSUE, N_TISSUES))
     if workers is not None and workers.count > 1:
         structures, tissues = (workers.total(t.to(workers.device)).cpu() for t in (structures, tissues))
     return ValidationScores(structures.double(), tissues.double())
 
 
-def classes_of(pair: Pair, level: nn.Module, *, bfloat16: bool) -> torch.Tensor:
+def classes_of(pair: TrainingPair, level: nn.Module, *, bfloat16: bool) -> torch.Tensor:
     """(B, X, Y, Z) int64: likeliest of the 33 classes."""
     with torch.autocast(pair.image.device.type, torch.bfloat16, enabled=bfloat16):
         detail: Detail = level(pair.image, pair.log_voxel, pair.coarse)

@@ -7,16 +7,16 @@ import torch
 from pydantic import TypeAdapter
 
 from lodbrain.synthesis.fields import RandomField
-from lodbrain.synthesis.settings import Settings
-from lodbrain.synthesis.steps.background import Background, RandomBackground
+from lodbrain.synthesis.generator_settings import GeneratorSettings
+from lodbrain.synthesis.steps.background_noise import Background, RandomBackground
 from lodbrain.synthesis.steps.blur import Blur, RandomBlur
 from lodbrain.synthesis.steps.ghosts import Ghosts, RandomGhosts
 from lodbrain.synthesis.steps.motion import Motion, Move, RandomMotion
 from lodbrain.synthesis.steps.noise import Noise, RandomNoise
 from lodbrain.synthesis.steps.receive import Bias, RandomBias
-from lodbrain.synthesis.steps.slices import RandomSlices, Slices
 from lodbrain.synthesis.steps.susceptibility import DropOut, RandomSusceptibility, Susceptibility
 from lodbrain.synthesis.steps.texture import RandomTexture, Texture
+from lodbrain.synthesis.steps.thick_slices import RandomSlices, Slices
 from lodbrain.synthesis.steps.tone import RandomTone, Tone
 from lodbrain.synthesis.steps.transmit import Bump, RandomTransmit, Transmit
 from lodbrain.synthesis.steps.view import Step, View
@@ -117,5 +117,5 @@ def test_same_stream_same_draw(random: RandomBlur) -> None:
 
 
 def test_settings_are_hashable_and_equal() -> None:
-    assert Settings() == Settings()
-    assert hash(Settings()) == hash(Settings())
+    assert GeneratorSettings() == GeneratorSettings()
+    assert hash(GeneratorSettings()) == hash(GeneratorSettings())

@@ -37,7 +37,13 @@ class Blur:
 
 @dataclass(frozen=True)
 class RandomBlur:
-    """Blur with a full width at half maximum that is uniform in 0 to `fwhm_vox` voxels."""
+    """Blur with a full width at half maximum that is uniform in 0 to `fwhm_vox` voxels.
+
+    Examples
+    --------
+    >>> 0 <= RandomBlur(fwhm_vox=1.5).draw(Stream(1, "blur")).fwhm_vox <= 1.5
+    True
+    """
 
     fwhm_vox: float = 1.5
 

@@ -1,4 +1,4 @@
-"""Defacing: removal of the face along a plane."""
+"""Defacing: removal of the face along a plane, by which data sets are made anonymous before they are shared."""
 
 from __future__ import annotations
 
@@ -46,7 +46,16 @@ class Defacing:
 
 @dataclass(frozen=True)
 class RandomDefacing:
-    """Deface scans with probability `share`, along planes of random slope and distance."""
+    """Deface scans with probability `share`.
+
+    The plane rises by 0.3 to 1.2 mm for each mm to the front; its distance along the normal is 55 to 95 mm.
+
+    Examples
+    --------
+    >>> defacing = RandomDefacing(share=1).draw(Stream(1, "defacing"))
+    >>> 0.3 <= -defacing.normal[2] <= 1.2, 55 <= defacing.offset_mm <= 95
+    (True, True)
+    """
 
     share: float = 0.15
 

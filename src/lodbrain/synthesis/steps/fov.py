@@ -1,4 +1,4 @@
-"""Field of view and voxel size: tight around the brain, or the head with a variable margin."""
+"""Field of view and voxel size, as set at the scanner: tight around the brain, or the head with a variable margin."""
 
 from __future__ import annotations
 
@@ -27,8 +27,22 @@ class RandomFieldOfView:
     shift_mm : float
         Largest distance of the field of view's centre from the brain's along each axis, mm.
     tight_share, stripped_tight_share : float
-        Probability of a field of view cropped to the brain, which may cut parts of it off; the second applies to
-        skull-stripped scans.
+        Probability of a field of view cropped to the brain, with margins of -2 to 12 mm, which may cut parts of it off;
+        the second applies to skull-stripped scans. Other margins are 2 to 49 mm, and up to 50 mm more below (the neck).
+
+    References
+    ----------
+    Billot et al. 2023, doi:10.1016/j.media.2023.102789 (random voxel sizes and cropping).
+
+    Examples
+    --------
+    >>> brain_box_mm = torch.tensor([[0.0, 0.0, 0.0], [140.0, 170.0, 130.0]])
+    >>> grid = RandomFieldOfView(voxel_mm=(1.0, 1.0)).draw(
+    ...     Stream(1, "field of view"), brain_box_mm, Deformation(origin_mm=(70.0, 85.0, 65.0))
+    ... )
+    >>> x, y, z = grid.spacing_mm
+    >>> round(x * y * z, 3), all(n * v > 100 for n, v in zip(grid.shape, grid.spacing_mm))
+    (1.0, True)
     """
 
     voxel_mm: tuple[float, float] = (0.6, 1.4)
@@ -42,10 +56,8 @@ class RandomFieldOfView:
 
         Parameters
         ----------
-        stream : Stream
         brain_box_mm : (2, 3) tensor
             Lowest and highest corner of the brain in the label map.
-        pose : Deformation
         stripped : bool
             Whether the scan is skull-stripped.
         """

@@ -38,7 +38,14 @@ class Ghosts:
 
 @dataclass(frozen=True)
 class RandomGhosts:
-    """Ghosts with probability `share`: `count` 2 to 5, along any axis, strength uniform in 0.02 to `strength`."""
+    """Ghosts with probability `share`: `count` 2 to 5, along any axis, strength uniform in 0.02 to `strength`.
+
+    Examples
+    --------
+    >>> ghosts = RandomGhosts(share=1).draw(Stream(1, "ghosts"))
+    >>> 2 <= ghosts.count <= 5, 0.02 <= ghosts.strength <= 0.2
+    (True, True)
+    """
 
     share: float = 0.05
     strength: float = 0.2

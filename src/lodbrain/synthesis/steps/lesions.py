@@ -47,7 +47,6 @@ class Lesions:
         ----------
         codes : (N, X, Y, Z) uint8 tensor
             N samples of each voxel of `grid`.
-        grid : Grid
         pose : Deformation
             Pose of the head, which gives the position of the ventricles.
         rows : slice
@@ -74,6 +73,12 @@ class RandomLesions:
     """Lesions with probability `affected`.
 
     They take up to `share` of the white matter (`share` u^2, u uniform in 0 to 1) and are `size_mm` in size.
+
+    Examples
+    --------
+    >>> lesions = RandomLesions(affected=1).draw(Stream(1, "lesions"))
+    >>> 0 <= lesions.share <= 0.02, 4 <= lesions.field.lattice_mm <= 9
+    (True, True)
     """
 
     affected: float = 0.2

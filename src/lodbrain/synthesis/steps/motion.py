@@ -76,6 +76,12 @@ class RandomMotion:
     """Motion with probability `share`: one to four moves at random times.
 
     Shifts and rotations about each axis are normal with standard deviations `shift_mm` and `rotation_deg`.
+
+    Examples
+    --------
+    >>> motion = RandomMotion(share=1).draw(Stream(1, "motion"))
+    >>> 1 <= len(motion.moves) <= 4, RandomMotion(share=0).draw(Stream(1, "motion"))
+    (True, None)
     """
 
     share: float = 0.05

@@ -37,7 +37,14 @@ class Noise:
 
 @dataclass(frozen=True)
 class RandomNoise:
-    """Noise up to `level` in units of white matter (`level` u^1.5, u uniform in 0 to 1); a share is Rician."""
+    """Noise up to `level` in units of white matter (`level` u^1.5, u uniform in 0 to 1); a share is Rician.
+
+    Examples
+    --------
+    >>> noise = RandomNoise(level=0.08, rician_share=1).draw(Stream(1, "noise"))
+    >>> noise.rician, 0 <= noise.level <= 0.08
+    (True, True)
+    """
 
     level: float = 0.08
     rician_share: float = 0.5

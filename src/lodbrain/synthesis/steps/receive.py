@@ -43,6 +43,12 @@ class RandomBias:
         Smallest and largest such standard deviation at 7 T and above.
     lattice_mm : tuple of 2 float
         Smallest and largest distance of the control points, mm.
+
+    Examples
+    --------
+    >>> bias = RandomBias().draw(Stream(1, "bias"), uhf=True)
+    >>> 0.2 <= bias.strength <= 0.6, 40 <= bias.field.lattice_mm <= 110
+    (True, True)
     """
 
     strength: float = 0.5

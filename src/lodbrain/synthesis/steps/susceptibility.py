@@ -74,7 +74,16 @@ class Susceptibility:
 
 @dataclass(frozen=True)
 class RandomSusceptibility:
-    """Drop-outs at each cavity: radius uniform in 0.4 to 1 times `radius_mm`, depth uniform in 0 to `depth`."""
+    """Drop-outs at each cavity: radius uniform in 0.4 to 1 times `radius_mm`, depth uniform in 0 to `depth`.
+
+    Their centres vary by 4 mm (standard deviation) along each axis, their edges over 8 to 16 mm.
+
+    Examples
+    --------
+    >>> found = RandomSusceptibility(radius_mm=22).draw(Stream(1, "susceptibility"))
+    >>> len(found.drop_outs), all(8.8 <= drop_out.radius_mm <= 22 for drop_out in found.drop_outs)
+    (3, True)
+    """
 
     radius_mm: float = 22.0
     depth: float = 2.5

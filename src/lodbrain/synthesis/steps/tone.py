@@ -50,6 +50,12 @@ class RandomTone:
     """Gamma of exp(n), n normal with standard deviation `gamma_sd`; clipping with probability `clip_share`.
 
     The clipping level is uniform in the range `clip`, in units of white matter.
+
+    Examples
+    --------
+    >>> tone = RandomTone(gamma_sd=0, clip_share=1).draw(Stream(1, "tone"))
+    >>> tone.gamma, 0.95 <= tone.clip <= 1.2
+    (1.0, True)
     """
 
     gamma_sd: float = 0.25

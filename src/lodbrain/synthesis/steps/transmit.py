@@ -51,7 +51,14 @@ class Transmit:
 class RandomTransmit:
     """Ranges of the transmit field, as logarithms of the signal.
 
-    The gain in the centre is uniform in 0 to `centre`, the loss at three other places uniform in 0 to `drop_out`.
+    The gain in the centre is uniform in 0 to `centre`, the loss at three other places uniform in 0 to `drop_out`. The
+    widths (standard deviations) are 45 to 80 mm in the centre and 18 to 35 mm at the other places.
+
+    Examples
+    --------
+    >>> centre, *losses = RandomTransmit().draw(Stream(1, "transmit")).bumps
+    >>> 0 <= centre.log_gain <= 0.9, all(-1.2 <= bump.log_gain <= 0 for bump in losses)
+    (True, True)
     """
 
     centre: float = 0.9

@@ -4,6 +4,10 @@ The label maps that scans are generated from have enlarged ventricles: in SynthS
 ventricles have 8 to 85 ml, half of them above 37 ml; healthy adults of 20 to 50 years have 5 to 20 ml. Scaling of the
 ventricles (`lodbrain.synthesis.deform`) moves their whole neighbourhood; here thalamus, caudate and white matter keep
 their outer borders.
+
+References
+----------
+Carmichael et al. 2007, doi:10.1016/j.neurobiolaging.2006.06.016 (expansion of the ventricles with age).
 """
 
 from __future__ import annotations
@@ -43,7 +47,13 @@ class Ventricles:
 
 @dataclass(frozen=True)
 class RandomVentricles:
-    """Narrow ventricles with probability `affected`; the share that is kept is log-uniform in `kept` to 1."""
+    """Narrow ventricles with probability `affected`; the share that is kept is log-uniform in `kept` to 1.
+
+    Examples
+    --------
+    >>> 0.12 <= RandomVentricles(affected=1, kept=0.12).draw(Stream(1, "ventricles")).kept <= 1
+    True
+    """
 
     affected: float = 0.5
     kept: float = 0.12

@@ -31,7 +31,6 @@ class Wrap:
         Parameters
         ----------
         image : (..., X, Y, Z) tensor
-        view : View
         signal : callable
             Function that returns the signal of the head in another view.
         """
@@ -45,7 +44,13 @@ class Wrap:
 
 @dataclass(frozen=True)
 class RandomWrap:
-    """Wrap-around with probability `share`, along any axis, of strength uniform in 0.2 to 1."""
+    """Wrap-around with probability `share`, along any axis, of strength uniform in 0.2 to 1.
+
+    Examples
+    --------
+    >>> 0.2 <= RandomWrap(share=1).draw(Stream(1, "wrap")).strength <= 1
+    True
+    """
 
     share: float = 0.03
 

@@ -7,7 +7,7 @@ import torch
 from lodbrain.models import zoo
 from lodbrain.models.card import Card
 from lodbrain.training.config import TrainingConfig
-from lodbrain.training.run import train
+from lodbrain.training.training_run import train
 
 MakeConfig = Callable[..., TrainingConfig]
 

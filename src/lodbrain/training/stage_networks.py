@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 
 import torch
 from torch import nn
@@ -15,10 +15,10 @@ from lodbrain.models.lod import Detail, Ladder, Level, LevelConfig
 from lodbrain.models.registry import Plain
 from lodbrain.training.checkpoint import load_checkpoint
 from lodbrain.training.config import TrainingConfig
+from lodbrain.training.config_fields import Losses
 from lodbrain.training.losses import segmentation_loss
-from lodbrain.training.pairs import Pair, first_pair, next_pair, scaling_below
+from lodbrain.training.pairs import TrainingPair, first_pair, next_pair, scaling_below
 from lodbrain.training.scenes import Scene
-from lodbrain.training.settings import Losses
 from lodbrain.training.stage import checkpoint_path
 
 
@@ -53,7 +53,6 @@ def average_with_start(ladder: Ladder, config: TrainingConfig) -> None:
     ----------
     ladder : Ladder
         Trained from the configuration's `start`; changed in place.
-    config : TrainingConfig
 
     References
     ----------
@@ -111,7 +110,7 @@ def level_name(config: TrainingConfig, position: int) -> str:
     return f"level{config.levels[position].exponent:+d}"
 
 
-def load_trained_levels(ladder: Ladder, config: TrainingConfig, upto: int) -> None:
+def load_trained_levels(network: Ladder | Plain, config: TrainingConfig, upto: int) -> None:
     """Load the averaged weights of checkpoints into the levels before `upto`; those of 0 steps are unchanged."""
     for position in range(upto):
         if config.levels[position].steps == 0:
@@ -120,7 +119,7 @@ def load_trained_levels(ladder: Ladder, config: TrainingConfig, upto: int) -> No
         found = load_checkpoint(path)
         if found is None:
             raise FileNotFoundError(f"{path}: train this level first")
-        ladder.levels[position].load_state_dict(found[0]["ema"])
+        network.level(position).load_state_dict(found[0]["ema"])
 
 
 class LevelLoss(nn.Module):
@@ -130,15 +129,13 @@ class LevelLoss(nn.Module):
     ----------
     level : torch.nn.Module
         Called in the same way as `Level`.
-    weights : Losses
-    bfloat16 : bool
     """
 
     def __init__(self, level: nn.Module, weights: Losses, *, bfloat16: bool) -> None:
         super().__init__()
         self.level, self.weights, self.autocast = level, weights, bfloat16
 
-    def forward(self, pair: Pair) -> torch.Tensor:
+    def forward(self, pair: TrainingPair) -> torch.Tensor:
         """() tensor."""
         with torch.autocast(pair.image.device.type, torch.bfloat16, enabled=self.autocast):
             detail = self.level(pair.image, pair.log_voxel, pair.coarse)
@@ -146,14 +143,7 @@ class LevelLoss(nn.Module):
 
 
 class JointLoss(nn.Module):
-    """The mean loss of all levels on multi-resolution samples, with gradients through the whole ladder.
-
-    Parameters
-    ----------
-    ladder : Ladder
-    weights : Losses
-    bfloat16 : bool
-    """
+    """The mean loss of all levels on multi-resolution samples, with gradients through the whole ladder."""
 
     def __init__(self, ladder: Ladder, weights: Losses, *, bfloat16: bool) -> None:
         super().__init__()
@@ -161,41 +151,26 @@ class JointLoss(nn.Module):
 
     def forward(self, scenes: Iterable[Scene]) -> torch.Tensor:
         """() tensor."""
-        losses = [loss for scene in scenes for loss in self._climb(scene)]
+        losses = [
+            segmentation_loss(detail.logits, pair.target, weights=self.weights)
+            for scene in scenes
+            for detail, pair in climb(self.ladder, scene, bfloat16=self.autocast)
+        ]
         return torch.stack(losses).mean()
 
-    def _climb(self, scene: Scene) -> list[torch.Tensor]:
-        pair = first_pair(scene.views[0], self.ladder.level(0).stride)
-        losses = []
-        for position in range(len(scene.views)):
-            with torch.autocast(pair.image.device.type, torch.bfloat16, enabled=self.autocast):
-                detail = self.ladder.level(position)(pair.image, pair.log_voxel, pair.coarse)
-            losses.append(segmentation_loss(detail.logits, pair.target, weights=self.weights))
-            if position == 0:
-                scaling = scaling_below(scene.views[0], detail)
-            if position + 1 < len(scene.views):
-                pair = next_pair(
-                    scene, position + 1, scaling, detail.map(torch.Tensor.float), self._stride(position + 1)
-                )
-        return losses
 
-    def _stride(self, position: int) -> int:
-        return self.ladder.level(position).stride
-
-
-@torch.no_grad()
-def climb(network: Ladder | Plain, scene: Scene, *, bfloat16: bool) -> Detail:
-    """Return the finest level's output for a multi-resolution sample, after all levels above it."""
+def climb(network: Ladder | Plain, scene: Scene, *, bfloat16: bool) -> Iterator[tuple[Detail, TrainingPair]]:
+    """Yield each level's output for a multi-resolution sample with the pair that it is of, coarsest level first."""
     pair = first_pair(scene.views[0], network.level(0).stride)
     for position in range(len(scene.views)):
         with torch.autocast(pair.image.device.type, torch.bfloat16, enabled=bfloat16):
             detail: Detail = network.level(position)(pair.image, pair.log_voxel, pair.coarse)
-        detail = detail.map(torch.Tensor.float)
+        yield detail, pair
         if position == 0:
             scaling = scaling_below(scene.views[0], detail)
         if position + 1 < len(scene.views):
-            pair = next_pair(scene, position + 1, scaling, detail, network.level(position + 1).stride)
-    return detail
+            stride = network.level(position + 1).stride
+            pair = next_pair(scene, position + 1, scaling, detail.map(torch.Tensor.float), stride)
 
 
 def channels_last(module: nn.Module) -> None:
@@ -208,21 +183,15 @@ def channels_last(module: nn.Module) -> None:
             parameter.data = parameter.data.contiguous(memory_format=torch.channels_last_3d)
 
 
-def checkpoint_blocks(network: nn.Module, kinds: tuple[type[nn.Module], ...] = (Residual, PlainConv)) -> int:
+def checkpoint_blocks(network: nn.Module) -> int:
     """Use gradient checkpointing: blocks discard their activations and recompute them in the backward pass.
-
-    Parameters
-    ----------
-    network : torch.nn.Module
-    kinds : tuple of type
-        Types of the blocks.
 
     Returns
     -------
     int
         Number of blocks.
     """
-    blocks = [module for module in network.modules() if isinstance(module, kinds)]
+    blocks = [module for module in network.modules() if isinstance(module, (Residual, PlainConv))]
     for block in blocks:
         block.forward = _again(block.forward)
     return len(blocks)

@@ -3,7 +3,7 @@ from collections.abc import Callable
 import torch
 
 from lodbrain.training.config import TrainingConfig
-from lodbrain.training.memory import HEAP_BLOCK, LiveBytes, step_memory
+from lodbrain.training.step_memory import LiveBytes, step_memory
 
 MakeConfig = Callable[..., TrainingConfig]
 
@@ -38,22 +38,9 @@ def test_step_takes_more_with_more_voxels_batch_and_precision_and_less_with_chec
     assert step_memory(forgotten, 0, (32, 32, 32)).peak < 0.9 * step_memory(held, 0, (32, 32, 32)).peak
 
 
-def test_no_less_than_pair_and_logits_is_predicted(make_config: MakeConfig) -> None:
+def test_no_less_than_pair_and_logits_is_counted(make_config: MakeConfig) -> None:
     memory = step_memory(make_config(), 0, (32, 32, 32))
     voxels = 32**3
     assert memory.pair == 4 * (voxels * (1 + 33) + 1)
     # in a step the pair, the logits in 32 bits, and their gradient are alive at once
     assert memory.peak > memory.pair + 2 * 4 * 33 * voxels
-
-
-def test_blocks_of_the_heap_are_counted_apart(make_config: MakeConfig) -> None:
-    with LiveBytes() as live:
-        small = torch.zeros(1000)
-        large = torch.empty(HEAP_BLOCK // 4)
-        assert (live.heap, live.now) == (4000, 4000 + HEAP_BLOCK)
-        del small, large
-        assert (live.heap, live.heap_peak, live.peak) == (0, 4000, 4000 + HEAP_BLOCK)
-    # 33 classes of 64^3 voxels are larger than what the heap takes
-    some, many = (step_memory(make_config(), 0, (n, n, n)) for n in (32, 64))
-    assert some.heap == some.peak
-    assert many.heap < many.peak - 2 * 4 * 33 * 64**3

@@ -8,12 +8,12 @@ from lodbrain.errors import UsageError
 from lodbrain.models.lod import Ladder
 from lodbrain.synthesis.label_map import LabelMap
 from lodbrain.training.config import TrainingConfig
-from lodbrain.training.levels import JointLoss, LevelLoss, build_ladder, checkpoint_blocks, load_trained_levels
+from lodbrain.training.config_fields import Losses
 from lodbrain.training.pairs import PairSource
-from lodbrain.training.run import train
 from lodbrain.training.scenes import SyntheticScenes
-from lodbrain.training.settings import Losses
 from lodbrain.training.sources import geometry_of
+from lodbrain.training.stage_networks import JointLoss, LevelLoss, build_ladder, checkpoint_blocks, load_trained_levels
+from lodbrain.training.training_run import train
 
 MakeConfig = Callable[..., TrainingConfig]
 

@@ -3,7 +3,7 @@ import itertools
 import pytest
 import torch
 
-from lodbrain.synthesis.contrast import T1W_PRIOR, Contrast, Contrasts, draw_contrast
+from lodbrain.synthesis.intensities import T1W_PRIOR, Contrast, Contrasts, draw_contrast
 from lodbrain.synthesis.label_map import CODE_OF_RAW, MIRROR_OF_CODE, OUTSIDE
 
 #: Everything on the prior's line, nothing inside a class.

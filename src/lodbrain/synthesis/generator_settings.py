@@ -1,13 +1,13 @@
-"""`Settings`: the random steps of the generator, in their order."""
+"""`GeneratorSettings`: the random steps of the generator, in their order."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from lodbrain.synthesis.contrast import Contrasts
 from lodbrain.synthesis.deform import Shapes
+from lodbrain.synthesis.intensities import Contrasts
 from lodbrain.synthesis.profile import ContrastProfile
-from lodbrain.synthesis.steps.background import RandomBackground
+from lodbrain.synthesis.steps.background_noise import RandomBackground
 from lodbrain.synthesis.steps.blur import RandomBlur
 from lodbrain.synthesis.steps.defacing import RandomDefacing
 from lodbrain.synthesis.steps.fov import RandomFieldOfView
@@ -16,10 +16,10 @@ from lodbrain.synthesis.steps.lesions import RandomLesions
 from lodbrain.synthesis.steps.motion import RandomMotion
 from lodbrain.synthesis.steps.noise import RandomNoise
 from lodbrain.synthesis.steps.receive import RandomBias
-from lodbrain.synthesis.steps.slices import RandomSlices
-from lodbrain.synthesis.steps.stripping import RandomStripping
+from lodbrain.synthesis.steps.skull_stripping import RandomStripping
 from lodbrain.synthesis.steps.susceptibility import RandomSusceptibility
 from lodbrain.synthesis.steps.texture import RandomTexture
+from lodbrain.synthesis.steps.thick_slices import RandomSlices
 from lodbrain.synthesis.steps.tone import RandomTone
 from lodbrain.synthesis.steps.transmit import RandomTransmit
 from lodbrain.synthesis.steps.ventricles import RandomVentricles
@@ -27,7 +27,7 @@ from lodbrain.synthesis.steps.wrap import RandomWrap
 
 
 @dataclass(frozen=True)
-class Settings:
+class GeneratorSettings:
     """The random steps, in the order in which they act on a scan.
 
     Attributes

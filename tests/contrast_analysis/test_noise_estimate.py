@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from lodbrain.contrast_analysis.noise import measure_background, noise_and_smoothness
+from lodbrain.contrast_analysis.noise_estimate import measure_background, noise_and_smoothness
 
 SHAPE = (40, 40, 40)
 BRAIN = np.zeros(SHAPE, bool)

@@ -3,7 +3,7 @@ from collections.abc import Callable
 import pytest
 import torch
 
-from lodbrain.synthesis.steps.slices import RandomSlices, Slices
+from lodbrain.synthesis.steps.thick_slices import RandomSlices, Slices
 from lodbrain.synthesis.steps.view import View
 from lodbrain.synthesis.streams import Stream
 

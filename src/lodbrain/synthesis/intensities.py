@@ -11,7 +11,6 @@ from pydantic import PlainSerializer, PlainValidator
 
 from lodbrain.labels import STRUCTURES
 from lodbrain.synthesis.label_map import CODE_OF_RAW, MIRROR_OF_CODE, N_CODES, OUTSIDE, RAW_LABELS
-from lodbrain.synthesis.streams import Stream
 
 #: Sub-classes of a tissue outside of the brain: fat, muscle and bone vary in intensity.
 N_SUBCLASSES = 4
@@ -38,7 +37,7 @@ _T1W_OTHER = {
 def _prior_table() -> torch.Tensor:
     rows = [(0.0, 0.0)] * N_CODES
     for label in STRUCTURES:
-        rows[CODE_OF_RAW[label.index]] = _T1W[label.name.removeprefix("Left-").removeprefix("Right-")]
+        rows[CODE_OF_RAW[label.index]] = _T1W[label.sideless]
     for raw, row in _T1W_OTHER.items():
         rows[CODE_OF_RAW[raw]] = row
     return torch.tensor(rows, dtype=torch.float32)
@@ -55,13 +54,7 @@ _SPLIT_CODES = torch.tensor([CODE_OF_RAW[raw] for raw in SPLIT_LABELS])
 
 def _codes_of(*names: str) -> torch.Tensor:
     """Codes of structures, by their names without sides."""
-    return torch.tensor(
-        [
-            CODE_OF_RAW[label.index]
-            for label in STRUCTURES
-            if label.name.removeprefix("Left-").removeprefix("Right-") in names
-        ]
-    )
+    return torch.tensor([CODE_OF_RAW[label.index] for label in STRUCTURES if label.sideless in names])
 
 
 #: Deep grey matter, whose intensity iron and myelin shift towards white matter.
@@ -103,10 +96,6 @@ class Contrasts:
     same_sides_share: float = 0.9
     bright_deep_share: float = 0.0
     regional: float = 0.0
-
-    def draw(self, stream: Stream) -> Contrast:
-        """Sample the class intensities of one scan."""
-        return draw_contrast(self, stream.generator)
 
 
 def _by_label(table: torch.Tensor) -> dict[str, list[float]]:
@@ -159,7 +148,6 @@ def draw_contrast(contrasts: Contrasts, generator: torch.Generator) -> Contrast:
 
     Parameters
     ----------
-    contrasts : Contrasts
     generator : torch.Generator
         On the CPU.
     """

@@ -1,4 +1,7 @@
-"""Records of the statistics over cases, as used by tables and figures."""
+"""Records of the statistics over cases, as used by tables and figures.
+
+`p_holm` is a p value adjusted by Holm's method (`lodbrain.evaluation.comparison.holm`).
+"""
 
 from __future__ import annotations
 
@@ -7,12 +10,12 @@ from dataclasses import dataclass
 from lodbrain.evaluation.agreement import BlandAltman, Retest
 from lodbrain.evaluation.comparison import Comparison
 from lodbrain.evaluation.groups import Difference, Interval
-from lodbrain.evaluation.regions import INTRACRANIAL, LEVELS, REGIONS, Level
+from lodbrain.evaluation.regions import INTRACRANIAL, LEVELS, REGIONS, RegionLevel
 
 #: Name of the mean over a level's regions, and of the group of all cases.
 MEAN, ALL = "mean", "all"
 
-LEVELS_WITH_MEAN: tuple[Level, ...] = ("structure", "merged", "tissue")
+LEVELS_WITH_MEAN: tuple[RegionLevel, ...] = ("structure", "merged", "tissue")
 
 
 @dataclass(frozen=True, order=True)
@@ -43,8 +46,6 @@ class GroupMean:
     ----------
     model, column, group, metric : str
         `column` is the column by which cases were grouped; for all cases, `column` and `group` are ``"all"``.
-    place : RegionPlace
-    interval : Interval
     missed, invented : int
         Numbers of cases with the region in the reference only (false negatives), and in the prediction only (false
         positives).
@@ -101,18 +102,7 @@ class VolumeRetest:
 
 @dataclass(frozen=True, eq=False)
 class Statistics:
-    """All statistics of one or several models.
-
-    Attributes
-    ----------
-    models : tuple of str
-    means : tuple of GroupMean
-    seen : tuple of SeenDifference
-    comparisons : tuple of ModelDifference
-    agreement : tuple of VolumeAgreement
-    retests : tuple of VolumeRetest
-    notes : tuple of str
-    """
+    """All statistics of one or several models."""
 
     models: tuple[str, ...]
     means: tuple[GroupMean, ...]

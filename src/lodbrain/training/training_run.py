@@ -14,7 +14,12 @@ from lodbrain.models.lod import Ladder
 from lodbrain.models.registry import REGISTRY, Plain
 from lodbrain.training.config import TrainingConfig
 from lodbrain.training.export import export
-from lodbrain.training.levels import (
+from lodbrain.training.maps import load_maps
+from lodbrain.training.pairs import PairSource, collate
+from lodbrain.training.pictures import picture
+from lodbrain.training.sources import Sources, geometry_of, make_sources
+from lodbrain.training.stage import Outcome, TrainingStage, open_heads, run_stage
+from lodbrain.training.stage_networks import (
     JointLoss,
     LevelLoss,
     average_with_start,
@@ -24,11 +29,6 @@ from lodbrain.training.levels import (
     level_name,
     load_trained_levels,
 )
-from lodbrain.training.maps import load_maps
-from lodbrain.training.pairs import PairSource, collate
-from lodbrain.training.pictures import picture
-from lodbrain.training.sources import Sources, geometry_of, make_sources
-from lodbrain.training.stage import Outcome, Stage, open_heads, run_stage
 from lodbrain.training.validation import VALIDATION_SEED, score
 from lodbrain.training.workers import Workers, join
 
@@ -54,7 +54,6 @@ def train(
 
     Parameters
     ----------
-    config : TrainingConfig
     report : callable(str)
         Called with a line of progress, in the first process.
     stop_after : int or None
@@ -157,7 +156,7 @@ class TrainingRun:
             crops=crops, heads=open_heads(config, crops, self.workers.count),
         )  # fmt: skip
         with self._log(name) as log:
-            stage = Stage(
+            stage = TrainingStage(
                 name=name,
                 number=position,
                 network=level,
@@ -186,7 +185,7 @@ class TrainingRun:
         assert training is not None
         rate = config.joint.learning_rate or config.levels[-1].learning_rate / 10
         with self._log(JOINT) as log:
-            stage = Stage(
+            stage = TrainingStage(
                 name=JOINT,
                 number=last + 1,
                 network=ladder,

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from lodbrain.synthesis.fields import RandomField
-from lodbrain.synthesis.steps.stripping import Bite, RandomStripping, Stripping
+from lodbrain.synthesis.steps.skull_stripping import Bite, RandomStripping, Stripping
 from lodbrain.synthesis.steps.view import View
 from lodbrain.synthesis.streams import Stream
 

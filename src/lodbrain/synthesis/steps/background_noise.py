@@ -56,6 +56,12 @@ class RandomBackground:
     """Probabilities of masked, noisy and MP2RAGE-like backgrounds; other scans keep the background of the noise step.
 
     The levels are sampled uniformly from their ranges, in units of white matter.
+
+    Examples
+    --------
+    >>> background = RandomBackground(0, 0, 1).draw(Stream(1, "background"))
+    >>> background.kind, 0.5 <= background.level <= 1.3
+    ('mp2rage', True)
     """
 
     zero_share: float = 0.3

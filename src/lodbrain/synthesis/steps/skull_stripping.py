@@ -73,6 +73,12 @@ class RandomStripping:
     """Skull-stripping with probability `share`; a share `bad_share` of it has errors.
 
     Errors are a leak of up to 20 mm, and up to two balls of 10 to 30 mm radius that reach 3 to 10 mm into the brain.
+
+    Examples
+    --------
+    >>> stripping = RandomStripping(share=1, bad_share=0).draw(Stream(1, "stripping"), (140.0, 170.0, 130.0))
+    >>> -0.5 <= stripping.margin_mm <= 7, stripping.bites
+    (True, ())
     """
 
     share: float = 0.4
@@ -85,7 +91,6 @@ class RandomStripping:
 
         Parameters
         ----------
-        stream : Stream
         brain_mm : tuple of 3 float
             Size of the brain, mm; parts are removed at its surface.
         """

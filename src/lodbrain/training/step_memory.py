@@ -1,8 +1,7 @@
-"""Memory of a training step, predicted without allocating it.
+"""Memory of a training step, counted without allocating it: for a device that is not present, and for any crop.
 
 A step is run on tensors that have shapes but no values (PyTorch's fake tensors); every storage is counted when it is
-allocated and when it is freed. Internal allocations of libraries (workspaces of convolutions) are not included. Blocks
-in the heap of the C library are also counted separately, since freed ones leave holes in it.
+allocated and when it is freed. Internal allocations of libraries (workspaces of convolutions) are not included.
 """
 
 from __future__ import annotations
@@ -22,25 +21,17 @@ from lodbrain.labels import N_CLASSES, SIDELESS
 from lodbrain.models.lod import Detail, Ladder
 from lodbrain.models.registry import Plain
 from lodbrain.training.config import TrainingConfig
-from lodbrain.training.levels import LevelLoss, channels_last, checkpoint_blocks, level_configs
-from lodbrain.training.pairs import Pair
-
-Shape = tuple[int, int, int]
-
-#: glibc takes smaller blocks from its heap after a few have been freed; larger ones are mapped and returned to the
-#: system at once (DEFAULT_MMAP_THRESHOLD_MAX in malloc.c, on machines of 64 bits).
-HEAP_BLOCK = 32 * 2**20
+from lodbrain.training.pairs import TrainingPair
+from lodbrain.training.scenes import Voxels
+from lodbrain.training.stage_networks import LevelLoss, channels_last, checkpoint_blocks, level_configs
 
 
 class LiveBytes(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """Count the bytes of all live tensors, and their peak, while the mode is active.
-
-    `heap_peak` is the peak of those in blocks below `HEAP_BLOCK`.
-    """
+    """Count the bytes of all live tensors (`now`), and their peak, while the mode is active."""
 
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
-        self.now = self.peak = self.heap = self.heap_peak = 0
+        self.now = self.peak = 0
         self._known: set[int] = set()
 
     def __torch_dispatch__(
@@ -49,29 +40,20 @@ class LiveBytes(TorchDispatchMode):  # type: ignore[no-untyped-call]
         out = func(*args, **(kwargs or {}))
         for leaf in tree_leaves(out):
             if isinstance(leaf, torch.Tensor):
-                self.add(leaf)
+                self._add(leaf.untyped_storage())
         return out
 
-    def add(self, tensor: torch.Tensor) -> None:
-        """Count an existing tensor."""
-        storage = tensor.untyped_storage()
-        key = storage._cdata
-        if key in self._known:
-            return
-        self._known.add(key)
-        size = storage.nbytes()
-        self._count(size, 1)
-        self.peak, self.heap_peak = max(self.peak, self.now), max(self.heap_peak, self.heap)
-        weakref.finalize(storage, self._forget, key, size)
+    def _add(self, storage: torch.UntypedStorage) -> None:
+        key, size = storage._cdata, storage.nbytes()
+        if key not in self._known:
+            self._known.add(key)
+            self.now += size
+            self.peak = max(self.peak, self.now)
+            weakref.finalize(storage, self._forget, key, size)
 
     def _forget(self, key: int, size: int) -> None:
         self._known.discard(key)
-        self._count(size, -1)
-
-    def _count(self, size: int, sign: int) -> None:
-        self.now += sign * size
-        if size < HEAP_BLOCK:
-            self.heap += sign * size
+        self.now -= size
 
 
 @dataclass(frozen=True)
@@ -82,44 +64,36 @@ class StepMemory:
     ----------
     peak : int
         Peak of all live tensors: weights, averages, Adam's state, gradients, pair, activations.
-    weights : int
-        Weights alone.
     pair : int
         One batch of pairs; the background thread holds more of them.
-    heap : int
-        Peak of live blocks in the C library's heap, on the CPU.
     """
 
     peak: int
-    weights: int
     pair: int
-    heap: int
 
 
-def step_memory(config: TrainingConfig, position: int, shape: Shape, *, batch: int | None = None) -> StepMemory:
-    """Predict the memory of a step of the level at a position.
+def step_memory(config: TrainingConfig, position: int, shape: Voxels, *, batch: int | None = None) -> StepMemory:
+    """Return the memory of a step of the level at a position.
 
     Parameters
     ----------
-    config : TrainingConfig
-    position : int
     shape : tuple of 3 int
-        Shape of the input; rounded up to the level's alignment.
+        Shape of the input in voxels; rounded up to the level's alignment.
     batch : int, optional
         Overrides the configuration's batch size.
     """
     batch = batch or config.batch
     with FakeTensorMode(allow_non_fake_inputs=True), LiveBytes() as live:
-        network = _build(config)
+        network: Ladder | Plain
+        if config.is_ladder:
+            network = Ladder(level_configs(config))
+        else:
+            network = Plain(config.architecture, config.options, config.levels[0].exponent)
         level = network.level(position)
-        for other in range(len(config.levels)):
-            if other != position:
-                network.level(other).requires_grad_(False)
         channels_last(level)
         level.train()
         if config.checkpointing:
             checkpoint_blocks(level)
-        weights = sum(p.numel() * p.element_size() for p in level.parameters())
         ema = {name: value.detach().clone() for name, value in level.state_dict().items()}
         optimizer = torch.optim.AdamW(level.parameters())
         pair = _pair(network, position, shape, batch)
@@ -131,16 +105,10 @@ def step_memory(config: TrainingConfig, position: int, shape: Shape, *, batch: i
             optimizer.step()
         assert len(ema) > 0
         pair_bytes = sum(t.numel() * t.element_size() for t in pair.tensors())
-        return StepMemory(live.peak, weights, pair_bytes, live.heap_peak)
+        return StepMemory(live.peak, pair_bytes)
 
 
-def _build(config: TrainingConfig) -> Ladder | Plain:
-    if config.is_ladder:
-        return Ladder(level_configs(config))
-    return Plain(config.architecture, config.options, config.levels[0].exponent)
-
-
-def _pair(network: Ladder | Plain, position: int, shape: Shape, batch: int) -> Pair:
+def _pair(network: Ladder | Plain, position: int, shape: Voxels, batch: int) -> TrainingPair:
     stride = network.level(position).stride
     x, y, z = (-(-n // stride) * stride for n in shape)
     coarse = None
@@ -153,4 +121,6 @@ def _pair(network: Ladder | Plain, position: int, shape: Shape, batch: int) -> P
             torch.zeros(batch, classes, *half),
             None if above.sided else torch.zeros(batch, 1, *half),
         )
-    return Pair(torch.zeros(batch, 1, x, y, z), torch.zeros(batch, N_CLASSES, x, y, z), torch.zeros(batch), coarse)
+    return TrainingPair(
+        torch.zeros(batch, 1, x, y, z), torch.zeros(batch, N_CLASSES, x, y, z), torch.zeros(batch), coarse
+    )
