@@ -18,7 +18,7 @@ from lodbrain.evaluation.tables import LabelTable, detect_table
 from lodbrain.images.image import Image
 from lodbrain.images.io import read_labels
 from lodbrain.segmentation.outputs import check_writable
-from lodbrain.system.download import Progress
+from lodbrain.system.progress import Progress
 from lodbrain.system.records import write_json
 from lodbrain.version import __version__
 

@@ -191,7 +191,7 @@ def checkpoint_blocks(network: nn.Module) -> int:
     int
         Number of blocks.
     """
-    blocks = [module for module in network.modules() if isinstance(module, (Residual, PlainConv))]
+    blocks: list[nn.Module] = [m for m in network.modules() if isinstance(m, (Residual, PlainConv))]
     for block in blocks:
         block.forward = _again(block.forward)
     return len(blocks)

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from pydantic import BaseModel
 from torch import nn
 
 from lodbrain.errors import UsageError
@@ -71,7 +72,7 @@ def differences(
 
 def _defaults() -> dict[str, Any]:
     """Return the defaults of a configuration; ``levels`` and optional sections have those of their own fields."""
-    sections = {"levels": LevelSettings, "real": RealScans, "joint": Joint}
+    sections: dict[str, type[BaseModel]] = {"levels": LevelSettings, "real": RealScans, "joint": Joint}
     fields = TrainingConfig.model_construct().model_dump(mode="json", by_alias=True)
     return fields | {name: kind.model_construct().model_dump(mode="json") for name, kind in sections.items()}
 
