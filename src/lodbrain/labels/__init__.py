@@ -5,17 +5,13 @@ The names exported here are those of `lodbrain.labels.structures`. The meaning o
 """
 
 from lodbrain.labels.structures import (
-    BACKGROUND,
     BASAL_GANGLIA,
     BRAIN,
-    BRAINSTEM,
-    CEREBELLUM,
     CLASS_OF_INDEX,
     GREY_MATTER,
     INDEX_OF_CLASS,
     MIRROR_OF_CLASS,
     N_CLASSES,
-    NO_TISSUE,
     SIDELESS,
     SIDELESS_OF_CLASS,
     STRUCTURES,
@@ -31,16 +27,12 @@ from lodbrain.labels.structures import (
 )
 
 __all__ = [
-    "BACKGROUND",
     "BASAL_GANGLIA",
     "BRAIN",
-    "BRAINSTEM",
-    "CEREBELLUM",
     "CLASS_OF_INDEX",
     "GREY_MATTER",
     "INDEX_OF_CLASS",
     "MIRROR_OF_CLASS",
-    "NO_TISSUE",
     "N_CLASSES",
     "SIDELESS",
     "SIDELESS_OF_CLASS",

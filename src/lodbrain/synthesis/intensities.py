@@ -16,8 +16,6 @@ from lodbrain.synthesis.label_map import CODE_OF_RAW, MIRROR_OF_CODE, N_CODES, O
 N_SUBCLASSES = 4
 SPLIT_LABELS = (507, 511, 515, 516)
 
-WHITE, GREY, FLUID = "white", "grey", "fluid"
-
 # Mean and standard deviation on a scale of 0 to 255 where white matter is 160 (SynthSeg's prior_means_t1).
 _T1W: dict[str, tuple[float, float]] = {
     "Cerebral-White-Matter": (160, 16), "Cerebral-Cortex": (96, 19), "Hippocampus": (96, 19), "Amygdala": (96, 19),
