@@ -10,7 +10,13 @@ import pytest
 from lodbrain.training.config import TrainingConfig
 from lodbrain.training.heads import SEEDS, first_heads, heads_of_stage, largest_shape
 from lodbrain.training.maps import load_maps
-from lodbrain.training.requirements import DRIVER_BYTES, SPARE, AcceleratorMemory, accelerator_memory, require_levels
+from lodbrain.training.requirements import (
+    DRIVER_BYTES,
+    SPARE,
+    AcceleratorMemory,
+    accelerator_memory,
+    measure_requirements,
+)
 from lodbrain.training.sources import geometry_of, make_sources
 from lodbrain.training.stage import stage_seed
 from lodbrain.training.step_memory import step_memory
@@ -35,7 +41,7 @@ def test_fit_is_the_largest_that_stays_below_the_memory() -> None:
 
 def test_step_of_every_level_is_counted_without_a_trial(make_config: MakeConfig, folder: Path) -> None:
     config = make_config(labelmaps=folder)
-    levels = require_levels(config, steps=0)
+    levels = measure_requirements(config, steps=0)
     assert [level.name for level in levels] == ["8 mm", "4 mm"]
     assert levels[1].shape == (12, 16, 12)
     assert levels[1].step_bytes == step_memory(config, 1, (12, 16, 12)).peak
@@ -43,7 +49,9 @@ def test_step_of_every_level_is_counted_without_a_trial(make_config: MakeConfig,
 
 
 def test_memory_of_an_accelerator_is_counted_where_there_is_none(make_config: MakeConfig, folder: Path) -> None:
-    here, there = (require_levels(make_config(labelmaps=folder, device=name), steps=0) for name in ("cpu", "cuda"))
+    here, there = (
+        measure_requirements(make_config(labelmaps=folder, device=name), steps=0) for name in ("cpu", "cuda")
+    )
     assert [level.step_bytes for level in there] == [level.step_bytes for level in here]
 
 
@@ -51,16 +59,16 @@ def test_accelerator_keeps_the_label_maps_and_their_finer_versions(make_config: 
     config = make_config(labelmaps=folder, device="cuda")
     voxels = sum(labels.codes.numel() for labels in load_maps(config, lambda line: None).values())
     finer = [config.levels[0], config.levels[1].model_copy(update={"labelmap_mm": 2.5})]  # the maps are of 5 mm
-    coarse, fine = require_levels(config.model_copy(update={"levels": tuple(finer)}), steps=0)
+    coarse, fine = measure_requirements(config.model_copy(update={"levels": tuple(finer)}), steps=0)
     assert (coarse.maps_bytes, fine.maps_bytes) == (2 * voxels, 2 * voxels * (1 + 8))
-    _, without = require_levels(config, steps=0)
+    _, without = measure_requirements(config, steps=0)
     more = accelerator_memory(config, fine, 1).fixed_bytes - accelerator_memory(config, without, 1).fixed_bytes
     assert more == pytest.approx(16 * voxels)
 
 
 def test_memory_grows_in_proportion_to_the_voxels(make_config: MakeConfig, folder: Path) -> None:
     config = make_config(labelmaps=folder)
-    level = require_levels(config, steps=0)[1]
+    level = measure_requirements(config, steps=0)[1]
     line = accelerator_memory(config, level, 1)
     memory = step_memory(config, 1, (48, 48, 48))
     assert line.bytes_per_voxel * 48**3 == pytest.approx(memory.peak + 2 * memory.pair + 40 * 48**3, rel=0.1)
@@ -74,7 +82,7 @@ def test_trial_goes_through_the_levels_that_are_trained_and_leaves_nothing(
         {"exponent": 2, "channels": [4, 8], "steps": 4, "sided": False, "crop": [12, 16, 12], "halo": 4},
     ]
     config = make_config(labelmaps=folder, levels=levels, joint={"steps": 1}, device="cpu")
-    coarse, fine = require_levels(config, steps=1)
+    coarse, fine = measure_requirements(config, steps=1)
     assert coarse.trial is None
     assert fine.trial is not None
     assert fine.trial.seconds_per_step > 0
@@ -104,7 +112,7 @@ def test_heads_are_those_that_a_stage_draws(make_config: MakeConfig, folder: Pat
     assert scenes is not None
     seen = [scenes.scene(stage_seed(config, 0, n), 0).views[0].image.shape for n in range(len(heads))]
     assert [grid.coarser(2).shape for grid in heads] == seen
-    assert largest_shape(config, 0, heads) == require_levels(config, steps=0)[0].shape == max(seen, key=math.prod)
+    assert largest_shape(config, 0, heads) == measure_requirements(config, steps=0)[0].shape == max(seen, key=math.prod)
     assert largest_shape(config, 1, []) == (256, 256, 256)
 
 
@@ -118,7 +126,7 @@ def test_training_takes_what_the_trial_took(make_config: MakeConfig, folder: Pat
     )
     heads = first_heads(config, load_maps(config, lambda line: None))
     config = config.model_copy(update={"seed": max(heads, key=lambda seed: math.prod(heads[seed].shape))})
-    planned = require_levels(config, steps=3)[0]
+    planned = measure_requirements(config, steps=3)[0]
     assert planned.trial is not None
     assert planned.trial.peak_bytes > planned.step_bytes
     # In a process of its own, as a user does: this one has held much before.

@@ -44,3 +44,8 @@ def test_no_less_than_pair_and_logits_is_counted(make_config: MakeConfig) -> Non
     assert memory.pair == 4 * (voxels * (1 + 33) + 1)
     # in a step the pair, the logits in 32 bits, and their gradient are alive at once
     assert memory.peak > memory.pair + 2 * 4 * 33 * voxels
+
+
+def test_state_of_the_configured_optimizer_is_counted(make_config: MakeConfig) -> None:
+    adamw, muon = (step_memory(make_config(optimizer=name), 0, (8, 8, 8)).peak for name in ("adamw", "muon"))
+    assert muon < adamw  # one average of each kernel's gradients, not two

@@ -37,7 +37,7 @@ def plan(
     from lodbrain.errors import UsageError
     from lodbrain.system.memory import parse_memory
     from lodbrain.training.config import read_config
-    from lodbrain.training.requirements import accelerator_memory, require_levels
+    from lodbrain.training.requirements import accelerator_memory, measure_requirements
 
     if steps < 0:
         raise UsageError("steps", None, f"steps must be 0 or more, got {steps}")
@@ -45,7 +45,7 @@ def plan(
     settings = read_config(config)
     with wrong_usage("memory"):
         room = [(words, parse_memory(words)) for words in memory or MEMORIES]
-    levels = require_levels(settings, steps=steps, report=lambda line: console.print(line, highlight=False))
+    levels = measure_requirements(settings, steps=steps, report=lambda line: console.print(line, highlight=False))
     table = Table(title=f"{settings.name}: memory and time by level", title_justify="left")
     columns = ("level", "largest input", "batch", "step, GiB", "tried, GiB", "s a step", "all")
     for column in columns:

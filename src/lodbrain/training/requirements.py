@@ -66,7 +66,7 @@ class LevelRequirements:
     trial: Trial | None
 
 
-def require_levels(
+def measure_requirements(
     config: TrainingConfig, *, steps: int = 8, report: Callable[[str], None] = lambda line: None
 ) -> tuple[LevelRequirements, ...]:
     """Return the requirements of every level.

@@ -142,6 +142,12 @@ def stage_seed(config: TrainingConfig, number: int, index: int) -> int:
     return (config.seed * 1000 + number) * 10**7 + index
 
 
+def make_optimizer(network: nn.Module, config: TrainingConfig, rate: float) -> torch.optim.AdamW:
+    """Return the configured optimizer of a network's parameters."""
+    kind = {"adamw": torch.optim.AdamW, "muon": Muon}[config.optimizer]
+    return kind(network.parameters(), lr=rate, weight_decay=config.weight_decay)
+
+
 def run_stage(
     stage: TrainingStage, config: TrainingConfig, *, workers: Workers, log: Log, accept_changes: bool = False
 ) -> Outcome:
@@ -163,8 +169,7 @@ def run_stage(
     """
     network, path = stage.network, checkpoint_path(config, stage.name)
     device = next(network.parameters()).device
-    kind = {"adamw": torch.optim.AdamW, "muon": Muon}[config.optimizer]
-    optimizer = kind(network.parameters(), lr=stage.rate, weight_decay=config.weight_decay)
+    optimizer = make_optimizer(network, config, stage.rate)
     ema = {name: value.detach().clone() for name, value in network.state_dict().items()}
     settings = essence(config, stage.number + 1, workers.count)
     step, skipped, spent, over = 0, 0, 0.0, False

@@ -23,6 +23,7 @@ from lodbrain.models.registry import Plain
 from lodbrain.training.config import TrainingConfig
 from lodbrain.training.pairs import TrainingPair
 from lodbrain.training.scenes import Voxels
+from lodbrain.training.stage import make_optimizer
 from lodbrain.training.stage_networks import LevelLoss, channels_last, checkpoint_blocks, level_configs
 
 
@@ -63,7 +64,7 @@ class StepMemory:
     Attributes
     ----------
     peak : int
-        Peak of all live tensors: weights, averages, Adam's state, gradients, pair, activations.
+        Peak of all live tensors: weights, averages, the optimizer's state, gradients, pair, activations.
     pair : int
         One batch of pairs; the background thread holds more of them.
     """
@@ -95,10 +96,10 @@ def step_memory(config: TrainingConfig, position: int, shape: Voxels, *, batch: 
         if config.checkpointing:
             checkpoint_blocks(level)
         ema = {name: value.detach().clone() for name, value in level.state_dict().items()}
-        optimizer = torch.optim.AdamW(level.parameters())
+        optimizer = make_optimizer(level, config, config.levels[position].learning_rate)
         pair = _pair(network, position, shape, batch)
         loss = LevelLoss(level, config.losses, bfloat16=config.autocasts)
-        for _ in range(2):  # the second step includes Adam's state
+        for _ in range(2):  # the second step includes the optimizer's state
             optimizer.zero_grad(set_to_none=True)
             loss(pair).backward()
             nn.utils.clip_grad_norm_(level.parameters(), config.clip, foreach=False)

@@ -140,8 +140,7 @@ class TrainingRun:
         """Train one level with the levels above frozen."""
         config, network = self.config, self.network
         settings, name, device = config.levels[position], level_name(config, position), self.workers.device
-        if isinstance(network, Ladder):
-            load_trained_levels(network, config, position)
+        load_trained_levels(network, config, position)
         for above in range(position):
             network.level(above).eval().requires_grad_(False)
         sources = self._sources(position)
