@@ -215,13 +215,13 @@ def _without_sides(atoms: Mapping[int, int], sides: Mapping[int, str]) -> dict[i
     If some rows have a side, a row without one is a structure without sides. If no row has, a structure has no sides if
     the number of only one of them occurs.
     """
-    told = any(side in ("left", "right") for side in sides.values())
+    any_sided = any(side in ("left", "right") for side in sides.values())
     used = set(atoms.values())
 
     def sided(number: int, atom: int) -> bool:
         if sides[number]:
             return sides[number] != "none"
-        return not told and CLASS_OF_INDEX[STRUCTURES[atom].mirror] in used
+        return not any_sided and CLASS_OF_INDEX[STRUCTURES[atom].mirror] in used
 
     return {
         number: atom if _side_of_atom(atom) is None or sided(number, atom) else UNSIDED[STRUCTURES[atom].sideless]

@@ -130,7 +130,7 @@ def _profile(
     report: Callable[[str], None],
     refused: Callable[[Analysed], None],
 ) -> ContrastProfile:
-    def told(scan: Analysed) -> None:
+    def analysed(scan: Analysed) -> None:
         report(f"  {scan.path.name}: {'fitted' if scan.error is None else 'refused'}")
         if scan.error is not None:
             refused(scan)
@@ -138,7 +138,7 @@ def _profile(
     asked = Settings(
         model=settings.base, device=device, threads=settings.threads, frame=settings.frame, posteriors=True
     )
-    analysis = analyse_scans(inputs, out.with_name(f"{out.stem}_contrast.yaml"), settings=asked, finished=told)
+    analysis = analyse_scans(inputs, out.with_name(f"{out.stem}_contrast.yaml"), settings=asked, finished=analysed)
     if analysis.profile is None:
         error = next((scan.error for scan in analysis.scans if scan.error is not None), None)
         if isinstance(error, LodbrainError):

@@ -25,7 +25,7 @@ from lodbrain.training.maps import load_maps
 from lodbrain.training.pairs import PairSource
 from lodbrain.training.sources import SYNTHETIC, geometry_of, make_sources
 from lodbrain.training.stage import checkpoint_path
-from lodbrain.training.stage_networks import climb, level_name, load_trained_levels
+from lodbrain.training.stage_networks import forward_levels, level_name, load_trained_levels
 from lodbrain.training.step_memory import step_memory
 from lodbrain.training.training_run import JOINT, build, train
 from lodbrain.training.validation import VALIDATION_SEED, ValidationScores, score
@@ -165,7 +165,7 @@ def _measure(config: TrainingConfig, scans: int) -> ArchitectureResult:
         scene = scenes.scene(VALIDATION_SEED + n, last)
         began = time.perf_counter()
         with torch.no_grad():
-            deque(climb(network, scene, bfloat16=config.autocasts), maxlen=0)
+            deque(forward_levels(network, scene, bfloat16=config.autocasts), maxlen=0)
         times.append(time.perf_counter() - began)
         shapes.append(scene.views[-1].image.shape)
     x, y, z = max(shapes, key=lambda shape: shape.numel())

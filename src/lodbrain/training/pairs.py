@@ -49,8 +49,8 @@ class TrainingPair:
     def tensors(self) -> list[torch.Tensor]:
         """Return all tensors of the pair."""
         detail = self.coarse
-        told = [] if detail is None else [t for t in (detail.features, detail.logits, detail.side) if t is not None]
-        return [self.image, self.target, self.log_voxel, *told]
+        coarse = [] if detail is None else [t for t in (detail.features, detail.logits, detail.side) if t is not None]
+        return [self.image, self.target, self.log_voxel, *coarse]
 
 
 def brain_of(logits: torch.Tensor) -> torch.Tensor:
@@ -207,12 +207,12 @@ def collate(pairs: Sequence[TrainingPair]) -> TrainingPair:
         return TrainingPair(images, targets, log_voxel, None)
     half = [-(-n // 2) for n in shape]
     sides = [_grow(d.side, half) for d in details if d.side is not None]
-    told = Detail(
+    coarse = Detail(
         torch.cat([_grow(d.features, half) for d in details]),
         torch.cat([_grow(d.logits, half) for d in details]),
         torch.cat(sides) if sides else None,
     )
-    return TrainingPair(images, targets, log_voxel, told)
+    return TrainingPair(images, targets, log_voxel, coarse)
 
 
 def _grow(t: torch.Tensor, shape: Sequence[int]) -> torch.Tensor:

@@ -154,12 +154,12 @@ class JointLoss(nn.Module):
         losses = [
             segmentation_loss(detail.logits, pair.target, weights=self.weights)
             for scene in scenes
-            for detail, pair in climb(self.ladder, scene, bfloat16=self.autocast)
+            for detail, pair in forward_levels(self.ladder, scene, bfloat16=self.autocast)
         ]
         return torch.stack(losses).mean()
 
 
-def climb(network: Ladder | Plain, scene: Scene, *, bfloat16: bool) -> Iterator[tuple[Detail, TrainingPair]]:
+def forward_levels(network: Ladder | Plain, scene: Scene, *, bfloat16: bool) -> Iterator[tuple[Detail, TrainingPair]]:
     """Yield each level's output for a multi-resolution sample with the pair that it is of, coarsest level first."""
     pair = first_pair(scene.views[0], network.level(0).stride)
     for position in range(len(scene.views)):

@@ -54,9 +54,9 @@ class Workers:
         """Return the first process's value."""
         if self.count == 1:
             return value
-        told = torch.tensor([value], dtype=torch.float32, device=self.device)
-        dist.broadcast(told, 0)
-        return float(told)
+        shared = torch.tensor([value], dtype=torch.float32, device=self.device)
+        dist.broadcast(shared, 0)
+        return float(shared)
 
     def wait(self) -> None:
         """Wait for all processes."""
