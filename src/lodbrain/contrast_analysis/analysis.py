@@ -50,8 +50,6 @@ class ScanFit:
 
     Attributes
     ----------
-    mixture : Mixture
-        Intensities of the structures.
     volumes_ml : (19,) float64
         Volumes of the labels, by position in `SIDELESS`.
     field : LogField
@@ -62,18 +60,12 @@ class ScanFit:
         Standard deviation of the noise, on the same scale.
     noise_from : {"background", "residuals"}
         Region in which it was measured.
-    fwhm_mm : float
-        Smoothness of the noise.
     spacing_mm : (3,) float64
         Voxel sides.
     outside : tuple of float
         Intensities of the head outside of the brain at `OUTSIDE_PERCENTILES`; empty for a skull-stripped scan.
-    histogram : Histogram
-        Observed and fitted histogram.
     offset, unit : float
         Fitted intensity = (intensity in the file - offset) * unit / exp(log bias).
-    iterations : int
-        Number of iterations.
     """
 
     mixture: Mixture

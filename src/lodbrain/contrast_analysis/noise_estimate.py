@@ -53,8 +53,6 @@ def measure_background(data: NDArray[np.floating], brain: NDArray[np.bool_], whi
         The scan, with 0 as its lowest possible intensity.
     brain : (X, Y, Z) bool
         Voxels that are never taken as air.
-    white_matter : float
-        Intensity of white matter.
 
     Examples
     --------

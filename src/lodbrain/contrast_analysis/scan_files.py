@@ -69,14 +69,10 @@ def analyse_scans(
     labels : path, optional
         FreeSurfer label map of a single scan, or a folder with one for each (in subfolders like those of the scans,
         where these share a stem). Without it a model segments the scans.
-    settings : Settings, optional
-        Model, device, threads.
     also : sequence of Path
         Further outputs of the caller, which are checked before any work.
     progress : callable, optional
         Called with the share done and a description.
-    finished : callable, optional
-        Called with each finished scan.
 
     Raises
     ------

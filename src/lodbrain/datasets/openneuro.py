@@ -117,8 +117,6 @@ class Fetch:
     ----------
     version : str or None
         Version according to the dataset's own files.
-    evidence : str
-        Source of the version.
     """
 
     folder: Path

@@ -17,8 +17,6 @@ def contained(root: Path, relative: str) -> Path:
 
     Parameters
     ----------
-    root : Path
-        The folder.
     relative : str
         File name relative to the folder, with forward slashes, as given by a server or an archive.
 

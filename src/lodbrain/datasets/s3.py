@@ -30,8 +30,6 @@ class S3Object:
         Name as given by the server; untrusted.
     size : int
         Bytes.
-    etag : str
-        Changes with the content.
     """
 
     key: str

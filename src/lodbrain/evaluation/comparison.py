@@ -50,8 +50,6 @@ def compare_models(
     ----------
     values : mapping of str to mapping of str to float
         Model -> subject -> value.
-    rng : Generator
-        Generator for the bootstrap intervals.
     more_is_better : bool
         True for Dice, False for distances.
 

@@ -44,12 +44,8 @@ class EvaluateSettings:
         Label tables; None to detect them from each map.
     pred_pattern, ref_pattern : str or None
         Patterns of files in a folder.
-    surfaces : bool
-        Compute surface distances, too.
     resample : bool
         Resample predictions on another grid to the reference's.
-    overwrite : bool
-        Replace existing results.
     """
 
     pred_table: LabelTable | None = None
@@ -118,8 +114,6 @@ def evaluate_labels(
 
     Parameters
     ----------
-    pred, ref : Path
-        Files or folders.
     out : Path, optional
         Folder for ``evaluation.tsv`` and ``evaluation.json``; None writes nothing.
     progress, finished : callable, optional

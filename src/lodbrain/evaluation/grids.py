@@ -21,8 +21,6 @@ def on_grid_of(ref: Image, image: Image, *, resample: bool = False) -> tuple[NDA
 
     Parameters
     ----------
-    ref : Image
-        Image with the target grid.
     image : Image
         Label map. Axes in another order or direction are reoriented, which changes no voxel value.
     resample : bool

@@ -53,8 +53,6 @@ class Verified:
 
     Attributes
     ----------
-    labels : Path
-        Our label map.
     notes : tuple of str
         Differences from the documented properties of this scan.
     """

@@ -51,8 +51,6 @@ class Stress:
 
     Attributes
     ----------
-    reference : str
-        Reference of the Dice.
     problems : tuple of InputError
         Scans that could not be tested.
     """

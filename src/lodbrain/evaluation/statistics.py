@@ -48,14 +48,10 @@ def analyse(
 
     Parameters
     ----------
-    models : mapping of str to sequence of ScoreRow
-        Results of each model.
     groups : mapping of str to mapping of str to collection of str, optional
         Column -> group -> cases.
     seen : collection of str, optional
         Cases of sites that were seen in training; all others are unseen.
-    seed : int
-        Seed of the bootstrap resamples.
 
     Raises
     ------

@@ -86,8 +86,6 @@ class HeadMap:
     ----------
     labels : (X, Y, Z) int16
         On the scan's grid: structures, and 502 to 516 outside of the brain.
-    notes : tuple of str
-        Unusual findings.
     """
 
     labels: NDArray[np.int16]

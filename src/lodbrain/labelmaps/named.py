@@ -24,8 +24,6 @@ def read_named(path: str | PathLike[str], names: str | PathLike[str]) -> Image:
 
     Parameters
     ----------
-    path : path
-        Label map file.
     names : path
         A line for each number, ``NUMBER NAME ...``, as in FreeSurfer's colour tables; empty lines and text after
         ``#`` are ignored. 0 is background.

@@ -82,8 +82,6 @@ def upsample_image(
         Integer labels in any orientation.
     voxel_mm : float
         The new voxel side. If it equals the old one, data and affine are returned unchanged.
-    name : str
-        Name in messages.
     block_voxels : int
         Size of the blocks; the result does not depend on it.
     progress : callable, optional

@@ -38,8 +38,6 @@ def replace_numbers(labels: NDArray[np.integer], new: Mapping[int, int], dtype: 
     labels : (X, Y, Z) int
     new : mapping of int to int
         New number of every number that occurs.
-    dtype : type
-        Type of the result.
 
     Examples
     --------

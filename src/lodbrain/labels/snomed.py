@@ -23,12 +23,8 @@ class Code:
 
     Attributes
     ----------
-    value : str
-        The code.
     scheme : str
         ``"SCT"`` for SNOMED CT, or `FREESURFER_SCHEME`.
-    meaning : str
-        The concept in words.
     """
 
     value: str

@@ -31,8 +31,6 @@ class Shapes:
     ----------
     rotation_deg, large_rotation_deg : float
         Largest rotation about each axis, usually and with probability `large_rotation_share`.
-    large_rotation_share : float
-        Probability of a large rotation.
     scale : tuple of 2 float
         Smallest and largest size of the head.
     aspect : float
@@ -100,8 +98,6 @@ class Deformation:
         Whether left and right are exchanged; labels have to be exchanged, too.
     velocity_mm : float
         Standard deviation of the velocity field's control points.
-    velocity_seed : int
-        Seed of the velocity field.
     ventricles_mm : tuple of 3 float
         Centre of the lateral ventricles, from the brain's centre.
     ventricle_factor : float
@@ -200,8 +196,6 @@ def integrate(velocity: torch.Tensor, lattice_mm: float) -> torch.Tensor:
     ----------
     velocity : (3, L, M, N) float32 tensor
         Velocity in mm on a lattice.
-    lattice_mm : float
-        Distance of the lattice's points.
 
     Returns
     -------

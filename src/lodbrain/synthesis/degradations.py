@@ -158,8 +158,6 @@ class Degradation:
 
     Attributes
     ----------
-    unit : str
-        Unit of the strength.
     steps : tuple of float
         Strengths to test, from mild to clinically unacceptable.
     """

@@ -111,8 +111,6 @@ def raw_labels(labels: NDArray[np.integer], affine: NDArray[np.floating], name: 
         FreeSurfer's or SynthSeg's numbers. A brain without sides is split at its mid-plane.
     affine : (4, 4) float
         Voxel to world (RAS+), mm.
-    name : str
-        Name in messages.
 
     Returns
     -------
@@ -146,8 +144,6 @@ def prepare(image: Image, name: str = "label map") -> LabelMap:
     image : Image
         Labels of a head or brain on any orthogonal grid, in FreeSurfer's or SynthSeg's numbers, with or
         without sides.
-    name : str
-        Name in messages.
 
     Raises
     ------

@@ -44,10 +44,6 @@ class ArchitectureResult:
     ----------
     training_bytes : int
         Predicted memory of a step of its finest level on the largest evaluated scan.
-    seconds : float
-        Seconds of training.
-    steps : dict of str to int
-        Steps by stage.
     seconds_per_scan : float
         Median time of a forward pass through all levels, on the device of the training.
     """
@@ -80,8 +76,6 @@ def compare(
     seconds : float, optional
         Training time of each, divided among its stages in proportion to their budgets. Without it budgets must be
         equal.
-    scans : int
-        Number of validation scans.
 
     Raises
     ------

@@ -20,8 +20,6 @@ def export(network: Ladder | Plain, config: TrainingConfig, outcomes: dict[str, 
 
     Parameters
     ----------
-    outcomes : dict of str to Outcome
-        Outcome of each stage.
     count : int
         Number of trained levels, from the coarsest; the others are omitted.
 

@@ -61,8 +61,6 @@ class FineMaps(Mapping[str, LabelMap]):
 
     Parameters
     ----------
-    maps : mapping of str to LabelMap
-        The original maps.
     folder : Path
         Folder of the cache files, one for each map that is refined.
     """

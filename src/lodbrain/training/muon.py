@@ -20,12 +20,6 @@ class Muon(torch.optim.AdamW):
     rows or columns, so that all directions of the kernel are trained at one speed. Rates are those of AdamW, since the
     step is scaled to the same size.
 
-    Parameters
-    ----------
-    parameters : iterable of torch.nn.Parameter
-    lr, weight_decay : float
-    momentum : float
-
     References
     ----------
     Jordan et al. 2024, Muon: an optimizer for hidden layers in neural networks, kellerjordan.github.io/posts/muon.

@@ -123,8 +123,6 @@ class PairSource:
         None for validation.
     bfloat16 : bool
         Whether frozen levels run in bfloat16; the coarsest runs in float32, as in inference.
-    crops : int
-        Number of crops per head.
     heads : int
         Number of heads whose coarse results are kept for further crops.
     """
@@ -249,8 +247,6 @@ def prefetch(
         Arguments of `draw`, infinitely many.
     threads : int
         Torch threads of the background thread.
-    device : device
-        Device of the sampling.
 
     Yields
     ------

@@ -104,10 +104,6 @@ class AcceleratorMemory:
     ----------
     stride : int
         Alignment of crop sizes in voxels.
-    crop : tuple of 3 int
-        The configured crop.
-    batch : int
-        The configured batch size.
     """
 
     fixed_bytes: float

@@ -60,8 +60,6 @@ class Head:
 
     Attributes
     ----------
-    whole : LevelView
-        View at the coarsest level.
     finer : callable(int)
         Function that returns the views of the levels below, coarse to fine, for a crop number.
     randoms : tuple of int
@@ -136,10 +134,6 @@ def foci_of(inside: torch.Tensor, whole: Grid, random: torch.Generator, count: i
     ----------
     inside : (X, Y, Z) bool tensor
         Mask of the brain.
-    whole : Grid
-        Its grid.
-    count : int
-        Number of points.
     """
     places = inside.nonzero()
     if len(places) == 0:

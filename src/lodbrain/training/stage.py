@@ -51,10 +51,6 @@ class TrainingStage:
         Function that returns a batch of examples.
     validate : callable()
         Function that returns named scores of the network with its present weights.
-    rate : float
-        Peak learning rate.
-    crops : int
-        Number of crops per head.
     """
 
     name: str
@@ -116,11 +112,6 @@ def place_of(index: int, *, crops: int, lanes: int) -> tuple[int, int]:
         example   0    1    2    3    4    5    6    7    8    9    10   11
         head      0    1    2    0    1    2    0    1    5    0    4    5  ...
         crop      0    1    2    1    2    3    2    3    0    3    0    1
-
-    Parameters
-    ----------
-    crops : int
-        Number of crops per head.
 
     Examples
     --------

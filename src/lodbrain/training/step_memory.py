@@ -80,8 +80,6 @@ def step_memory(config: TrainingConfig, position: int, shape: Voxels, *, batch: 
     ----------
     shape : tuple of 3 int
         Shape of the input in voxels; rounded up to the level's alignment.
-    batch : int, optional
-        Overrides the configuration's batch size.
     """
     batch = batch or config.batch
     with FakeTensorMode(allow_non_fake_inputs=True), LiveBytes() as live:

@@ -45,8 +45,6 @@ def class_sums(
         The class, 0 to C - 1, of each class of the target.
     group : (C,) int64 tensor
         The group, 0 to G - 1, of each class.
-    groups : int
-        Number of groups, G.
     """
     merging, grouping = (
         (table == torch.arange(n)[:, None]).to(target) for table, n in ((into, logits.shape[1]), (group, groups))

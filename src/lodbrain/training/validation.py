@@ -62,8 +62,6 @@ def score(
         Function that returns pairs without corruption.
     level : torch.nn.Module
         In eval mode.
-    n : int
-        Number of examples.
     workers : Workers, optional
         The examples are distributed over them; each gets all scores.
     show : callable(pair, classes), optional

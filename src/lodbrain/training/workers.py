@@ -23,8 +23,6 @@ class Workers:
     ----------
     rank, count : int
         Number of this process, from 0, and number of processes.
-    device : torch.device
-        Device of this process.
     """
 
     rank: int

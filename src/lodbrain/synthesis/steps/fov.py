@@ -58,8 +58,6 @@ class RandomFieldOfView:
         ----------
         brain_box_mm : (2, 3) tensor
             Lowest and highest corner of the brain in the label map.
-        stripped : bool
-            Whether the scan is skull-stripped.
         """
         low, high = brain_box_mm - torch.tensor(pose.origin_mm, dtype=brain_box_mm.dtype)
         corners = torch.tensor(pose.to_scanner(torch.cartesian_prod(*torch.stack([low, high], 1)).tolist()))
