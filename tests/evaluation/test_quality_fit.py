@@ -53,7 +53,7 @@ def test_agreement_of_hand_computed_cases() -> None:
     assert found.spearman == pytest.approx(0.8)
     assert found.mean_error == pytest.approx(0.1)
     # below 0.9: both failed ones, and one of the good
-    at = found.thresholds.tolist().index(0.9)
+    at = [-np.inf, 0.5, 0.6, 0.8, 0.9, np.inf].index(0.9)
     assert (found.found[at], found.false_alarms[at]) == (1.0, 0.5)
     assert (found.found[0], found.false_alarms[0], found.found[-1], found.false_alarms[-1]) == (0, 0, 1, 1)
 

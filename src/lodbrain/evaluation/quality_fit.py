@@ -101,7 +101,6 @@ class Agreement:
         Probability that a failed case has a lower score than a good one; NaN without both kinds.
     false_alarms, found : (m,) float
         The ROC: shares of good (false alarms) and of failed cases (found) below each threshold, from (0, 0) to (1, 1).
-    thresholds : (m,) float
     """
 
     n: int
@@ -112,7 +111,6 @@ class Agreement:
     auc: float
     false_alarms: NDArray[np.float64]
     found: NDArray[np.float64]
-    thresholds: NDArray[np.float64]
 
 
 def agreement(score: NDArray[np.float64], dice: NDArray[np.float64]) -> Agreement:
@@ -145,5 +143,4 @@ def agreement(score: NDArray[np.float64], dice: NDArray[np.float64]) -> Agreemen
         auc=auc,
         false_alarms=alarms,
         found=found,
-        thresholds=thresholds,
     )
