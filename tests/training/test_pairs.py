@@ -22,7 +22,7 @@ from lodbrain.training.pairs import (
     prefetch,
     run_folded,
 )
-from lodbrain.training.scenes import SyntheticScenes, foci_of, log_voxel_of
+from lodbrain.training.samples import SyntheticSamples, foci_of, log_voxel_of
 from lodbrain.training.sources import geometry_of
 from lodbrain.training.stage_networks import build_ladder
 
@@ -33,9 +33,9 @@ def make_source(
     ladder: Ladder, position: int, config: TrainingConfig, head: LabelMap, *, training: bool, crops: int = 1
 ) -> PairSource:
     maps = {"head": head}
-    scenes = SyntheticScenes(["head"], maps, maps, config.generator, geometry_of(config, ladder))
+    samples = SyntheticSamples(["head"], maps, maps, config.generator, geometry_of(config, ladder))
     corruption = config.corruption if training else None
-    return PairSource(ladder, position, scenes, corruption, bfloat16=config.autocasts, crops=crops)
+    return PairSource(ladder, position, samples, corruption, bfloat16=config.autocasts, crops=crops)
 
 
 @pytest.fixture
@@ -88,7 +88,7 @@ def test_further_crops_of_a_head_compute_nothing_of_the_whole_head_again(
         shapes.append(grid.shape)
         return render(plan, labels, grid, **options)  # type: ignore[arg-type]
 
-    monkeypatch.setattr("lodbrain.training.scenes.render", counted)
+    monkeypatch.setattr("lodbrain.training.samples.render", counted)
     for crop in range(3):
         source.draw(5, crop)
     assert len(shapes) == 4
@@ -103,7 +103,7 @@ def test_frozen_levels_say_what_they_said_when_they_were_trained(
         for value in source.ladder.parameters():
             value.add_(0.1 * torch.randn(value.shape, generator=torch.Generator().manual_seed(1)))
     source = make_source(source.ladder, 1, make_config(bfloat16=False), head, training=False)
-    pair = first_pair(source.scenes.head(3, 1).whole, source.ladder.level(0).stride)
+    pair = first_pair(source.samples.head(3, 1).whole, source.ladder.level(0).stride)
     with torch.no_grad():
         expected = source.ladder.level(0)(pair.image, pair.log_voxel)
     found = run_folded(source.frozen[0], pair)

@@ -13,8 +13,8 @@ from lodbrain.images.io import read_image, read_labels, write_nifti
 from lodbrain.labels import CLASS_OF_INDEX, INDEX_OF_CLASS
 from lodbrain.training.config import TrainingConfig
 from lodbrain.training.pairs import first_pair
-from lodbrain.training.real import Augmentation, RealScenes, remapped
-from lodbrain.training.scenes import Geometry
+from lodbrain.training.real import Augmentation, RealSamples, remapped
+from lodbrain.training.samples import Geometry
 from lodbrain.training.sources import geometry_of, make_sources
 from lodbrain.training.stage_networks import build_ladder
 from lodbrain.training.training_run import train
@@ -49,14 +49,14 @@ def scans(tmp_path: Path, raw_head: np.ndarray) -> list[Labelled]:
 
 
 def test_scan_and_labels_agree_at_every_level(geometry: Geometry, scans: list[Labelled]) -> None:
-    scene = RealScenes(scans, geometry, augmentation=None).scene(0, 1)
-    coarse, fine = scene.views
+    sample = RealSamples(scans, geometry, augmentation=None).sample(0, 1)
+    coarse, fine = sample.views
     assert coarse.image.shape == (15, 17, 14)  # 30 x 34 x 28 voxels of 4 mm, halved
     assert fine.image.shape == (12, 16, 12)
     assert float(coarse.log_voxel) == pytest.approx(0) == float(fine.log_voxel)
     # brightness is 10 x the label, above the black of 3: the shares of a voxel give it, at either level
     bright = 10.0 * torch.as_tensor(INDEX_OF_CLASS, dtype=torch.float32)
-    for view in scene.views:
+    for view in sample.views:
         torch.testing.assert_close(torch.einsum("cxyz,c->xyz", view.target, bright), view.image, rtol=1e-4, atol=1e-2)
     # the fine view lies where it says, under the coarse one
     start = [s // 2 for s in fine.start]
@@ -71,15 +71,15 @@ def test_offset_changes_no_training_scan(geometry: Geometry, scans: list[Labelle
     pairs = []
     for volume in (scans[0].volume, tmp_path / "moved.nii.gz"):
         scan = Labelled(volume, scans[0].labels, "north")
-        scene = RealScenes([scan], geometry, augmentation=Augmentation(noise=0, fault_share=0)).scene(3, 0)
-        pairs.append(first_pair(scene.views[0], 2).image)
+        sample = RealSamples([scan], geometry, augmentation=Augmentation(noise=0, fault_share=0)).sample(3, 0)
+        pairs.append(first_pair(sample.views[0], 2).image)
     torch.testing.assert_close(pairs[1], pairs[0], atol=1e-4, rtol=0)
 
 
 def test_mirrored_scan_swaps_its_sides(geometry: Geometry, scans: list[Labelled]) -> None:
-    plain = RealScenes(scans[:1], geometry, augmentation=None).scene(0, 0).views[0].target
-    scenes = RealScenes(scans[:1], geometry, augmentation=NOTHING)
-    targets = [scenes.scene(seed, 0).views[0].target for seed in range(8)]
+    plain = RealSamples(scans[:1], geometry, augmentation=None).sample(0, 0).views[0].target
+    samples = RealSamples(scans[:1], geometry, augmentation=NOTHING)
+    targets = [samples.sample(seed, 0).views[0].target for seed in range(8)]
     flipped = [not torch.equal(target, plain) for target in targets]
     assert 0 < sum(flipped) < 8
     mirrored = targets[flipped.index(True)]
@@ -90,8 +90,8 @@ def test_mirrored_scan_swaps_its_sides(geometry: Geometry, scans: list[Labelled]
 
 
 def test_same_seed_same_real_scene(geometry: Geometry, scans: list[Labelled]) -> None:
-    scenes = RealScenes(scans, geometry, augmentation=Augmentation())
-    one, other, again = scenes.scene(5, 1), scenes.scene(6, 1), scenes.scene(5, 1)
+    samples = RealSamples(scans, geometry, augmentation=Augmentation())
+    one, other, again = samples.sample(5, 1), samples.sample(6, 1), samples.sample(5, 1)
     assert torch.equal(one.views[1].image, again.views[1].image)
     assert not torch.equal(one.views[0].image, other.views[0].image)
 
@@ -105,10 +105,10 @@ def test_scan_that_is_too_coarse_for_a_level_is_left_out(
     write_nifti(tmp_path / "coarse.nii.gz", data, image)
     write_nifti(tmp_path / "coarse_dseg.nii.gz", np.where(data > 1, 2, 0).astype(np.int16), image)
     coarse = Labelled(tmp_path / "coarse.nii.gz", tmp_path / "coarse_dseg.nii.gz", "far")
-    scenes = RealScenes([*scans, coarse], geometry, augmentation=None)
-    assert (scenes.usable(0), scenes.usable(1)) == ([0, 1, 2], [0, 1])
+    samples = RealSamples([*scans, coarse], geometry, augmentation=None)
+    assert (samples.usable(0), samples.usable(1)) == ([0, 1, 2], [0, 1])
     with pytest.raises(InputError, match="no scan is fine enough for the level of 4 mm"):
-        RealScenes([coarse], geometry, augmentation=None).scene(0, 1)
+        RealSamples([coarse], geometry, augmentation=None).sample(0, 1)
 
 
 def test_thick_slices_are_refused(geometry: Geometry, tmp_path: Path) -> None:
@@ -116,7 +116,7 @@ def test_thick_slices_are_refused(geometry: Geometry, tmp_path: Path) -> None:
     data[4:] = 2
     write_nifti(tmp_path / "a.nii.gz", data, Image(data, np.diag([4.0, 4.0, 6.0, 1.0])))
     with pytest.raises(InputError, match=r"a\.nii\.gz.*voxels of 4 x 4 x 6 mm"):
-        RealScenes([Labelled(tmp_path / "a.nii.gz", tmp_path / "a.nii.gz", "x")], geometry, augmentation=None)
+        RealSamples([Labelled(tmp_path / "a.nii.gz", tmp_path / "a.nii.gz", "x")], geometry, augmentation=None)
 
 
 def test_resampled_scan_keeps_its_place_and_the_shares_of_its_classes(geometry: Geometry, tmp_path: Path) -> None:
@@ -126,8 +126,10 @@ def test_resampled_scan_keeps_its_place_and_the_shares_of_its_classes(geometry: 
     image = Image(10.0 * labels.astype(np.float32), np.diag([4.0, 4.0, 5.33, 1.0]))
     write_nifti(tmp_path / "a.nii.gz", image.data, image)
     write_nifti(tmp_path / "a_dseg.nii.gz", labels, image)
-    scenes = RealScenes([Labelled(tmp_path / "a.nii.gz", tmp_path / "a_dseg.nii.gz", "x")], geometry, augmentation=None)
-    view = scenes.scene(0, 0).views[0]
+    samples = RealSamples(
+        [Labelled(tmp_path / "a.nii.gz", tmp_path / "a_dseg.nii.gz", "x")], geometry, augmentation=None
+    )
+    view = samples.sample(0, 0).views[0]
     assert view.image.shape == (12, 12, 12)
     white, putamen = (view.target[CLASS_OF_INDEX[index]] for index in (2, 12))
     torch.testing.assert_close(20 * white + 120 * putamen, view.image, atol=1.0, rtol=0)  # as bright as its shares say
@@ -144,9 +146,9 @@ def test_a_teachers_second_label_gets_the_rest_of_the_probability(
     second = np.where(labels.data == 24, 4, labels.data).astype(labels.data.dtype)
     for name, data in zip(names, (labels.data, second, probability), strict=True):
         write_nifti(name, data, labels)
-    soft = RealScenes([Labelled(hard.volume, names[0], "north")], geometry, augmentation=None)
+    soft = RealSamples([Labelled(hard.volume, names[0], "north")], geometry, augmentation=None)
     target, plain = (
-        scenes.scene(0, 0).views[0].target for scenes in (soft, RealScenes([hard], geometry, augmentation=None))
+        samples.sample(0, 0).views[0].target for samples in (soft, RealSamples([hard], geometry, augmentation=None))
     )
     fluid, ventricle = (CLASS_OF_INDEX[index] for index in (24, 4))
     torch.testing.assert_close(target[fluid], 0.6 * plain[fluid])
@@ -166,7 +168,7 @@ def test_clipping_cuts_at_the_median_of_white_matter(geometry: Geometry, tmp_pat
     scan = Labelled(tmp_path / "a.nii.gz", tmp_path / "a_dseg.nii.gz", "x")
     clipped = Augmentation(bias=0, noise=0, gamma_sd=0, clip_share=1, fault_share=0)
     brightest = [
-        float(RealScenes([scan], geometry, augmentation=clipped).scene(seed, 0).views[0].image.max())
+        float(RealSamples([scan], geometry, augmentation=clipped).sample(seed, 0).views[0].image.max())
         for seed in range(6)
     ]
     assert 95 <= min(brightest) < max(brightest) <= 115
@@ -175,8 +177,8 @@ def test_clipping_cuts_at_the_median_of_white_matter(geometry: Geometry, tmp_pat
 def test_faults_change_the_image_and_leave_the_target(geometry: Geometry, scans: list[Labelled]) -> None:
     faulty = Augmentation(bias=0, noise=0, gamma_sd=0, clip_share=0, fault_share=1)
     for seed in range(6):
-        plain = RealScenes(scans[:1], geometry, augmentation=NOTHING).scene(seed, 0).views[0]
-        changed = RealScenes(scans[:1], geometry, augmentation=faulty).scene(seed, 0).views[0]
+        plain = RealSamples(scans[:1], geometry, augmentation=NOTHING).sample(seed, 0).views[0]
+        changed = RealSamples(scans[:1], geometry, augmentation=faulty).sample(seed, 0).views[0]
         assert torch.equal(plain.target, changed.target)
         assert not torch.equal(plain.image, changed.image)
 
@@ -201,7 +203,7 @@ def test_held_out_site_is_reported_apart_and_never_trained_on(make_config: MakeC
     assert all("site-south/tissues" in line and "mine/tissues" in line for line in scores)
     assert not any("north" in line for line in lines)
     sources = make_sources(config, geometry_of(config, build_ladder(config)), {}, 0)
-    assert isinstance(sources.training, RealScenes)
+    assert isinstance(sources.training, RealSamples)
     assert [scan.site for scan, _, _ in sources.training.scans] == ["north"]
 
 
@@ -215,9 +217,9 @@ def test_mixed_pairs_come_from_both_in_their_share(
     make_config: MakeConfig, manifest: Path, head, geometry: Geometry
 ) -> None:
     config = make_config(real={"manifest": manifest, "share": 0.25})
-    scenes = make_sources(config, geometry, {"head": head, "other": head}, 0).training
+    samples = make_sources(config, geometry, {"head": head, "other": head}, 0).training
     # real scans are 4 mm: their coarse level is exactly 8 mm
-    real = [float(scenes.scene(seed, 0).views[0].log_voxel) == pytest.approx(0, abs=1e-9) for seed in range(60)]
+    real = [float(samples.sample(seed, 0).views[0].log_voxel) == pytest.approx(0, abs=1e-9) for seed in range(60)]
     assert 8 <= sum(real) <= 22
 
 
@@ -235,12 +237,12 @@ def test_a_remapped_scan_keeps_black_and_its_target_and_may_be_inverted() -> Non
 def test_the_share_of_remapped_scans_is_as_asked(geometry: Geometry, scans: list[Labelled]) -> None:
     still = replace(NOTHING, remap_share=0.0)
     plain, half = (
-        RealScenes(scans[:1], geometry, augmentation=augmentation)
+        RealSamples(scans[:1], geometry, augmentation=augmentation)
         for augmentation in (still, replace(still, remap_share=0.5))
     )
     changed = 0
     for seed in range(16):
-        one, other = (scenes.scene(seed, 0).views[0] for scenes in (plain, half))
+        one, other = (samples.sample(seed, 0).views[0] for samples in (plain, half))
         assert torch.equal(one.target, other.target)
         changed += not torch.allclose(one.image, other.image)
     assert 3 < changed < 13

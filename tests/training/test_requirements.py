@@ -95,12 +95,12 @@ def test_trial_begins_with_the_largest_of_some_heads(make_config: MakeConfig, fo
     maps = load_maps(config, lambda line: None)
     heads = first_heads(config, maps)
     assert len(heads) == SEEDS
-    scenes = make_sources(config, geometry_of(config, build(config)), maps, 0).training
-    assert scenes is not None
+    samples = make_sources(config, geometry_of(config, build(config)), maps, 0).training
+    assert samples is not None
     for seed in list(heads)[:3]:
         first = stage_seed(config.model_copy(update={"seed": seed}), 0, 0)
         whole = heads[seed].coarser(2).shape
-        assert scenes.scene(first, 0).views[0].image.shape == whole
+        assert samples.sample(first, 0).views[0].image.shape == whole
 
 
 def test_heads_are_those_that_a_stage_draws(make_config: MakeConfig, folder: Path) -> None:
@@ -108,9 +108,9 @@ def test_heads_are_those_that_a_stage_draws(make_config: MakeConfig, folder: Pat
     maps = load_maps(config, lambda line: None)
     heads = heads_of_stage(config, maps, 0)
     assert len(heads) == config.levels[0].steps
-    scenes = make_sources(config, geometry_of(config, build(config)), maps, 0).training
-    assert scenes is not None
-    seen = [scenes.scene(stage_seed(config, 0, n), 0).views[0].image.shape for n in range(len(heads))]
+    samples = make_sources(config, geometry_of(config, build(config)), maps, 0).training
+    assert samples is not None
+    seen = [samples.sample(stage_seed(config, 0, n), 0).views[0].image.shape for n in range(len(heads))]
     assert [grid.coarser(2).shape for grid in heads] == seen
     assert largest_shape(config, 0, heads) == measure_requirements(config, steps=0)[0].shape == max(seen, key=math.prod)
     assert largest_shape(config, 1, []) == (256, 256, 256)

@@ -10,7 +10,7 @@ from lodbrain.synthesis.label_map import LabelMap
 from lodbrain.training.config import TrainingConfig
 from lodbrain.training.config_fields import Losses
 from lodbrain.training.pairs import PairSource
-from lodbrain.training.scenes import SyntheticScenes
+from lodbrain.training.samples import SyntheticSamples
 from lodbrain.training.sources import geometry_of
 from lodbrain.training.stage_networks import JointLoss, LevelLoss, build_ladder, checkpoint_blocks, load_trained_levels
 from lodbrain.training.training_run import train
@@ -33,9 +33,9 @@ def ladder(make_config: MakeConfig) -> Ladder:
 
 
 @pytest.fixture
-def scenes(make_config: MakeConfig, ladder: Ladder, head: LabelMap) -> SyntheticScenes:
+def samples(make_config: MakeConfig, ladder: Ladder, head: LabelMap) -> SyntheticSamples:
     config = make_config()
-    return SyntheticScenes(["head"], {"head": head}, {"head": head}, config.generator, geometry_of(config, ladder))
+    return SyntheticSamples(["head"], {"head": head}, {"head": head}, config.generator, geometry_of(config, ladder))
 
 
 def test_seed_decides_the_untrained_weights(make_config: MakeConfig) -> None:
@@ -112,32 +112,32 @@ def test_warm_start_from_other_channels_is_refused(make_config: MakeConfig, fold
         build_ladder(make_config(start=str(path), levels=[{"exponent": 2, "channels": [4, 8], "steps": 0}]))
 
 
-def test_joint_loss_is_the_mean_of_the_levels_losses(ladder: Ladder, scenes: SyntheticScenes) -> None:
+def test_joint_loss_is_the_mean_of_the_levels_losses(ladder: Ladder, samples: SyntheticSamples) -> None:
     joint = JointLoss(ladder, Losses(), bfloat16=False)
     losses = []
     for position in range(2):
         # the coarse level of the joint stage sees what it would see in its own, the finer one too
-        source = PairSource(ladder, position, scenes, None, bfloat16=False)
-        scene = scenes.scene(4, 1)
+        source = PairSource(ladder, position, samples, None, bfloat16=False)
+        sample = samples.sample(4, 1)
         pair = source.draw(4) if position else None
         if pair is None:
             from lodbrain.training.pairs import first_pair
 
-            pair = first_pair(scene.views[0], ladder.level(0).stride)
+            pair = first_pair(sample.views[0], ladder.level(0).stride)
         losses.append(LevelLoss(ladder.level(position), Losses(), bfloat16=False)(pair))
-    torch.testing.assert_close(joint([scenes.scene(4, 1)]), torch.stack(losses).mean())
+    torch.testing.assert_close(joint([samples.sample(4, 1)]), torch.stack(losses).mean())
 
 
-def test_joint_gradients_reach_every_level(ladder: Ladder, scenes: SyntheticScenes) -> None:
-    JointLoss(ladder, Losses(), bfloat16=False)([scenes.scene(4, 1)]).backward()
+def test_joint_gradients_reach_every_level(ladder: Ladder, samples: SyntheticSamples) -> None:
+    JointLoss(ladder, Losses(), bfloat16=False)([samples.sample(4, 1)]).backward()
     missing = [name for name, p in ladder.named_parameters() if p.grad is None or not p.grad.any()]
     assert missing == []
 
 
-def test_checkpointed_blocks_give_the_same_gradients(ladder: Ladder, scenes: SyntheticScenes) -> None:
+def test_checkpointed_blocks_give_the_same_gradients(ladder: Ladder, samples: SyntheticSamples) -> None:
     def gradients() -> list[torch.Tensor]:
         ladder.zero_grad()
-        JointLoss(ladder, Losses(), bfloat16=False)([scenes.scene(4, 1)]).backward()
+        JointLoss(ladder, Losses(), bfloat16=False)([samples.sample(4, 1)]).backward()
         return [p.grad.clone() for p in ladder.parameters() if p.grad is not None]
 
     plain = gradients()

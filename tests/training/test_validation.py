@@ -8,7 +8,7 @@ from lodbrain.models.lod import Detail
 from lodbrain.synthesis.label_map import LabelMap
 from lodbrain.training.config import TrainingConfig
 from lodbrain.training.pairs import PairSource
-from lodbrain.training.scenes import SyntheticScenes
+from lodbrain.training.samples import SyntheticSamples
 from lodbrain.training.sources import geometry_of
 from lodbrain.training.stage_networks import build_ladder
 from lodbrain.training.validation import VALIDATION_SEED, dice, score
@@ -20,8 +20,8 @@ MakeConfig = Callable[..., TrainingConfig]
 def source(make_config: MakeConfig, head: LabelMap) -> PairSource:
     config = make_config()
     ladder = build_ladder(config).eval()
-    scenes = SyntheticScenes(["head"], {"head": head}, {"head": head}, config.generator, geometry_of(config, ladder))
-    return PairSource(ladder, 0, scenes, None, bfloat16=False)
+    samples = SyntheticSamples(["head"], {"head": head}, {"head": head}, config.generator, geometry_of(config, ladder))
+    return PairSource(ladder, 0, samples, None, bfloat16=False)
 
 
 class _Oracle(torch.nn.Module):

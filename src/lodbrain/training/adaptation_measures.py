@@ -27,7 +27,7 @@ from lodbrain.synthesis.profile import ContrastProfile
 from lodbrain.training.config import TrainingConfig
 from lodbrain.training.maps import fine_maps, load_maps
 from lodbrain.training.pairs import PairSource
-from lodbrain.training.scenes import SyntheticScenes
+from lodbrain.training.samples import SyntheticSamples
 from lodbrain.training.sources import geometry_of
 from lodbrain.training.training_run import Report
 from lodbrain.training.validation import LEAST_VOXELS, ValidationScores, score
@@ -154,8 +154,8 @@ class Probe:
         results = []
         for share in (1.0, 0.0):
             generator = replace(self.config.generator, profile=self.profile, profile_share=share)
-            scenes = SyntheticScenes(tuple(maps), maps, fine, generator, geometry_of(self.config, ladder))
-            source = PairSource(ladder, self.last, scenes, None, bfloat16=self.config.autocasts)
+            samples = SyntheticSamples(tuple(maps), maps, fine, generator, geometry_of(self.config, ladder))
+            source = PairSource(ladder, self.last, samples, None, bfloat16=self.config.autocasts)
             results.append(score(source.draw, ladder.level(self.last), self.held_out, bfloat16=self.config.autocasts))
             kind = "of this contrast" if share else "of all kinds"
             report(f"  synthetic scans {kind}: Dice {results[-1].summary()['structures']:.4f}")

@@ -151,17 +151,17 @@ def _measure(config: TrainingConfig, scans: int) -> ArchitectureResult:
     last = len(config.levels) - 1
     scoring = config.model_copy(update={"train": (), "real": None})
     maps = load_maps(scoring, lambda line: None)
-    scenes, _ = make_sources(scoring, geometry_of(config, network), maps, last).validation[SYNTHETIC]
-    source = PairSource(network, last, scenes, None, bfloat16=config.autocasts)
+    samples, _ = make_sources(scoring, geometry_of(config, network), maps, last).validation[SYNTHETIC]
+    source = PairSource(network, last, samples, None, bfloat16=config.autocasts)
     scores = score(source.draw, network.level(last), scans, bfloat16=config.autocasts)
     times, shapes = [], []
     for n in range(min(3, scans)):
-        scene = scenes.scene(VALIDATION_SEED + n, last)
+        sample = samples.sample(VALIDATION_SEED + n, last)
         began = time.perf_counter()
         with torch.no_grad():
-            deque(forward_levels(network, scene, bfloat16=config.autocasts), maxlen=0)
+            deque(forward_levels(network, sample, bfloat16=config.autocasts), maxlen=0)
         times.append(time.perf_counter() - began)
-        shapes.append(scene.views[-1].image.shape)
+        shapes.append(sample.views[-1].image.shape)
     x, y, z = max(shapes, key=lambda shape: shape.numel())
     steps, spent = {}, 0.0
     for stage in (*(level_name(config, position) for position in range(len(config.levels))), JOINT):

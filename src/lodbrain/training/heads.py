@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from lodbrain.synthesis.fields import Grid
 from lodbrain.synthesis.label_map import LabelMap
 from lodbrain.training.config import TrainingConfig
-from lodbrain.training.scenes import Voxels, drawn
+from lodbrain.training.samples import Voxels, drawn
 from lodbrain.training.sources import generator_of
 from lodbrain.training.stage import stage_seed
 

@@ -18,7 +18,7 @@ from lodbrain.models.folded import FoldedLevel, fold
 from lodbrain.models.lod import Detail, Ladder
 from lodbrain.models.registry import Plain
 from lodbrain.training.config_fields import Corruption
-from lodbrain.training.scenes import BRAIN, Head, LevelView, Scene, Scenes, Voxels
+from lodbrain.training.samples import BRAIN, Head, LevelView, MultiResolutionSample, SampleSource, Voxels
 
 K = TypeVar("K")
 T = TypeVar("T")
@@ -73,11 +73,13 @@ def scaling_below(view: LevelView, detail: Detail) -> Scaling:
     return brain_scaling(view.image, brain_of(detail.logits.detach())[:x, :y, :z])
 
 
-def next_pair(scene: Scene, position: int, scaling: Scaling, above: Detail, stride: int) -> TrainingPair:
+def next_pair(
+    sample: MultiResolutionSample, position: int, scaling: Scaling, above: Detail, stride: int
+) -> TrainingPair:
     """Return the pair of the level at a position, given the output of the level `above` it."""
-    view = scene.views[position]
+    view = sample.views[position]
     image = pad_to(scaling.apply(view.image)[None, None], stride)
-    coarse = crop_below(above, scene.views[position - 1].start, view.start, image.shape[2:])
+    coarse = crop_below(above, sample.views[position - 1].start, view.start, image.shape[2:])
     return TrainingPair(image, _pad_target(view.target, stride), view.log_voxel, coarse)
 
 
@@ -131,14 +133,14 @@ class PairSource:
         self,
         ladder: Ladder | Plain,
         position: int,
-        scenes: Scenes,
+        samples: SampleSource,
         corruption: Corruption | None,
         *,
         bfloat16: bool,
         crops: int = 1,
         heads: int = 1,
     ) -> None:
-        self.ladder, self.position, self.scenes = ladder, position, scenes
+        self.ladder, self.position, self.samples = ladder, position, samples
         self.corruption, self.crops = corruption, crops
         dtype = torch.bfloat16 if bfloat16 else torch.float32
         self.frozen = fold(ladder, dtype, last=position - 1) if isinstance(ladder, Ladder) and position else ()
@@ -151,18 +153,18 @@ class PairSource:
         Crops of one seed share the results for the whole head, if they are sampled close to each other.
         """
         if self.position == 0:
-            return first_pair(self.scenes.head(seed, 0).whole, self.ladder.level(0).stride)
+            return first_pair(self.samples.head(seed, 0).whole, self.ladder.level(0).stride)
         opened = self._open(seed)
-        scene, detail = opened.head.scene(crop), opened.detail
+        sample, detail = opened.head.sample(crop), opened.detail
         for position in range(1, self.position + 1):
-            pair = next_pair(scene, position, opened.scaling, detail, self.ladder.level(position).stride)
+            pair = next_pair(sample, position, opened.scaling, detail, self.ladder.level(position).stride)
             if position < self.position:
                 detail = run_folded(self.frozen[position], pair)
         assert pair.coarse is not None
-        return TrainingPair(pair.image, pair.target, pair.log_voxel, self._corrupt(pair.coarse, scene.random))
+        return TrainingPair(pair.image, pair.target, pair.log_voxel, self._corrupt(pair.coarse, sample.random))
 
     def _open_head(self, seed: int) -> _Opened:
-        head = self.scenes.head(seed, self.position, self.crops)
+        head = self.samples.head(seed, self.position, self.crops)
         detail = run_folded(self.frozen[0], first_pair(head.whole, self.ladder.level(0).stride))
         return _Opened(head, detail, scaling_below(head.whole, detail))
 
@@ -280,7 +282,7 @@ def _hand_over(item: object) -> None:
     if isinstance(item, TrainingPair):
         for tensor in item.tensors():
             tensor.record_stream(torch.cuda.current_stream(tensor.device))
-    elif isinstance(item, Scene):
+    elif isinstance(item, MultiResolutionSample):
         for view in item.views:
             for tensor in (view.image, view.target, view.log_voxel):
                 tensor.record_stream(torch.cuda.current_stream(tensor.device))

@@ -17,7 +17,16 @@ from lodbrain.synthesis.fields import Grid, SmoothField, random_control
 from lodbrain.synthesis.steps.tone import bend
 from lodbrain.training.config_fields import LabelledSet
 from lodbrain.training.real_scan import RealScan, grid_of, read_scan, shares
-from lodbrain.training.scenes import BRAIN, Geometry, Head, LevelView, Scenes, foci_of, log_voxel_of, random_seeds
+from lodbrain.training.samples import (
+    BRAIN,
+    Geometry,
+    Head,
+    LevelView,
+    SampleSource,
+    foci_of,
+    log_voxel_of,
+    random_seeds,
+)
 
 #: Scans are kept in memory up to this size, since reading one takes a second and resampling several: some 100 heads.
 _KEPT_BYTES = 3 * 2**30
@@ -63,7 +72,7 @@ def read_set(settings: LabelledSet) -> tuple[Labelled, ...]:
     return read_manifest(settings.manifest) if settings.manifest else read_bids(str(settings.bids))
 
 
-class RealScenes(Scenes):
+class RealSamples(SampleSource):
     """Multi-resolution samples of real scans.
 
     A scan enters the ladder at the level of its own voxel size and is pooled by 2 from there; one whose sides differ

@@ -17,7 +17,7 @@ from lodbrain.training.config import TrainingConfig
 from lodbrain.training.heads import first_heads, heads_of_stage, largest_shape
 from lodbrain.training.maps import load_maps, maps_bytes
 from lodbrain.training.pairs import READY
-from lodbrain.training.scenes import Voxels
+from lodbrain.training.samples import Voxels
 from lodbrain.training.step_memory import step_memory
 from lodbrain.training.training_run import TrainingRun, build
 from lodbrain.training.workers import join

@@ -15,8 +15,8 @@ from lodbrain.synthesis.label_map import LabelMap
 from lodbrain.synthesis.profile import read_profile
 from lodbrain.training.config import TrainingConfig
 from lodbrain.training.maps import fine_maps
-from lodbrain.training.real import Augmentation, RealScenes, read_set
-from lodbrain.training.scenes import Geometry, MixedScenes, Scenes, SyntheticScenes
+from lodbrain.training.real import Augmentation, RealSamples, read_set
+from lodbrain.training.samples import Geometry, MixedSamples, SampleSource, SyntheticSamples
 
 #: Name of the set that is generated from the maps of `validate`: its scores have no prefix.
 SYNTHETIC = ""
@@ -28,14 +28,14 @@ class Sources:
 
     Attributes
     ----------
-    training : Scenes or None
+    training : SampleSource or None
         None where a configuration has no training data.
-    validation : dict of str to (Scenes, int)
+    validation : dict of str to (SampleSource, int)
         Source and number of examples of each set, by name.
     """
 
-    training: Scenes | None
-    validation: dict[str, tuple[Scenes, int]]
+    training: SampleSource | None
+    validation: dict[str, tuple[SampleSource, int]]
 
 
 def geometry_of(config: TrainingConfig, network: Ladder | Plain) -> Geometry:
@@ -83,17 +83,17 @@ def make_sources(
     fine = fine_maps(config, maps, config.levels[position].labelmap_mm, report)
     settings = generator_of(config)
 
-    def synthetic(names: tuple[str, ...]) -> SyntheticScenes:
-        return SyntheticScenes(names, maps, fine, settings, geometry)
+    def synthetic(names: tuple[str, ...]) -> SyntheticSamples:
+        return SyntheticSamples(names, maps, fine, settings, geometry)
 
-    training: Scenes | None = synthetic(config.train) if config.train else None
-    validation: dict[str, tuple[Scenes, int]] = {}
+    training: SampleSource | None = synthetic(config.train) if config.train else None
+    validation: dict[str, tuple[SampleSource, int]] = {}
     if config.validate_on:
         validation[SYNTHETIC] = (synthetic(config.validate_on), config.validation_scans)
 
-    def reported(name: str, scenes: RealScenes) -> None:
-        if usable := len(scenes.usable(position)):
-            validation[name] = (scenes, min(usable, config.validation_scans))
+    def reported(name: str, samples: RealSamples) -> None:
+        if usable := len(samples.usable(position)):
+            validation[name] = (samples, min(usable, config.validation_scans))
 
     if config.real is not None:
         scans = read_set(config.real)
@@ -105,13 +105,13 @@ def make_sources(
         if not own:
             raise UsageError("site", None, "real.hold_out: every site is held out", "Leave one to train on")
         augmentation = Augmentation(remap_share=config.real.remap_share)
-        real = RealScenes(own, geometry, augmentation=augmentation, device=device)
+        real = RealSamples(own, geometry, augmentation=augmentation, device=device)
         training = (
-            real if training is None or config.real.share == 1 else MixedScenes(training, real, config.real.share)
+            real if training is None or config.real.share == 1 else MixedSamples(training, real, config.real.share)
         )
         for site in sorted(held):
             there = [scan for scan in scans if scan.site == site]
-            reported(f"site-{site}", RealScenes(there, geometry, augmentation=None, device=device))
+            reported(f"site-{site}", RealSamples(there, geometry, augmentation=None, device=device))
     for named in config.report_on:
-        reported(named.name, RealScenes(read_set(named), geometry, augmentation=None, device=device))
+        reported(named.name, RealSamples(read_set(named), geometry, augmentation=None, device=device))
     return Sources(training, validation)

@@ -18,7 +18,7 @@ from lodbrain.training.config import TrainingConfig
 from lodbrain.training.config_fields import Losses
 from lodbrain.training.losses import segmentation_loss
 from lodbrain.training.pairs import TrainingPair, first_pair, next_pair, scaling_below
-from lodbrain.training.scenes import Scene
+from lodbrain.training.samples import MultiResolutionSample
 from lodbrain.training.stage import checkpoint_path
 
 
@@ -149,28 +149,30 @@ class JointLoss(nn.Module):
         super().__init__()
         self.ladder, self.weights, self.autocast = ladder, weights, bfloat16
 
-    def forward(self, scenes: Iterable[Scene]) -> torch.Tensor:
+    def forward(self, samples: Iterable[MultiResolutionSample]) -> torch.Tensor:
         """() tensor."""
         losses = [
             segmentation_loss(detail.logits, pair.target, weights=self.weights)
-            for scene in scenes
-            for detail, pair in forward_levels(self.ladder, scene, bfloat16=self.autocast)
+            for sample in samples
+            for detail, pair in forward_levels(self.ladder, sample, bfloat16=self.autocast)
         ]
         return torch.stack(losses).mean()
 
 
-def forward_levels(network: Ladder | Plain, scene: Scene, *, bfloat16: bool) -> Iterator[tuple[Detail, TrainingPair]]:
+def forward_levels(
+    network: Ladder | Plain, sample: MultiResolutionSample, *, bfloat16: bool
+) -> Iterator[tuple[Detail, TrainingPair]]:
     """Yield each level's output for a multi-resolution sample with the pair that it is of, coarsest level first."""
-    pair = first_pair(scene.views[0], network.level(0).stride)
-    for position in range(len(scene.views)):
+    pair = first_pair(sample.views[0], network.level(0).stride)
+    for position in range(len(sample.views)):
         with torch.autocast(pair.image.device.type, torch.bfloat16, enabled=bfloat16):
             detail: Detail = network.level(position)(pair.image, pair.log_voxel, pair.coarse)
         yield detail, pair
         if position == 0:
-            scaling = scaling_below(scene.views[0], detail)
-        if position + 1 < len(scene.views):
+            scaling = scaling_below(sample.views[0], detail)
+        if position + 1 < len(sample.views):
             stride = network.level(position + 1).stride
-            pair = next_pair(scene, position + 1, scaling, detail.map(torch.Tensor.float), stride)
+            pair = next_pair(sample, position + 1, scaling, detail.map(torch.Tensor.float), stride)
 
 
 def channels_last(module: nn.Module) -> None:

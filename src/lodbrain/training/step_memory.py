@@ -22,7 +22,7 @@ from lodbrain.models.lod import Detail, Ladder
 from lodbrain.models.registry import Plain
 from lodbrain.training.config import TrainingConfig
 from lodbrain.training.pairs import TrainingPair
-from lodbrain.training.scenes import Voxels
+from lodbrain.training.samples import Voxels
 from lodbrain.training.stage import make_optimizer
 from lodbrain.training.stage_networks import LevelLoss, channels_last, checkpoint_blocks, level_configs
 

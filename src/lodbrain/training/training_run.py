@@ -189,7 +189,7 @@ class TrainingRun:
                 number=last + 1,
                 network=ladder,
                 loss=JointLoss(ladder, config.losses, bfloat16=config.autocasts),
-                draw=lambda seed, _: training.scene(seed, last),
+                draw=lambda seed, _: training.sample(seed, last),
                 collate=list,
                 validate=lambda: self.validate(sources, last, log),
                 budget=config.joint,
@@ -209,8 +209,8 @@ class TrainingRun:
     def validate(self, sources: Sources, position: int, log: _Log) -> dict[str, float]:
         """Return the scores of a level on every set, as ``tissues`` or ``<set>/tissues``."""
         config, values = self.config, {}
-        for name, (scenes, n) in sources.validation.items():
-            source = PairSource(self.network, position, scenes, None, bfloat16=config.autocasts)
+        for name, (samples, n) in sources.validation.items():
+            source = PairSource(self.network, position, samples, None, bfloat16=config.autocasts)
             scores = score(
                 source.draw,
                 self.network.level(position),

@@ -1,4 +1,4 @@
-"""Multi-resolution samples (`Scene`): one scan at the resolution of every level, generated from label maps."""
+"""Multi-resolution samples: one scan at the resolution of every level, generated from label maps."""
 
 from __future__ import annotations
 
@@ -44,8 +44,8 @@ class LevelView:
 
 
 @dataclass(frozen=True, eq=False)
-class Scene:
-    """Multi-resolution sample: views from the coarsest level (whole head) to the trained level.
+class MultiResolutionSample:
+    """Views of a scan from the coarsest level (whole head) to the trained level.
 
     Corruptions are sampled from `random`.
     """
@@ -70,20 +70,20 @@ class Head:
     finer: Callable[[int], tuple[LevelView, ...]]
     randoms: tuple[int, ...]
 
-    def scene(self, crop: int) -> Scene:
+    def sample(self, crop: int) -> MultiResolutionSample:
         """Return the multi-resolution sample of a crop, independent of earlier crops."""
-        return Scene((self.whole, *self.finer(crop)), torch.Generator().manual_seed(self.randoms[crop]))
+        return MultiResolutionSample((self.whole, *self.finer(crop)), torch.Generator().manual_seed(self.randoms[crop]))
 
 
-class Scenes(Protocol):
+class SampleSource(Protocol):
     """Source of heads."""
 
     def head(self, seed: int, position: int, crops: int = 1) -> Head:
         """Return the head of a seed with `crops` crops for the level at a position, independent of earlier samples."""
 
-    def scene(self, seed: int, position: int) -> Scene:
+    def sample(self, seed: int, position: int) -> MultiResolutionSample:
         """Return the multi-resolution sample of a seed, down to the level at a position, with its only crop."""
-        return self.head(seed, position).scene(0)
+        return self.head(seed, position).sample(0)
 
 
 @dataclass(frozen=True)
@@ -168,7 +168,7 @@ def drawn(seed: int, maps: Sequence[LabelMap], generator: GeneratorSettings) -> 
     return which, draw_plan(maps[which], generator, random), random
 
 
-class SyntheticScenes(Scenes):
+class SyntheticSamples(SampleSource):
     """Multi-resolution samples generated from label maps.
 
     Parameters
@@ -217,7 +217,7 @@ class SyntheticScenes(Scenes):
         return Head(view, finer, random_seeds(crops, random))
 
 
-class MixedScenes(Scenes):
+class MixedSamples(SampleSource):
     """Multi-resolution samples of two sources.
 
     Parameters
@@ -226,7 +226,7 @@ class MixedScenes(Scenes):
         Share of `other`.
     """
 
-    def __init__(self, one: Scenes, other: Scenes, share: float) -> None:
+    def __init__(self, one: SampleSource, other: SampleSource, share: float) -> None:
         self.one, self.other, self.share = one, other, share
 
     def head(self, seed: int, position: int, crops: int = 1) -> Head:
