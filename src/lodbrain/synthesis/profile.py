@@ -5,14 +5,13 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from os import PathLike
-from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 import yaml
-from pydantic import ConfigDict, TypeAdapter, ValidationError
+from pydantic import ConfigDict, TypeAdapter
 
-from lodbrain.errors import UsageError
 from lodbrain.labels import SIDELESS
+from lodbrain.synthesis.validated_yaml import read_validated
 from lodbrain.system.atomic import write_text
 
 BackgroundKind = Literal["zero", "rician", "mp2rage", "unknown"]
@@ -180,19 +179,7 @@ def read_profile(path: str | PathLike[str]) -> ContrastProfile:
     UsageError
         If the file is missing, is not YAML, or is not a profile; the message names the field.
     """
-    hint = "Make one with: lodbrain contrast"
-    try:
-        tree = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
-    except OSError as error:
-        raise UsageError("contrast", path, f"cannot be read ({error.strerror})", hint) from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise UsageError("contrast", path, f"is not YAML: {error}", hint) from None
-    try:
-        return _ADAPTER.validate_python(tree)
-    except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"])
-        raise UsageError("contrast", path, f"{where + ': ' if where else ''}{first['msg']}", hint) from None
+    return read_validated(path, _ADAPTER, code="contrast", hint="Make one with: lodbrain contrast")
 
 
 class _Dumper(yaml.SafeDumper):

@@ -6,12 +6,11 @@ from pathlib import Path
 from typing import Any, Literal, Self
 
 import torch
-import yaml
-from pydantic import Field, ValidationError, model_validator
+from pydantic import Field, TypeAdapter, model_validator
 
-from lodbrain.errors import UsageError
 from lodbrain.inference.precision import working_dtype
 from lodbrain.synthesis.generator import GeneratorSettings
+from lodbrain.synthesis.validated_yaml import read_validated
 from lodbrain.training.config_fields import (
     Corruption,
     Joint,
@@ -23,8 +22,6 @@ from lodbrain.training.config_fields import (
     Tailored,
 )
 from lodbrain.training.workers import device_named
-
-_SEE = "see docs/training.md"
 
 
 class TrainingConfig(Strict):
@@ -128,26 +125,4 @@ def read_config(path: str | Path) -> TrainingConfig:
     UsageError
         If the file is missing, is not YAML, or a field is wrong; the message names the field.
     """
-    path = Path(path)
-    try:
-        raw = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise UsageError(
-            "config", path, f"cannot be read ({error.strerror})", "give the path of a training configuration"
-        ) from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise UsageError("config", path, f"is not YAML: {error}", _SEE) from None
-    if not isinstance(raw, dict):
-        raise UsageError("config", path, "is not a mapping of settings", _SEE)
-    try:
-        return TrainingConfig.model_validate(raw)
-    except ValidationError as error:
-        raise UsageError("config", path, complaint(error), _SEE) from None
-
-
-def complaint(error: ValidationError) -> str:
-    """Return the first validation error, preceded by the field's name."""
-    first = error.errors()[0]
-    where = ".".join(str(part) for part in first["loc"])
-    what = first["msg"].removeprefix("Value error, ")
-    return f"{where}: {what}" if where else what
+    return read_validated(path, TypeAdapter(TrainingConfig), code="config", hint="see docs/training.md")
