@@ -3,6 +3,7 @@ import torch
 from torch.nn.functional import one_hot
 
 from lodbrain.labels import SIDELESS, SIDELESS_OF_CLASS, TISSUE_OF_CLASS
+from lodbrain.training import losses
 from lodbrain.training.config_fields import Losses
 from lodbrain.training.losses import (
     boundary_loss,
@@ -20,9 +21,9 @@ def _target(classes: int = 33) -> torch.Tensor:
     return one_hot(labels, classes).movedim(-1, 1).float()
 
 
-def soft_dice_loss(p: torch.Tensor, t: torch.Tensor, **options: float) -> torch.Tensor:
+def soft_dice_loss(p: torch.Tensor, t: torch.Tensor) -> torch.Tensor:
     """`dice_loss` of posteriors and target shares (B, C, X, Y, Z)."""
-    return dice_loss(*(each.sum((2, 3, 4)) for each in (p * t, p * p + t * t, t)), **options)
+    return dice_loss(*(each.sum((2, 3, 4)) for each in (p * t, p * p + t * t, t)))
 
 
 @pytest.mark.parametrize("classes", [33, 19])
@@ -61,14 +62,15 @@ def test_soft_target_is_best_met_by_its_own_shares() -> None:
     assert losses[1] < min(losses[0], losses[2])
 
 
-def test_absent_and_tiny_classes_are_ignored() -> None:
+def test_absent_and_tiny_classes_are_ignored(monkeypatch: pytest.MonkeyPatch) -> None:
     target = torch.zeros(1, 4, 10, 10, 10)
     target[:, 1, :5], target[:, 0, 5:] = 1, 1
     target[0, 0, 9, 9, :], target[0, 2, 9, 9, :] = 0, 1  # class 2 has 10 voxels, class 3 none
     p = target.clone()
     p[:, 2], p[:, 3] = 0.3, 0.7
     assert float(soft_dice_loss(p, target)) == pytest.approx(0, abs=1e-6)
-    assert float(soft_dice_loss(p, target, least_share=5.0)) > 0.3
+    monkeypatch.setattr(losses, "LEAST_VOXELS", 5.0)
+    assert float(soft_dice_loss(p, target)) > 0.3
 
 
 def test_without_any_structure_dice_is_no_loss_but_still_has_a_gradient() -> None:
