@@ -20,7 +20,7 @@ import torch
 from numpy.typing import NDArray
 from submillimetre import read_map
 
-from lodbrain.inference import consensus
+from lodbrain.inference import second_opinion as consensus
 from lodbrain.inference.predict import Options, predict
 from lodbrain.labels import SIDELESS, SIDELESS_OF_CLASS, STRUCTURES, TISSUE_OF_CLASS
 from lodbrain.models.consensus import Consensus

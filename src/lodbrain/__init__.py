@@ -18,18 +18,18 @@ from typing import TYPE_CHECKING, Any
 from lodbrain.version import __version__
 
 if TYPE_CHECKING:
+    from lodbrain.segmentation.brain_extraction import BrainMask, strip
     from lodbrain.segmentation.scan import Segmentation, segment
-    from lodbrain.segmentation.strip import BrainMask, strip
     from lodbrain.segmentation.volumes import Volume
 
 __all__ = ["BrainMask", "Segmentation", "Volume", "__version__", "segment", "strip"]
 
 _PLACES = {
-    "BrainMask": "lodbrain.segmentation.strip",
+    "BrainMask": "lodbrain.segmentation.brain_extraction",
     "Segmentation": "lodbrain.segmentation.scan",
     "Volume": "lodbrain.segmentation.volumes",
     "segment": "lodbrain.segmentation.scan",
-    "strip": "lodbrain.segmentation.strip",
+    "strip": "lodbrain.segmentation.brain_extraction",
 }
 
 

@@ -9,7 +9,7 @@ import pytest
 from distributed import Client
 
 from lodbrain.batch import cluster as cluster_module
-from lodbrain.batch import run as run_module
+from lodbrain.batch import cluster_run as run_module
 from lodbrain.batch import tasks
 from lodbrain.batch.cluster import Cluster
 from lodbrain.errors import InputError

@@ -5,10 +5,10 @@ from types import SimpleNamespace
 import pytest
 from distributed import Client
 
-from lodbrain.batch import run as run_module
+from lodbrain.batch import cluster_run as run_module
 from lodbrain.batch import tasks
 from lodbrain.batch.cluster import Cluster
-from lodbrain.batch.run import Workplace, run_jobs
+from lodbrain.batch.cluster_run import Workplace, run_jobs
 from lodbrain.segmentation.jobs import Job
 from lodbrain.segmentation.settings import Settings
 

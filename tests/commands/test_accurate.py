@@ -13,13 +13,14 @@ import torch
 from distributed import Client
 
 import lodbrain
-from lodbrain.batch import run as run_module
+from lodbrain.batch import cluster_run as run_module
 from lodbrain.batch.cluster import Cluster
 from lodbrain.commands import main
 from lodbrain.images.image import Image
 from lodbrain.images.io import read_labels, write_nifti
-from lodbrain.inference import brain_search, budget, consensus, ladder
-from lodbrain.inference import lod_brain_2024 as lod_brain
+from lodbrain.inference import brain_search, budget, ladder
+from lodbrain.inference import lod_brain_2024_volume as lod_brain
+from lodbrain.inference import second_opinion as consensus
 from lodbrain.models import zoo
 
 #: Flipped, and of about 1 mm: LOD-Brain is asked, and results have to be turned back.

@@ -43,8 +43,8 @@ def fake_segmentation(monkeypatch: pytest.MonkeyPatch) -> None:
         labels = np.array([label.index for label in STRUCTURES], np.uint8)[classes]
         return Segmentation(labels, image.affine, STRUCTURES, table)
 
-    monkeypatch.setattr("lodbrain.segmentation.segment.load_model", lambda settings: Model)
-    monkeypatch.setattr("lodbrain.segmentation.segment.segment_image", segment_image)
+    monkeypatch.setattr("lodbrain.segmentation.file_segmentation.load_model", lambda settings: Model)
+    monkeypatch.setattr("lodbrain.segmentation.file_segmentation.segment_image", segment_image)
 
 
 def test_the_template_is_a_skull_stripped_brain_of_1_mm() -> None:

@@ -131,7 +131,7 @@ def test_an_unknown_command_names_the_nearest_and_imports_none() -> None:
 
 def test_segmenting_imports_neither_scipy_nor_the_progress_bar_before_it_needs_them() -> None:
     code = (
-        "import sys\nimport lodbrain.commands.segment\nimport lodbrain.segmentation.segment\n"
+        "import sys\nimport lodbrain.commands.segment\nimport lodbrain.segmentation.file_segmentation\n"
         "print([name for name in ('torch', 'scipy.ndimage', 'rich.progress', 'matplotlib') if name in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -7,7 +7,7 @@ from lodbrain.commands.report import find_scan, index_scans, write_pages
 from lodbrain.errors import InputError
 from lodbrain.report.segment_pages import add_page
 from lodbrain.report.sidecars import read_results
-from lodbrain.segmentation.segment import segment_file
+from lodbrain.segmentation.file_segmentation import segment_file
 from lodbrain.segmentation.settings import Settings
 
 

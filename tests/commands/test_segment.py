@@ -46,7 +46,7 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[Settings]:
         return Segmentation(labels, image.affine, BRAIN, volumes, notes=image.notes)
 
     monkeypatch.setattr("lodbrain.segmentation.jobs.load_model", load_model)
-    monkeypatch.setattr("lodbrain.segmentation.segment.segment_image", segment_image)
+    monkeypatch.setattr("lodbrain.segmentation.file_segmentation.segment_image", segment_image)
     return settings
 
 
@@ -128,7 +128,7 @@ def test_two_scans_of_one_name_are_both_done_and_a_link_is_told(
             places.extend(job.outputs.labels for job in jobs)
             return segment_jobs(jobs, settings, finished=options["finished"])
 
-        monkeypatch.setattr("lodbrain.batch.run.run_jobs", run_jobs)
+        monkeypatch.setattr("lodbrain.batch.cluster_run.run_jobs", run_jobs)
     scans = write("in/s1/T1.nii.gz"), write("in/s2/T1.nii.gz")
     (tmp_path / "in" / "link.nii.gz").symlink_to(scans[0])
     assert run(tmp_path / "in", "-o", tmp_path / "out", *more) == 0
@@ -269,7 +269,7 @@ def test_help_names_every_flag_of_the_contract(capsys: pytest.CaptureFixture[str
 def test_jobs_and_scheduler_say_where_the_work_is_done(
     asked: list[Settings], write: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from lodbrain.batch import run as batch
+    from lodbrain.batch import cluster_run as batch
 
     places: list[batch.Workplace] = []
 

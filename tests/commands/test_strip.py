@@ -13,8 +13,8 @@ from lodbrain.commands import main
 from lodbrain.errors import UsageError
 from lodbrain.images.image import Image
 from lodbrain.images.io import read_image, read_labels, write_nifti
+from lodbrain.segmentation.brain_extraction import MaskSettings, strip
 from lodbrain.segmentation.scan import segment
-from lodbrain.segmentation.strip import MaskSettings, strip
 
 Template = tuple[NDArray[np.float32], NDArray[np.float64]]
 

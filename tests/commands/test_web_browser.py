@@ -17,7 +17,7 @@ from tiny_model import AFFINE, head, save_tiny_model
 
 from lodbrain.commands import web
 from lodbrain.images import Image, read_image, write_nifti
-from lodbrain.segmentation.segment import segment_file
+from lodbrain.segmentation.file_segmentation import segment_file
 from lodbrain.segmentation.settings import Settings
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]

@@ -10,9 +10,9 @@ from lodbrain.inference import brain_mask as module
 from lodbrain.inference import brain_search
 from lodbrain.inference.brain_mask import BrainOdds, brain_odds, moved, solid
 from lodbrain.inference.brain_search import locate, network_input, prepare
-from lodbrain.inference.levels import refine
 from lodbrain.inference.prediction import Options
 from lodbrain.inference.pyramid import WorkingGrid
+from lodbrain.inference.tiled_levels import refine
 from lodbrain.labels import SIDELESS, SIDELESS_OF_CLASS, TISSUE_OF_CLASS
 from lodbrain.models.folded import fold
 from lodbrain.models.lod import Detail, Ladder, LevelConfig

@@ -7,8 +7,9 @@ import pytest
 import torch
 from scipy.ndimage import gaussian_filter
 
-from lodbrain.inference import brain_search, consensus, ladder
-from lodbrain.inference import lod_brain_2024 as lod_brain
+from lodbrain.inference import brain_search, ladder
+from lodbrain.inference import lod_brain_2024_volume as lod_brain
+from lodbrain.inference import second_opinion as consensus
 from lodbrain.inference.brain_search import network_input
 from lodbrain.inference.ladder import run_ladder
 from lodbrain.inference.prediction import Options, Prediction

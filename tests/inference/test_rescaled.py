@@ -62,7 +62,7 @@ def test_network_that_pads_with_0_gets_a_scan_whose_black_is_0(name, monkeypatch
         seen.append(data)
         raise StopIteration
 
-    monkeypatch.setattr("lodbrain.inference.lod_brain_2024.predict_lod_brain_2024", network)
+    monkeypatch.setattr("lodbrain.inference.lod_brain_2024_volume.predict_lod_brain_2024", network)
     head = masked_head()
     for scan in (head, RESCALED[name](head)):
         with pytest.raises(StopIteration):

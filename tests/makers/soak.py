@@ -19,7 +19,7 @@ import psutil
 import tiny_model
 from image_files import Files
 
-from lodbrain.segmentation.segment import segment_file
+from lodbrain.segmentation.file_segmentation import segment_file
 from lodbrain.segmentation.settings import Settings, load_model
 from lodbrain.system.memory import keep_freed_memory
 

@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from lodbrain.images.background import blacken_background
+from lodbrain.images.black_background import blacken_background
 from lodbrain.images.grid import closest_ras
 from lodbrain.images.intensity import black_level, brain_scaling, foreground_scaling
 from lodbrain.inference.boxes import Reach, alignment, boxes_around

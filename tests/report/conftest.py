@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from lodbrain.images import Image, write_nifti
 from lodbrain.report.sidecars import ScanResults, read_results
-from lodbrain.segmentation.segment import segment_file
+from lodbrain.segmentation.file_segmentation import segment_file
 from lodbrain.segmentation.settings import Settings
 
 

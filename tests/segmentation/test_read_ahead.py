@@ -11,8 +11,8 @@ from segmenting import segment_files
 from lodbrain.images.io import read_image, read_labels
 from lodbrain.labels import relabel
 from lodbrain.models import zoo
+from lodbrain.segmentation import file_segmentation as segment
 from lodbrain.segmentation import read_ahead as readahead
-from lodbrain.segmentation import segment
 from lodbrain.segmentation.read_ahead import ReadAhead, state_of
 from lodbrain.segmentation.settings import Settings
 

@@ -15,8 +15,8 @@ import torch
 from safetensors.torch import load_file
 
 from lodbrain.datasets import transfer
+from lodbrain.segmentation.file_segmentation import segment_file
 from lodbrain.segmentation.outputs import Outputs
-from lodbrain.segmentation.segment import segment_file
 from lodbrain.system.atomic import write_text
 
 fcntl = pytest.importorskip("fcntl")

@@ -27,7 +27,7 @@ from lodbrain.errors import OutputError
 from lodbrain.images import read_labels
 from lodbrain.inference import ladder
 from lodbrain.models import zoo
-from lodbrain.segmentation import segment
+from lodbrain.segmentation import file_segmentation as segment
 from lodbrain.system.atomic import atomic
 
 POSIX = pytest.mark.skipif(sys.platform == "win32", reason="signals and limits of POSIX")

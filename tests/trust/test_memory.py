@@ -27,7 +27,7 @@ def test_too_little_is_refused_before_a_voxel_is_read_or_a_network_runs(
         raise AssertionError("nothing may start")
 
     monkeypatch.setattr("lodbrain.images.io.to_intensities", never)
-    monkeypatch.setattr("lodbrain.segmentation.segment.segment_image", never)
+    monkeypatch.setattr("lodbrain.segmentation.file_segmentation.segment_image", never)
     scan = bench.nifti("scan.nii.gz")
     words = ["segment", scan, "-o", bench.out, "--model", bench.model, "--device", "cpu", "-q"]
     assert main([*map(str, words), "--memory", "20MB"]) == 4

@@ -1,4 +1,4 @@
-/** The whole head coarsely, then the brain finely, in tiles; see inference/ladder.py and inference/levels.py. */
+/** The whole head coarsely, then the brain finely, in tiles; see inference/ladder.py and inference/tiled_levels.py. */
 
 import { boxesAround, shapeOf, tiles, whole } from "./boxes.ts";
 import { tileVoxels, type Plan } from "./budget.ts";

@@ -1,4 +1,4 @@
-/** Intensity normalisation; see images/intensity.py and images/background.py. */
+/** Intensity normalisation; see images/intensity.py and images/black_background.py. */
 
 import { kth, percentile, quantiles } from "./quantiles.ts";
 import type { Card, Volume } from "./types.ts";

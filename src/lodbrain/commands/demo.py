@@ -19,9 +19,9 @@ from lodbrain.datasets.openneuro import fetch_head
 from lodbrain.errors import UsageError, install_hint
 from lodbrain.images.io import read_image, read_labels
 from lodbrain.labels import TABLES, Label
+from lodbrain.segmentation.file_segmentation import segment_file
 from lodbrain.segmentation.outcome import ScanOutcome
 from lodbrain.segmentation.outputs import check_writable
-from lodbrain.segmentation.segment import segment_file
 from lodbrain.segmentation.settings import Settings
 from lodbrain.segmentation.volumes import Volume
 from lodbrain.system.atomic import write_bytes

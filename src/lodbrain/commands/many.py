@@ -33,7 +33,7 @@ def do_jobs(
     options : SegmentOptions
         Number of processes or scheduler, whether pages are written, and verbosity.
     scratch : Path, optional
-        As in `lodbrain.batch.run.Workplace`.
+        As in `lodbrain.batch.cluster_run.Workplace`.
 
     Raises
     ------
@@ -71,7 +71,7 @@ def do_jobs(
             keep_freed_memory()
             outcomes = segment_jobs(jobs, settings, progress=progress, finished=tell, make_page=make_page)
         else:
-            from lodbrain.batch.run import Workplace, run_jobs
+            from lodbrain.batch.cluster_run import Workplace, run_jobs
 
             place = Workplace(options.jobs, options.scheduler, scratch)
             outcomes = run_jobs(

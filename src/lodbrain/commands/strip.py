@@ -11,8 +11,8 @@ from lodbrain.commands.progress import progress_bar
 from lodbrain.commands.switches import Flag, Out, Quiet
 from lodbrain.commands.usage import tell_error, wrong_usage
 from lodbrain.errors import exit_status, shown
+from lodbrain.segmentation.brain_extraction import MaskSettings
 from lodbrain.segmentation.settings import Settings
-from lodbrain.segmentation.strip import MaskSettings
 from lodbrain.segmentation.strip_files import Stripped, strip_jobs
 from lodbrain.segmentation.strip_jobs import find_strip_jobs
 from lodbrain.system.memory import keep_freed_memory, parse_memory

@@ -1,7 +1,7 @@
 """Intensity normalisation for training and inference, invariant to a scan's offset, gain and background.
 
 1. A constant background that is not plausibly black is set to the darkest intensity of the other voxels
-   (`lodbrain.images.background`).
+   (`lodbrain.images.black_background`).
 2. For the coarsest level, the image is scaled by its `black_level` and the mean of its bright half
    (`foreground_scaling`).
 3. For the finer levels, it is scaled by the median and interquartile range of the brain found by the coarsest level
@@ -18,7 +18,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from lodbrain.images.background import blacken_background
+from lodbrain.images.black_background import blacken_background
 
 #: Share of the voxels that may be darker than black: ringing, dropped lines.
 BELOW_BLACK = 0.005

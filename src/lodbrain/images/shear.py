@@ -9,7 +9,7 @@ from itertools import product
 import numpy as np
 from numpy.typing import NDArray
 
-from lodbrain.images.background import blacken_background
+from lodbrain.images.black_background import blacken_background
 from lodbrain.images.geometry import shear_cosine
 from lodbrain.images.grid import Reorientation, to_ras
 from lodbrain.images.image import Image

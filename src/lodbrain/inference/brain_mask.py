@@ -18,11 +18,11 @@ from lodbrain.inference.boxes import boxes_around
 from lodbrain.inference.brain_search import NetworkInput, locate, plan_tiles, prepare
 from lodbrain.inference.budget import Work
 from lodbrain.inference.counts import occupied
-from lodbrain.inference.levels import Run, Stage, each_part
 from lodbrain.inference.precision import working_dtype
 from lodbrain.inference.prediction import Options
 from lodbrain.inference.pyramid import WorkingGrid, interpolation_matrix
 from lodbrain.inference.sink import INTERPOLATED_VOXELS
+from lodbrain.inference.tiled_levels import BoxOutput, Run, each_part
 from lodbrain.inference.tiling import Box, offset, shape_of, slices
 from lodbrain.labels import CLASS_OF_INDEX, SIDELESS, SIDELESS_OF_CLASS, TISSUE_OF_CLASS
 from lodbrain.models.folded import fold
@@ -163,7 +163,7 @@ def mask_work(network: Ladder, scan: WorkingGrid, grid: WorkingGrid, *, dtype: t
     return work.for_mask(max(0, network.configs[0].exponent - EXPONENT))
 
 
-def _last_level(run: Run, stage: Stage, boxes: list[Box]) -> tuple[torch.Tensor, Box]:
+def _last_level(run: Run, stage: BoxOutput, boxes: list[Box]) -> tuple[torch.Tensor, Box]:
     """Return the log odds of the last of one or two levels, and the box that they cover.
 
     They are computed part by part, because the logits of all classes take 16 times as much memory.

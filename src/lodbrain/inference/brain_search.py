@@ -12,12 +12,12 @@ from numpy.typing import NDArray
 from torch import nn
 
 from lodbrain.errors import InputError
-from lodbrain.images.background import blacken_background
+from lodbrain.images.black_background import blacken_background
 from lodbrain.images.intensity import brain_scaling, foreground_scaling
-from lodbrain.inference.budget import MOST_TILE_BYTES, Plan, Work, check, make_plan
-from lodbrain.inference.levels import Run, Stage
+from lodbrain.inference.budget import MOST_TILE_BYTES, MemoryPlan, Work, check, make_plan
 from lodbrain.inference.prediction import Options
 from lodbrain.inference.pyramid import WorkingGrid, pool, resample, working_grid
+from lodbrain.inference.tiled_levels import BoxOutput, Run
 from lodbrain.inference.tiling import Box
 from lodbrain.labels import TISSUE_OF_CLASS
 from lodbrain.models.consensus import ladder_in
@@ -44,7 +44,7 @@ def grids(
     return WorkingGrid((x, y, z), spacing_mm, True), working_grid((x, y, z), spacing_mm, finest_mm)
 
 
-def plan_tiles(work: Work, options: Options, brain: Box | None = None) -> Plan:
+def plan_tiles(work: Work, options: Options, brain: Box | None = None) -> MemoryPlan:
     """Return a plan within the budget. A GPU's memory holds images and tiles only: a tile gets four tenths of it."""
     if options.memory_bytes is None or options.tile_voxels is not None or options.device != "cpu":
         share = math.inf if options.memory_bytes is None else max(1e8, 0.4 * options.memory_bytes)
@@ -129,7 +129,7 @@ def prepare(scan: NetworkInput, levels: tuple[FoldedLevel, ...], options: Option
     )
 
 
-def find_brain(run: Run) -> tuple[Stage, torch.Tensor]:
+def find_brain(run: Run) -> tuple[BoxOutput, torch.Tensor]:
     """Return the coarsest level's output, and the mask (X, Y, Z) of voxels whose posterior of brain is above 0.5."""
     image = run.images[0]
     features = run.features(0, image, None)
@@ -137,7 +137,7 @@ def find_brain(run: Run) -> tuple[Stage, torch.Tensor]:
     whole: Box = (x, y, z)
     detail = run.levels[0].score(features, None, whole)
     brain = detail.logits.float().softmax(1)[0, _BRAIN.to(image.device)].sum(0) > LEAST_POSTERIOR
-    return Stage(detail, whole), brain[tuple(slice(n) for n in image.shape)]
+    return BoxOutput(detail, whole), brain[tuple(slice(n) for n in image.shape)]
 
 
 class Located(NamedTuple):
@@ -147,7 +147,7 @@ class Located(NamedTuple):
     ----------
     run : Run
         With intensities scaled by the brain.
-    stage : Stage
+    stage : BoxOutput
         The coarsest level's output.
     box : Box
         Box of the brain on the coarsest grid, or the whole volume where the brain's size is implausible.
@@ -157,7 +157,7 @@ class Located(NamedTuple):
     """
 
     run: Run
-    stage: Stage
+    stage: BoxOutput
     box: Box
     brain_ml: float
     note: str

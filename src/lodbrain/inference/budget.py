@@ -15,10 +15,10 @@ import torch
 
 from lodbrain.errors import InputError
 from lodbrain.inference.boxes import alignment, boxes_around, halo
-from lodbrain.inference.consensus import second_bytes
-from lodbrain.inference.levels import SCORED_VOXELS
 from lodbrain.inference.pyramid import RESAMPLED_VOXELS, WorkingGrid
+from lodbrain.inference.second_opinion import second_bytes
 from lodbrain.inference.sink import INTERPOLATED_VOXELS
+from lodbrain.inference.tiled_levels import SCORED_VOXELS
 from lodbrain.inference.tiling import Box, shape_of, tiles
 from lodbrain.labels import N_CLASSES, SIDELESS
 from lodbrain.models.lod import Ladder
@@ -92,7 +92,7 @@ class Work:
     posteriors : bool
         Whether the posteriors of all classes are returned.
     second : bool
-        Whether LOD-Brain runs as a second member (`inference.consensus`).
+        Whether LOD-Brain runs as a second member (`inference.second_opinion`).
     unused : int
         Number of finer levels that do not run. The images of `levels` are pooled from `grid` as if they did.
     mask_only : bool
@@ -159,7 +159,7 @@ class Work:
 
 
 @dataclass(frozen=True)
-class Plan:
+class MemoryPlan:
     """Tile sizes of the levels, and the memory of each stage with them.
 
     Attributes
@@ -192,7 +192,7 @@ def make_plan(
     brain: Box | None = None,
     tile_voxels: int | None = None,
     tile_bytes: float = MOST_TILE_BYTES,
-) -> Plan:
+) -> MemoryPlan:
     """Return a plan with the largest tiles that fit, or with the smallest possible tiles if none do.
 
     Parameters
@@ -213,7 +213,7 @@ def make_plan(
 
 def _plan(
     work: Work, room: float, brain: Box | None, tile_voxels: int | None, tile_bytes: float, *, spare: bool
-) -> Plan:
+) -> MemoryPlan:
     brain = work.largest_brain if brain is None else brain
     boxes = boxes_around(brain, work.levels, work.shapes, work.voxels_mm)
     last, finest = len(work.levels) - 1, work.levels[-1]
@@ -258,12 +258,12 @@ def _plan(
     share = math.prod(v / w for v, w in zip(work.grid.spacing_mm, work.scan.spacing_mm, strict=True))
     stages["tidying up"] = decided + int(5 * share * 8 ** (last + work.unused) * _voxels(brain))
     stages["writing"] = decisions + scan
-    return Plan(tuple(chosen), stages, spare, work.second)
+    return MemoryPlan(tuple(chosen), stages, spare, work.second)
 
 
 def check(
     work: Work, *, allowed_bytes: int, base_bytes: int, path: Path | None = None, brain: Box | None = None
-) -> Plan:
+) -> MemoryPlan:
     """A plan that keeps the process within its budget, without the second opinion if only that leaves enough.
 
     Parameters

@@ -16,15 +16,15 @@ from lodbrain.inference.boxes import aligned, boxes_around
 from lodbrain.inference.brain_search import NetworkInput, locate, plan_tiles, prepare, whole
 from lodbrain.inference.budget import Work, amount, make_plan
 from lodbrain.inference.calibration import Calibration
-from lodbrain.inference.consensus import SecondOpinion, is_asked, second_opinion, weight_at
 from lodbrain.inference.counts import voxels_of_class
 from lodbrain.inference.decide import Decision
-from lodbrain.inference.levels import Run, Stage, each_part, refine
 from lodbrain.inference.postprocess import SEVERAL_PIECES, keep_largest
 from lodbrain.inference.precision import working_dtype
 from lodbrain.inference.prediction import CoarseView, Options, Prediction, Progress
 from lodbrain.inference.pyramid import WorkingGrid
+from lodbrain.inference.second_opinion import SecondOpinion, is_asked, second_opinion, weight_at
 from lodbrain.inference.sink import Sink
+from lodbrain.inference.tiled_levels import BoxOutput, Run, each_part, refine
 from lodbrain.inference.tiling import Box
 from lodbrain.labels import N_CLASSES, SIDELESS, STRUCTURES, TISSUE_OF_CLASS
 from lodbrain.models.consensus import Consensus
@@ -136,12 +136,12 @@ def _finest_alone(run: Run, scan: WorkingGrid, grid: WorkingGrid, notes: list[st
     run = replace(run, scaling=scaling, tile_voxels=tiles or ())
     box = aligned(whole(run.images[last]), run.levels[last], run.images[last].shape)
     sink = Sink(scan, grid, box, posteriors=run.options.posteriors)
-    for detail, core, _ in each_part(run, last, Stage(Detail(features, logits, side), whole(above)), box):
+    for detail, core, _ in each_part(run, last, BoxOutput(Detail(features, logits, side), whole(above)), box):
         sink.take(detail, core)
     return _conclude(sink.finish(), notes, 0.0, run.options)
 
 
-def _ask(consensus: Consensus, run: Run, stage: Stage, grid: WorkingGrid, box: Box) -> SecondOpinion:
+def _ask(consensus: Consensus, run: Run, stage: BoxOutput, grid: WorkingGrid, box: Box) -> SecondOpinion:
     """Return the second member's tissues in a box of the finest grid, and their agreement with the level above."""
     second = second_opinion(consensus, run.images[-1], grid, box, run.options)
     above = run.images[-2].shape

@@ -87,7 +87,7 @@ def predict(
     import torch
 
     from lodbrain.images.intensity import from_black
-    from lodbrain.inference.lod_brain_2024 import predict_lod_brain_2024
+    from lodbrain.inference.lod_brain_2024_volume import predict_lod_brain_2024
     from lodbrain.inference.postprocess import SEVERAL_PIECES, keep_largest
     from lodbrain.inference.precision import working_dtype
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import torch
 
-from lodbrain.inference.consensus import SecondOpinion
 from lodbrain.inference.decide import Decision, decide
 from lodbrain.inference.pyramid import WorkingGrid, interpolation_matrix
+from lodbrain.inference.second_opinion import SecondOpinion
 from lodbrain.inference.tiling import Box, shape_of
 from lodbrain.models.lod import Detail
 

@@ -1,4 +1,4 @@
-"""Published LOD-Brain network; `inference.lod_brain_2024` runs it on a volume with a quarter of the memory.
+"""Published LOD-Brain network; `inference.lod_brain_2024_volume` runs it on a volume with a quarter of the memory.
 
 References
 ----------

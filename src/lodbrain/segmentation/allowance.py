@@ -63,7 +63,7 @@ def check_header(path: Path, layout: Layout, *, model: Model, settings: Settings
 
     from lodbrain.inference import budget
     from lodbrain.inference.brain_search import grids
-    from lodbrain.inference.lod_brain_2024 import peak_memory_bytes
+    from lodbrain.inference.lod_brain_2024_volume import peak_memory_bytes
     from lodbrain.inference.precision import working_dtype
     from lodbrain.models.consensus import ladder_in
     from lodbrain.models.lod_brain_2024 import LodBrain2024

@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from lodbrain.images.background import face_value
+from lodbrain.images.black_background import face_value
 from lodbrain.segmentation.volumes import TIV, Volume
 
 #: Ratio of foreground volume to segmented intracranial volume below which a scan is skull-stripped. The ratio is 1.03

@@ -12,12 +12,12 @@ from typing import TypeAlias
 from lodbrain.errors import InputError, UsageError
 from lodbrain.images.dicom_series import DicomSeries
 from lodbrain.segmentation.dicom_inputs import DicomOptions, find_dicom_scans, on_disk
+from lodbrain.segmentation.file_segmentation import check_existing, segment_file
 from lodbrain.segmentation.inputs import find_scans, is_dicom_input
 from lodbrain.segmentation.outcome import ScanOutcome, failure
 from lodbrain.segmentation.outputs import LabelFormat, Outputs, check_writable, identities
 from lodbrain.segmentation.read_ahead import ReadAhead
 from lodbrain.segmentation.scan import Progress
-from lodbrain.segmentation.segment import check_existing, segment_file
 from lodbrain.segmentation.settings import Model, Settings, check_model, load_model
 
 

@@ -10,7 +10,8 @@ from typing import Any
 import torch
 
 from lodbrain.errors import UsageError
-from lodbrain.images import background, intensity
+from lodbrain.images import black_background as background
+from lodbrain.images import intensity
 from lodbrain.inference import boxes, brain_search, pyramid
 from lodbrain.inference.calibration import Calibration, read_calibration
 from lodbrain.inference.postprocess import SEVERAL_PIECES

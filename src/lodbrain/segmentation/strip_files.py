@@ -16,15 +16,15 @@ from lodbrain.images.io import write_image
 from lodbrain.images.load import read_layout
 from lodbrain.images.masked import read_stored, write_masked
 from lodbrain.segmentation.allowance import Allowance, check_mask_header
+from lodbrain.segmentation.brain_extraction import BrainMask, MaskSettings, ladder_of, strip_image
+from lodbrain.segmentation.file_segmentation import check_existing
 from lodbrain.segmentation.file_set import Json
 from lodbrain.segmentation.inputs import scan_of
 from lodbrain.segmentation.outcome import failure
 from lodbrain.segmentation.outputs import check_writable, identities
 from lodbrain.segmentation.read_ahead import state_of
-from lodbrain.segmentation.segment import check_existing
 from lodbrain.segmentation.settings import Model, Settings, load_model
 from lodbrain.segmentation.sidecar import made_from, peaks, provenance
-from lodbrain.segmentation.strip import BrainMask, MaskSettings, ladder_of, strip_image
 from lodbrain.segmentation.strip_jobs import StripJob
 from lodbrain.system.atomic import write_text
 from lodbrain.system.memory import give_back, restart_peak

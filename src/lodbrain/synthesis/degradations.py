@@ -20,7 +20,7 @@ from dataclasses import dataclass
 import torch
 import torch.nn.functional as F
 
-from lodbrain.images.background import from_outside
+from lodbrain.images.black_background import from_outside
 from lodbrain.synthesis.fields import Grid, SmoothField, random_control
 from lodbrain.synthesis.steps.blur import FWHM_PER_SIGMA, gaussian_blur
 

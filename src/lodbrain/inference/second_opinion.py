@@ -216,7 +216,7 @@ def second_opinion(
         Part of the grid that holds the brain, with a margin.
     options : Options
     """
-    from lodbrain.inference.lod_brain_2024 import tissue_posteriors
+    from lodbrain.inference.lod_brain_2024_volume import tissue_posteriors
 
     fine, box = grid_for(grid), box_for(grid, brain)
     data: NDArray[np.float32] = from_black(image.cpu().numpy())  # LOD-Brain pads with 0
@@ -248,7 +248,7 @@ def box_for(grid: WorkingGrid, brain: Box) -> Box:
 
 def second_bytes(grid: WorkingGrid, brain: Box, *, dtype: torch.dtype) -> tuple[int, int]:
     """Return the bytes that `second_opinion` takes while it runs, and that its result takes; same arguments."""
-    from lodbrain.inference.lod_brain_2024 import peak_memory_bytes
+    from lodbrain.inference.lod_brain_2024_volume import peak_memory_bytes
 
     fine, box = grid_for(grid), box_for(grid, brain)
     voxels = math.prod(fine.shape)

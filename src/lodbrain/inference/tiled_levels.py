@@ -22,7 +22,7 @@ SCORED_VOXELS = 128_000
 
 
 @dataclass(frozen=True, eq=False)
-class Stage:
+class BoxOutput:
     """A level output over a box of the level's grid."""
 
     detail: Detail
@@ -62,7 +62,7 @@ class Run:
         return level.features(pad_to(self.scaling.apply(image), level.stride)[None, None], told, coarse)
 
 
-def each_part(run: Run, position: int, above: Stage, box: Box) -> Iterator[tuple[Detail, Box, float]]:
+def each_part(run: Run, position: int, above: BoxOutput, box: Box) -> Iterator[tuple[Detail, Box, float]]:
     """Yield a level's outputs over a box that is `boxes.aligned`, slab by slab of each tile.
 
     Parameters
@@ -70,7 +70,7 @@ def each_part(run: Run, position: int, above: Stage, box: Box) -> Iterator[tuple
     run : Run
     position : int
         Position of the level in `run.levels`, above 0.
-    above : Stage
+    above : BoxOutput
         Output of the next coarser level.
     box : Box
 
@@ -87,7 +87,7 @@ def each_part(run: Run, position: int, above: Stage, box: Box) -> Iterator[tuple
     image = run.images[position]
     most = run.tile_voxels[position] if run.tile_voxels else math.prod(shape_of(box))
     cut = list(tiles(box, halo=halo(level), align=alignment(level), most_voxels=most))
-    above = Stage(level.for_next(above.detail), above.box)
+    above = BoxOutput(level.for_next(above.detail), above.box)
     for number, tile in enumerate(cut, 1):
         coarse = _under(above, tile.read)
         features = run.features(position, image[slices(tile.read)], coarse)  # slices are clipped at the far edge
@@ -106,7 +106,7 @@ def slabs(box: Box) -> Iterator[Box]:
         yield (first, min(first + rows, stop)), y, z
 
 
-def refine(run: Run, position: int, above: Stage, box: Box) -> Stage:
+def refine(run: Run, position: int, above: BoxOutput, box: Box) -> BoxOutput:
     """Return a level's features and logits over a box that is `boxes.aligned`, for the next level."""
     whole: Detail | None = None
     for part, where, _ in each_part(run, position, above, box):
@@ -120,10 +120,10 @@ def refine(run: Run, position: int, above: Stage, box: Box) -> Stage:
             whole.side[:, :, x, y, z] = part.side
         del part  # a view of the whole tile's features
     assert whole is not None  # a box has at least one tile
-    return Stage(whole, box)
+    return BoxOutput(whole, box)
 
 
-def _under(stage: Stage, read: Box) -> Detail:
+def _under(stage: BoxOutput, read: Box) -> Detail:
     """Return the coarse output of a box of the next finer grid; beyond the coarse box its edge voxels are repeated."""
 
     def cut(t: torch.Tensor) -> torch.Tensor:

@@ -3,8 +3,8 @@ import torch
 
 from lodbrain.images.intensity import Scaling
 from lodbrain.inference.boxes import aligned
-from lodbrain.inference.levels import Run, Stage, each_part, refine
 from lodbrain.inference.prediction import Options
+from lodbrain.inference.tiled_levels import BoxOutput, Run, each_part, refine
 from lodbrain.inference.tiling import Box
 from lodbrain.models.folded import fold
 from lodbrain.models.lod import Detail, Ladder, LevelConfig
@@ -13,11 +13,11 @@ WHOLE: Box = ((0, 40), (0, 16), (0, 16))
 
 
 @pytest.fixture
-def stage() -> Stage:
+def stage() -> BoxOutput:
     """Of the level above, on the whole of its grid."""
     random = torch.Generator().manual_seed(0)
     features, logits = (torch.randn((1, c, 20, 8, 8), generator=random) for c in (4, 33))
-    return Stage(Detail(features, logits), ((0, 20), (0, 8), (0, 8)))
+    return BoxOutput(Detail(features, logits), ((0, 20), (0, 8), (0, 8)))
 
 
 FINE = LevelConfig(0, (4, 8), sided=False)
@@ -37,7 +37,7 @@ def _run(tile_voxels: int | None = None, fine: LevelConfig = FINE) -> Run:
 
 
 @pytest.mark.parametrize("fine", [FINE, BLOCKS, LevelConfig(0, (4, 4), sided=False, block=2)])
-def test_tiles_give_what_the_whole_gives(stage: Stage, fine: LevelConfig) -> None:
+def test_tiles_give_what_the_whole_gives(stage: BoxOutput, fine: LevelConfig) -> None:
     with torch.inference_mode():
         runs = (_run(limit, fine) for limit in (None, 34 * 16 * 16))
         whole, tiled = (refine(run, 1, stage, WHOLE) for run in runs)
@@ -51,7 +51,7 @@ def test_tiles_give_what_the_whole_gives(stage: Stage, fine: LevelConfig) -> Non
 
 
 @pytest.mark.parametrize("fine", [FINE, BLOCKS])
-def test_box_gives_what_the_whole_gives_a_radius_inside_of_it(stage: Stage, fine: LevelConfig) -> None:
+def test_box_gives_what_the_whole_gives_a_radius_inside_of_it(stage: BoxOutput, fine: LevelConfig) -> None:
     run = _run(fine=fine)
     box = aligned(((9, 40), (0, 16), (0, 15)), run.levels[1], run.images[1].shape)
     assert box == ((8, 40), (0, 16), (0, 16))
@@ -63,7 +63,7 @@ def test_box_gives_what_the_whole_gives_a_radius_inside_of_it(stage: Stage, fine
     assert not torch.allclose(part_logits[:, :, :2], whole_logits[:, :, :2], atol=1e-3)
 
 
-def test_tiles_report_their_share(stage: Stage) -> None:
+def test_tiles_report_their_share(stage: BoxOutput) -> None:
     with torch.inference_mode():
         found = [(core, share) for _, core, share in each_part(_run(34 * 16 * 16), 1, stage, WHOLE)]
     assert len(found) > 1

@@ -6,8 +6,8 @@ import psutil
 import pytest
 import torch
 
-from lodbrain.inference import lod_brain_2024 as inference
-from lodbrain.inference.lod_brain_2024 import (
+from lodbrain.inference import lod_brain_2024_volume as inference
+from lodbrain.inference.lod_brain_2024_volume import (
     RasBox,
     as_lia,
     padded_shape,

@@ -6,7 +6,9 @@ import numpy as np
 import pytest
 import torch
 
-from lodbrain.inference.consensus import (
+from lodbrain.inference.decide import decide
+from lodbrain.inference.pyramid import WorkingGrid
+from lodbrain.inference.second_opinion import (
     ASKED_MM,
     FULL_AGREEMENT,
     NO_AGREEMENT,
@@ -16,8 +18,6 @@ from lodbrain.inference.consensus import (
     tissues_of,
     weight_at,
 )
-from lodbrain.inference.decide import decide
-from lodbrain.inference.pyramid import WorkingGrid
 from lodbrain.inference.sink import Sink
 from lodbrain.inference.tiling import Box
 from lodbrain.labels import SIDELESS, STRUCTURES, TISSUE_OF_CLASS

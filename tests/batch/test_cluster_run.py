@@ -6,8 +6,8 @@ import pytest
 from distributed import Client
 from distributed.scheduler import KilledWorker
 
-from lodbrain.batch import run as module
-from lodbrain.batch.run import Workplace, run_jobs
+from lodbrain.batch import cluster_run as module
+from lodbrain.batch.cluster_run import Workplace, run_jobs
 from lodbrain.errors import InputError, OutputError, UsageError
 from lodbrain.segmentation import jobs as jobs_module
 from lodbrain.segmentation.jobs import Job

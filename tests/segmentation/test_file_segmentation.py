@@ -19,10 +19,10 @@ from lodbrain.images.image import Image
 from lodbrain.images.io import read_image, read_labels
 from lodbrain.labels import STRUCTURES, relabel
 from lodbrain.models import zoo
+from lodbrain.segmentation.file_segmentation import segment_file
 from lodbrain.segmentation.outcome import ScanOutcome, exit_code
 from lodbrain.segmentation.read_ahead import ReadAhead
 from lodbrain.segmentation.results import find_results
-from lodbrain.segmentation.segment import segment_file
 from lodbrain.segmentation.settings import Settings
 from lodbrain.version import __version__
 
@@ -151,7 +151,7 @@ def test_nobody_holds_the_scan_while_the_network_runs(
         held.extend(ref() is not None for ref in read)
         return inner(*args, **options)
 
-    monkeypatch.setattr("lodbrain.segmentation.segment.read_image", reads)
+    monkeypatch.setattr("lodbrain.segmentation.file_segmentation.read_image", reads)
     monkeypatch.setattr("lodbrain.segmentation.read_ahead.read_image", reads)
     monkeypatch.setattr(sys.modules["lodbrain.inference.predict"], "predict", predict)
     path, settings = write_scan(), Settings()
@@ -349,7 +349,7 @@ def test_a_full_disk_ends_the_command_and_leaves_the_earlier_result(
     def full(*args: Any, **options: Any) -> None:
         raise OutputError("disk-full", args[0], "the disk is full")
 
-    monkeypatch.setattr("lodbrain.segmentation.segment.write_image", full)
+    monkeypatch.setattr("lodbrain.segmentation.file_segmentation.write_image", full)
     with pytest.raises(OutputError, match=r"out/scan_dseg\.nii\.gz: the disk is full"):
         segment_files([path, write_scan("in/b.nii")], out, Settings(overwrite=True))
     assert {name: (out / name).read_bytes() for name in names(out)} == before

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import tiny_model
 
-from lodbrain.images.background import blacken_background
+from lodbrain.images.black_background import blacken_background
 
 
 def stripped(background: float = 0.0) -> tuple[np.ndarray, np.ndarray]:
