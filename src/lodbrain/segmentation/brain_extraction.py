@@ -12,11 +12,10 @@ from numpy.typing import ArrayLike, NDArray
 from lodbrain.errors import InputError, UsageError
 from lodbrain.images.image import Image
 from lodbrain.images.io import write_nifti
-from lodbrain.images.nibabel_image import to_nibabel
+from lodbrain.images.scan_input import as_image, to_nibabel
 from lodbrain.images.shear import upright
 from lodbrain.segmentation.allowance import Allowance
 from lodbrain.segmentation.caveats import MOST_RATIO, shown_mm3
-from lodbrain.segmentation.scan import as_image
 from lodbrain.segmentation.settings import Model, Settings, load_model
 from lodbrain.system.memory import give_back, parse_memory
 from lodbrain.system.threads import use_threads
@@ -138,7 +137,12 @@ def strip(
         allow_odd_voxels=allow_odd_voxels,
     )
     wanted = MaskSettings(csf, border_mm)
-    return strip_image(as_image(scan, affine, spacing_mm, settings), load_model(settings), wanted, settings=settings)
+    return strip_image(
+        as_image(scan, affine, spacing_mm, frame=frame, allow_odd_voxels=allow_odd_voxels),
+        load_model(settings),
+        wanted,
+        settings=settings,
+    )
 
 
 def strip_image(

@@ -12,8 +12,8 @@ from numpy.typing import ArrayLike, NDArray
 
 from lodbrain.errors import InputError, UsageError, install_hint
 from lodbrain.images.image import Image
-from lodbrain.images.io import read_array, read_image, write_nifti
-from lodbrain.images.nibabel_image import is_nibabel, read_nibabel, to_nibabel
+from lodbrain.images.io import write_nifti
+from lodbrain.images.scan_input import as_image, to_nibabel
 from lodbrain.images.shear import Straightening, upright
 from lodbrain.inference.counts import indices_of
 from lodbrain.inference.postprocess import SEVERAL_PIECES, keep_largest
@@ -183,36 +183,11 @@ def segment(
         postprocess=postprocess,
     )
     return segment_image(
-        as_image(scan, affine, spacing_mm, settings), load_model(settings), settings=settings, progress=progress
+        as_image(scan, affine, spacing_mm, frame=frame, allow_odd_voxels=allow_odd_voxels),
+        load_model(settings),
+        settings=settings,
+        progress=progress,
     )
-
-
-def as_image(scan: Any, affine: ArrayLike | None, spacing_mm: ArrayLike | None, settings: Settings) -> Image:
-    """Return a file, nibabel image or array as a checked image; parameters and errors as in `segment`."""
-    frame, odd = settings.frame, settings.allow_odd_voxels
-    given = {"affine": affine, "spacing_mm": spacing_mm}
-    if scan is None or isinstance(scan, (bytes, dict, set)):
-        raise ValueError(f"scan must be a path, an image of nibabel or an array, got {scan!r}")
-    if isinstance(scan, (str, PathLike)) or is_nibabel(scan):
-        for name, value in given.items():
-            if value is not None:
-                raise ValueError(f"{name} must not be given for a file or an image, which has its own")
-        if isinstance(scan, (str, PathLike)):
-            return read_image(scan, frame=frame, allow_odd_voxels=odd)
-        return read_nibabel(scan, frame=frame, allow_odd_voxels=odd)
-    if affine is not None and spacing_mm is not None:
-        raise ValueError("affine and spacing_mm exclude each other: the affine says how large voxels are")
-    if affine is None and spacing_mm is None:
-        raise ValueError(
-            "affine must be given with an array: it says which side is left and how large voxels are "
-            "(or else spacing_mm, for an array in RAS order)"
-        )
-    if spacing_mm is not None:
-        sides = np.asarray(spacing_mm, dtype=np.float64)
-        if sides.shape != (3,) or not (sides > 0).all():
-            raise ValueError(f"spacing_mm must be three lengths above 0, got {spacing_mm!r}")
-        affine = np.diag([*sides, 1.0])
-    return read_array(np.asarray(scan), np.asarray(affine), allow_odd_voxels=odd)
 
 
 def segment_image(

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from lodbrain.errors import InputError
-from lodbrain.images.nibabel_image import is_nibabel, read_nibabel, to_nibabel
+from lodbrain.images.scan_input import is_nibabel, read_nibabel, to_nibabel
 
 AFFINE = np.array([[0, 0, 1.5, -3], [-1.2, 0, 0, 4], [0, 0.9, 0, 5], [0, 0, 0, 1.0]])
 
