@@ -6,8 +6,9 @@ import pytest
 import torch
 
 from lodbrain.errors import InputError
-from lodbrain.inference.budget import LIBRARIES, MOST_TILE_BYTES, LevelSize, Work, amount, check, make_plan
+from lodbrain.inference.budget import LIBRARIES, MOST_TILE_BYTES, amount, check, make_plan
 from lodbrain.inference.pyramid import WorkingGrid
+from lodbrain.inference.workload import LevelSize, Work
 from lodbrain.models.lod import Ladder, LevelConfig
 from lodbrain.system.memory import parse_memory
 

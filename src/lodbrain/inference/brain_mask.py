@@ -16,7 +16,6 @@ from numpy.typing import NDArray
 
 from lodbrain.inference.boxes import boxes_around
 from lodbrain.inference.brain_search import NetworkInput, locate, plan_tiles, prepare
-from lodbrain.inference.budget import Work
 from lodbrain.inference.counts import occupied
 from lodbrain.inference.precision import working_dtype
 from lodbrain.inference.prediction import Options
@@ -24,6 +23,7 @@ from lodbrain.inference.pyramid import WorkingGrid, interpolation_matrix
 from lodbrain.inference.sink import INTERPOLATED_VOXELS
 from lodbrain.inference.tiled_levels import BoxOutput, Run, each_part
 from lodbrain.inference.tiling import Box, offset, shape_of, slices
+from lodbrain.inference.workload import Work
 from lodbrain.labels import CLASS_OF_INDEX, SIDELESS, SIDELESS_OF_CLASS, TISSUE_OF_CLASS
 from lodbrain.models.folded import fold
 from lodbrain.models.lod import Detail, Ladder

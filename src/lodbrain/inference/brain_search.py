@@ -14,11 +14,12 @@ from torch import nn
 from lodbrain.errors import InputError
 from lodbrain.images.black_background import blacken_background
 from lodbrain.images.intensity import brain_scaling, foreground_scaling
-from lodbrain.inference.budget import MOST_TILE_BYTES, MemoryPlan, Work, check, make_plan
+from lodbrain.inference.budget import MOST_TILE_BYTES, MemoryPlan, check, make_plan
 from lodbrain.inference.prediction import Options
 from lodbrain.inference.pyramid import WorkingGrid, pool, resample, working_grid
 from lodbrain.inference.tiled_levels import BoxOutput, Run
 from lodbrain.inference.tiling import Box
+from lodbrain.inference.workload import Work
 from lodbrain.labels import TISSUE_OF_CLASS
 from lodbrain.models.consensus import ladder_in
 from lodbrain.models.folded import FoldedLevel

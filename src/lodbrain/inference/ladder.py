@@ -14,7 +14,7 @@ import torch
 from lodbrain.images.intensity import brain_scaling
 from lodbrain.inference.boxes import aligned, boxes_around
 from lodbrain.inference.brain_search import NetworkInput, locate, plan_tiles, prepare, whole
-from lodbrain.inference.budget import Work, amount, make_plan
+from lodbrain.inference.budget import amount, make_plan
 from lodbrain.inference.calibration import Calibration
 from lodbrain.inference.counts import voxels_of_class
 from lodbrain.inference.decide import Decision
@@ -26,6 +26,7 @@ from lodbrain.inference.second_opinion import SecondOpinion, is_asked, second_op
 from lodbrain.inference.sink import Sink
 from lodbrain.inference.tiled_levels import BoxOutput, Run, each_part, refine
 from lodbrain.inference.tiling import Box
+from lodbrain.inference.workload import Work
 from lodbrain.labels import N_CLASSES, SIDELESS, STRUCTURES, TISSUE_OF_CLASS
 from lodbrain.models.consensus import Consensus
 from lodbrain.models.folded import fold

@@ -65,20 +65,20 @@ def check_header(path: Path, layout: Layout, *, model: Model, settings: Settings
     from lodbrain.inference.brain_search import grids
     from lodbrain.inference.lod_brain_2024_volume import peak_memory_bytes
     from lodbrain.inference.precision import working_dtype
+    from lodbrain.inference.workload import Work
     from lodbrain.models.consensus import ladder_in
     from lodbrain.models.lod_brain_2024 import LodBrain2024
 
     if model.device != "cpu":
         return
-    try:
-        check_affine(path, layout.affine, layout.shape, allow_odd_voxels=settings.allow_odd_voxels)
-    except InputError:  # raised again when the scan is read, unless that finds another error first
+    found = _ras_grid(path, layout, settings)
+    if found is None:
         return
-    shape, spacing_mm = ras_grid(layout)
+    shape, spacing_mm = found
     dtype = working_dtype("auto", torch.device(model.device))
     ladder = ladder_in(model.network)
     if ladder is not None:
-        work = budget.Work.of(
+        work = Work.of(
             ladder,
             *grids(shape, spacing_mm, ladder),
             dtype=dtype,
@@ -120,19 +120,24 @@ def check_mask_header(path: Path, layout: Layout, *, ladder: Ladder, settings: S
     from lodbrain.inference.brain_search import grids
     from lodbrain.inference.precision import working_dtype
 
-    try:
-        check_affine(path, layout.affine, layout.shape, allow_odd_voxels=settings.allow_odd_voxels)
-    except InputError:  # raised again when the scan is read, unless that finds another error first
+    found = _ras_grid(path, layout, settings)
+    if found is None:
         return
-    scan, grid = grids(*ras_grid(layout), ladder)
+    scan, grid = grids(*found, ladder)
     work = mask_work(ladder, scan, grid, dtype=working_dtype("auto", torch.device("cpu")))
     # The voxels as stored are kept to the end, beside those that are computed with.
     base_bytes = allowance.base_bytes + layout.frame_bytes
     budget.check(work, allowed_bytes=allowance.memory_bytes, base_bytes=base_bytes, path=path)
 
 
-def ras_grid(layout: Layout) -> tuple[tuple[int, int, int], tuple[float, float, float]]:
-    """Return shape and voxel sides in mm of a scan in RAS order."""
+def _ras_grid(
+    path: Path, layout: Layout, settings: Settings
+) -> tuple[tuple[int, int, int], tuple[float, float, float]] | None:
+    """Return shape and voxel sides in mm of a scan in RAS order; None for an affine that the reader will refuse."""
+    try:
+        check_affine(path, layout.affine, layout.shape, allow_odd_voxels=settings.allow_odd_voxels)
+    except InputError:  # raised again when the scan is read, unless that finds another error first
+        return None
     axes = closest_ras(layout.affine).axes
     sides = np.linalg.norm(layout.affine[:3, :3], axis=0)
     x, y, z = (layout.shape[axis] for axis in axes)
