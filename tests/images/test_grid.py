@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lodbrain.images import Crop, Image, to_ras
+from lodbrain.images import Image, to_ras
 
 ORIENTATIONS = [
     (order, flips) for order in itertools.permutations(range(3)) for flips in itertools.product([False, True], repeat=3)
@@ -124,47 +124,3 @@ def test_any_oblique_grid_gives_a_proper_assignment(angles, sides, left):
     assert (np.diagonal(ras.affine[:3, :3]) > -1e-9).all()
     np.testing.assert_array_equal(turned.undo(ras.data), image.data)
     np.testing.assert_allclose(ras.voxel_volume_mm3, image.voxel_volume_mm3)
-
-
-BOXES = [
-    ((0, 0, 0), (4, 5, 6)),
-    ((1, 2, 3), (2, 2, 2)),
-    ((-2, 1, 0), (9, 3, 6)),
-    ((-1, -1, -1), (6, 7, 8)),
-    ((2, 3, 4), (5, 5, 5)),
-]
-
-
-@pytest.mark.parametrize(("start", "size"), BOXES)
-def test_crop_then_undo_restores_the_grid(start, size):
-    image = oblique(0, 0, 0)
-    crop = Crop(start, size, image.shape)
-    box = crop.apply(image.data, fill=-1)
-    assert box.shape == size
-    restored = crop.undo(box, fill=-7)
-    inside = np.zeros(image.shape, bool)
-    inside[tuple(slice(max(s, 0), max(s + n, 0)) for s, n in zip(start, size, strict=True))] = True
-    np.testing.assert_array_equal(restored[inside], image.data[inside])
-    assert (restored[~inside] == -7).all()
-    assert np.count_nonzero(box == -1) == box.size - np.count_nonzero(inside)
-
-
-@pytest.mark.parametrize(("start", "size"), BOXES)
-def test_cropped_voxels_stay_where_they_are_in_the_head(start, size):
-    image = oblique(5, -8, 12)
-    crop = Crop(start, size, image.shape)
-    value = image.data[2, 3, 4]
-    (there,) = np.argwhere(crop.apply(image.data, fill=-1) == value)
-    np.testing.assert_allclose(crop.affine(image.affine) @ [*there, 1], image.affine @ [2, 3, 4, 1])
-
-
-def test_box_beside_the_volume_is_all_fill():
-    crop = Crop((10, 0, 0), (2, 2, 2), (4, 5, 6))
-    assert (crop.apply(np.ones((4, 5, 6)), fill=3) == 3).all()
-    assert (crop.undo(np.ones((2, 2, 2))) == 0).all()
-
-
-def test_crop_keeps_channels():
-    data = np.random.default_rng(0).random((4, 5, 6, 2))
-    crop = Crop((-1, 0, 0), (6, 5, 6), (4, 5, 6))
-    np.testing.assert_array_equal(crop.undo(crop.apply(data)), data)

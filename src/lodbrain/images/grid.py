@@ -1,4 +1,4 @@
-"""Reorientation and cropping of a volume, exactly invertible and without interpolation."""
+"""Reorientation of a volume, exactly invertible and without interpolation."""
 
 from __future__ import annotations
 
@@ -75,57 +75,6 @@ class Reorientation:
 
     def _flips(self) -> tuple[slice, ...]:
         return tuple(slice(None, None, -1) if flipped else slice(None) for flipped in self.flipped)
-
-
-@dataclass(frozen=True)
-class Crop:
-    """Crop of a volume to a box, which may extend beyond the volume.
-
-    Attributes
-    ----------
-    start : tuple of int
-        First voxel; negative if outside.
-    size : tuple of int
-        Shape of the box.
-    shape : tuple of int
-        Shape of the volume.
-    """
-
-    start: tuple[int, int, int]
-    size: tuple[int, int, int]
-    shape: tuple[int, int, int]
-
-    def apply(self, array: NDArray[Any], *, fill: float = 0) -> NDArray[Any]:
-        """Return the box, with `fill` outside the volume; a view if all of it lies inside."""
-        inside, in_box = self._overlap()
-        if all(s.stop - s.start == n for s, n in zip(inside, self.size, strict=True)):
-            return array[inside]
-        box = np.full(self.size + array.shape[3:], fill, dtype=array.dtype)
-        box[in_box] = array[inside]
-        return box
-
-    def undo(self, array: NDArray[Any], *, fill: float = 0) -> NDArray[Any]:
-        """Return a volume of `fill` that contains the box; voxels of the box outside the volume are dropped."""
-        inside, in_box = self._overlap()
-        whole = np.full(self.shape + array.shape[3:], fill, dtype=array.dtype)
-        whole[inside] = array[in_box]
-        return whole
-
-    def affine(self, affine: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Return the affine of the box."""
-        moved = affine.copy()
-        moved[:3, 3] += affine[:3, :3] @ np.array(self.start, dtype=np.float64)
-        return moved
-
-    def _overlap(self) -> tuple[tuple[slice, ...], tuple[slice, ...]]:
-        """Return the overlap of box and volume, as slices of the volume and of the box."""
-        inside, in_box = [], []
-        for start, size, length in zip(self.start, self.size, self.shape, strict=True):
-            first = min(max(start, 0), length)
-            last = max(first, min(start + size, length))
-            inside.append(slice(first, last))
-            in_box.append(slice(first - start, last - start) if last > first else slice(0, 0))
-        return tuple(inside), tuple(in_box)
 
 
 def to_ras(image: Image) -> tuple[Image, Reorientation]:
