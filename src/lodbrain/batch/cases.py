@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
-from typing import Literal, TypeAlias
+from typing import Literal
 
 from lodbrain.errors import InputError, LodbrainError, UsageError, exit_status
 from lodbrain.segmentation.file_set import Json
@@ -17,10 +17,9 @@ from lodbrain.segmentation.outcome import failure
 from lodbrain.segmentation.outputs import check_writable
 from lodbrain.system.atomic import write_text
 from lodbrain.system.hashing import sha256
+from lodbrain.system.progress import Progress
 from lodbrain.system.records import json_text
 from lodbrain.version import __version__
-
-Progress: TypeAlias = Callable[[float, str], None]
 
 #: Folders of a BIDS data set without scans.
 _NOT_RAW = ("derivatives", "sourcedata", "code")

@@ -18,8 +18,8 @@ from lodbrain.errors import InputError, LodbrainError, OutputError, UsageError, 
 from lodbrain.segmentation.jobs import Job, MakePage, check_jobs
 from lodbrain.segmentation.outcome import ScanOutcome
 from lodbrain.segmentation.outputs import check_writable
-from lodbrain.segmentation.scan import Progress
 from lodbrain.segmentation.settings import Settings, check_model
+from lodbrain.system.progress import Progress
 from lodbrain.version import __version__
 
 #: Codes of errors that may not recur on a retry, unlike those of invalid scans.

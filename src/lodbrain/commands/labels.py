@@ -9,7 +9,7 @@ from typing import Annotated, TypeAlias
 
 from cyclopts import Parameter
 
-from lodbrain.batch.cases import Case, CaseFiles, CaseOutcome, Progress, exit_code, file_identity, find_cases, run_cases
+from lodbrain.batch.cases import Case, CaseFiles, CaseOutcome, exit_code, file_identity, find_cases, run_cases
 from lodbrain.commands.lazy import LazyApp
 from lodbrain.commands.progress import progress_bar
 from lodbrain.commands.switches import Flag, Out, Quiet
@@ -24,6 +24,7 @@ from lodbrain.segmentation.label_files import Program, label_file
 from lodbrain.segmentation.outputs import check_writable
 from lodbrain.system.atomic import write_text
 from lodbrain.system.memory import keep_freed_memory
+from lodbrain.system.progress import Progress
 from lodbrain.version import __version__
 
 app = LazyApp(name="labels")

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from lodbrain.batch.cases import Case, CaseFiles, CaseOutcome, Progress, exit_code, file_identity, find_cases, run_cases
+from lodbrain.batch.cases import Case, CaseFiles, CaseOutcome, exit_code, file_identity, find_cases, run_cases
 from lodbrain.commands.labels import Inputs, teller
 from lodbrain.commands.progress import progress_bar
 from lodbrain.commands.switches import Flag, Out, Quiet
@@ -38,6 +38,7 @@ from lodbrain.segmentation.scan import segment_image
 from lodbrain.segmentation.settings import Settings, load_model
 from lodbrain.system.atomic import write_text
 from lodbrain.system.memory import keep_freed_memory, parse_memory
+from lodbrain.system.progress import Progress
 from lodbrain.version import __version__
 
 

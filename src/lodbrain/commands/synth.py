@@ -13,7 +13,7 @@ from typing import Annotated, TypeAlias
 import torch
 from cyclopts import Parameter
 
-from lodbrain.batch.cases import CaseOutcome, Progress, exists_error, exit_code, file_identity, find_cases
+from lodbrain.batch.cases import CaseOutcome, exists_error, exit_code, file_identity, find_cases
 from lodbrain.batch.synthetic_pairs import SyntheticPair, describe, draw_sheet, replay_pair
 from lodbrain.commands.progress import progress_bar
 from lodbrain.commands.switches import Flag, Quiet
@@ -29,6 +29,7 @@ from lodbrain.synthesis.label_map import LabelMap, load
 from lodbrain.synthesis.profile import read_profile
 from lodbrain.synthesis.streams import Stream
 from lodbrain.system.memory import keep_freed_memory
+from lodbrain.system.progress import Progress
 
 
 def synth(

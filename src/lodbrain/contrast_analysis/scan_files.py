@@ -15,9 +15,10 @@ from lodbrain.images.io import read_image, read_labels
 from lodbrain.images.scan_labels import classes_of, to_classes
 from lodbrain.segmentation.inputs import IMAGE_SUFFIXES, Scan, find_scans, stem_of
 from lodbrain.segmentation.outputs import check_writable
-from lodbrain.segmentation.scan import Progress, segment_image
+from lodbrain.segmentation.scan import segment_image
 from lodbrain.segmentation.settings import Model, Settings, check_model, load_model
 from lodbrain.synthesis.profile import ContrastProfile, write_profile
+from lodbrain.system.progress import Progress
 
 #: Suffixes of a label map's name, after the scan's name with or without its last part (``_T1w``).
 LABEL_ENDINGS = ("_dseg", "_seg", "_aseg", "_aparc+aseg", "_labels", "")

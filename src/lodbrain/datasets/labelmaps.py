@@ -12,7 +12,8 @@ from os import PathLike
 from pathlib import Path
 
 from lodbrain.errors import InputError
-from lodbrain.system.download import Progress, Remote, cache_folder, download
+from lodbrain.system.download import Remote, cache_folder, download
+from lodbrain.system.progress import Progress
 
 #: Commit of SynthSeg's repository that the files are taken from.
 COMMIT = "3168fdf38ad220bd1927be43b67c5e9409a78ee7"

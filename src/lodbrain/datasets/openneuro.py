@@ -18,8 +18,9 @@ from lodbrain.datasets.s3 import S3Object, list_objects, object_url
 from lodbrain.datasets.snapshot import check_version, published
 from lodbrain.datasets.transfer import Receipt, Source, check, transfer
 from lodbrain.errors import InputError, LodbrainError, OutputError, UsageError
-from lodbrain.system.download import Progress, Remote, cache_folder, download
+from lodbrain.system.download import Remote, cache_folder, download
 from lodbrain.system.http import Client
+from lodbrain.system.progress import Progress
 
 #: Path-style URL: the bucket's name contains a dot, so no TLS certificate matches it as a host name.
 BUCKET = "https://s3.amazonaws.com/openneuro.org"

@@ -20,7 +20,7 @@ from lodbrain.inference.counts import voxels_of_class
 from lodbrain.inference.decide import Decision
 from lodbrain.inference.postprocess import SEVERAL_PIECES, keep_largest
 from lodbrain.inference.precision import working_dtype
-from lodbrain.inference.prediction import CoarseView, Options, Prediction, Progress
+from lodbrain.inference.prediction import CoarseView, Options, Prediction
 from lodbrain.inference.pyramid import WorkingGrid
 from lodbrain.inference.second_opinion import SecondOpinion, is_asked, second_opinion, weight_at
 from lodbrain.inference.sink import Sink
@@ -32,6 +32,7 @@ from lodbrain.models.consensus import Consensus
 from lodbrain.models.folded import fold
 from lodbrain.models.lod import Detail, Ladder
 from lodbrain.system.memory import give_back, sparing
+from lodbrain.system.progress import Progress
 
 
 @torch.inference_mode()

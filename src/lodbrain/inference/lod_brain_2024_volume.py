@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -14,13 +14,13 @@ from torch import Tensor
 from lodbrain.inference.decide import best_class
 from lodbrain.inference.lod_brain_2024_slabs import Box, brain_box, logits_in_slabs, memory_bytes, within
 from lodbrain.models.lod_brain_2024 import CLASSES, MULTIPLE, LodBrain2024
+from lodbrain.system.progress import Progress
 
 #: Side of the grid that the network was trained on, in voxels.
 SIDE: Final = 256
 
 #: (start, stop) along each axis of a volume in RAS order.
 RasBox = tuple[tuple[int, int], tuple[int, int], tuple[int, int]]
-Progress = Callable[[float, str], None]
 
 
 @dataclass(frozen=True, eq=False)

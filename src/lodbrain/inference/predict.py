@@ -9,7 +9,8 @@ from numpy.typing import NDArray
 
 from lodbrain.inference.brain_search import NetworkInput, network_input
 from lodbrain.inference.calibration import read_calibration
-from lodbrain.inference.prediction import Options, Prediction, Progress
+from lodbrain.inference.prediction import Options, Prediction
+from lodbrain.system.progress import Progress
 
 if TYPE_CHECKING:
     from torch import nn

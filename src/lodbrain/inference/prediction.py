@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
@@ -13,8 +12,6 @@ from lodbrain.inference.calibration import Calibration
 
 if TYPE_CHECKING:
     from lodbrain.models.folded import FoldedLevel
-
-Progress = Callable[[float, str], None]
 
 
 @dataclass(frozen=True)

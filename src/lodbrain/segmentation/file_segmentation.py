@@ -22,12 +22,13 @@ from lodbrain.segmentation.inputs import scan_of, stem_of
 from lodbrain.segmentation.outcome import ScanOutcome
 from lodbrain.segmentation.outputs import Outputs, check_not_an_input, check_writable, identities, labels_tsv
 from lodbrain.segmentation.read_ahead import ReadAhead, state_of
-from lodbrain.segmentation.scan import Progress, Segmentation, segment_image
+from lodbrain.segmentation.scan import Segmentation, segment_image
 from lodbrain.segmentation.settings import Model, Settings, load_model
 from lodbrain.segmentation.sidecar import made_from, posteriors_sidecar, sidecar
 from lodbrain.segmentation.volumes import volumes_tsv
 from lodbrain.system.atomic import write_text
 from lodbrain.system.memory import give_back, restart_peak
+from lodbrain.system.progress import Progress
 from lodbrain.system.records import json_text
 from lodbrain.version import __version__
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from os import PathLike
 from pathlib import Path
-from typing import TypeAlias
+from typing import TypeAlias, TypeVar
 
 from lodbrain.errors import InputError, UsageError
 from lodbrain.images.dicom_series import DicomSeries
@@ -17,8 +17,9 @@ from lodbrain.segmentation.inputs import find_scans, is_dicom_input
 from lodbrain.segmentation.outcome import ScanOutcome, failure
 from lodbrain.segmentation.outputs import LabelFormat, Outputs, check_writable, identities
 from lodbrain.segmentation.read_ahead import ReadAhead
-from lodbrain.segmentation.scan import Progress
 from lodbrain.segmentation.settings import Model, Settings, check_model, load_model
+from lodbrain.segmentation.strip_jobs import StripJob
+from lodbrain.system.progress import Progress
 
 
 @dataclass(frozen=True, eq=False)
@@ -107,7 +108,11 @@ def find_jobs(
     ]
 
 
-def check_jobs(jobs: Sequence[Job], settings: Settings) -> list[Job]:
+#: A job of a segmentation or of a brain extraction.
+AnyJob = TypeVar("AnyJob", Job, StripJob)
+
+
+def check_jobs(jobs: Sequence[AnyJob], settings: Settings) -> list[AnyJob]:
     """Return the jobs, with problems that are known before any processing."""
     inputs = identities(job.path for job in jobs)
     checked = []

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, fields, replace
 from os import PathLike
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -26,13 +25,11 @@ from lodbrain.segmentation.quality import assess, has_fit
 from lodbrain.segmentation.settings import Model, Settings, load_model
 from lodbrain.segmentation.volumes import Volume, index_of_class, merge_posteriors, volumes
 from lodbrain.system.memory import give_back, parse_memory
+from lodbrain.system.progress import Progress
 from lodbrain.system.threads import use_threads
 
 if TYPE_CHECKING:
     import pandas
-
-#: Called with the share done, 0 to 1, and a short text on the current step.
-Progress: TypeAlias = Callable[[float, str], None]
 
 
 @dataclass(frozen=True, eq=False)

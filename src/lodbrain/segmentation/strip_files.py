@@ -20,6 +20,7 @@ from lodbrain.segmentation.brain_extraction import BrainMask, MaskSettings, ladd
 from lodbrain.segmentation.file_segmentation import check_existing
 from lodbrain.segmentation.file_set import Json
 from lodbrain.segmentation.inputs import scan_of
+from lodbrain.segmentation.jobs import check_jobs
 from lodbrain.segmentation.outcome import failure
 from lodbrain.segmentation.outputs import check_writable, identities
 from lodbrain.segmentation.read_ahead import state_of
@@ -151,20 +152,18 @@ def strip_jobs(
     UsageError, WeightsError, OutputError
         Errors that concern all inputs. All but a full disk are raised before any processing.
     """
-    inputs = identities(job.path for job in jobs)
-    problems = [job.problem or _existing(job, inputs, settings) for job in jobs]
-    model = None
-    if feasible := [job for job, problem in zip(jobs, problems, strict=True) if problem is None]:
+    jobs, model = check_jobs(jobs, settings), None
+    if feasible := [job for job in jobs if job.problem is None]:
         for folder in {target.parent for target in feasible[0].outputs.all}:
             check_writable(folder)
         model = load_model(settings)
         ladder_of(model)
     outcomes = []
-    for job, problem in zip(jobs, problems, strict=True):
+    for job in jobs:
         began = time.monotonic()
         try:
-            if problem is not None:
-                raise problem
+            if job.problem is not None:
+                raise job.problem
             assert model is not None  # some job is feasible
             outcomes.append(strip_file(job, wanted, settings, model=model))
         except Exception as raised:
@@ -173,14 +172,6 @@ def strip_jobs(
         if finished is not None:
             finished(outcomes[-1])
     return outcomes
-
-
-def _existing(job: StripJob, inputs: Mapping[tuple[int, int], Path], settings: Settings) -> InputError | None:
-    try:
-        check_existing(job.outputs, inputs, settings)
-    except InputError as error:
-        return error
-    return None
 
 
 def _made_from(path: Path, model: Model, wanted: MaskSettings, settings: Settings) -> Json:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,12 +12,10 @@ import platformdirs
 
 from lodbrain.errors import InputError, OutputError, WeightsError
 from lodbrain.system.atomic import atomic
+from lodbrain.system.progress import Progress
 
 if TYPE_CHECKING:
     from lodbrain.system.http import Client
-
-#: `progress(fraction, text)`: share done, 0..1, and the current file.
-Progress = Callable[[float, str], None]
 
 _ATTEMPTS = 3
 _BLOCK = 1 << 16
