@@ -157,10 +157,6 @@ def straighten(image: Image) -> tuple[Image, Straightening]:
 def upright(image: Image) -> tuple[Image, Reorientation, Straightening | None, list[str]]:
     """Return an image in RAS order, resampled to right angles if it is sheared.
 
-    Parameters
-    ----------
-    image : Image
-
     Returns
     -------
     Image

@@ -92,10 +92,6 @@ def find_orientation(view: CoarseView) -> Orientation:
     """Return the orientation estimated from rotated copies of a scan.
 
     Mirrored copies are not compared, because left and right look alike.
-
-    Parameters
-    ----------
-    view : CoarseView
     """
     found = {turn: _support(view, turn) for turn in rotations()}
     own = found[Reorientation((0, 1, 2), (False, False, False))]

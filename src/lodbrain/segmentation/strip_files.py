@@ -60,13 +60,6 @@ class Stripped:
 def strip_file(job: StripJob, wanted: MaskSettings, settings: Settings, *, model: Model) -> Stripped:
     """Write brain, mask and sidecar of one scan.
 
-    Parameters
-    ----------
-    job : StripJob
-    wanted : MaskSettings
-    settings : Settings
-    model : Model
-
     Raises
     ------
     InputError
