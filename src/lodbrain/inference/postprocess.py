@@ -8,6 +8,7 @@ import cc3d
 import numpy as np
 from numpy.typing import NDArray
 
+from lodbrain.inference.counts import occupied
 from lodbrain.labels import BASAL_GANGLIA, CLASS_OF_INDEX, GREY_MATTER, VENTRICLES, Scheme
 
 #: Classes that may have several connected components, by a model's scheme of classes. Structures: the lateral
@@ -52,11 +53,9 @@ def keep_largest(classes: NDArray[np.uint8], *, leave: tuple[int, ...] = ()) -> 
     >>> keep_largest(classes), int(classes[3, 3, 3]), int((classes == 2).sum())
     (1, 1, 2)
     """
-    filled = [np.flatnonzero(classes.any(tuple(a for a in range(3) if a != axis))) for axis in range(3)]
-    if not all(len(at) for at in filled):
+    before = classes[occupied(classes)]
+    if not before.size:
         return 0
-    x, y, z = (slice(int(at[0]), int(at[-1]) + 1) for at in filled)
-    before = classes[x, y, z]
     # A margin of background: every voxel has 26 neighbours, at the same offsets in memory.
     work = np.pad(before, 1)
     _mark_strays(work, leave)
