@@ -16,7 +16,9 @@ import torch
 from lodbrain.errors import InputError
 from lodbrain.inference.boxes import alignment, boxes_around, halo
 from lodbrain.inference.consensus import second_bytes
+from lodbrain.inference.decide import n_volumes
 from lodbrain.inference.levels import SCORED_VOXELS
+from lodbrain.inference.prediction import Pooling
 from lodbrain.inference.pyramid import RESAMPLED_VOXELS, WorkingGrid
 from lodbrain.inference.sink import INTERPOLATED_VOXELS
 from lodbrain.inference.tiling import Box, shape_of, tiles
@@ -89,8 +91,8 @@ class Work:
         Levels that run, coarsest first.
     stored_bytes : int
         Bytes of a voxel in the file.
-    posteriors : bool
-        Whether the posteriors of all classes are returned.
+    posteriors : int
+        Number of volumes of posteriors that are returned.
     second : bool
         Whether LOD-Brain runs as a second member (`inference.consensus`).
     unused : int
@@ -103,7 +105,7 @@ class Work:
     grid: WorkingGrid
     levels: tuple[LevelSize, ...]
     stored_bytes: int = 4
-    posteriors: bool = False
+    posteriors: int = 0
     second: bool = False
     unused: int = 0
     mask_only: bool = False
@@ -117,9 +119,11 @@ class Work:
         *,
         dtype: torch.dtype,
         posteriors: bool,
+        pooling: Pooling | None = None,
         second: bool = False,
     ) -> Work:
         """Return the work of a ladder whose coarsest level computes in float32 and all others in `dtype`."""
+        volumes = n_volumes(pooling) if posteriors else 0
         levels = []
         for p in range(ladder.level_for(grid.voxel_mm) + 1):
             level = ladder.level(p)
@@ -127,7 +131,7 @@ class Work:
             itemsize = dtype.itemsize if p else torch.float32.itemsize
             config = level.config
             levels.append(LevelSize(config.channels[0], logits, level.radius, level.stride, itemsize, config.block))
-        return cls(scan, grid, tuple(levels), posteriors=posteriors, second=second and len(levels) > 1)
+        return cls(scan, grid, tuple(levels), posteriors=volumes, second=second and len(levels) > 1)
 
     @property
     def shapes(self) -> list[tuple[int, int, int]]:
@@ -225,7 +229,7 @@ def _plan(
     images = 4 * sum(map(math.prod, work.shapes))
     # A class and a certainty a voxel, whether members disagree, float16 posteriors; logits of the box, where they are
     # interpolated later.
-    decisions = scan * (2 + work.second + (2 * N_CLASSES if work.posteriors else 0))
+    decisions = scan * (2 + work.second + 2 * work.posteriors)
     kept = 0 if work.grid.native else 2 * finest.logits * _voxels(boxes[-1])
     interpolated = finest.logits
     if work.mask_only:  # float32 log odds, with and without CSF; one of them is interpolated
