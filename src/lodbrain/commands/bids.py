@@ -254,7 +254,7 @@ def _quality(result: Result) -> dict[str, float]:
         **quality,
         "signs": len(result.sidecar["quality"].get("reasons", ())),
         "notes": len(result.sidecar["notes"]),
-        "seconds": result.sidecar["run"]["seconds"]["total"],
+        "seconds": result.sidecar["execution"]["seconds"]["total"],
     }
 
 
