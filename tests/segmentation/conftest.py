@@ -13,6 +13,7 @@ import pytest
 from lodbrain.images.image import Image
 from lodbrain.images.io import write_nifti
 from lodbrain.inference.calibration import Calibration
+from lodbrain.inference.decide import repooled
 from lodbrain.inference.handover import Handover
 from lodbrain.models import zoo
 
@@ -54,7 +55,7 @@ class FakeModel:
         return SimpleNamespace(
             classes=classes,
             soft_volume_vox=posteriors.sum(axis=(1, 2, 3), dtype=np.float64),
-            posteriors=posteriors if options.posteriors else None,
+            posteriors=repooled(posteriors, options.pooling) if options.posteriors else None,
             quality=self.quality,
             certainty=None,
             peak_bytes=None,

@@ -27,7 +27,8 @@ from lodbrain.segmentation.predicted_dice import read_fit
 from lodbrain.segmentation.quality import assess, has_fit
 from lodbrain.segmentation.settings import Model, Settings, load_model
 from lodbrain.segmentation.stripping import shown_mm3, with_caveat
-from lodbrain.segmentation.volumes import Volume, index_of_class, merge_posteriors, volumes
+from lodbrain.segmentation.tissue_maps import TissueMaps, kept_pooling, tissue_maps_of
+from lodbrain.segmentation.volumes import Volume, index_of_class, pooling_of, volumes
 from lodbrain.system.memory import parse_memory
 from lodbrain.system.threads import use_threads
 
@@ -52,8 +53,10 @@ class Segmentation:
         Index, name and colour of the labels, background first.
     volumes : tuple of Volume
         One row per label, then TIV (if the model has a CSF class) and brain.
-    posteriors : (X, Y, Z, C) float16 or float32, or None
+    posteriors : (X, Y, Z, C) float16, or None
         One volume for each row of `table`, in its order.
+    tissue_maps : TissueMaps or None
+        Brain mask and maps of three tissues, if the settings ask for them.
     disagreement : (X, Y, Z) bool, or None
         Where the members of a consensus see different tissues; None for other models, and where the second was left out
         before it was asked.
@@ -72,6 +75,7 @@ class Segmentation:
     table: tuple[Label, ...]
     volumes: tuple[Volume, ...]
     posteriors: NDArray[np.floating] | None = None
+    tissue_maps: TissueMaps | None = None
     disagreement: NDArray[np.bool_] | None = None
     notes: tuple[str, ...] = ()
     quality: dict[str, float] = field(default_factory=dict)
@@ -242,6 +246,7 @@ def segment_image(
     InputError
         If no brain is found, or the memory is too small.
     """
+    from lodbrain.inference.decide import repooled
     from lodbrain.inference.predict import Options, predict
     from lodbrain.segmentation.orientation import second_look
 
@@ -251,6 +256,7 @@ def segment_image(
     fit = read_fit(model.card.quality)  # raises for an invalid card before inference
     voxel_volume_mm3, voxels = ras.voxel_volume_mm3, Handover(ras.data)
     shown = shown_mm3(image.data, image.voxel_volume_mm3)
+    kept = kept_pooling(model.card.labels, settings)
     if release:
         image.forget()
     ras.forget()
@@ -264,7 +270,8 @@ def segment_image(
                 device=model.device,
                 memory_bytes=allowance.memory_bytes,
                 base_bytes=allowance.base_bytes,
-                posteriors=settings.posteriors,
+                posteriors=settings.posteriors or settings.tissue_maps,
+                pooling=kept,
                 postprocess=settings.postprocess,
             ),
             progress=progress,
@@ -290,9 +297,12 @@ def segment_image(
         notes.append("It was resampled to axes at right angles; the labels were brought back to its own grid.")
     index = index_of_class(model.card.labels, settings.labels)
     table = TABLES[settings.labels]
-    posteriors = None
-    if prediction.posteriors is not None:
-        posteriors = reorientation.undo(merge_posteriors(prediction.posteriors, index, table))
+    posteriors = maps = None
+    if prediction.posteriors is not None and settings.posteriors:
+        rows_of_class = pooling_of(index, table)
+        posteriors = reorientation.undo(np.moveaxis(repooled(prediction.posteriors, rows_of_class, kept), 0, -1))
+    if prediction.posteriors is not None and settings.tissue_maps:
+        maps = tissue_maps_of(prediction.posteriors, kept).turned(reorientation.undo)
     differing = prediction.disagreement
     rows = volumes(
         prediction.classes,
@@ -314,6 +324,7 @@ def segment_image(
         table=table,
         volumes=rows,
         posteriors=posteriors,
+        tissue_maps=maps,
         disagreement=None if differing is None else reorientation.undo(differing),
         notes=tuple(notes),
         quality={**quality.measures, **({} if quality.score is None else {"score": quality.score})},
