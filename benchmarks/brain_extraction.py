@@ -1,7 +1,9 @@
 """Brain masks against references: share of the brain that is lost, and millimetres beyond it, for several thresholds.
 
     python benchmarks/brain_extraction.py synthetic --draws 8 --seed 1 -o synthetic.tsv
-    python benchmarks/brain_extraction.py scans SCAN=LABELS... --thresholds 0.2 -o scans.tsv
+    python benchmarks/brain_extraction.py scans SCAN=LABELS... --thresholds 0.2 --without-csf 0.02 -o scans.tsv
+
+A mask without CSF is the part of the mask with CSF where the posterior of brain alone is above its own threshold.
 
 `synthetic` draws whole heads from the label maps that are reserved for validation: the threshold is chosen on them.
 `scans` measures on scans with a reference: a brain mask, or a label map in FreeSurfer's numbers or those of a table
@@ -44,6 +46,7 @@ from lodbrain.synthesis.steps.fov import RandomFieldOfView
 from lodbrain.synthesis.steps.skull_stripping import RandomStripping
 
 THRESHOLDS = (0.02, 0.05, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5)
+WITHOUT_CSF = (0.005, 0.01, 0.02, 0.03, 0.05, 0.1, 0.2)
 VOXEL_MM = (0.7, 1.3)
 COLUMNS = ("scan", "csf", "threshold", "lost", "beyond_mm", "beyond_ml", "dice", "brain_ml")
 CSF = 24
@@ -59,9 +62,11 @@ def main() -> int:
     parser.add_argument("kind", choices=["synthetic", "scans"])
     parser.add_argument("scans", nargs="*", metavar="SCAN=LABELS")
     parser.add_argument("--draws", type=int, default=8, help="synthetic scans of each label map")
+    parser.add_argument("--voxel-mm", type=float, nargs=2, default=VOXEL_MM, help="range of their voxel sides")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--model", default="default")
-    parser.add_argument("--thresholds", type=float, nargs="+", default=THRESHOLDS)
+    parser.add_argument("--thresholds", type=float, nargs="*", default=THRESHOLDS, help="of masks with CSF")
+    parser.add_argument("--without-csf", type=float, nargs="*", default=WITHOUT_CSF, help="of masks without CSF")
     parser.add_argument("--maps", nargs="+", default=[], help="label maps to draw from; default: those for validation")
     parser.add_argument("--table", type=Path)
     parser.add_argument("-o", "--out", type=Path, required=True)
@@ -69,26 +74,32 @@ def main() -> int:
     model = load_model(Settings(model=asked.model, device="cpu", labels="tissue"))
     network: Any = model.network.ladder if isinstance(model.network, Consensus) else model.network
     rows = []
-    cases = drawn(asked.maps, asked.draws, asked.seed) if asked.kind == "synthetic" else read(asked.scans, asked.table)
+    kinds = {csf: each for csf, each in ((True, asked.thresholds), (False, asked.without_csf)) if each}
+    if asked.kind == "synthetic":
+        cases = drawn(asked.maps, asked.draws, asked.seed, (asked.voxel_mm[0], asked.voxel_mm[1]))
+    else:
+        cases = read(asked.scans, asked.table)
     for name, image, structures, spacing_mm in cases:
         odds = brain_odds(network_input(image, spacing_mm, network), network=network, options=Options())
         near = around(structures > 0, spacing_mm)
         structures = structures[near]
         brain = (structures > 0) & (structures != CSF)
-        for csf in (True, False):
+        with_csf = odds.above()[near]
+        for csf, thresholds in kinds.items():
             outer = structures > 0 if csf else brain
             far = ndimage.distance_transform_edt(~outer, sampling=spacing_mm)
-            for threshold in asked.thresholds:
-                mask = solid(odds.above(threshold, csf=csf))[near]
+            for threshold in thresholds:
+                mask = odds.above(threshold, csf=csf)[near]
+                mask = solid(mask if csf else mask & with_csf)
                 rows.append((name, int(csf), threshold, *measures(mask, brain, outer, far, spacing_mm)))
                 print(*rows[-1], sep="\t", flush=True)
-    for csf in (1, 0):
-        for threshold in asked.thresholds:
-            own = np.array([row[3:] for row in rows if row[1:3] == (csf, threshold)])
+    for csf, thresholds in kinds.items():
+        for threshold in thresholds:
+            own = np.array([row[3:] for row in rows if row[1:3] == (int(csf), threshold)])
             mean, most = own.mean(0), own.max(0)
             print(
-                f"csf {csf} threshold {threshold}: lost {mean[0]:.3f} % (most {most[0]:.2f}), beyond {mean[1]:.2f} mm "
-                f"(most {most[1]:.2f}), {mean[2]:.1f} ml, Dice {mean[3]:.4f}"
+                f"csf {int(csf)} threshold {threshold}: lost {mean[0]:.3f} % (most {most[0]:.2f}), "
+                f"beyond {mean[1]:.2f} mm (most {most[1]:.2f}), {mean[2]:.1f} ml, Dice {mean[3]:.4f}"
             )
     write_tsv(asked.out, COLUMNS, rows)
     return 0
@@ -119,10 +130,10 @@ def measures(
     )
 
 
-def drawn(maps: list[str], draws: int, seed: int) -> Iterator[Case]:
+def drawn(maps: list[str], draws: int, seed: int, voxel_mm: tuple[float, float]) -> Iterator[Case]:
     """Yield synthetic T1w heads with all effects of the generator but skull-stripping."""
     effects = replace(
-        Effects(), field_of_view=RandomFieldOfView(voxel_mm=VOXEL_MM), stripping=RandomStripping(share=0.0)
+        Effects(), field_of_view=RandomFieldOfView(voxel_mm=voxel_mm), stripping=RandomStripping(share=0.0)
     )
     for path in validation_maps(maps):
         labels = load(path)

@@ -1,15 +1,12 @@
 """A small BIDS tree through the real command line, with the default model on heads of 4 mm."""
 
 import json
-import os
-import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from official_validator import validate
 
 from lodbrain.commands import main
 from lodbrain.images.image import Image
@@ -115,16 +112,3 @@ def test_errors_are_what_the_validator_says_of_a_tree_with_a_wrong_name(data_set
     (data_set / "sub-01" / "anat").mkdir()
     (data_set / "sub-01" / "anat" / "sub-01_dseg.nii.gz").write_bytes(b"")
     assert validate(data_set)[0] != []
-
-
-def validate(root: Path) -> tuple[list[str], list[str]]:
-    """Codes of the errors, and of the warnings, of the official BIDS validator."""
-    tool = shutil.which("bids-validator-deno", path=f"{Path(sys.executable).parent}:{os.environ['PATH']}")
-    if tool is None:
-        pytest.skip("bids-validator-deno is not installed")
-    done = subprocess.run([tool, str(root), "--format", "json"], capture_output=True, text=True, check=False)
-    issues = json.loads(done.stdout)["issues"]["issues"]
-    by = {
-        kind: sorted({issue["code"] for issue in issues if issue["severity"] == kind}) for kind in ("error", "warning")
-    }
-    return by["error"], by["warning"]

@@ -84,6 +84,45 @@ def test_dry_run_says_what_would_be_done_and_writes_nothing(
     assert not (tmp_path / "out").exists()
 
 
+def test_for_smriprep_only_t1w_are_taken_and_sessions_are_told(
+    data_set: Path, asked: list, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (data_set / "sub-02" / "anat" / "sub-02_UNIT1.nii.gz").write_bytes(b"scan")
+    assert run(data_set, "--for", "smriprep") == 0
+    stems, settings, _, _ = asked[0]
+    assert settings == Settings(tissue_maps=True)
+    assert stems[2:] == ["sub-02_seg-lodbrain_desc-T1w"]
+    told = "scans of several sessions: sub-01; give sMRIPrep --subject-anatomical-reference sessionwise"
+    assert told in capsys.readouterr().out.splitlines()
+    assert run(data_set) == 0
+    assert "sessionwise" not in capsys.readouterr().out
+
+
+def test_for_smriprep_scans_that_it_would_average_or_confuse_are_refused(
+    data_set: Path, asked: list, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (data_set / "sub-02" / "anat" / "sub-02_run-2_T1w.nii").symlink_to("../../.git/annex/objects/x")
+    other = tmp_path / "out" / "sub-01" / "ses-1" / "anat" / "sub-01_ses-1_acq-old_desc-brain_mask.nii.gz"
+    other.parent.mkdir(parents=True)
+    other.write_bytes(b"mask")
+    assert run(data_set, "--for", "smriprep", "--dry-run") == 3
+    text = capsys.readouterr().err.splitlines()
+    assert len(text) == 3
+    assert f"{other} is there already, and sMRIPrep cannot tell two brain masks apart" in text[0]
+    assert any("sMRIPrep would average it with the other scans of its session (2 in all)" in line for line in text[1:])
+    (tmp_path / "filter.json").write_text('{"t1w": {"run": null}}')
+    other.unlink()
+    assert run(data_set, "--for", "smriprep", "--bids-filter-file", tmp_path / "filter.json") == 0
+    assert run(data_set, "--for", "fmriprep") == 2
+
+
+def test_a_model_without_csf_makes_no_maps_for_smriprep(
+    data_set: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(data_set, "--for", "smriprep", "--model", "lod-brain-2024", "--labels", "tissue") == 2
+    assert "gives no CSF" in capsys.readouterr().err
+
+
 def test_a_filter_chooses(data_set: Path, asked: list, tmp_path: Path) -> None:
     (tmp_path / "filter.json").write_text('{"t1w": {"session": null}}')
     assert run(data_set, "--bids-filter-file", tmp_path / "filter.json") == 0

@@ -23,7 +23,9 @@ def test_size_of_a_level_is_what_the_network_has() -> None:
     first, second = work.levels
     assert first == LevelSize(4, 33, ladder.level(0).radius, 4, 4)  # the coarsest is float32 whatever is asked
     assert second == LevelSize(6, 20, ladder.level(1).radius, 2, 2)
-    assert work.posteriors
+    assert work.posteriors == 33
+    pooled = Work.of(ladder, GRID, GRID, dtype=torch.bfloat16, posteriors=True, pooling=(0, *[1] * 32))
+    assert pooled.posteriors == 2
     coarse = WorkingGrid((80, 100, 80), (2.0, 2.0, 2.0), True)
     assert len(Work.of(ladder, coarse, coarse, dtype=torch.float32, posteriors=False).levels) == 1
 
@@ -61,7 +63,7 @@ def test_stages_count_the_arrays_of_the_code() -> None:
     assert stages["writing"] == 3 * voxels  # classes, certainty; the label map
     assert make_plan(replace(WORK, stored_bytes=8), room=0).stages["reading"] == 8 * voxels
     assert make_plan(replace(WORK, stored_bytes=2), room=0).stages["reading"] == 4 * voxels
-    soft = make_plan(replace(WORK, posteriors=True), room=math.inf).stages
+    soft = make_plan(replace(WORK, posteriors=33), room=math.inf).stages
     assert soft["writing"] - stages["writing"] == 66 * voxels
 
 

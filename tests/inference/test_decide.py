@@ -3,8 +3,8 @@ import pytest
 import torch
 
 from lodbrain.inference import decide as module
-from lodbrain.inference.decide import Decision, decide
-from lodbrain.labels import CLASS_OF_INDEX, SIDELESS, SIDELESS_OF_CLASS
+from lodbrain.inference.decide import Decision, decide, repooled
+from lodbrain.labels import CLASS_OF_INDEX, SIDELESS, SIDELESS_OF_CLASS, TISSUE_OF_CLASS
 from lodbrain.models.lod import Detail, split_sides
 
 SHAPE = (7, 6, 5)
@@ -40,6 +40,30 @@ def test_posteriors_sum_to_one_and_soft_volumes_are_their_sums(detail: Detail) -
     np.testing.assert_allclose(decision.posteriors.astype(np.float32).sum(0), 1, atol=2e-3)
     np.testing.assert_allclose(decision.soft_volume_vox, expected.sum((1, 2, 3)).numpy(), rtol=1e-4)
     assert decision.soft_volume_vox.sum() == pytest.approx(np.prod(SHAPE), rel=1e-5)
+
+
+@pytest.mark.parametrize("detail", [_sided(), _sideless()], ids=["sided", "sideless"])
+def test_pooled_posteriors_are_sums_over_classes(detail: Detail) -> None:
+    pooling = tuple(int(label) for label in TISSUE_OF_CLASS)
+    found = decide(detail, posteriors=True, pooling=pooling).posteriors
+    plain = _posteriors(detail).numpy()
+    expected = np.stack([plain[tissue == TISSUE_OF_CLASS].sum(0) for tissue in range(7)])
+    assert found is not None
+    assert (found.shape, found.dtype) == ((7, *SHAPE), np.float16)
+    np.testing.assert_allclose(found, expected, atol=5e-4)
+    each = decide(detail, posteriors=True).posteriors
+    assert each is not None
+    np.testing.assert_allclose(repooled(each, pooling), expected, atol=2e-3)
+    assert repooled(each, None) is each
+    assert repooled(found, pooling, pooling) is found
+
+
+def test_the_background_of_an_empty_decision_is_in_its_own_volume() -> None:
+    soft = Decision.empty((2, 2, 2), posteriors=True, pooling=(1, *[0] * 32)).posteriors
+    assert soft is not None
+    assert soft.shape == (2, 2, 2, 2)
+    assert soft[1].all()
+    assert not soft[0].any()
 
 
 def test_doubt_is_the_sum_of_p_times_one_less_p() -> None:

@@ -13,7 +13,9 @@ def volumes(place: int) -> dict[str, float]:
 
 
 def test_every_scan_has_a_row_with_its_numbers_and_a_link_if_it_has_a_page(make_results: Make, tmp_path: Path) -> None:
-    group = [make_results(f"s {n}#%", volumes(n), tmp_path / "sub", run={"seconds": {"total": 1.25}}) for n in range(3)]
+    group = [
+        make_results(f"s {n}#%", volumes(n), tmp_path / "sub", execution={"seconds": {"total": 1.25}}) for n in range(3)
+    ]
     group[1].page.write_text("page")
     html = group_page(tmp_path, group)
     assert html.count('href="./sub/s%201%23%25_report.html"') >= 1 and "s%200" not in html

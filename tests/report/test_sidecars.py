@@ -31,8 +31,8 @@ def test_what_is_no_sidecar_of_ours_is_refused(text: str, tmp_path: Path) -> Non
 
 
 def test_parts_of_other_types_are_empty(make_results: Callable[..., ScanResults]) -> None:
-    results = make_results("a", {}, run=[1], notes={"x": 1}, quality="good")
-    assert (results.part("run", "seconds"), results.lines("notes"), results.part("quality")) == ({}, [], {})
+    results = make_results("a", {}, execution=[1], notes={"x": 1}, quality="good")
+    assert (results.part("execution", "seconds"), results.lines("notes"), results.part("quality")) == ({}, [], {})
 
 
 def test_a_broken_colour_is_refused(make_results: Callable[..., ScanResults]) -> None:

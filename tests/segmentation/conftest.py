@@ -14,6 +14,7 @@ from lodbrain.images.image import Image
 from lodbrain.images.io import write_nifti
 from lodbrain.inference.brain_search import NetworkInput
 from lodbrain.inference.calibration import Calibration
+from lodbrain.inference.decide import repooled
 from lodbrain.models import zoo
 
 #: Oblique, left-handed, 0.5 x 0.8 x 1.2 mm: RAS order needs a permutation and flips.
@@ -54,7 +55,7 @@ class FakeModel:
         return SimpleNamespace(
             classes=classes,
             soft_volume_vox=posteriors.sum(axis=(1, 2, 3), dtype=np.float64),
-            posteriors=posteriors if options.posteriors else None,
+            posteriors=repooled(posteriors, options.pooling) if options.posteriors else None,
             quality=self.quality,
             certainty=None,
             peak_bytes=None,

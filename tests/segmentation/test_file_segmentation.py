@@ -98,8 +98,8 @@ def test_sidecar_says_how_the_result_was_made(fake_model: Any, write_scan: Write
     assert "It was seen whole." in content["notes"]
     assert content["quality"]["certainty"] == 0.75
     assert "Left-Cerebral-Cortex: " in content["quality"]["reasons"][1]
-    assert (content["run"]["device"], content["run"]["memory_bytes"]) == ("cpu", 10**9)
-    assert set(content["run"]["seconds"]) == {"load", "read", "segment", "write", "total"}
+    assert (content["execution"]["device"], content["execution"]["memory_bytes"]) == ("cpu", 10**9)
+    assert set(content["execution"]["seconds"]) == {"load", "read", "segment", "write", "total"}
     assert content["peak_memory_mib"] > 10
     assert set(content["files"]) == set(FILES) - {"scan_dseg.json"}
 

@@ -29,6 +29,22 @@ def test_names_are_the_stem_with_the_suffixes_of_the_contract(tmp_path: Path) ->
     ]
 
 
+def test_maps_of_tissues_belong_to_the_set_if_they_have_names(tmp_path: Path) -> None:
+    outputs = Outputs(tmp_path, "s_desc-T1w", tissue_stem="s")
+    images = [
+        "s_desc-brain_mask.nii.gz",
+        "s_dseg.nii.gz",
+        *(f"s_label-{t}_probseg.nii.gz" for t in ("GM", "WM", "CSF")),
+    ]
+    assert [path.name for path in outputs.wanted] == ["s_desc-T1w_dseg.nii.gz", *images]
+    names = [path.name for path in outputs.all]
+    assert set(images) < set(names)
+    assert {name.replace(".nii.gz", ".json") for name in images} | {"s_dseg.tsv"} < set(names)
+    assert len(set(names)) == len(names)
+    assert names[-1] == "s_desc-T1w_dseg.json"
+    assert len(Outputs(tmp_path, "s_desc-T1w").wanted) == 1
+
+
 def make(outputs: Outputs, work: Path, names: list[str], content: str) -> None:
     for path in outputs.all:
         if path.name in names:

@@ -15,6 +15,7 @@ from lodbrain.commands.usage import tell_error
 from lodbrain.datasets import derivatives
 from lodbrain.datasets.bids import Choice, find_bids_scans, read_filter, scan_at
 from lodbrain.datasets.bids import labels as bare_labels
+from lodbrain.datasets.smriprep import several_sessions, smriprep_stem, usable_by_smriprep
 from lodbrain.errors import InputError, UsageError, shown
 from lodbrain.report.segment_pages import check_installed
 from lodbrain.segmentation.jobs import Job, check_jobs
@@ -44,6 +45,7 @@ def bids(
         Parameter(name=["--session-id", "--session-label", "--session_label"], consume_multiple=True, negative=""),
     ] = None,
     bids_filter_file: Path | None = None,
+    pipeline: Annotated[Literal["smriprep"] | None, Parameter(name="--for")] = None,
     dry_run: Flag = False,
     work_dir: Annotated[Path | None, Parameter(name=["--work-dir", "-w"])] = None,
     skip_bids_validation: Annotated[Flag, Parameter(name=_SKIP)] = False,
@@ -71,6 +73,10 @@ def bids(
     bids_filter_file
         JSON filter in fMRIPrep's format; its entry t1w is used, such as {"t1w": {"acquisition": "mprage"}}.
         Default: no filter.
+    pipeline
+        Write what this pipeline reuses, too. For smriprep (sMRIPrep and fMRIPrep), of each T1w: brain mask,
+        segmentation into GM, WM and CSF, and three probability maps, to be found with --derivatives OUT. By default
+        nothing is written for other pipelines.
     dry_run
         Print what would be done without doing it.
     work_dir
@@ -81,18 +87,22 @@ def bids(
     options = options or SegmentOptions()
     if level == "group":
         return _group(bids_dir, out, options, dry_run=dry_run)
-    settings = options.settings()
-    choice = Choice(
-        bare_labels(participant_label or (), "sub"),
-        bare_labels(session_id or (), "ses"),
-        read_filter(bids_filter_file) if bids_filter_file is not None else {},
-    )
-    plan = plan_participants(bids_dir, out, choice)
+    settings = options.settings(tissue_maps=pipeline == "smriprep")
+    filters = read_filter(bids_filter_file) if bids_filter_file is not None else {}
+    if pipeline == "smriprep":
+        filters = {"suffix": "T1w", **filters}  # it does not look for UNIT1
+    choice = Choice(bare_labels(participant_label or (), "sub"), bare_labels(session_id or (), "ses"), filters)
+    plan = plan_participants(bids_dir, out, choice, tissue_maps=settings.tissue_maps)
     if plan.without and not options.quiet:
         named = ", ".join(plan.without[:10]) + (" ..." if len(plan.without) > 10 else "")
         print(f"left out, without such a scan: {len(plan.without)} participant(s), {named}", flush=True)
     for copy, scan in () if options.quiet else plan.copies:
         print(f"left out, a copy in another space: {shown(copy)}; {shown(scan)} is taken", flush=True)
+    if plan.several_sessions and settings.tissue_maps and not options.quiet:
+        named = ", ".join(plan.several_sessions[:10]) + (" ..." if len(plan.several_sessions) > 10 else "")
+        print(
+            f"scans of several sessions: {named}; give sMRIPrep --subject-anatomical-reference sessionwise", flush=True
+        )
     if not plan.jobs:
         what = "no T1w-like scan of this data set is wanted"
         raise InputError("no-scans", bids_dir, what, "See what there is with --dry-run and fewer filters")
@@ -151,14 +161,19 @@ class ParticipantJobs:
         Participants without a T1w-like scan.
     copies : tuple of (str, str)
         Scans left out because they are copies in another space, and the scan used instead.
+    several_sessions : tuple of str
+        Participants with scans of several sessions.
     """
 
     jobs: tuple[Job, ...]
     without: tuple[str, ...]
     copies: tuple[tuple[str, str], ...] = ()
+    several_sessions: tuple[str, ...] = ()
 
 
-def plan_participants(bids_dir: Path, out: Path, choice: Choice | None = None) -> ParticipantJobs:
+def plan_participants(
+    bids_dir: Path, out: Path, choice: Choice | None = None, *, tissue_maps: bool = False
+) -> ParticipantJobs:
     """Return the jobs of a data set, without writing anything.
 
     Parameters
@@ -167,6 +182,8 @@ def plan_participants(bids_dir: Path, out: Path, choice: Choice | None = None) -
         The data set, and the folder of the derivatives.
     choice : Choice, optional
         Selection of scans.
+    tissue_maps : bool
+        Whether brain mask and maps of tissues are written for sMRIPrep.
 
     Raises
     ------
@@ -178,8 +195,9 @@ def plan_participants(bids_dir: Path, out: Path, choice: Choice | None = None) -
     derivatives.check_out(bids_dir, out)
     found = find_bids_scans(bids_dir, choice)
     jobs: dict[Path, Job] = {}
-    for scan in found.scans:
-        outputs = Outputs(out / scan.folder, scan.stem)
+    scans = usable_by_smriprep(found.scans, out) if tissue_maps else found.scans
+    for scan in scans:
+        outputs = Outputs(out / scan.folder, scan.stem, tissue_stem=smriprep_stem(scan) if tissue_maps else "")
         job = Job(scan.path, outputs, derivatives.about(scan), scan.problem)
         if outputs.labels in jobs:
             what = f"its outputs would have the same names as those of {jobs[outputs.labels].path}"
@@ -187,7 +205,7 @@ def plan_participants(bids_dir: Path, out: Path, choice: Choice | None = None) -
             raise UsageError("same-stem", scan.path, what, hint)
         jobs[outputs.labels] = job
     copies = tuple((copy.relative, scan.relative) for copy, scan in found.copies)
-    return ParticipantJobs(tuple(jobs.values()), found.without, copies)
+    return ParticipantJobs(tuple(jobs.values()), found.without, copies, tuple(several_sessions(scans)))
 
 
 def write_group(out: Path) -> tuple[Path, ...]:
@@ -254,7 +272,7 @@ def _quality(result: Result) -> dict[str, float]:
         **quality,
         "signs": len(result.sidecar["quality"].get("reasons", ())),
         "notes": len(result.sidecar["notes"]),
-        "seconds": result.sidecar["run"]["seconds"]["total"],
+        "seconds": result.sidecar["execution"]["seconds"]["total"],
     }
 
 

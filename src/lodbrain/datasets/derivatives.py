@@ -141,6 +141,8 @@ For each T1w-like scan of the raw data set (`bids:raw:` in the JSON files; `Data
 - `*_volumes.tsv`: volumes in mm^3, counted and from the posteriors.
 - `*_probseg.nii.gz`, where it was asked for: posteriors, one volume for each entry of `LabelMap` in its JSON.
 - `*_differ.nii.gz`, for a consensus of models: 1 where its members see different tissues.
+- `*_desc-brain_mask.nii.gz`, `*_dseg.nii.gz` (1 grey matter, 2 white matter, 3 CSF) and `*_label-*_probseg.nii.gz`
+  without `seg-lodbrain`, where they were asked for: for sMRIPrep and fMRIPrep (`--derivatives`), axes in RAS order.
 - `*_report.html` and `index.html`, where they were asked for: pages to look at, of a scan and of all.
 
 `group_volumes.tsv` and `group_quality.tsv` have one row for each scan.

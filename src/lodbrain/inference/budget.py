@@ -21,7 +21,6 @@ from lodbrain.inference.sink import INTERPOLATED_VOXELS
 from lodbrain.inference.tiled_levels import SCORED_VOXELS
 from lodbrain.inference.tiling import Box, shape_of, tiles
 from lodbrain.inference.workload import LevelSize, Work
-from lodbrain.labels import N_CLASSES
 
 #: Largest size of one tile: larger ones are no faster.
 MOST_TILE_BYTES = 850_000_000
@@ -101,7 +100,7 @@ def _plan(
     images = 4 * sum(map(math.prod, work.shapes))
     # A class and a certainty a voxel, whether members disagree, float16 posteriors; logits of the box, where they are
     # interpolated later.
-    decisions = scan * (2 + work.second + (2 * N_CLASSES if work.posteriors else 0))
+    decisions = scan * (2 + work.second + 2 * work.posteriors)
     kept = 0 if work.grid.native else 2 * finest.logits * _voxels(boxes[-1])
     interpolated = finest.logits
     if work.mask_only:  # float32 log odds, with and without CSF; one of them is interpolated

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from lodbrain.inference.prediction import Pooling
 from lodbrain.labels import N_CLASSES, SIDELESS, SIDELESS_OF_CLASS, STRUCTURES
 from lodbrain.models.lod import Detail, split_sides
 
@@ -21,6 +22,7 @@ for _c, _label in enumerate(STRUCTURES):
         if _label.side != _other:
             _SIDED[SIDELESS_OF_CLASS[_c] + _half * len(SIDELESS)] = _c
 _ROWS_VOXELS = 128_000
+_SLAB = 16
 
 
 @dataclass(eq=False)
@@ -35,7 +37,8 @@ class Decision:
         Sums over voxels of the posteriors p, and of their variances p (1 - p).
     certainty : (X, Y, Z) uint8
         Posterior of the most probable structure, sides pooled, times 255.
-    posteriors : (33, X, Y, Z) float16 or None
+    posteriors : (V, X, Y, Z) float16 or None
+        A volume for each class, or for each group of classes that are pooled.
     disagreement : (X, Y, Z) bool or None
         Where the members of a consensus see different tissues; None where there is one member only.
     """
@@ -48,12 +51,19 @@ class Decision:
     disagreement: NDArray[np.bool_] | None = None
 
     @classmethod
-    def empty(cls, shape: tuple[int, int, int], *, posteriors: bool, disagreement: bool = False) -> Decision:
+    def empty(
+        cls,
+        shape: tuple[int, int, int],
+        *,
+        posteriors: bool,
+        pooling: Pooling | None = None,
+        disagreement: bool = False,
+    ) -> Decision:
         """All background, on which all members agree if `disagreement` is to be kept."""
         soft = None
         if posteriors:
-            soft = np.zeros((N_CLASSES, *shape), np.float16)
-            soft[0] = 1
+            soft = np.zeros((n_volumes(pooling), *shape), np.float16)
+            soft[0 if pooling is None else pooling[0]] = 1
         certainty = np.full(shape, 255, np.uint8)
         differing = np.zeros(shape, bool) if disagreement else None
         return cls(np.zeros(shape, np.uint8), certainty, posteriors=soft, disagreement=differing)
@@ -71,7 +81,7 @@ class Decision:
             self.disagreement[where] = part.disagreement
 
 
-def decide(detail: Detail, *, posteriors: bool) -> Decision:
+def decide(detail: Detail, *, posteriors: bool, pooling: Pooling | None = None) -> Decision:
     """Return the decision for every voxel of a level output.
 
     Parameters
@@ -79,10 +89,12 @@ def decide(detail: Detail, *, posteriors: bool) -> Decision:
     detail : Detail
         Logits (1, 33, X, Y, Z), or (1, 19, X, Y, Z) with the log odds of the side.
     posteriors : bool
-        Whether to return the posteriors of all classes.
+        Whether to return the posteriors.
+    pooling : tuple of int, optional
+        The volume of the posteriors to which each class is added. Default: one volume of each class.
     """
     shape = detail.logits.shape[2:]
-    out = Decision.empty((shape[0], shape[1], shape[2]), posteriors=posteriors)
+    out = Decision.empty((shape[0], shape[1], shape[2]), posteriors=posteriors, pooling=pooling)
     rows = max(1, _ROWS_VOXELS // (shape[1] * shape[2]))
     for start in range(0, shape[0], rows):
         part = slice(start, start + rows)
@@ -99,8 +111,63 @@ def decide(detail: Detail, *, posteriors: bool) -> Decision:
             log_p = logits.log_softmax(0)[None]
             if detail.side is not None:
                 log_p = split_sides(log_p, detail.side[:, :, part].float())
-            out.posteriors[:, part] = log_p[0].exp().half().cpu().numpy()
+            out.posteriors[:, part] = pooled(log_p[0].exp(), pooling).half().cpu().numpy()
     return out
+
+
+def pooled(p: torch.Tensor, pooling: Pooling | None) -> torch.Tensor:
+    """Return posteriors summed over the classes that share a volume.
+
+    Parameters
+    ----------
+    p : (C, X, Y, Z) tensor
+    pooling : tuple of int or None
+        The volume of each of the C classes; None for one volume of each class.
+
+    Returns
+    -------
+    (V, X, Y, Z) tensor
+
+    Examples
+    --------
+    >>> pooled(torch.tensor([0.2, 0.3, 0.5]).view(3, 1, 1, 1), (0, 1, 1)).flatten().tolist()
+    [0.20000000298023224, 0.800000011920929]
+    """
+    if pooling is None:
+        return p
+    volume = torch.tensor(pooling, device=p.device)
+    return p.new_zeros((n_volumes(pooling), *p.shape[1:])).index_add_(0, volume, p)
+
+
+def repooled(
+    posteriors: NDArray[np.float16], wanted: Pooling | None, kept: Pooling | None = None
+) -> NDArray[np.float16]:
+    """Return posteriors whose volumes are pooled as wanted.
+
+    Parameters
+    ----------
+    posteriors : (V, X, Y, Z) float16
+    wanted, kept : tuple of int or None
+        The volume of each class that is wanted, and in `posteriors`. Unless they are equal, `kept` must be None: one
+        volume of each class.
+
+    Returns
+    -------
+    (W, X, Y, Z) float16
+        `posteriors` itself if nothing changes.
+    """
+    if wanted == kept or wanted is None:
+        return posteriors
+    out = np.empty((n_volumes(wanted), *posteriors.shape[1:]), np.float16)
+    for x in range(0, posteriors.shape[1], _SLAB):
+        part = torch.from_numpy(posteriors[:, x : x + _SLAB]).float()
+        out[:, x : x + _SLAB] = pooled(part, wanted).half().numpy()
+    return out
+
+
+def n_volumes(pooling: Pooling | None) -> int:
+    """Return the number of volumes of the posteriors of a structure model."""
+    return N_CLASSES if pooling is None else max(pooling) + 1
 
 
 def best_class(p: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:

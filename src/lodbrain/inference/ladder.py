@@ -57,7 +57,9 @@ def run_ladder(
     asked = consensus is not None and is_asked(scan)
     if consensus is not None and not asked:
         notes.append(f"LOD-Brain was not asked: voxels of {scan.voxel_mm:.2f} mm are too far from its 1 mm")
-    work = Work.of(network, scan, grid, dtype=dtype, posteriors=options.posteriors, second=asked)
+    work = Work.of(
+        network, scan, grid, dtype=dtype, posteriors=options.posteriors, pooling=options.pooling, second=asked
+    )
     plan_tiles(work, options)  # raises before any processing if the memory is not enough
     last = len(work.levels) - 1
     calibration = (calibrations or {}).get(network.configs[last].exponent, Calibration())
@@ -91,7 +93,14 @@ def run_ladder(
                 alone = replace(calibration, temperature=1.0)
                 calibration = (mixed_calibrations or {}).get(network.configs[last].exponent, alone)
                 second.temperature = calibration.temperature
-        sink = Sink(scan, grid, stage.box if last == 0 else boxes[last], posteriors=options.posteriors, second=second)
+        sink = Sink(
+            scan,
+            grid,
+            stage.box if last == 0 else boxes[last],
+            posteriors=options.posteriors,
+            pooling=options.pooling,
+            second=second,
+        )
         if last == 0:
             sink.take(stage.detail, stage.box)
         else:
@@ -143,7 +152,7 @@ def _finest_alone(run: Run, scan: WorkingGrid, grid: WorkingGrid, notes: list[st
     tiles = None if run.options.tile_voxels is None else (run.options.tile_voxels,) * (last + 1)
     run = replace(run, scaling=scaling, tile_voxels=tiles or ())
     box = aligned(whole(run.images[last]), run.levels[last], run.images[last].shape)
-    sink = Sink(scan, grid, box, posteriors=run.options.posteriors)
+    sink = Sink(scan, grid, box, posteriors=run.options.posteriors, pooling=run.options.pooling)
     for detail, core, _ in each_part(run, last, BoxOutput(Detail(features, logits, side), whole(above)), box):
         sink.take(detail, core)
     return _conclude(sink.finish(), notes, 0.0, run.options)

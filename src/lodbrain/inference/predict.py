@@ -90,6 +90,7 @@ def predict(
     import torch
 
     from lodbrain.images.intensity import from_black
+    from lodbrain.inference.decide import repooled
     from lodbrain.inference.lod_brain_2024_volume import predict_lod_brain_2024
     from lodbrain.inference.postprocess import SEVERAL_PIECES, keep_largest
     from lodbrain.inference.precision import working_dtype
@@ -108,4 +109,7 @@ def predict(
     notes = given.notes
     if min(x, y, z) < LOD_BRAIN_2024_FINEST_MM:
         notes += ("lod-brain-2024 was trained at about 1 mm and sees these voxels as they are: its result is doubtful",)
-    return Prediction(classes, result.soft_volume_vox, result.posteriors, notes=notes)
+    posteriors = result.posteriors
+    if posteriors is not None and options.pooling is not None:
+        posteriors = repooled(posteriors, options.pooling)
+    return Prediction(classes, result.soft_volume_vox, posteriors, notes=notes)

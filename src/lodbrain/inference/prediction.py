@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,6 +12,9 @@ from lodbrain.inference.calibration import Calibration
 
 if TYPE_CHECKING:
     from lodbrain.models.folded import FoldedLevel
+
+#: For each class of a network, the volume of the posteriors to which it is added.
+Pooling: TypeAlias = tuple[int, ...]
 
 
 @dataclass(frozen=True)
@@ -27,7 +30,9 @@ class Options:
     base_bytes : int
         Memory that the process used before the scan was read.
     posteriors : bool
-        Whether to return the posteriors of all classes.
+        Whether to return the posteriors.
+    pooling : tuple of int or None
+        The volume of the posteriors to which each class is added; None for one volume of each class.
     postprocess : bool
         Whether to keep only one connected component of each structure, see `lodbrain.inference.postprocess`.
     dtype : {"auto", "float32", "bfloat16"}
@@ -42,6 +47,7 @@ class Options:
     memory_bytes: int | None = None
     base_bytes: int = 0
     posteriors: bool = False
+    pooling: Pooling | None = None
     postprocess: bool = True
     dtype: Literal["auto", "float32", "bfloat16"] = "auto"
     tile_voxels: int | None = None
@@ -76,7 +82,8 @@ class Prediction:
         Positions in the label table of the model.
     soft_volume_vox : (C,) float64
         Sum of the posteriors of each class, in voxels.
-    posteriors : (C, X, Y, Z) float16 or None
+    posteriors : (V, X, Y, Z) float16 or None
+        A volume for each class, or for each group of classes that are pooled.
     certainty : (X, Y, Z) uint8 or None
         Posterior of the most probable structure, times 255; None for architectures that do not provide it.
     doubt_vox : (C,) float64 or None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 
 from lodbrain.inference.decide import Decision, decide
+from lodbrain.inference.prediction import Pooling
 from lodbrain.inference.pyramid import WorkingGrid, interpolation_matrix
 from lodbrain.inference.second_opinion import SecondOpinion
 from lodbrain.inference.tiling import Box, shape_of
@@ -27,7 +28,9 @@ class Sink:
     box : Box
         Part of the working grid that the tiles fill; all voxels outside are background.
     posteriors : bool
-        Whether to collect the posteriors of all classes.
+        Whether to collect the posteriors.
+    pooling : tuple of int, optional
+        As in `decide`.
     second : SecondOpinion, optional
         Averaged with the ladder's posteriors on the scan's own grid.
     """
@@ -39,12 +42,16 @@ class Sink:
         box: Box,
         *,
         posteriors: bool,
+        pooling: Pooling | None = None,
         second: SecondOpinion | None = None,
     ) -> None:
-        self.scan, self.grid, self.posteriors, self.second = scan, grid, posteriors, second
+        self.scan, self.grid, self.second = scan, grid, second
+        self.posteriors, self.pooling = posteriors, pooling
         x, y, z = ((max(0, a), min(n, b)) for (a, b), n in zip(box, grid.shape, strict=True))
         self.box: Box = (x, y, z)
-        self.decision = Decision.empty(scan.shape, posteriors=posteriors, disagreement=second is not None)
+        self.decision = Decision.empty(
+            scan.shape, posteriors=posteriors, pooling=pooling, disagreement=second is not None
+        )
         self._kept: torch.Tensor | None = None
         self._sided = False
 
@@ -110,6 +117,6 @@ class Sink:
             detail, mask = self.second.mixed(detail, self.scan, part)
             differing = mask.cpu().numpy()
         (x, _), (y, _), (z, _) = part
-        decision = decide(detail, posteriors=self.posteriors)
+        decision = decide(detail, posteriors=self.posteriors, pooling=self.pooling)
         decision.disagreement = differing
         self.decision.put(decision, (x, y, z))

@@ -7,6 +7,8 @@ from dataclasses import dataclass, replace
 
 import torch
 
+from lodbrain.inference.decide import n_volumes
+from lodbrain.inference.prediction import Pooling
 from lodbrain.inference.pyramid import WorkingGrid
 from lodbrain.inference.tiling import Box
 from lodbrain.labels import N_CLASSES, SIDELESS
@@ -69,8 +71,8 @@ class Work:
         Levels that run, coarsest first.
     stored_bytes : int
         Bytes of a voxel in the file.
-    posteriors : bool
-        Whether the posteriors of all classes are returned.
+    posteriors : int
+        Number of volumes of posteriors that are returned.
     second : bool
         Whether LOD-Brain runs as a second member (`inference.second_opinion`).
     unused : int
@@ -83,7 +85,7 @@ class Work:
     grid: WorkingGrid
     levels: tuple[LevelSize, ...]
     stored_bytes: int = 4
-    posteriors: bool = False
+    posteriors: int = 0
     second: bool = False
     unused: int = 0
     mask_only: bool = False
@@ -97,9 +99,11 @@ class Work:
         *,
         dtype: torch.dtype,
         posteriors: bool,
+        pooling: Pooling | None = None,
         second: bool = False,
     ) -> Work:
         """Return the work of a ladder whose coarsest level computes in float32 and all others in `dtype`."""
+        volumes = n_volumes(pooling) if posteriors else 0
         levels = []
         for p in range(ladder.level_for(grid.voxel_mm) + 1):
             level = ladder.level(p)
@@ -107,7 +111,7 @@ class Work:
             itemsize = dtype.itemsize if p else torch.float32.itemsize
             config = level.config
             levels.append(LevelSize(config.channels[0], logits, level.radius, level.stride, itemsize, config.block))
-        return cls(scan, grid, tuple(levels), posteriors=posteriors, second=second and len(levels) > 1)
+        return cls(scan, grid, tuple(levels), posteriors=volumes, second=second and len(levels) > 1)
 
     @property
     def shapes(self) -> list[tuple[int, int, int]]:

@@ -119,7 +119,7 @@ class _Column:
             "unusual": sum(abs(z) > USUAL_SD for z in member.z.values()) if member.z else None,
             "outlying": member.outlying,
             "notes": len(results.lines("notes")),
-            "seconds": results.part("run", "seconds").get("total"),
+            "seconds": results.part("execution", "seconds").get("total"),
             "model": results.part("model").get("name"),
         }[self.key]
 

@@ -150,8 +150,8 @@ def facts_of(results: ScanResults, volumes_mm3: Mapping[str, float]) -> list[Fac
 def provenance(results: ScanResults) -> list[tuple[str, str]]:
     """Return the provenance of the result as text."""
     content, model, settings = results.content, results.part("model"), results.part("settings")
-    run, grid = results.part("run"), results.part("grid")
-    seconds = results.part("run", "seconds")
+    run, grid = results.part("execution"), results.part("grid")
+    seconds = results.part("execution", "seconds")
     rows = [
         ("Scan", results.input_name),
         ("Its SHA-256", results.part("input").get("sha256")),
@@ -263,7 +263,7 @@ def _tile(tile: Slice) -> dict[str, object]:
 
 
 def _subtitle(results: ScanResults) -> str:
-    total = results.part("run", "seconds").get("total")
+    total = results.part("execution", "seconds").get("total")
     model = results.part("model").get("name")
     parts = [
         _grid(results.part("grid")),

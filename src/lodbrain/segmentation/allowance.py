@@ -13,6 +13,7 @@ from lodbrain.images.geometry import check_affine
 from lodbrain.images.grid import closest_ras
 from lodbrain.images.layout import Layout
 from lodbrain.segmentation.settings import Model, Settings
+from lodbrain.segmentation.tissue_maps import kept_pooling
 from lodbrain.system.memory import free_bytes, resident_bytes
 
 if TYPE_CHECKING:
@@ -82,7 +83,8 @@ def check_header(path: Path, layout: Layout, *, model: Model, settings: Settings
             ladder,
             *grids(shape, spacing_mm, ladder),
             dtype=dtype,
-            posteriors=settings.posteriors,
+            posteriors=settings.posteriors or settings.tissue_maps,
+            pooling=kept_pooling(model.card.labels, settings),
             second=ladder is not model.network,
         )
         budget.check(

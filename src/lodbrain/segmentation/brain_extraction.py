@@ -187,7 +187,7 @@ def strip_image(
             lambda options: brain_odds(given, network=network, options=options),
             Options(device=model.device, memory_bytes=allowance.memory_bytes, base_bytes=allowance.base_bytes),
         )
-        mask = solid(odds.above(csf=wanted.csf))
+        mask = solid(odds.mask(csf=wanted.csf))
     mask = moved(mask, (x_mm, y_mm, z_mm), wanted.border_mm)
     if shear is not None:
         mask = shear.undo_classes(mask.view(np.uint8)).view(bool)

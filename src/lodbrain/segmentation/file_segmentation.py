@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
+from lodbrain.datasets.smriprep import TissueFiles
 from lodbrain.errors import InputError, shown
 from lodbrain.images.dicom_conversion import Converted
 from lodbrain.images.image import Image
@@ -25,6 +26,7 @@ from lodbrain.segmentation.read_ahead import ReadAhead, state_of
 from lodbrain.segmentation.scan import Segmentation, segment_image
 from lodbrain.segmentation.settings import Model, Settings, load_model
 from lodbrain.segmentation.sidecar import made_from, posteriors_sidecar, sidecar
+from lodbrain.segmentation.tissue_maps import write_tissue_maps
 from lodbrain.segmentation.volumes import volumes_tsv
 from lodbrain.system.atomic import write_text
 from lodbrain.system.memory import give_back, restart_peak
@@ -195,6 +197,9 @@ def _write(
     if result.disagreement is not None:
         mask = result.disagreement.view(np.uint8)
         write_image(outputs.staged(work, outputs.disagreement), mask, image, description=made_by)
+    if result.tissue_maps is not None:
+        staged_files = TissueFiles(work, outputs.tissue_stem)  # `outputs.staged` keeps names of another stem
+        write_tissue_maps(result.tissue_maps, image, staged_files, about=about, made_by=made_by)
     write_text(outputs.staged(work, outputs.table), labels_tsv(result.table))
     write_text(outputs.staged(work, outputs.volumes), volumes_tsv(result.volumes))
     staged = ((shown(path.name), outputs.staged(work, path)) for path in outputs.all)

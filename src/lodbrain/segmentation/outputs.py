@@ -10,6 +10,7 @@ from dataclasses import replace as replace_field
 from pathlib import Path
 from typing import Literal, TypeAlias
 
+from lodbrain.datasets.smriprep import TissueFiles
 from lodbrain.errors import InputError, OutputError
 from lodbrain.labels import Label
 from lodbrain.segmentation.file_set import FileSet, output_error
@@ -34,10 +35,13 @@ class Outputs(FileSet):
         Of the label map and the posteriors.
     with_dicom_seg : bool
         Whether a DICOM Segmentation belongs to the set.
+    tissue_stem : str
+        Beginning of the names of brain mask and maps of tissues for other pipelines; empty if they are not to be made.
     """
 
     label_format: LabelFormat = "nifti"
     with_dicom_seg: bool = False
+    tissue_stem: str = ""
 
     @property
     def main(self) -> Path:
@@ -46,8 +50,9 @@ class Outputs(FileSet):
 
     @property
     def wanted(self) -> tuple[Path, ...]:
-        """The label map, and a DICOM Segmentation if there is to be one."""
-        return (self.labels, self.dicom_seg) if self.with_dicom_seg else (self.labels,)
+        """The label map, and a DICOM Segmentation and maps of tissues if there are to be any."""
+        dicom_seg = (self.dicom_seg,) if self.with_dicom_seg else ()
+        return (self.labels, *dicom_seg, *(self.tissue_files.images if self.tissue_stem else ()))
 
     @property
     def labels(self) -> Path:
@@ -85,6 +90,11 @@ class Outputs(FileSet):
         return self.folder / f"{self.stem}_differ.nii.gz"
 
     @property
+    def tissue_files(self) -> TissueFiles:
+        """Brain mask and maps of tissues for other pipelines; only on request."""
+        return TissueFiles(self.folder, self.tissue_stem)
+
+    @property
     def report(self) -> Path:
         """Report page, made from the other files; only on request."""
         return self.folder / f"{self.stem}_report.html"
@@ -100,7 +110,8 @@ class Outputs(FileSet):
         other = replace_field(self, label_format="mgz" if self.label_format == "nifti" else "nifti")
         maps = (self.labels, other.labels, self.dicom_seg, self.table, self.volumes)
         soft = (self.posteriors, other.posteriors, self.posteriors_sidecar, self.disagreement)
-        return (*maps, *soft, self.report, self.sidecar)
+        tissues = self.tissue_files.all if self.tissue_stem else ()
+        return (*maps, *soft, *tissues, self.report, self.sidecar)
 
     def publish_report(self, work: Path) -> None:
         """Move the finished report page, named as in `staged`, from `work` into place."""

@@ -147,6 +147,8 @@ def _result(path: Path) -> Result | None:
             outputs = replace(outputs, label_format="mgz")
         if sidecar["software"] != "lodbrain" or shown(outputs.volumes.name) not in sidecar["files"]:
             return None
+        if "run" in sidecar:  # its name at first
+            sidecar["execution"] = sidecar.pop("run")
     except (OSError, ValueError, KeyError, TypeError):
         return None
     return Result(outputs, sidecar, read_volumes(outputs.volumes))

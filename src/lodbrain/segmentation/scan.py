@@ -23,7 +23,8 @@ from lodbrain.segmentation.caveats import cut_structures, shown_mm3, with_caveat
 from lodbrain.segmentation.predicted_dice import read_fit
 from lodbrain.segmentation.quality import assess, has_fit
 from lodbrain.segmentation.settings import Model, Settings, load_model
-from lodbrain.segmentation.volumes import Volume, index_of_class, merge_posteriors, volumes
+from lodbrain.segmentation.tissue_maps import TissueMaps, kept_pooling, tissue_maps_of
+from lodbrain.segmentation.volumes import Volume, index_of_class, pooling_of, volumes
 from lodbrain.system.memory import give_back, parse_memory
 from lodbrain.system.progress import Progress
 from lodbrain.system.threads import use_threads
@@ -46,8 +47,10 @@ class Segmentation:
         Index, name and colour of the labels, background first.
     volumes : tuple of Volume
         One row per label, then TIV (if the model has a CSF class) and brain.
-    posteriors : (X, Y, Z, C) float16 or float32, or None
+    posteriors : (X, Y, Z, C) float16, or None
         One volume for each row of `table`, in its order.
+    tissue_maps : TissueMaps or None
+        Brain mask and maps of three tissues, if the settings ask for them.
     disagreement : (X, Y, Z) bool, or None
         Where the members of a consensus see different tissues; None for other models, and where the second was left out
         before it was asked.
@@ -66,6 +69,7 @@ class Segmentation:
     table: tuple[Label, ...]
     volumes: tuple[Volume, ...]
     posteriors: NDArray[np.floating] | None = None
+    tissue_maps: TissueMaps | None = None
     disagreement: NDArray[np.bool_] | None = None
     notes: tuple[str, ...] = ()
     quality: dict[str, float] = field(default_factory=dict)
@@ -212,6 +216,7 @@ def segment_image(
         If no brain is found, or the memory is too small.
     """
     from lodbrain.inference.brain_search import network_input
+    from lodbrain.inference.decide import repooled
     from lodbrain.inference.predict import Options, predict
     from lodbrain.segmentation.orientation import second_look
 
@@ -220,6 +225,7 @@ def segment_image(
     x_mm, y_mm, z_mm = ras.spacing_mm.tolist()
     fit = read_fit(model.card.quality)  # raises for an invalid card before inference
     shown = shown_mm3(image.data, image.voxel_volume_mm3)
+    kept = kept_pooling(model.card.labels, settings)
     affine, spacing_mm, voxel_volume_mm3 = image.affine, image.spacing_mm, image.voxel_volume_mm3
     growth = ras.voxel_volume_mm3 / voxel_volume_mm3
     with use_threads(settings.threads):
@@ -235,7 +241,8 @@ def segment_image(
                 device=model.device,
                 memory_bytes=allowance.memory_bytes,
                 base_bytes=allowance.base_bytes,
-                posteriors=settings.posteriors,
+                posteriors=settings.posteriors or settings.tissue_maps,
+                pooling=kept,
                 postprocess=settings.postprocess,
             ),
             progress=progress,
@@ -262,9 +269,12 @@ def segment_image(
         notes.append("It was resampled to axes at right angles; the labels were brought back to its own grid.")
     index = index_of_class(model.card.labels, settings.labels)
     table = TABLES[settings.labels]
-    posteriors = None
-    if prediction.posteriors is not None:
-        posteriors = reorientation.undo(merge_posteriors(prediction.posteriors, index, table))
+    posteriors = maps = None
+    if prediction.posteriors is not None and settings.posteriors:
+        rows_of_class = pooling_of(index, table)
+        posteriors = reorientation.undo(np.moveaxis(repooled(prediction.posteriors, rows_of_class, kept), 0, -1))
+    if prediction.posteriors is not None and settings.tissue_maps:
+        maps = tissue_maps_of(prediction.posteriors, kept).turned(reorientation.undo)
     differing = prediction.disagreement
     rows = volumes(
         prediction.classes,
@@ -286,6 +296,7 @@ def segment_image(
         table=table,
         volumes=rows,
         posteriors=posteriors,
+        tissue_maps=maps,
         disagreement=None if differing is None else reorientation.undo(differing),
         notes=tuple(notes),
         quality={**quality.measures, **({} if quality.score is None else {"score": quality.score})},

@@ -37,6 +37,8 @@ class Settings:
         Number of CPU threads; None for torch's default.
     posteriors : bool
         Give the posteriors, too.
+    tissue_maps : bool
+        Give brain mask and maps of grey matter, white matter and CSF, too.
     report : bool
         Write what only a page needs, too: where the members of a consensus see different tissues.
     frame : int or None
@@ -58,6 +60,7 @@ class Settings:
     memory_bytes: int | None = None
     threads: int | None = None
     posteriors: bool = False
+    tissue_maps: bool = False
     report: bool = False
     frame: int | None = None
     allow_odd_voxels: bool = False
@@ -106,7 +109,7 @@ def check_model(settings: Settings) -> None:
     Raises
     ------
     UsageError
-        If structures are requested from a model of tissue classes.
+        If structures or their tissues are requested from a model of tissue classes.
     """
     from lodbrain.models import zoo
 
@@ -166,3 +169,6 @@ def _check_labels(card: Card, settings: Settings) -> None:
     if card.labels != "structures" and settings.labels == "structures":
         what = f"model {card.name} gives six tissue classes, not structures"
         raise UsageError("labels", None, what, "Use --labels tissue or --labels brain, or another --model")
+    if card.labels != "structures" and settings.tissue_maps:
+        what = f"model {card.name} gives no CSF, which maps of tissues for sMRIPrep need"
+        raise UsageError("labels", None, what, "Use another --model, or leave out --for")

@@ -59,7 +59,7 @@ def sidecar(
             **{name: float(value) for name, value in result.quality.items()},
             "reasons": list(result.quality_reasons),
         },
-        "run": dict(run),
+        "execution": dict(run),  # not "run": pybids refuses names of entities with other values than in file names
         **peaks(result.planned_peak_bytes),
         "files": dict(files),
     }

@@ -184,7 +184,7 @@ def _sidecar(result: BrainMask, image: Image, *, origin: Json, run: Json, files:
         **provenance(image, origin),
         "notes": list(result.notes),
         "mask_volume_mm3": result.volume_mm3,
-        "run": run,
+        "execution": run,
         **peaks(result.planned_peak_bytes),
         "files": dict(files),
     }

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from lodbrain.inference.calibration import Calibration
 from lodbrain.inference.counts import voxels_of_class
+from lodbrain.inference.prediction import Pooling
 from lodbrain.labels import TABLES, TISSUE_OF_CLASS, Label, Scheme, relabel
 
 #: Names of the rows that sum up others; they have no index.
@@ -77,32 +78,25 @@ def index_of_class(model_labels: Scheme, scheme: Scheme) -> NDArray[np.int16]:
     return (classes if scheme == "tissue" else classes > 0).astype(np.int16)
 
 
-def merge_posteriors(
-    posteriors: NDArray[np.floating], index: NDArray[np.integer], table: Sequence[Label]
-) -> NDArray[np.floating]:
-    """Return the posteriors of a label table's rows, summed over classes that share an index.
+def pooling_of(index: NDArray[np.integer], table: Sequence[Label]) -> Pooling | None:
+    """Return the row of a label table of each class of a network; None if each class has its own row, in their order.
 
     Parameters
     ----------
-    posteriors : (C, X, Y, Z) float
-        Posteriors of a network's classes.
     index : (C,) int
-        From `index_of_class`.
+        Index in the table of each class.
     table : sequence of Label
-        L rows, background first.
+        Background first.
 
-    Returns
-    -------
-    (X, Y, Z, L) float
-        A view of `posteriors` if nothing is merged, else float32.
+    Examples
+    --------
+    >>> from lodbrain.labels import BRAIN
+    >>> pooling_of(index_of_class("tissue", "brain"), BRAIN)
+    (0, 1, 1, 1, 1, 1, 1)
     """
-    if index.tolist() == [label.index for label in table]:
-        return np.moveaxis(posteriors, 0, -1)
     row_of = {label.index: row for row, label in enumerate(table)}
-    merged = np.zeros((*posteriors.shape[1:], len(table)), dtype=np.float32)
-    for posterior, number in zip(posteriors, index.tolist(), strict=True):
-        merged[..., row_of[number]] += posterior
-    return merged
+    rows = tuple(row_of[number] for number in index.tolist())
+    return None if rows == tuple(range(len(table))) else rows
 
 
 def volumes(

@@ -135,7 +135,7 @@ def stage_seed(config: TrainingConfig, number: int, index: int) -> int:
 
 def make_optimizer(network: nn.Module, config: TrainingConfig, rate: float) -> torch.optim.AdamW:
     """Return the configured optimizer of a network's parameters."""
-    kind = {"adamw": torch.optim.AdamW, "muon": Muon}[config.optimizer]
+    kind: type[torch.optim.AdamW] = {"adamw": torch.optim.AdamW, "muon": Muon}[config.optimizer]
     return kind(network.parameters(), lr=rate, weight_decay=config.weight_decay)
 
 
