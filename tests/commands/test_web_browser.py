@@ -173,7 +173,7 @@ def test_webgpu_gives_the_labels_of_the_command_line(
     visit.give(tiny / "head.nii.gz")
     visit.finishes(REAL_PATIENCE_MS)
     assert _differing(visit.save("labels", tmp_path), tiny / "out" / "head_dseg.nii.gz") <= 1e-3
-    assert json.loads(visit.save("json", tmp_path).read_text())["run"]["device"].startswith("browser, WebGPU (")
+    assert json.loads(visit.save("json", tmp_path).read_text())["execution"]["device"].startswith("browser, WebGPU (")
     assert "WebGPU" not in visit.page.inner_text("#notes")
     assert visit.complaints == [] and visit.requests_after_loading == []
     visit.context.close()
@@ -202,7 +202,7 @@ def test_where_webgpu_fails_webassembly_computes(
     visit.finishes()
     assert _differing(visit.save("labels", tmp_path), tiny / "out" / "head_dseg.nii.gz") <= 1e-3
     record = json.loads(visit.save("json", tmp_path).read_text())
-    assert record["run"]["device"] == "browser, WebAssembly"
+    assert record["execution"]["device"] == "browser, WebAssembly"
     assert [note for note in record["notes"] if "WebGPU failed" in note and "computed with WebAssembly" in note]
     assert "WebAssembly." in visit.page.inner_text("#about")
     assert visit.requests_after_loading == []

@@ -88,7 +88,7 @@ async function work(wish: Start): Promise<void> {
     grid: { shape: scan.shape, voxel_volume_mm3: result.voxelMm3, affine: scan.affine },
     notes: result.notes,
     volumes: result.rows,
-    run: { device: gpu ? `browser, WebGPU (${gpu.name})` : "browser, WebAssembly", threads, tile_bytes: plan.tileBytes, seconds: Math.round(1000 * seconds) / 1000 },
+    execution: { device: gpu ? `browser, WebGPU (${gpu.name})` : "browser, WebAssembly", threads, tile_bytes: plan.tileBytes, seconds: Math.round(1000 * seconds) / 1000 },
   };
   const labelsGz = await gzip(labels);
   const done: Done = {
