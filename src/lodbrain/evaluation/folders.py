@@ -23,7 +23,7 @@ from lodbrain.version import __version__
 
 Progress: TypeAlias = Callable[[float, str], None]
 
-#: Short definitions of the metrics for the JSON; docs/evaluation.md has the complete ones.
+#: Short definitions of the metrics for the JSON; docs/reference/evaluation.md has the complete ones.
 DEFINITIONS = {
     "dice": "2 |P and R| / (|P| + |R|)",
     "volume_similarity": "1 - ||P| - |R|| / (|P| + |R|)",

@@ -24,11 +24,11 @@ from lodbrain.training.settings import (
 )
 from lodbrain.training.workers import device_named
 
-_SEE = "see docs/training.md"
+_SEE = "see docs/howto/training.md"
 
 
 class TrainingConfig(Strict):
-    """A complete run: `lodbrain train CONFIG.yaml`. All fields are documented in docs/training.md."""
+    """A complete run: `lodbrain train CONFIG.yaml`. All fields are documented in docs/howto/training.md."""
 
     name: str
     description: str = ""

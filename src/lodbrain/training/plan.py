@@ -34,7 +34,7 @@ CPU_BYTES = 150 * 2**20
 #: Memory of an accelerator's driver, and the share of its memory that is left free for fragmentation.
 DRIVER_BYTES, SPARE = 600 * 2**20, 0.08
 #: Factor of heap blocks on the CPU after tens of steps, because of holes that no other block fits into; see
-#: docs/training.md.
+#: docs/howto/training.md.
 HOLES = 2
 #: Memory that a stage leaves to the next on the CPU: libraries of TensorBoard and pictures, buffers; 0.13 GiB.
 LEFT_BYTES = 130 * 2**20
