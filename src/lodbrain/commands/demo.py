@@ -163,6 +163,6 @@ def template() -> Path:
 
 def draw(scan: Path, labels: Path, picture: Path, *, table: Sequence[Label]) -> None:
     """Draw a scan file and its label map file."""
-    from lodbrain.report.figures import three_planes
+    from lodbrain.report.planes_figure import three_planes
 
     three_planes(read_image(scan), read_labels(labels).data, picture, table=table, title=scan.name)

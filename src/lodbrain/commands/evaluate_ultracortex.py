@@ -35,7 +35,7 @@ from lodbrain.evaluation.manual_labels import (
 from lodbrain.evaluation.metric_files import write_rows
 from lodbrain.evaluation.protocol import Shares, apply_protocol, count_labels, decide_protocol
 from lodbrain.evaluation.score import METRICS, ScoreRow
-from lodbrain.report.verification import Picture, verification_page
+from lodbrain.report.verification_page import Picture, verification_page
 from lodbrain.segmentation.outputs import Outputs, check_writable
 from lodbrain.segmentation.segment import segment_file
 from lodbrain.segmentation.settings import Model, Settings, load_model

@@ -130,7 +130,7 @@ def make_maps(
     UsageError, WeightsError, OutputError
         Errors that concern all inputs.
     """
-    from lodbrain.report.figures import three_planes  # matplotlib: an extra
+    from lodbrain.report.planes_figure import three_planes  # matplotlib: an extra
 
     settings, out = settings or Settings(), Path(out_dir)
     if teach and given is not None:
