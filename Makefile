@@ -51,7 +51,7 @@ format: .venv/.installed
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-# The catalogue in docs/trust.md, from the table that the tests use.
+# The catalogue in docs/reference/trust.md, from the table that the tests use.
 trust-page: .venv/.installed
 	PYTHONPATH=tests/makers $(BIN)/python -m trust_page
 

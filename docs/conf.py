@@ -53,19 +53,12 @@ _OF_THE_TOP = {
     "reference/third-party": "THIRD_PARTY.md",
 }
 
-#: Pages of docs/ that have a place of their own; all others are guides.
-_PLACED = {"index", "tutorial", "design", "model-card", "trust"}
-
 
 def _fill(app: Any, name: str, source: list[str]) -> None:
-    """Put in what only the build knows: the guides that are there, and the help of the commands."""
-    if name == "index":
-        guides = sorted(page.stem for page in HERE.glob("*.md") if page.stem not in _PLACED)
-        trust = "trust" if (HERE / "trust.md").is_file() else ""
-        source[0] = source[0].replace("@GUIDES@", "\n".join(guides)).replace("@TRUST@", trust)
-    elif name in _OF_THE_TOP:
+    """Insert what the build generates: pages of the top folder, the label table, and the help of the commands."""
+    if name in _OF_THE_TOP:
         source[0] = _moved((HERE.parent / _OF_THE_TOP[name]).read_text(encoding="utf-8"))
-    elif name == "concepts/labels":
+    elif name == "explanation/labels":
         source[0] = source[0].replace("@LABELS@", _label_table())
     elif name == "reference/command-line":
         source[0] = source[0].replace("@COMMANDS@", "\n\n".join(_help(command_line, ("lodbrain",))))

@@ -5,6 +5,7 @@ import importlib
 import os
 import pkgutil
 import re
+import shlex
 import subprocess
 import sys
 from importlib.util import find_spec
@@ -30,6 +31,9 @@ MODULES = sorted(
     found.name for found in pkgutil.walk_packages(lodbrain.__path__, "lodbrain.") if "__main__" not in found.name
 )
 
+#: A call of lodbrain: a line of a fenced block of bash, or of an indented block.
+CALL = re.compile(r"^lodbrain ([^|\n]+?)(?: 2>&1)?(?: \|.*)?$", re.MULTILINE)
+
 
 def name(page: Path) -> str:
     return page.relative_to(ROOT).as_posix()
@@ -40,6 +44,25 @@ def test_python_in_the_pages_is_python(page: Path) -> None:
     for block in FENCE.finditer(page.read_text(encoding="utf-8")):
         if block["language"] == "python":
             compile(block["code"], name(page), "exec")
+
+
+def calls(text: str) -> list[list[str]]:
+    """The words of each call of lodbrain in a page, with the options that it shows in brackets."""
+    blocks = [block["code"] for block in FENCE.finditer(text) if block["language"] == "bash"]
+    blocks += [line.strip() for line in text.splitlines() if line.startswith("    ")]
+    found = [call[1] for block in blocks for call in CALL.finditer(block)]
+    return [shlex.split(re.sub(r"\[(-[^]]*)\]", r"\1", call), comments=True) for call in found]
+
+
+def test_calls_are_found_in_both_kinds_of_blocks() -> None:
+    text = "```bash\nlodbrain bids A B group | sh\n```\nlodbrain is prose here.\n\n    lodbrain plan C [-n 2]  # why\n"
+    assert calls(text) == [["bids", "A", "B", "group"], ["plan", "C", "-n", "2"]]
+
+
+@pytest.mark.parametrize("page", [*PAGES, ROOT / "README.md"], ids=name)
+def test_each_call_in_the_pages_is_one_that_lodbrain_accepts(page: Path) -> None:
+    for words in calls(page.read_text(encoding="utf-8")):
+        commands.app.parse_args(words, exit_on_error=False, print_error=False)
 
 
 @pytest.mark.parametrize("module", MODULES)

@@ -56,7 +56,7 @@ def quick_pictures(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPat
     """Drawing takes longer than all the rest: only the test of the files draws."""
     if "picture" not in request.node.name:
         monkeypatch.setattr(
-            "lodbrain.report.figures.three_planes", lambda scan, labels, path, **_: path.write_bytes(b"PNG")
+            "lodbrain.report.planes_figure.three_planes", lambda scan, labels, path, **_: path.write_bytes(b"PNG")
         )
 
 

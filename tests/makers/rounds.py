@@ -1,6 +1,6 @@
 """Rounds of faults: processes killed at random moments, and processes that race for one output.
 
-By hand, for the figures of docs/trust.md:
+By hand, for the figures of docs/reference/trust.md:
 
     PYTHONPATH=tests/makers python -m rounds kill 200
     PYTHONPATH=tests/makers python -m rounds term 200

@@ -1,6 +1,6 @@
 """The catalogue: every bad input and fault met in the wild, how to make it, and the right answer.
 
-One table for the tests (`tests/trust`) and for the page `docs/trust.md` (`make trust-page`).
+One table for the tests (`tests/trust`) and for the page `docs/reference/trust.md` (`make trust-page`).
 """
 
 from __future__ import annotations

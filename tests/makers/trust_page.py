@@ -1,4 +1,4 @@
-"""The catalogue as the page docs/trust.md: everything between its two markers is written from the table.
+"""The catalogue as the page docs/reference/trust.md: everything between its two markers is written from the table.
 
 make trust-page
 """
@@ -9,7 +9,7 @@ from pathlib import Path
 
 from trust_cases import CASES, MENDED, REFUSED, WARNED, Case
 
-PAGE = Path(__file__).parents[2] / "docs" / "trust.md"
+PAGE = Path(__file__).parents[2] / "docs" / "reference" / "trust.md"
 BEGIN, END = "<!-- begin of the table: make trust-page -->", "<!-- end of the table -->"
 
 _CHAPTERS = {1: "The file", 18: "The data", 33: "The geometry", 44: "The system"}

@@ -8,7 +8,7 @@ from typing import Annotated
 from cyclopts import Parameter
 from rich.console import Console
 
-from lodbrain.commands.switches import Quiet
+from lodbrain.commands.parameters import Frame, Out, Quiet, Threads
 from lodbrain.commands.usage import tell_error, wrong_usage
 
 
@@ -16,7 +16,7 @@ def adapt(
     inputs: Annotated[list[str], Parameter(name="SCAN", required=True, negative="")],
     /,
     *,
-    out: Annotated[Path, Parameter(name=["--out", "-o"])],
+    out: Out,
     minutes: float = 30.0,
     base: str = "default",
     levels: int = 2,
@@ -24,8 +24,8 @@ def adapt(
     scans: int = 4,
     labelmaps: Path | None = None,
     device: str = "auto",
-    threads: int | None = None,
-    frame: int | None = None,
+    threads: Threads = None,
+    frame: Frame = None,
     quiet: Quiet = False,
 ) -> int:
     """Adapt a model to unlabelled scans of a new scanner.
@@ -54,13 +54,9 @@ def adapt(
     labelmaps
         Folder of label maps for synthesis. Default: those of `lodbrain fetch labelmaps`.
     device
-        Device: auto, cpu, cuda, cuda:1, rocm or mps.
-    threads
-        Number of CPU threads. Default: one per core.
-    frame
-        Volume of a 4D file to use, counted from 0. Default: a file of several volumes is refused.
+        Device to compute on: cpu, cuda, cuda:1 ..., rocm, mps, or auto, which takes a GPU if there is one.
     quiet
-        Print only errors and the result.
+        Print only errors and the name of the written file.
     """
     from lodbrain.contrast_analysis.scan_files import Analysed
     from lodbrain.training.adaptation import adapt as run

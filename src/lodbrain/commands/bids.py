@@ -10,7 +10,7 @@ from cyclopts import Parameter
 
 from lodbrain.commands.many import do_jobs
 from lodbrain.commands.options import SegmentOptions
-from lodbrain.commands.switches import Flag
+from lodbrain.commands.parameters import Flag
 from lodbrain.commands.usage import tell_error
 from lodbrain.datasets import derivatives
 from lodbrain.datasets.bids import Choice, find_bids_scans, read_filter, scan_at

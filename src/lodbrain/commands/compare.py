@@ -9,12 +9,14 @@ from cyclopts import Parameter
 from rich.console import Console
 from rich.markdown import Markdown
 
+from lodbrain.commands.parameters import Out
+
 
 def compare(
     configs: Annotated[list[Path], Parameter(name="CONFIG", required=True, negative="")],
     /,
     *,
-    out: Annotated[Path, Parameter(name=["--out", "-o"])],
+    out: Out,
     seconds: float | None = None,
     scans: int = 16,
 ) -> int:

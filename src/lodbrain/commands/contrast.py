@@ -7,8 +7,8 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
+from lodbrain.commands.parameters import Device, Frame, ModelName, Out, Quiet, Threads
 from lodbrain.commands.progress import progress_bar
-from lodbrain.commands.switches import Quiet
 from lodbrain.commands.usage import tell_error, wrong_usage
 from lodbrain.contrast_analysis.scan_files import Analysed, analyse_scans
 from lodbrain.segmentation.settings import Settings
@@ -20,13 +20,13 @@ def contrast(
     inputs: Annotated[list[str], Parameter(name="SCAN", required=True, negative="")],
     /,
     *,
-    out: Annotated[Path, Parameter(name=["--out", "-o"])],
+    out: Out,
     labels: Path | None = None,
-    model: str = "default",
-    device: str = "auto",
-    threads: int | None = None,
+    model: ModelName = "default",
+    device: Device = "auto",
+    threads: Threads = None,
     figure: Path | None = None,
-    frame: int | None = None,
+    frame: Frame = None,
     quiet: Quiet = False,
 ) -> int:
     """Analyse the contrast of unlabelled scans.
@@ -43,18 +43,8 @@ def contrast(
         YAML file to write.
     labels
         Label map in FreeSurfer's numbers, or a folder with one for each scan. Default: posteriors of the model.
-    model
-        Name from `lodbrain models list`, or a model file.
-    device
-        Device: auto, cpu, cuda, cuda:1 ... or mps.
-    threads
-        Number of CPU threads. Default: one per core.
     figure
         PNG to write with fitted and observed histograms of each scan. Default: none.
-    frame
-        Volume of a 4D file to use, counted from 0. Default: a file of several volumes is refused.
-    quiet
-        Print only errors.
     """
     with wrong_usage():
         settings = Settings(model=model, device=device, threads=threads, frame=frame, posteriors=labels is None)

@@ -7,14 +7,12 @@ from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from os import PathLike
 from pathlib import Path
-from typing import Annotated
 
-from cyclopts import Parameter
 from rich.console import Console
 from rich.table import Table
 
+from lodbrain.commands.parameters import Flag, Out
 from lodbrain.commands.progress import progress_bar
-from lodbrain.commands.switches import Flag
 from lodbrain.datasets.openneuro import fetch_head
 from lodbrain.errors import UsageError, install_hint
 from lodbrain.images.io import read_image, read_labels
@@ -30,7 +28,7 @@ from lodbrain.system.memory import keep_freed_memory
 
 def demo(
     *,
-    out: Annotated[Path, Parameter(name=["--out", "-o"])] = Path("demo"),
+    out: Out = Path("demo"),
     fetch: Flag = False,
 ) -> int:
     """Segment an example head, print its volumes and save a picture.
@@ -165,6 +163,6 @@ def template() -> Path:
 
 def draw(scan: Path, labels: Path, picture: Path, *, table: Sequence[Label]) -> None:
     """Draw a scan file and its label map file."""
-    from lodbrain.report.figures import three_planes
+    from lodbrain.report.planes_figure import three_planes
 
     three_planes(read_image(scan), read_labels(labels).data, picture, table=table, title=scan.name)

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 from cyclopts import Parameter
 
-from lodbrain.commands.switches import Flag, Quiet
+from lodbrain.commands.parameters import Out, Overwrite, Quiet, Strings
 from lodbrain.errors import InputError, UsageError
 from lodbrain.evaluation.folders import DEFINITIONS
 from lodbrain.evaluation.metric_files import read_rows
@@ -29,15 +29,15 @@ def groups(
     results: Annotated[list[str], Parameter(name="RESULT", required=True, negative="")],
     /,
     *,
-    out: Annotated[Path, Parameter(name=["--out", "-o"])],
+    out: Out,
     participants: Path | None = None,
-    by: Annotated[list[str] | None, Parameter(consume_multiple=True, negative="")] = None,
-    cut: Annotated[list[str] | None, Parameter(consume_multiple=True, negative="")] = None,
-    seen: Annotated[list[str] | None, Parameter(consume_multiple=True, negative="")] = None,
+    by: Strings = None,
+    cut: Strings = None,
+    seen: Strings = None,
     seen_column: str = "site",
     title: str = "Evaluation",
     seed: int = 0,
-    overwrite: Flag = False,
+    overwrite: Overwrite = False,
     quiet: Quiet = False,
 ) -> int:
     """Compare models, sites, scanners or ages: means with intervals, paired tests, volume agreement, test-retest.
@@ -67,10 +67,6 @@ def groups(
         Heading of the page.
     seed
         Seed of the bootstrap.
-    overwrite
-        Replace existing results.
-    quiet
-        Print only errors.
     """
     from lodbrain.commands.evaluate_groups import GroupSettings, compare_results  # slow import: matplotlib
 

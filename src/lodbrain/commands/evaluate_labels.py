@@ -5,14 +5,13 @@ from __future__ import annotations
 import math
 import os
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
-from cyclopts import Parameter
 from rich.console import Console
 from rich.table import Table
 
+from lodbrain.commands.parameters import Flag, OptionalOut, Overwrite, Quiet
 from lodbrain.commands.progress import progress_bar
-from lodbrain.commands.switches import Flag, Quiet
 from lodbrain.commands.usage import tell_error
 from lodbrain.evaluation.folders import Evaluated, EvaluateSettings, evaluate_labels, means
 from lodbrain.evaluation.tables import table_named
@@ -31,7 +30,7 @@ def labels(
     *,
     pred: Path,
     ref: Path,
-    out: Annotated[Path | None, Parameter(name=["--out", "-o"])] = None,
+    out: OptionalOut = None,
     pred_table: str | None = None,
     ref_table: str | None = None,
     pred_pattern: str | None = None,
@@ -40,7 +39,7 @@ def labels(
     resample: Flag = False,
     sides: Flag = False,
     threads: int | None = None,
-    overwrite: Flag = False,
+    overwrite: Overwrite = False,
     quiet: Quiet = False,
 ) -> int:
     """Compare label maps with references: overlap, volumes and surface distances of every region that both contain.
@@ -72,10 +71,6 @@ def labels(
         Print left and right sides, too. The files always contain them.
     threads
         Number of regions computed in parallel. Default: one per core.
-    overwrite
-        Replace existing results.
-    quiet
-        Print only errors.
     """
     settings = EvaluateSettings(
         pred_table=table_named(pred_table) if pred_table is not None else None,

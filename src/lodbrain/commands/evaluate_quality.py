@@ -10,8 +10,8 @@ from typing import Annotated, Any
 
 from cyclopts import Parameter
 
+from lodbrain.commands.parameters import Out
 from lodbrain.commands.progress import progress_bar
-from lodbrain.commands.switches import Out
 from lodbrain.commands.validation_options import ValidationOptions
 from lodbrain.errors import UsageError
 from lodbrain.evaluation.quality_fit import FAILED_DICE, Agreement

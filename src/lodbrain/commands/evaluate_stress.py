@@ -12,8 +12,8 @@ from cyclopts import Parameter
 from rich.console import Console
 from rich.table import Table
 
+from lodbrain.commands.parameters import Device, Flag, ModelName, Out, Paths, Quiet, Seed, Strings
 from lodbrain.commands.progress import progress_bar
-from lodbrain.commands.switches import Flag, Out, Quiet
 from lodbrain.commands.usage import tell_error, wrong_usage
 from lodbrain.errors import InputError, UsageError
 from lodbrain.evaluation.robustness import COLUMNS, MEAN, Stress, break_down, key_of, read_steps
@@ -37,24 +37,22 @@ from lodbrain.synthesis.degradations import DEGRADATIONS
 from lodbrain.system.memory import keep_freed_memory
 from lodbrain.system.records import write_json, write_tsv
 
-Several: TypeAlias = Annotated[list[str] | None, Parameter(consume_multiple=True, negative="")]
-
 
 def stress(
     inputs: Annotated[list[str], Parameter(name="SCAN", required=True, negative="")],
     /,
     *,
     out: Out,
-    labels: Annotated[list[Path] | None, Parameter(consume_multiple=True, negative="")] = None,
+    labels: Paths = None,
     labels_table: str | None = None,
-    model: str = "default",
-    against: Several = None,
+    model: ModelName = "default",
+    against: Strings = None,
     finest_alone: Flag = False,
-    only: Several = None,
+    only: Strings = None,
     steps: int = 4,
     threshold: float = 0.7,
-    seed: int = 0,
-    device: str = "auto",
+    seed: Seed = 0,
+    device: Device = "auto",
     quiet: Quiet = False,
 ) -> int:
     """Degrade scans step by step, segment them, and measure the Dice.
@@ -74,8 +72,6 @@ def stress(
         measures its stability, not its accuracy.
     labels_table
         Label table of the labels, as in `lodbrain evaluate labels`. Default: detected from each map.
-    model
-        Name from `lodbrain models list`, or a model file.
     against
         Other models to compare with, such as lod-brain-2024. Default: none.
     finest_alone
@@ -87,12 +83,6 @@ def stress(
         Number of strengths of each degradation, 1 to 4.
     threshold
         Dice below which a method has failed.
-    seed
-        Seed of the random numbers.
-    device
-        Device: auto, cpu, cuda, cuda:1 ... or mps.
-    quiet
-        Print only errors.
     """
     others = (*([FINEST] if finest_alone else []), *(against or ()))
     with wrong_usage():

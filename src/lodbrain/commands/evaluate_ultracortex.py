@@ -13,9 +13,10 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
+from lodbrain.commands.options import ModelOptions
+from lodbrain.commands.parameters import Flag, Out, Quiet
 from lodbrain.commands.progress import progress_bar
-from lodbrain.commands.switches import Flag, Out, Quiet
-from lodbrain.commands.usage import tell_error, wrong_usage
+from lodbrain.commands.usage import tell_error
 from lodbrain.datasets.ultracortex import ACCESSION, VERSION, fetch_ultracortex, find_cases
 from lodbrain.errors import InputError
 from lodbrain.evaluation.groups import Interval
@@ -34,12 +35,12 @@ from lodbrain.evaluation.manual_labels import (
 from lodbrain.evaluation.metric_files import write_rows
 from lodbrain.evaluation.protocol import Shares, apply_protocol, count_labels, decide_protocol
 from lodbrain.evaluation.score import METRICS, ScoreRow
-from lodbrain.report.verification import Picture, verification_page
+from lodbrain.report.verification_page import Picture, verification_page
 from lodbrain.segmentation.file_segmentation import segment_file
 from lodbrain.segmentation.outputs import Outputs, check_writable
 from lodbrain.segmentation.settings import Model, Settings, load_model
 from lodbrain.system.download import cache_folder
-from lodbrain.system.memory import keep_freed_memory, parse_memory
+from lodbrain.system.memory import keep_freed_memory
 from lodbrain.system.records import write_json, write_tsv
 from lodbrain.version import __version__
 
@@ -48,10 +49,7 @@ def ultracortex(
     *,
     out: Out,
     data: Path | None = None,
-    model: str = "default",
-    device: str = "auto",
-    memory: str | None = None,
-    threads: int | None = None,
+    options: ModelOptions | None = None,
     overlap_only: Flag = False,
     quiet: Quiet = False,
 ) -> int:
@@ -67,26 +65,10 @@ def ultracortex(
         Folder for the results.
     data
         Folder laid out as OpenNeuro ds005216. Default: the cache; missing files are downloaded, about 3 GB.
-    model
-        Name from `lodbrain models list`, or a model file.
-    device
-        Device: auto, cpu, cuda, cuda:1 ... or mps.
-    memory
-        Memory budget, such as 4GB or 2GiB. Default: free memory minus a margin.
-    threads
-        Number of CPU threads. Default: one per core.
     overlap_only
         Compute only Dice and volumes, which is much faster.
-    quiet
-        Print only errors.
     """
-    with wrong_usage():
-        settings = Settings(
-            model=model,
-            device=device,
-            memory_bytes=parse_memory(memory) if memory is not None else None,
-            threads=threads,
-        )
+    settings = (options or ModelOptions()).settings()
     keep_freed_memory()
 
     def tell(line: str) -> None:

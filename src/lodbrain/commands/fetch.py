@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from collections import Counter
-from pathlib import Path
-from typing import Annotated
 
-from cyclopts import App, Parameter
+from cyclopts import App
 
+from lodbrain.commands.parameters import OptionalOut, Out, Quiet, Strings
 from lodbrain.commands.progress import progress_bar
-from lodbrain.commands.switches import Out, Quiet
 from lodbrain.commands.usage import tell_error
 from lodbrain.datasets import labelmaps as source
 from lodbrain.datasets import ultracortex as uc
@@ -19,7 +17,7 @@ app = App(name="fetch")
 
 
 @app.command
-def labelmaps(*, out: Annotated[Path | None, Parameter(name=["--out", "-o"])] = None) -> int:
+def labelmaps(*, out: OptionalOut = None) -> int:
     """Download the 20 label maps of whole heads published with SynthSeg (Apache-2.0, 33 MB).
 
     Each file is checked against its SHA-256. Existing files are verified and not downloaded again.
@@ -42,11 +40,11 @@ def openneuro(
     *,
     out: Out,
     version: str | None = None,
-    subject: Annotated[list[str] | None, Parameter(consume_multiple=True, negative="")] = None,
-    pattern: Annotated[list[str] | None, Parameter(consume_multiple=True, negative="")] = None,
+    subject: Strings = None,
+    pattern: Strings = None,
     quiet: Quiet = False,
 ) -> int:
-    """Download a dataset of OpenNeuro, or a part of it, without an account.
+    """Download a data set of OpenNeuro, or a part of it, without an account.
 
     An interrupted download continues where it stopped when the command is run again. The size of each file is checked,
     and its MD5 if the server provides one; sizes and SHA-256 are written to .lodbrain-fetch.json.
@@ -56,7 +54,7 @@ def openneuro(
     accession
         Accession number, such as ds005216.
     out
-        Folder for the dataset.
+        Folder for the data set.
     version
         Version to require; any other is an error. The server holds the latest version only. Default: any.
     subject
@@ -64,8 +62,6 @@ def openneuro(
     pattern
         One or more patterns of file names such as '*_T1w.nii.gz'; * matches any characters, including slashes. Default:
         all files except derivatives.
-    quiet
-        Print only errors.
     """
     selection = Selection(tuple(subject or ()), tuple(pattern or ()))
     with progress_bar(show=not quiet) as progress:
@@ -78,7 +74,7 @@ def ultracortex(
     *,
     out: Out,
     version: str = uc.VERSION,
-    subject: Annotated[list[str] | None, Parameter(consume_multiple=True, negative="")] = None,
+    subject: Strings = None,
     quiet: Quiet = False,
 ) -> int:
     """Download the 12 scans of UltraCortex (9.4 T, CC0) with manual labels, and those labels: about 3 GB.
@@ -86,13 +82,11 @@ def ultracortex(
     Parameters
     ----------
     out
-        Folder for the dataset.
+        Folder for the data set.
     version
         Version to require; any other is an error. Version 1.0 contains three scans twice.
     subject
         One or more other subjects: all their scans, without derivatives. Default: the 12 with manual labels.
-    quiet
-        Print only errors.
     """
     with progress_bar(show=not quiet) as progress:
         done = uc.fetch_ultracortex(

@@ -11,8 +11,8 @@ from cyclopts import Parameter
 
 from lodbrain.batch.cases import Case, CaseFiles, CaseOutcome, exit_code, file_identity, find_cases, run_cases
 from lodbrain.commands.lazy import LazyApp
+from lodbrain.commands.parameters import OptionalOut, Out, Overwrite, Quiet, ResumeMaps
 from lodbrain.commands.progress import progress_bar
-from lodbrain.commands.switches import Flag, Out, Quiet
 from lodbrain.commands.usage import tell_error, wrong_usage
 from lodbrain.errors import UsageError
 from lodbrain.images.io import read_labels, write_nifti
@@ -41,8 +41,8 @@ def upsample(
     *,
     out: Out,
     voxel_size: float,
-    resume: Flag = False,
-    overwrite: Flag = False,
+    resume: ResumeMaps = False,
+    overwrite: Overwrite = False,
     quiet: Quiet = False,
 ) -> int:
     """Resample label maps to a finer, or another, voxel size with smooth boundaries.
@@ -58,12 +58,6 @@ def upsample(
         Folder for the new maps.
     voxel_size
         New voxel side in mm.
-    resume
-        Skip maps that are complete and made with the same settings; process the others.
-    overwrite
-        Replace existing maps.
-    quiet
-        Print only errors.
     """
     if resume and overwrite:
         raise UsageError("setting", None, "--resume and --overwrite exclude each other")
@@ -87,7 +81,7 @@ def export(
     /,
     *,
     labels: Scheme = "structures",
-    out: Annotated[Path | None, Parameter(name=["--out", "-o"])] = None,
+    out: OptionalOut = None,
 ) -> int:
     """Write names and colours of the labels in the format of another program.
 

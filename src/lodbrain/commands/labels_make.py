@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 
 from lodbrain.batch.cases import Case, CaseFiles, CaseOutcome, exit_code, file_identity, find_cases, run_cases
 from lodbrain.commands.labels import Inputs, teller
+from lodbrain.commands.options import ModelOptions
+from lodbrain.commands.parameters import Frame, Out, Overwrite, Quiet, ResumeMaps
 from lodbrain.commands.progress import progress_bar
-from lodbrain.commands.switches import Flag, Out, Quiet
-from lodbrain.commands.usage import wrong_usage
 from lodbrain.datasets.derivatives import describe_derivative
 from lodbrain.datasets.labelled import read_sites
 from lodbrain.errors import InputError, UsageError
@@ -37,7 +37,7 @@ from lodbrain.segmentation.outputs import check_writable, labels_tsv
 from lodbrain.segmentation.scan import segment_image
 from lodbrain.segmentation.settings import Settings, load_model
 from lodbrain.system.atomic import write_text
-from lodbrain.system.memory import keep_freed_memory, parse_memory
+from lodbrain.system.memory import keep_freed_memory
 from lodbrain.system.progress import Progress
 from lodbrain.version import __version__
 
@@ -48,14 +48,11 @@ def make(
     *,
     out: Out,
     labels: Path | None = None,
-    model: str = "default",
     teacher: str | None = None,
-    device: str = "auto",
-    memory: str | None = None,
-    threads: int | None = None,
-    frame: int | None = None,
-    resume: Flag = False,
-    overwrite: Flag = False,
+    options: ModelOptions | None = None,
+    frame: Frame = None,
+    resume: ResumeMaps = False,
+    overwrite: Overwrite = False,
     quiet: Quiet = False,
 ) -> int:
     """Create label training maps of whole heads from scans.
@@ -77,35 +74,13 @@ def make(
     labels
         Segmentation with FreeSurfer's numbers on the scan's grid, or a folder with one for each scan. Default: the
         model's.
-    model
-        Name from `lodbrain models list`, or a model file.
     teacher
         Model whose soft labels are written as training targets, such as accurate; it replaces --model. Default: none.
-    device
-        Device: auto, cpu, cuda, cuda:1 ... or mps.
-    memory
-        Memory budget, such as 4GB or 2GiB. Default: free memory minus a margin.
-    threads
-        Number of CPU threads. Default: one per core.
-    frame
-        Volume of a 4D file to use, counted from 0. Default: a file of several volumes is refused.
-    resume
-        Skip scans whose maps are complete and made with the same settings; process the others.
-    overwrite
-        Replace existing maps.
-    quiet
-        Print only errors.
     """
-    with wrong_usage():
-        settings = Settings(
-            model=teacher or model,
-            device=device,
-            memory_bytes=parse_memory(memory) if memory is not None else None,
-            threads=threads,
-            frame=frame,
-            resume=resume,
-            overwrite=overwrite,
-        )
+    options = options or ModelOptions()
+    if teacher is not None:
+        options = replace(options, model=teacher)
+    settings = options.settings(frame=frame, resume=resume, overwrite=overwrite)
     keep_freed_memory()
     with progress_bar(show=not quiet) as progress:
         outcomes = make_maps(
@@ -156,7 +131,7 @@ def make_maps(
     UsageError, WeightsError, OutputError
         Errors that concern all inputs.
     """
-    from lodbrain.report.figures import three_planes  # matplotlib: an extra
+    from lodbrain.report.planes_figure import three_planes  # matplotlib: an extra
 
     settings, out = settings or Settings(), Path(out_dir)
     if teach and given is not None:

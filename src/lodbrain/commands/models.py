@@ -9,7 +9,7 @@ from cyclopts import App
 from rich.console import Console
 from rich.table import Table
 
-from lodbrain.commands.switches import Flag, Out
+from lodbrain.commands.parameters import Flag, Out
 from lodbrain.errors import UsageError, WeightsError
 from lodbrain.models import zoo
 
@@ -108,7 +108,7 @@ def export(name: str, *, out: Out, onnx: Flag = False) -> int:
     Parameters
     ----------
     name
-        A name that `lodbrain models list` shows, or a model file.
+        Name from `lodbrain models list`, or a model file.
     out
         Folder for the files; files of the same names are replaced.
     onnx

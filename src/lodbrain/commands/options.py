@@ -7,7 +7,7 @@ from typing import Any
 
 from cyclopts import Parameter
 
-from lodbrain.commands.switches import Flag, Quiet
+from lodbrain.commands.parameters import Device, Flag, Memory, ModelName, Overwrite, Quiet, ResumeScans, Threads
 from lodbrain.commands.usage import wrong_usage
 from lodbrain.labels import Scheme
 from lodbrain.segmentation.settings import Settings
@@ -16,50 +16,13 @@ from lodbrain.system.memory import parse_memory
 
 @Parameter(name="*")
 @dataclass(frozen=True, kw_only=True)
-class SegmentOptions:
-    """Options of commands that segment many scans.
+class ModelOptions:
+    """Options of commands that run a model on scans."""
 
-    Parameters
-    ----------
-    labels
-        Labels to write: 32 structures with FreeSurfer's numbers, 6 tissue classes, or a brain mask.
-    model
-        Name from `lodbrain models list`, or a model file.
-    device
-        Device: auto, cpu, cuda, cuda:1 ... or mps.
-    memory
-        Memory budget of all processes together, such as 4GB or 2GiB. Default: free memory minus a margin.
-    threads
-        Number of CPU threads per process. Default: one per core.
-    posteriors
-        Write the posteriors, too: _probseg.nii.gz, with one large volume for each label.
-    report
-        Write an HTML report, too: _report.html, with viewer, outlines, volumes and quality.
-    resume
-        Skip scans whose results are complete, and process the others. Complete results of another model, other settings
-        or a changed scan are an error unless --overwrite is given.
-    overwrite
-        Replace existing results.
-    jobs
-        Number of scans processed in parallel, each in its own process; they share memory and cores.
-    scheduler
-        Address of a Dask scheduler, or its scheduler file; its workers process the scans. Default: this computer does.
-    quiet
-        Print only errors.
-    """
-
-    labels: Scheme = "structures"
-    model: str = "default"
-    device: str = "auto"
-    memory: str | None = None
-    threads: int | None = None
-    posteriors: Flag = False
-    report: Flag = False
-    resume: Flag = False
-    overwrite: Flag = False
-    jobs: int = 1
-    scheduler: str | None = None
-    quiet: Quiet = False
+    model: ModelName = "default"
+    device: Device = "auto"
+    memory: Memory = None
+    threads: Threads = None
 
     def settings(self, **more: Any) -> Settings:
         """Return the options as settings of a segmentation.
@@ -75,15 +38,41 @@ class SegmentOptions:
             If an option is out of range, or two options exclude each other.
         """
         with wrong_usage():
+            memory_bytes = None if self.memory is None else parse_memory(self.memory)
             return Settings(
-                labels=self.labels,
-                model=self.model,
-                device=self.device,
-                memory_bytes=parse_memory(self.memory) if self.memory is not None else None,
-                threads=self.threads,
-                posteriors=self.posteriors,
-                report=self.report,
-                resume=self.resume,
-                overwrite=self.overwrite,
-                **more,
+                model=self.model, device=self.device, memory_bytes=memory_bytes, threads=self.threads, **more
             )
+
+
+@Parameter(name="*")
+@dataclass(frozen=True, kw_only=True)
+class SegmentOptions(ModelOptions):
+    """Options of commands that segment many scans.
+
+    Parameters
+    ----------
+    labels
+        Labels to write: 32 structures with FreeSurfer's numbers, 6 tissue classes, or a brain mask.
+    posteriors
+        Write the posteriors, too: _probseg.nii.gz, with one large volume for each label.
+    report
+        Write an HTML report, too: _report.html, with viewer, outlines, volumes and quality.
+    jobs
+        Number of scans processed in parallel, each in its own process; they share memory and cores.
+    scheduler
+        Address of a Dask scheduler, or its scheduler file; its workers process the scans. Default: this computer does.
+    """
+
+    labels: Scheme = "structures"
+    posteriors: Flag = False
+    report: Flag = False
+    resume: ResumeScans = False
+    overwrite: Overwrite = False
+    jobs: int = 1
+    scheduler: str | None = None
+    quiet: Quiet = False
+
+    def settings(self, **more: Any) -> Settings:
+        """Return the options as settings of a segmentation; parameters and errors as in `ModelOptions.settings`."""
+        own = {name: getattr(self, name) for name in ("labels", "posteriors", "report", "resume", "overwrite")}
+        return super().settings(**own, **more)

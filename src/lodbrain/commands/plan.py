@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
 
-from cyclopts import Parameter
 from rich.console import Console
 from rich.table import Table
+
+from lodbrain.commands.parameters import Strings
 
 #: Memory sizes from a laptop's GPU to the largest at present, an APU with shared memory.
 MEMORIES = ("8GB", "16GB", "24GB", "48GB", "80GB", "141GB", "192GB")
@@ -16,7 +16,7 @@ MEMORIES = ("8GB", "16GB", "24GB", "48GB", "80GB", "141GB", "192GB")
 def plan(
     config: Path,
     *,
-    memory: Annotated[list[str] | None, Parameter(consume_multiple=True, negative="")] = None,
+    memory: Strings = None,
     steps: int = 8,
 ) -> int:
     """Measure memory and time of every level of a training, and tell what would fit into accelerators.
@@ -31,7 +31,7 @@ def plan(
     memory
         Memory sizes to fit into, such as 8GB 24GB. Default: 8GB to 192GB.
     steps
-        Number of trial steps; with 0 no trial is run and no time is given.
+        Number of trial steps. With 0 no trial is run, and no time is given.
     """
     from lodbrain.commands.usage import wrong_usage
     from lodbrain.errors import UsageError

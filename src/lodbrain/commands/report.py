@@ -12,8 +12,8 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
+from lodbrain.commands.parameters import Flag, Paths, Quiet
 from lodbrain.commands.progress import progress_bar
-from lodbrain.commands.switches import Flag, Quiet
 from lodbrain.commands.usage import tell_error
 from lodbrain.errors import InputError, shown
 from lodbrain.report.group_page import write_group_page
@@ -28,7 +28,7 @@ def report(
     folder: Annotated[Path, Parameter(name="DIR")],
     /,
     *,
-    scans: Annotated[list[Path] | None, Parameter(consume_multiple=True, negative="")] = None,
+    scans: Paths = None,
     overwrite: Flag = False,
     quiet: Quiet = False,
 ) -> int:
@@ -42,11 +42,9 @@ def report(
     folder
         Folder with results of `lodbrain segment`, or with BIDS derivatives.
     scans
-        Folders with the segmented scans, if these are not beside the results.
+        Folders with the segmented scans. Default: the scans are looked for beside the results.
     overwrite
         Rewrite pages that are up to date.
-    quiet
-        Print only errors.
     """
     with progress_bar(show=not quiet) as progress:
         made = write_pages(folder, scans=scans or (), overwrite=overwrite, progress=progress)

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated
 
 from cyclopts import Parameter
 
 from lodbrain.commands.many import do_jobs
 from lodbrain.commands.options import SegmentOptions
-from lodbrain.commands.switches import Flag
+from lodbrain.commands.parameters import Flag, Frame, OddVoxels, Out
 from lodbrain.segmentation.dicom_inputs import DicomOptions
 from lodbrain.segmentation.dicom_seg import check_installed
 from lodbrain.segmentation.jobs import find_jobs
@@ -21,10 +20,10 @@ def segment(
     inputs: Annotated[list[str], Parameter(name="INPUT", required=True, negative="")],
     /,
     *,
-    out: Annotated[Path, Parameter(name=["--out", "-o"])],
+    out: Out,
     options: SegmentOptions | None = None,
-    frame: int | None = None,
-    allow_odd_voxels: Flag = False,
+    frame: Frame = None,
+    allow_odd_voxels: OddVoxels = False,
     no_postprocess: Flag = False,
     label_format: Annotated[LabelFormat, Parameter(name="--format")] = "nifti",
     series: int | None = None,
@@ -43,10 +42,6 @@ def segment(
         mri/T1.mgz is taken, or else mri/orig.mgz. Of DICOM, a folder, a zip archive or a file of it, the T1w 3D series.
     out
         Folder for the results.
-    frame
-        Volume of a 4D file to use, counted from 0. Default: a file of several volumes is refused.
-    allow_odd_voxels
-        Accept voxels smaller than 0.1 mm or larger than 10 mm.
     no_postprocess
         Leave stray pieces of structures as the network draws them. By default every structure but the lateral
         ventricles and the CSF becomes one connected component.

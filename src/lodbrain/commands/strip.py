@@ -7,15 +7,15 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
+from lodbrain.commands.options import ModelOptions
+from lodbrain.commands.parameters import Flag, Frame, OddVoxels, Out, Overwrite, Quiet, ResumeScans
 from lodbrain.commands.progress import progress_bar
-from lodbrain.commands.switches import Flag, Out, Quiet
 from lodbrain.commands.usage import tell_error, wrong_usage
 from lodbrain.errors import exit_status, shown
 from lodbrain.segmentation.brain_extraction import MaskSettings
-from lodbrain.segmentation.settings import Settings
 from lodbrain.segmentation.strip_files import Stripped, strip_jobs
 from lodbrain.segmentation.strip_jobs import find_strip_jobs
-from lodbrain.system.memory import keep_freed_memory, parse_memory
+from lodbrain.system.memory import keep_freed_memory
 
 
 def strip(
@@ -26,14 +26,11 @@ def strip(
     mask: Annotated[Path | None, Parameter(name=["--mask", "-m"])] = None,
     border: Annotated[float, Parameter(name=["--border", "-b"])] = 0.0,
     no_csf: Flag = False,
-    model: str = "default",
-    device: str = "auto",
-    memory: str | None = None,
-    threads: int | None = None,
-    frame: int | None = None,
-    allow_odd_voxels: Flag = False,
-    resume: Flag = False,
-    overwrite: Flag = False,
+    options: ModelOptions | None = None,
+    frame: Frame = None,
+    allow_odd_voxels: OddVoxels = False,
+    resume: ResumeScans = False,
+    overwrite: Overwrite = False,
     quiet: Quiet = False,
 ) -> int:
     """Extract the brain of scans, on their own grids, from the model's levels of 4 and 2 mm alone.
@@ -54,36 +51,12 @@ def strip(
         Millimetres by which the surface of the mask is moved outwards, or inwards if negative.
     no_csf
         Leave out the CSF around the brain.
-    model
-        Name from `lodbrain models list`, or a model file.
-    device
-        Device: auto, cpu, cuda, cuda:1 ... or mps.
-    memory
-        Memory budget, such as 2GB or 800MB. Default: free memory minus a margin.
-    threads
-        Number of CPU threads. Default: one per core.
-    frame
-        Volume of a 4D file to use, counted from 0.
-    allow_odd_voxels
-        Accept voxels smaller than 0.1 mm or larger than 10 mm.
-    resume
-        Skip scans whose results are complete, and process the others.
-    overwrite
-        Replace existing results.
     """
     with wrong_usage():
         wanted = MaskSettings(csf=not no_csf, border_mm=border)
-        settings = Settings(
-            labels="brain",
-            model=model,
-            device=device,
-            memory_bytes=parse_memory(memory) if memory is not None else None,
-            threads=threads,
-            frame=frame,
-            allow_odd_voxels=allow_odd_voxels,
-            resume=resume,
-            overwrite=overwrite,
-        )
+    settings = (options or ModelOptions()).settings(
+        labels="brain", frame=frame, allow_odd_voxels=allow_odd_voxels, resume=resume, overwrite=overwrite
+    )
     jobs = find_strip_jobs(inputs, out, mask)
     keep_freed_memory()
     done = 0

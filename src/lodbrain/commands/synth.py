@@ -15,8 +15,8 @@ from cyclopts import Parameter
 
 from lodbrain.batch.cases import CaseOutcome, exists_error, exit_code, file_identity, find_cases
 from lodbrain.batch.synthetic_pairs import SyntheticPair, describe, draw_sheet, replay_pair
+from lodbrain.commands.parameters import Device, Out, Overwrite, Quiet, ResumeMaps, Seed
 from lodbrain.commands.progress import progress_bar
-from lodbrain.commands.switches import Flag, Quiet
 from lodbrain.commands.usage import tell_error, wrong_usage
 from lodbrain.errors import UsageError
 from lodbrain.labelmaps.upsample import check_voxel_size, upsample
@@ -36,18 +36,18 @@ def synth(
     inputs: Annotated[list[str], Parameter(name="LABELMAP", required=True, negative="")],
     /,
     *,
-    out: Annotated[Path, Parameter(name=["--out", "-o"])],
+    out: Out,
     number: Annotated[int | None, Parameter(name=["--number", "-n"])] = None,
     contrast: Path | None = None,
     contrast_share: float = 1.0,
     voxel_size: float | None = None,
-    seed: int = 0,
+    seed: Seed = 0,
     figure: Path | None = None,
     replay: Path | None = None,
-    device: str = "auto",
+    device: Device = "auto",
     threads: int | None = None,
-    resume: Flag = False,
-    overwrite: Flag = False,
+    resume: ResumeMaps = False,
+    overwrite: Overwrite = False,
     quiet: Quiet = False,
 ) -> int:
     """Generate synthetic scans with labels from label maps.
@@ -70,22 +70,12 @@ def synth(
         Share of the scans that resemble the profile; the others have any contrast.
     voxel_size
         Voxel side in mm. Default: that of the profile, else 0.6 to 1.4 mm.
-    seed
-        Seed of the random numbers.
     figure
         PNG to write with the first pairs. Default: none.
     replay
         The _T1w.json of a pair, which is generated again from its label map. Default: new pairs.
-    device
-        Device: auto, cpu, cuda, cuda:1 ... or mps.
     threads
         Number of pairs generated in parallel. Default: one per core.
-    resume
-        Keep pairs that are complete and made with the same settings; generate the others.
-    overwrite
-        Replace existing pairs.
-    quiet
-        Print only errors.
     """
     if (number is None) == (replay is None):
         raise UsageError("number", None, "say how many pairs to make (-n), or which to make again (--replay)")

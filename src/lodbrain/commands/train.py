@@ -6,7 +6,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from lodbrain.commands.switches import Flag
+from lodbrain.commands.parameters import Flag
 from lodbrain.system.memory import keep_freed_memory
 
 
@@ -18,7 +18,7 @@ def train(config: Path, *, levels: int | None = None, accept_changes: Flag = Fal
     Parameters
     ----------
     config
-        YAML file, such as configs/default.yaml; docs/training.md documents every field.
+        YAML file, such as configs/default.yaml; the documentation's page on training explains every field.
     levels
         Number of levels to train, from the coarsest. Default: all.
     accept_changes

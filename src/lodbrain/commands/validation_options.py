@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Annotated
 
 from cyclopts import Parameter
 
-from lodbrain.commands.switches import Quiet
+from lodbrain.commands.parameters import Device, ModelName, Paths, Quiet
 from lodbrain.evaluation.validation_scans import Kind
 from lodbrain.segmentation.settings import Model, Settings, load_model
 from lodbrain.system.memory import keep_freed_memory
@@ -28,19 +26,13 @@ class ValidationOptions:
         Contrasts of the scans: t1w, or any for a model of every contrast.
     seed
         Seed of the synthetic scans.
-    model
-        Name from `lodbrain models list`, or a model file.
-    device
-        Device: auto, cpu, cuda, cuda:1 ... or mps.
-    quiet
-        Print only errors.
     """
 
-    maps: Annotated[list[Path] | None, Parameter(consume_multiple=True, negative="")] = None
+    maps: Paths = None
     contrasts: Kind = "t1w"
     seed: int = 0
-    model: str = "default"
-    device: str = "auto"
+    model: ModelName = "default"
+    device: Device = "auto"
     quiet: Quiet = False
 
     def load(self) -> Model:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated, Literal
 
 from cyclopts import Parameter
 
-from lodbrain.commands.switches import Flag
+from lodbrain.commands.parameters import Flag, Out
 from lodbrain.errors import OutputError
 from lodbrain.segmentation.outputs import check_writable
 from lodbrain.segmentation.results import find_results
@@ -19,7 +18,7 @@ def volumes(
     results: Annotated[list[str], Parameter(name="RESULTS", required=True, negative="")],
     /,
     *,
-    out: Annotated[Path, Parameter(name=["--out", "-o"])],
+    out: Out,
     form: Annotated[Literal["synthseg", "freesurfer"], Parameter(name="--format")] = "synthseg",
     counted: Flag = False,
 ) -> int:

@@ -11,11 +11,8 @@ from functools import partial
 from html import unescape
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Annotated
 
-from cyclopts import Parameter
-
-from lodbrain.commands.switches import Flag
+from lodbrain.commands.parameters import Flag, Out
 from lodbrain.errors import OutputError, UsageError
 from lodbrain.segmentation.onnx_export import export_onnx
 from lodbrain.segmentation.outputs import check_writable
@@ -23,7 +20,7 @@ from lodbrain.segmentation.outputs import check_writable
 
 def web(
     *,
-    out: Annotated[Path, Parameter(name=["--out", "-o"])] = Path("lodbrain-web"),
+    out: Out = Path("lodbrain-web"),
     model: str = "default",
     serve: Flag = False,
     port: int = 8000,
@@ -37,7 +34,7 @@ def web(
     out
         Folder for the page; an earlier page in it is replaced.
     model
-        A name that `lodbrain models list` shows, or a model file. It must be a ladder.
+        Name from `lodbrain models list`, or a model file. It must be a ladder.
     serve
         Serve the page on this computer only, until Ctrl-C.
     port

@@ -22,7 +22,7 @@ from lodbrain.system.progress import Progress
 from lodbrain.system.records import write_json
 from lodbrain.version import __version__
 
-#: Short definitions of the metrics for the JSON; docs/evaluation.md has the complete ones.
+#: Short definitions of the metrics for the JSON; docs/reference/evaluation.md has the complete ones.
 DEFINITIONS = {
     "dice": "2 |P and R| / (|P| + |R|)",
     "volume_similarity": "1 - ||P| - |R|| / (|P| + |R|)",

@@ -44,7 +44,7 @@ _LISTED = 6
 
 @dataclass(frozen=True)
 class ScoreRow:
-    """Metrics of one region in one case. Undefined metrics are NaN: see the table in docs/evaluation.md.
+    """Metrics of one region in one case. Undefined metrics are NaN: see the table in docs/reference/evaluation.md.
 
     Attributes
     ----------

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote
 
-from lodbrain.report.group import FAR, FAR_FROM_USUAL, FEWEST, Member, members_of
+from lodbrain.report.group_outliers import FAR, FAR_FROM_USUAL, FEWEST, Member, members_of
 from lodbrain.report.pages import number, render
 from lodbrain.report.scan_page import Fact
 from lodbrain.report.sidecars import ScanResults

@@ -15,11 +15,11 @@ from lodbrain.images.grid import to_ras
 from lodbrain.images.image import Image
 from lodbrain.images.io import read_image, read_labels
 from lodbrain.labels import Label
+from lodbrain.report.embedded_volume import GREY_LEVELS, embed
 from lodbrain.report.pages import number, render
 from lodbrain.report.quality_text import quality_of
 from lodbrain.report.sidecars import ScanResults, read_results
-from lodbrain.report.slices import PLANES, Slice, slices, window_of
-from lodbrain.report.volume import GREY_LEVELS, embed
+from lodbrain.report.slice_pictures import PLANES, Slice, slices, window_of
 from lodbrain.report.volume_rows import VolumeRow, in_words, volume_rows
 from lodbrain.segmentation.usual_volumes import SOURCE
 from lodbrain.segmentation.volumes import BRAIN, TIV

@@ -25,7 +25,7 @@ from lodbrain.training.workers import device_named
 
 
 class TrainingConfig(Strict):
-    """A complete run: `lodbrain train CONFIG.yaml`. All fields are documented in docs/training.md."""
+    """A complete run: `lodbrain train CONFIG.yaml`. All fields are documented in docs/howto/training.md."""
 
     name: str
     description: str = ""
@@ -125,4 +125,4 @@ def read_config(path: str | Path) -> TrainingConfig:
     UsageError
         If the file is missing, is not YAML, or a field is wrong; the message names the field.
     """
-    return read_validated(path, TypeAdapter(TrainingConfig), code="config", hint="see docs/training.md")
+    return read_validated(path, TypeAdapter(TrainingConfig), code="config", hint="see docs/howto/training.md")

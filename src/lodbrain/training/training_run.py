@@ -102,7 +102,7 @@ def build(config: TrainingConfig) -> Ladder | Plain:
             return Plain(config.architecture, config.options, config.levels[0].exponent)
         except (TypeError, ValueError) as error:
             what = f"options: {config.architecture} cannot be built with them ({error})"
-            raise UsageError("config", None, what, "see docs/training.md") from None
+            raise UsageError("config", None, what, "see docs/howto/training.md") from None
 
 
 class TrainingRun:

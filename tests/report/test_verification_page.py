@@ -1,6 +1,6 @@
 import numpy as np
 
-from lodbrain.report.verification import slice_dice
+from lodbrain.report.verification_page import slice_dice
 
 
 def test_worst_slice_is_found_among_those_that_hold_enough() -> None:

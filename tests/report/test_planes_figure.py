@@ -7,7 +7,7 @@ from matplotlib.image import imread
 from lodbrain.images.grid import Reorientation
 from lodbrain.images.image import Image
 from lodbrain.labels import Label
-from lodbrain.report.figures import three_planes
+from lodbrain.report.planes_figure import three_planes
 
 LEFT, RIGHT = Label(1, "Left", (255, 0, 0)), Label(2, "Right", (0, 0, 255))
 TABLE = (Label(0, "Background", (0, 0, 0)), LEFT, RIGHT)

@@ -7,7 +7,7 @@ from PIL import Image as Picture
 
 from lodbrain.images import Image
 from lodbrain.labels import STRUCTURES
-from lodbrain.report.slices import COUNT, MARK_COLOUR, MARK_OPACITY, PLANES, outline, slices, window_of
+from lodbrain.report.slice_pictures import COUNT, MARK_COLOUR, MARK_OPACITY, PLANES, outline, slices, window_of
 
 
 def decode(uri: str) -> np.ndarray:

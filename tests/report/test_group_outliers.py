@@ -4,7 +4,7 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from lodbrain.report.group import FEWEST, members_of, modified_z
+from lodbrain.report.group_outliers import FEWEST, members_of, modified_z
 from lodbrain.report.sidecars import ScanResults
 from lodbrain.segmentation.usual_volumes import references
 

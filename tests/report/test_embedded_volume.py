@@ -7,7 +7,7 @@ import pytest
 
 from lodbrain.images import Image, read_image, read_labels
 from lodbrain.labels import STRUCTURES
-from lodbrain.report.volume import GREY_LEVELS, embed
+from lodbrain.report.embedded_volume import GREY_LEVELS, embed
 
 AFFINE = np.array([[0.8, 0.1, 0, -30], [-0.1, 0.9, 0, -40], [0, 0, 1.1, -50], [0, 0, 0, 1.0]])
 
@@ -80,7 +80,7 @@ def test_targets_lie_inside_their_labels(scan: Image, regions: np.ndarray) -> No
 
 
 def test_a_place_in_a_large_thin_structure_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("lodbrain.report.volume._ENOUGH_VOXELS", 30)
+    monkeypatch.setattr("lodbrain.report.embedded_volume._ENOUGH_VOXELS", 30)
     labels = np.zeros((40, 40, 40), np.uint8)
     labels[np.arange(40), np.arange(40), np.arange(40)[::-1]] = 3
     labels[5:35, 5:20, 2:5] = 42
