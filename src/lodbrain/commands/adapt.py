@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -10,7 +9,7 @@ from cyclopts import Parameter
 from rich.console import Console
 
 from lodbrain.commands.parameters import Frame, Out, Quiet, Threads
-from lodbrain.commands.usage import wrong_usage
+from lodbrain.commands.usage import tell_error, wrong_usage
 
 
 def adapt(
@@ -79,7 +78,8 @@ def adapt(
 
     def refused(scan: Analysed) -> None:
         failed.append(scan)
-        print(f"lodbrain: {scan.error}", file=sys.stderr, flush=True)
+        if scan.error is not None:
+            tell_error(scan.error)
 
     def say(line: str) -> None:
         if not quiet:

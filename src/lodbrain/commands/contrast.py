@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -10,7 +9,7 @@ from cyclopts import Parameter
 
 from lodbrain.commands.parameters import Device, Frame, ModelName, Out, Quiet, Threads
 from lodbrain.commands.progress import progress_bar
-from lodbrain.commands.usage import wrong_usage
+from lodbrain.commands.usage import tell_error, wrong_usage
 from lodbrain.contrast_analysis.scan_files import Analysed, analyse_scans
 from lodbrain.segmentation.settings import Settings
 from lodbrain.synthesis.profile import ContrastProfile
@@ -52,7 +51,7 @@ def contrast(
 
     def say(scan: Analysed) -> None:
         if scan.error is not None:
-            print(f"lodbrain: {scan.error}", file=sys.stderr, flush=True)
+            tell_error(scan.error)
 
     keep_freed_memory()
     with progress_bar(show=not quiet) as progress:

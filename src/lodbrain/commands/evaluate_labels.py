@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import os
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +12,7 @@ from rich.table import Table
 
 from lodbrain.commands.parameters import Flag, OptionalOut, Overwrite, Quiet
 from lodbrain.commands.progress import progress_bar
+from lodbrain.commands.usage import tell_error
 from lodbrain.evaluation.folders import Evaluated, EvaluateSettings, evaluate_labels, means
 from lodbrain.evaluation.tables import table_named
 
@@ -85,12 +85,12 @@ def labels(
 
     def say(each: Evaluated) -> None:
         if each.error is not None:
-            print(f"lodbrain: {each.error}", file=sys.stderr, flush=True)
+            tell_error(each.error)
 
     with progress_bar(show=not quiet) as progress:
         evaluation = evaluate_labels(pred, ref, settings, out=out, progress=progress, finished=say)
     for problem in evaluation.problems:
-        print(f"lodbrain: {problem}", file=sys.stderr)
+        tell_error(problem)
     noted = [each for each in evaluation.done if each.score is not None and each.score.notes]
     if noted and not quiet:
         for note in noted[0].score.notes if noted[0].score is not None else ():

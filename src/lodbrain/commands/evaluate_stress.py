@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import sys
 from collections.abc import Callable, Sequence
 from os import PathLike
 from pathlib import Path
@@ -15,7 +14,7 @@ from rich.table import Table
 
 from lodbrain.commands.parameters import Device, Flag, ModelName, Out, Paths, Quiet, Seed, Strings
 from lodbrain.commands.progress import progress_bar
-from lodbrain.commands.usage import wrong_usage
+from lodbrain.commands.usage import tell_error, wrong_usage
 from lodbrain.errors import InputError, UsageError
 from lodbrain.evaluation.robustness import COLUMNS, MEAN, Stress, break_down, key_of, read_steps
 from lodbrain.evaluation.stress_test import (
@@ -102,7 +101,7 @@ def stress(
             progress=progress or (lambda share, text: None),
         )
     for problem in found.problems:
-        print(f"lodbrain: {problem}", file=sys.stderr)
+        tell_error(problem)
     if not quiet and found.steps:
         Console(highlight=False).print(_stress_table(found, settings))
         print(f"Dice against {found.reference}.\n{out}: stress.tsv, breakdown.tsv, methods.png, tissues.png")

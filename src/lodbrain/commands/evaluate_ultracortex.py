@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Callable
 from dataclasses import asdict, astuple, dataclass, fields, replace
 from os import PathLike
@@ -17,6 +16,7 @@ from rich.table import Table
 from lodbrain.commands.options import ModelOptions
 from lodbrain.commands.parameters import Flag, Out, Quiet
 from lodbrain.commands.progress import progress_bar
+from lodbrain.commands.usage import tell_error
 from lodbrain.datasets.ultracortex import ACCESSION, VERSION, fetch_ultracortex, find_cases
 from lodbrain.errors import InputError
 from lodbrain.evaluation.groups import Interval
@@ -85,7 +85,7 @@ def ultracortex(
             progress=progress or (lambda share, text: None),
         )
     for problem in found.problems:
-        print(f"lodbrain: {problem}", file=sys.stderr)
+        tell_error(problem)
     if not quiet:
         table = Table(title="Dice against the manual labels", title_justify="left", box=None, pad_edge=False)
         for name in ("region", "side", "mean", "95% interval", "scans"):

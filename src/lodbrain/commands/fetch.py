@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import sys
 from collections import Counter
 
 from cyclopts import App
 
 from lodbrain.commands.parameters import OptionalOut, Out, Quiet, Strings
 from lodbrain.commands.progress import progress_bar
+from lodbrain.commands.usage import tell_error
 from lodbrain.datasets import labelmaps as source
 from lodbrain.datasets import ultracortex as uc
 from lodbrain.datasets.openneuro import Fetch, Fetched, Selection, fetch_dataset
@@ -97,7 +97,7 @@ def ultracortex(
 
 def _tell_failed(file: Fetched) -> None:
     if file.error is not None:
-        print(f"lodbrain: {file.error}", file=sys.stderr, flush=True)
+        tell_error(file.error)
 
 
 def _conclude(done: Fetch, *, quiet: bool) -> int:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Iterable
 from os import PathLike
 from pathlib import Path
@@ -14,7 +13,7 @@ from lodbrain.batch.cases import Case, CaseFiles, CaseOutcome, Progress, exit_co
 from lodbrain.commands.lazy import LazyApp
 from lodbrain.commands.parameters import OptionalOut, Out, Overwrite, Quiet, ResumeMaps
 from lodbrain.commands.progress import progress_bar
-from lodbrain.commands.usage import wrong_usage
+from lodbrain.commands.usage import tell_error, wrong_usage
 from lodbrain.errors import UsageError
 from lodbrain.images.io import read_labels, write_nifti
 from lodbrain.labelmaps.upsample import check_voxel_size, upsample_image
@@ -108,7 +107,7 @@ def teller(*, quiet: bool) -> Callable[[CaseOutcome], None]:
 
     def tell(outcome: CaseOutcome) -> None:
         if outcome.error is not None:
-            print(f"lodbrain: {outcome.error}", file=sys.stderr, flush=True)
+            tell_error(outcome.error)
         elif not quiet:
             text = " is complete, skipped" if outcome.status == "skipped" else "".join(f" {n}" for n in outcome.notes)
             print(f"{outcome.path.name}: {outcome.labels}{text}", flush=True)

@@ -14,6 +14,7 @@ from cyclopts import Parameter
 
 from lodbrain.commands.parameters import Flag, Paths, Quiet
 from lodbrain.commands.progress import progress_bar
+from lodbrain.commands.usage import tell_error
 from lodbrain.errors import InputError, shown
 from lodbrain.report.group_page import write_group_page
 from lodbrain.report.scan_page import is_up_to_date, write_scan_page
@@ -48,7 +49,7 @@ def report(
     with progress_bar(show=not quiet) as progress:
         made = write_pages(folder, scans=scans or (), overwrite=overwrite, progress=progress)
     for error in made.errors:
-        print(f"lodbrain: {error}", file=sys.stderr)
+        tell_error(error)
     if made.without_scan:
         print(
             f"lodbrain: {len(made.without_scan)} pages show labels alone, as their scans were not found. "

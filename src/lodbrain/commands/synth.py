@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
@@ -18,7 +17,7 @@ from lodbrain.batch.cases import CaseOutcome, Progress, exists_error, exit_code,
 from lodbrain.batch.synthetic_pairs import SyntheticPair, describe, draw_sheet, replay_pair
 from lodbrain.commands.parameters import Device, Out, Overwrite, Quiet, ResumeMaps, Seed
 from lodbrain.commands.progress import progress_bar
-from lodbrain.commands.usage import wrong_usage
+from lodbrain.commands.usage import tell_error, wrong_usage
 from lodbrain.errors import UsageError
 from lodbrain.labelmaps.upsample import check_voxel_size, upsample
 from lodbrain.segmentation.file_set import Json
@@ -83,7 +82,7 @@ def synth(
 
     def say(outcome: CaseOutcome) -> None:
         if outcome.error is not None:
-            print(f"lodbrain: {outcome.error}", file=sys.stderr, flush=True)
+            tell_error(outcome.error)
         elif not quiet:
             print(f"{outcome.labels}{' is complete, skipped' if outcome.status == 'skipped' else ''}", flush=True)
 
