@@ -100,17 +100,7 @@ def three_planes(
 
 @dataclass(frozen=True)
 class _Plane:
-    """A slice of a volume in RAS order; the two remaining axes point to the right and up on the screen.
-
-    Attributes
-    ----------
-    axis, position : int
-        Axis perpendicular to the slice, and index along it.
-    box : tuple of slice
-        Part of the volume to show.
-    spacing_mm : (3,) float
-        Voxel sides.
-    """
+    """The slice at `position` of `axis` within a box of a volume in RAS order; its own axes point right and up."""
 
     axis: int
     position: int
