@@ -46,6 +46,6 @@ def test_each_option_states_its_default(command: str) -> None:
         for argument in arguments(COMMANDS[command])
         if not argument.required
         and not argument.show_default  # cyclopts prints it
-        and not re.search(r"Default: |[Bb]y default|required without", argument.parameter.help or "")
+        and not re.search(r"Default:\s|[Bb]y default|required without", argument.parameter.help or "")
     ]
     assert unstated == []

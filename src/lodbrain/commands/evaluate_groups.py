@@ -68,8 +68,6 @@ def groups(
     seed
         Seed of the bootstrap.
     """
-    from lodbrain.commands.evaluate_groups import GroupSettings, compare_results  # slow import: matplotlib
-
     settings = GroupSettings(
         participants=participants,
         by=tuple(by or ()),
@@ -101,24 +99,7 @@ JSON, PAGE, FIGURES = "groups.json", "groups.html", "figures"
 
 @dataclass(frozen=True, kw_only=True)
 class GroupSettings:
-    """Settings of a comparison.
-
-    Attributes
-    ----------
-    participants : Path or None
-        A participants.tsv.
-    by : tuple of str
-        Columns of it by which cases are grouped.
-    cuts : mapping of str to tuple of float
-        Column -> limits of its groups.
-    seen : tuple of str
-        Values of `seen_column` that were in the training data.
-    seen_column : str
-    title : str
-    seed : int
-        Seed of the bootstrap.
-    overwrite : bool
-    """
+    """Settings of a comparison, as the options of `groups`; `cuts` maps a column to the limits of its groups."""
 
     participants: Path | None = None
     by: tuple[str, ...] = ()
@@ -163,18 +144,16 @@ def read_models(results: Iterable[str]) -> dict[str, list[ScoreRow]]:
 
 
 def compare_results(results: Sequence[str], out: Path, settings: GroupSettings) -> Statistics:
-    """Compare results, and write tables, figures and a page.
-
-    Parameters
-    ----------
-    results : sequence of str
-        See `read_models`.
-    out : Path
-    settings : GroupSettings
+    """Compare results, and write tables, figures and a page; results and errors as in `read_models`.
 
     Raises
     ------
-    InputError, UsageError, OutputError
+    InputError
+        If there are results of an earlier comparison, without `overwrite`.
+    UsageError
+        If groups are wanted without participants, or a site has no case.
+    OutputError
+        If the folder cannot be written to.
     """
     if (out / JSON).exists() and not settings.overwrite:
         raise InputError("exists", out / JSON, "this output exists already", "Use --overwrite, or another -o")

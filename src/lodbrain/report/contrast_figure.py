@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from os import PathLike
 
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from lodbrain.contrast_analysis.analysis import WHITE_LEVEL, ScanFit
@@ -39,7 +38,6 @@ def contrast_figure(fits: Sequence[ScanFit], names: Sequence[str], path: str | P
     columns = min(COLUMNS, len(shown))
     rows = -(-len(shown) // columns)
     figure = Figure(figsize=(columns * PANEL_INCHES[0], rows * PANEL_INCHES[1] + 0.3), dpi=DPI, layout="constrained")
-    FigureCanvasAgg(figure)
     panels = figure.subplots(rows, columns, squeeze=False).ravel()
     for axes, (fit, name) in zip(panels, shown, strict=False):
         _panel(axes, fit, name)

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from os import PathLike
 
 import numpy as np
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
@@ -54,7 +53,6 @@ def pair_figure(
         raise ValueError("pairs must hold at least one pair, got none")
     columns = 4 if labels else 3
     figure = Figure(figsize=(columns * CELL_INCHES, len(pairs) * CELL_INCHES), dpi=DPI, facecolor="black")
-    FigureCanvasAgg(figure)
     cells = figure.add_gridspec(len(pairs), columns, left=0, right=1, bottom=0, top=1, wspace=0, hspace=0)
     for row, (scan, regions, words) in enumerate(pairs):
         centre = _middle(regions)

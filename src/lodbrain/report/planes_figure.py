@@ -7,13 +7,13 @@ from dataclasses import dataclass, replace
 from os import PathLike
 
 import numpy as np
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from lodbrain.images.grid import to_ras
 from lodbrain.images.image import Image
 from lodbrain.labels import Label
+from lodbrain.report.slice_pictures import window_of
 from lodbrain.system.atomic import atomic
 
 #: Opacity of the labels over the scan.
@@ -27,9 +27,6 @@ MARGIN_MM = 5.0
 
 #: Voxels below this share of the white level are air.
 AIR = 0.1
-
-#: Percentile of all voxels that is shown as black, and of the brighter voxels that is shown as white.
-BLACK, WHITE = 1.0, 99.5
 
 #: Distance of the sagittal slice from the middle, to avoid the gap between the hemispheres.
 BESIDE_MM = 10.0
@@ -72,7 +69,7 @@ def three_planes(
         raise ValueError(f"labels must be on the scan's grid {image.shape}, got {labels.shape}")
     scan = to_ras(image)[0]
     regions = to_ras(replace(image, data=labels))[0].data
-    black, white = _window(scan.data)
+    black, white = window_of(scan.data)
     planes = _planes(scan, regions, air=black + AIR * (white - black))
     colours = _colours(table, int(regions.max()))
 
@@ -80,7 +77,6 @@ def three_planes(
     picture = WIDTH_INCHES * 2 * heights.max() / widths.sum()
     height = picture + (TITLE_INCHES if title else 0)
     figure = Figure(figsize=(WIDTH_INCHES, height), dpi=DPI, facecolor="black")
-    FigureCanvasAgg(figure)
     if title:
         figure.text(
             0.01, 1 - 0.5 * TITLE_INCHES / height, title, color="white", fontsize=11, va="center", parse_math=False
@@ -102,26 +98,9 @@ def three_planes(
         figure.savefig(temporary, format="png")
 
 
-def _window(data: NDArray[np.floating]) -> tuple[float, float]:
-    sample = data[::2, ::2, ::2]
-    black = float(np.percentile(sample, BLACK))
-    above = sample[sample > black]
-    return black, float(np.percentile(above, WHITE)) if above.size else black + 1
-
-
 @dataclass(frozen=True)
 class _Plane:
-    """A slice of a volume in RAS order; the two remaining axes point to the right and up on the screen.
-
-    Attributes
-    ----------
-    axis, position : int
-        Axis perpendicular to the slice, and index along it.
-    box : tuple of slice
-        Part of the volume to show.
-    spacing_mm : (3,) float
-        Voxel sides.
-    """
+    """The slice at `position` of `axis` within a box of a volume in RAS order; its own axes point right and up."""
 
     axis: int
     position: int

@@ -5,7 +5,6 @@ from __future__ import annotations
 from os import PathLike
 
 import numpy as np
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
@@ -27,7 +26,6 @@ def quality_figure(
     title : str
     """
     figure = Figure(figsize=(8.4, 4.0), dpi=110, layout="constrained")
-    FigureCanvasAgg(figure)
     figure.suptitle(title, fontsize=10, parse_math=False)
     left, right = figure.subplots(1, 2)
     left.plot([0, 1], [0, 1], color="0.7", linewidth=0.8)

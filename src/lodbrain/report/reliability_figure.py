@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from os import PathLike
 
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from lodbrain.evaluation.reliability import Reliability
@@ -27,7 +26,6 @@ def reliability_figure(
     title : str
     """
     figure = Figure(figsize=(3.4 * len(panels) + 0.6, 3.9), dpi=110, layout="constrained")
-    FigureCanvasAgg(figure)
     figure.suptitle(title, fontsize=10, parse_math=False)
     for axes, (name, pair) in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels.items(), strict=True):
         axes.plot([0, 1], [0, 1], color="0.7", linewidth=0.8)

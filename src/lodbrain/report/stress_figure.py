@@ -8,7 +8,6 @@ from os import PathLike
 from pathlib import Path
 
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from lodbrain.system.atomic import atomic
@@ -56,7 +55,6 @@ def stress_figure(
     rows = -(-len(panels) // columns)
     size = (columns * PANEL_INCHES[0], rows * PANEL_INCHES[1] + 0.7)
     figure = Figure(figsize=size, dpi=DPI, layout="constrained")
-    FigureCanvasAgg(figure)
     figure.suptitle(title, fontsize=10, parse_math=False)
     axes = figure.subplots(rows, columns, squeeze=False, sharey=True).ravel()
     for place, (panel, one) in enumerate(zip(panels, axes, strict=False)):

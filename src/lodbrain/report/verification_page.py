@@ -12,7 +12,6 @@ from typing import Any
 
 import numpy as np
 from jinja2 import Environment, StrictUndefined
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
@@ -152,7 +151,6 @@ def _draw(scan: Image, pred: NDArray[np.integer], ref: NDArray[np.integer], at: 
     top = float(np.percentile(grey, 99.5)) or 1.0
     aspect = float(scan.spacing_mm[1] / scan.spacing_mm[0])
     figure = Figure(figsize=(12, 12 / 4 * grey.shape[0] * aspect / grey.shape[1] + 0.3), dpi=100, facecolor="black")
-    FigureCanvasAgg(figure)
     shown = (None, _colours(plane(ref)), _colours(plane(pred)), _differences(plane(pred), plane(ref)))
     for column, (title, overlay) in enumerate(zip(("scan", "manual", "ours", "differences"), shown, strict=True)):
         axes = figure.add_axes((column / 4, 0, 1 / 4, 0.92))
