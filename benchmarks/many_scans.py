@@ -101,7 +101,7 @@ def run(scans: Path, out: Path, bad: set[str], count: int, *, kills: int, jobs: 
         "nothing missing, nothing left over": {path.name for path in out.iterdir()} == expected,
     }
     print(*lines[:1], *lines[-2:], sep="\n")
-    took = [sidecar["run"]["seconds"]["total"] for sidecar in sidecars]
+    took = [sidecar["execution"]["seconds"]["total"] for sidecar in sidecars]
     print(f"{count} scans, {len(bad)} corrupt, {kills} kills, {jobs} processes: {seconds:.0f} s")
     print(f"median {statistics.median(took):.3f} s a scan, {len(good) / seconds:.2f} scans a second overall")
     for name, held in checks.items():

@@ -69,7 +69,7 @@ def test_quality_prints_its_correlation_with_the_true_dice(
         return SimpleNamespace(judged=found, fitted=found, refused=1)
 
     monkeypatch.setattr(cli_quality, "validate_quality", validate)
-    model = SimpleNamespace(card=SimpleNamespace(name="mine"))
+    model = SimpleNamespace(card=SimpleNamespace(name="mine", architecture="lod"))
     monkeypatch.setattr(validation, "load_model", lambda settings: model)
     command = ["evaluate", "quality", "-n", "40", "--voxel-size", "1", "2", "-o", str(tmp_path)]
     assert main(command) == 0

@@ -211,7 +211,7 @@ def _content(path: Path) -> bytes:
     if path.suffix != ".json":
         return path.read_bytes()
     record = json.loads(path.read_text(encoding="utf-8"))
-    for changing in ("run", "peak_memory_mib", "planned_peak_memory_mib"):
+    for changing in ("execution", "peak_memory_mib", "planned_peak_memory_mib"):
         record.pop(changing, None)
     return json.dumps(record).encode()
 

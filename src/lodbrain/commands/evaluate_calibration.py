@@ -72,7 +72,7 @@ def calibration(
                 f"{one.before.error:.4f} -> {one.after.error:.4f}; {one.coverage():.1%} of the true volumes lie in "
                 f"their {coverage:.0%} intervals"
             )
-        print(f"{out}: calibration.json, intervals.tsv, reliability.png, and the model")
+        print(f"{out}: calibration.json, intervals.tsv, reliability.png, {zoo.file_name(loaded.card)}")
     return 0
 
 

@@ -70,7 +70,7 @@ def quality(
                 f"{one.mean_error:.3f}, AUC for Dice < 0.7 {one.auc:.3f} ({one.failed} cases)"
             )
         print(f"{found.refused} scans refused (no brain found)")
-        print(f"{out}: cases.tsv, quality.json, quality.png, and the model")
+        print(f"{out}: cases.tsv, quality.json, quality.png, {zoo.file_name(loaded.card)}")
     return 0
 
 

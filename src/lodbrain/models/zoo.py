@@ -181,8 +181,13 @@ def _load_consensus(its_card: Card) -> tuple[Card, nn.Module]:
     return dataclasses.replace(its_card, sha256=digest), network.eval()
 
 
-def save_again(folder: str | os.PathLike[str], card: Card, network: nn.Module) -> str:
-    """Write a model whose card has changed, and return the name of its main file.
+def file_name(card: Card) -> str:
+    """Return the name of the file that a changed model is saved in; a consensus has a card only."""
+    return f"{card.name}.{'json' if members(card) else 'safetensors'}"
+
+
+def save_again(folder: str | os.PathLike[str], card: Card, network: nn.Module) -> None:
+    """Write a model whose card has changed, as `file_name` in a folder.
 
     Parameters
     ----------
@@ -193,11 +198,10 @@ def save_again(folder: str | os.PathLike[str], card: Card, network: nn.Module) -
         Of a consensus only the card is written, since its members have files of their own.
     """
     if members(card):
-        write_text(Path(folder) / f"{card.name}.json", card.to_json() + "\n")
-        return f"{card.name}.json"
-    card = dataclasses.replace(card, file=f"{card.name}.safetensors")
-    save_with_card(Path(folder) / card.file, card, network.state_dict())
-    return card.file
+        write_text(Path(folder) / file_name(card), card.to_json() + "\n")
+    else:
+        card = dataclasses.replace(card, file=file_name(card))
+        save_with_card(Path(folder) / card.file, card, network.state_dict())
 
 
 def save_with_card(path: str | os.PathLike[str], card: Card, state_dict: Mapping[str, Tensor]) -> Card:
