@@ -115,7 +115,7 @@ def test_mask_has_its_surface_where_the_posterior_crosses_the_threshold(spacing:
 def test_without_csf_a_mask_is_a_part_of_that_with_csf_with_a_threshold_of_its_own() -> None:
     grid = WorkingGrid((4, 4, 4), (2.0, 2.0, 2.0), True)
     odds = torch.full((2, 4, 4, 4), -9.0)
-    for x, (brain, with_csf) in enumerate(((2.0, 3.0), (-3.0, 3.0), (-3.0, -2.0), (-6.0, 3.0))):
+    for x, (brain, with_csf) in enumerate(((2.0, 3.0), (-2.5, 3.0), (-2.5, -2.0), (-6.0, 3.0))):
         odds[0, x], odds[1, x] = brain, with_csf
     found = BrainOdds(odds, ((0, 4), (0, 4), (0, 4)), grid, grid)
     assert found.mask(csf=True)[:, 0, 0].tolist() == [True, True, False, True]
