@@ -261,7 +261,8 @@ def test_soft_volumes_of_a_sheared_scan_are_those_of_the_straight_one(
     sums = result.posteriors.sum((0, 1, 2), dtype=np.float64)[1:] * abs(np.linalg.det(thin[:3, :3]))
     # Interpolation moves little: what is summed on the straight grid is there on the sheared one as well.
     np.testing.assert_allclose(soft[:-2], sums, rtol=0.03, atol=100)
-    np.testing.assert_allclose(soft[-2:], hard[-2:], rtol=0.05)
+    # Counted and soft volumes of this coarse scan differ by 5%; without the factor they would by 15 and 9%.
+    np.testing.assert_allclose(soft[-2:], hard[-2:], rtol=0.065)
 
 
 def test_volume_and_doubt_of_a_sheared_scan_grow_with_the_voxel() -> None:
