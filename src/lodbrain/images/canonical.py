@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from nibabel.orientations import io_orientation
 
-from lodbrain.images.grid import Reorientation
+from lodbrain.images.grid import Reorientation, reoriented
 from lodbrain.images.image import Image
 
 
@@ -32,4 +32,4 @@ def canonical(image: Image) -> tuple[Image, Reorientation]:
         return image, Reorientation((0, 1, 2), (False, False, False))
     x, y, z = (int(np.flatnonzero(ornt[:, 0] == place)[0]) for place in range(3))
     turn = Reorientation((x, y, z), (bool(ornt[x, 1] < 0), bool(ornt[y, 1] < 0), bool(ornt[z, 1] < 0)))
-    return Image(turn.apply(image.data), turn.affine(image.affine, image.shape), None, image.notes), turn
+    return reoriented(image, turn), turn

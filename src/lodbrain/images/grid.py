@@ -102,8 +102,12 @@ def to_ras(image: Image) -> tuple[Image, Reorientation]:
     ((4, 2, 3), True)
     """
     turned = closest_ras(image.affine)
-    data, affine = turned.apply(image.data), turned.affine(image.affine, image.shape)
-    return Image(data, affine, None, image.notes), turned
+    return reoriented(image, turned), turned
+
+
+def reoriented(image: Image, turn: Reorientation) -> Image:
+    """Return an image with other axes: data is a view, and `header` is None."""
+    return Image(turn.apply(image.data), turn.affine(image.affine, image.shape), None, image.notes)
 
 
 def closest_ras(affine: NDArray[np.float64]) -> Reorientation:
