@@ -40,7 +40,9 @@ class Muon(torch.optim.AdamW):
                     continue
                 gradient, parameter.grad = parameter.grad, None  # AdamW leaves parameters without gradient alone
                 state = self.state[parameter]
-                mean = state.setdefault("momentum_buffer", torch.zeros_like(parameter))
+                if "momentum_buffer" not in state:
+                    state["momentum_buffer"] = torch.zeros_like(parameter)
+                mean = state["momentum_buffer"]
                 mean.lerp_(gradient, 1 - self.momentum)
                 ahead = gradient.lerp(mean, self.momentum).flatten(1)  # Nesterov
                 update = orthogonal(ahead) * (_STEP_RMS * max(ahead.shape) ** 0.5)
