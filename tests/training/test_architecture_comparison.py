@@ -10,6 +10,7 @@ from lodbrain.images.image import Image
 from lodbrain.images.io import write_nifti
 from lodbrain.training.architecture_comparison import check_comparable, compare, total_seconds, with_seconds
 from lodbrain.training.config import TrainingConfig
+from lodbrain.training.sources import SYNTHETIC
 
 LADDER = [
     {"exponent": 3, "channels": [4, 8], "seconds": 3},
@@ -64,7 +65,11 @@ def test_architectures_are_trained_and_scored_in_one_table(tmp_path: Path) -> No
     (tmp_path / "maps").mkdir()
     for name in ("head", "other"):
         write_nifti(tmp_path / "maps" / f"{name}.nii.gz", raw, Image(raw, np.diag([5.0, 5.0, 5.0, 1.0])))
-    maps = {"labelmaps": tmp_path / "maps"}
+    labels = np.where(raw < 500, raw, 0).astype(np.int16)
+    for name, data in (("T1w", (labels * 4 + raw % 7).astype(np.float32)), ("dseg", labels)):
+        write_nifti(tmp_path / f"real_{name}.nii.gz", data, Image(data, np.diag([5.0, 5.0, 5.0, 1.0])))
+    (tmp_path / "real.csv").write_text("volume,labels,site\nreal_T1w.nii.gz,real_dseg.nii.gz,here\n")
+    maps = {"labelmaps": tmp_path / "maps", "report_on": [{"name": "real", "manifest": tmp_path / "real.csv"}]}
     rows = compare(
         [
             _config("ladder", levels=LADDER, **maps),
@@ -79,12 +84,14 @@ def test_architectures_are_trained_and_scored_in_one_table(tmp_path: Path) -> No
     assert all(2 <= row.seconds < 6 for row in rows)
     assert [list(row.steps) for row in rows] == [["level+3", "level+2"], ["level+2"], ["level+2"]]
     # all were scored on the same scans: where a class is absent it is so for all
-    absent = [row.scores.structures.isnan() for row in rows]
+    absent = [row.scores[SYNTHETIC].structures.isnan() for row in rows]
     assert bool((absent[0] == absent[1]).all())
     assert bool((absent[0] == absent[2]).all())
     # 5 channels: 9 layers of 3x3x3 with BatchNorm, and the last
     assert rows[1].parameters == 5 * 27 + 8 * 25 * 27 + 9 * 10 + 33 * 6
     table = (tmp_path / "out" / "comparison.md").read_text()
     assert "| parameters |" in table
+    assert table.count("**mean of tissues**") == 2  # on synthetic scans, and on the real one
+    assert all(row.scores["real"].tissues.shape == (1, 6) for row in rows)
     assert "| Cerebral-Cortex |" in table
     assert len(json.loads((tmp_path / "out" / "comparison.json").read_text())["rows"]) == 3

@@ -31,7 +31,10 @@ from lodbrain.training.training_run import JOINT, build, train
 from lodbrain.training.validation import VALIDATION_SEED, ValidationScores, score
 
 #: Fields that must be equal in all configurations: validation data, and generation of pairs.
-SAME = ("train", "validate_on", "labelmaps", "real", "tailored", "generator", "seed", "batch", "accumulate")
+SAME = (
+    *("train", "validate_on", "labelmaps", "real", "report_on", "tailored"),
+    *("generator", "seed", "batch", "accumulate"),
+)
 #: Budgets in seconds that differ by less are equal.
 TOLERANCE = 0.01
 
@@ -46,6 +49,8 @@ class ArchitectureResult:
         Predicted memory of a step of its finest level on the largest evaluated scan.
     seconds_per_scan : float
         Median time of a forward pass through all levels, on the device of the training.
+    scores : dict of str to ValidationScores
+        Of each validation set: the synthetic scans, sites held out of the real scans, and the sets of `report_on`.
     """
 
     name: str
@@ -55,7 +60,7 @@ class ArchitectureResult:
     seconds: float
     steps: dict[str, int]
     seconds_per_scan: float
-    scores: ValidationScores
+    scores: dict[str, ValidationScores]
 
 
 def compare(
@@ -149,14 +154,16 @@ def with_seconds(config: TrainingConfig, seconds: float) -> TrainingConfig:
 def _measure(config: TrainingConfig, scans: int) -> ArchitectureResult:
     network = _trained(config)
     last = len(config.levels) - 1
-    scoring = config.model_copy(update={"train": (), "real": None})
+    scoring = config.model_copy(update={"train": (), "validation_scans": scans})
     maps = load_maps(scoring, lambda line: None)
-    samples, _ = make_sources(scoring, geometry_of(config, network), maps, last).validation[SYNTHETIC]
-    source = PairSource(network, last, samples, None, bfloat16=config.autocasts)
-    scores = score(source.draw, network.level(last), scans, bfloat16=config.autocasts)
+    sets = make_sources(scoring, geometry_of(config, network), maps, last).validation
+    scores = {}
+    for name, (samples, n) in sets.items():
+        source = PairSource(network, last, samples, None, bfloat16=config.autocasts)
+        scores[name] = score(source.draw, network.level(last), n, bfloat16=config.autocasts)
     times, shapes = [], []
     for n in range(min(3, scans)):
-        sample = samples.sample(VALIDATION_SEED + n, last)
+        sample = sets[SYNTHETIC][0].sample(VALIDATION_SEED + n, last)
         began = time.perf_counter()
         with torch.no_grad():
             deque(forward_levels(network, sample, bfloat16=config.autocasts), maxlen=0)
@@ -193,8 +200,10 @@ def _trained(config: TrainingConfig) -> Ladder | Plain:
 
 
 def _means(row: ArchitectureResult) -> str:
-    found = row.scores.summary()
-    return f"Dice of structures {found['structures']:.3f}, of tissues {found['tissues']:.3f}"
+    means = {name: scores.summary() for name, scores in row.scores.items()}
+    return "Dice of tissues (structures): " + ", ".join(
+        f"{name} {mean['tissues']:.3f} ({mean['structures']:.3f})" for name, mean in means.items()
+    )
 
 
 def _by_structure(scores: ValidationScores) -> dict[str, float]:
@@ -208,7 +217,7 @@ def _by_structure(scores: ValidationScores) -> dict[str, float]:
 
 
 def to_markdown(rows: Sequence[ArchitectureResult]) -> str:
-    """Return the comparison as Markdown tables: a summary, then Dice of every tissue and structure."""
+    """Return the comparison as Markdown: a summary, then for each validation set Dice of every tissue and structure."""
     names = [row.name for row in rows]
     head = "| | " + " | ".join(names) + " |\n|---|" + "---|" * len(rows)
     overview = (
@@ -219,15 +228,20 @@ def to_markdown(rows: Sequence[ArchitectureResult]) -> str:
         ("steps", [" + ".join(str(n) for n in row.steps.values()) for row in rows]),
         ("seconds a scan, forward", [f"{row.seconds_per_scan:.2f}" for row in rows]),
     )
-    means = [row.scores.summary() for row in rows]
     lines = [head, *(f"| {name} | {' | '.join(cells)} |" for name, cells in overview)]
-    for key in ("structures", "tissues"):
-        lines.append(f"| **Dice, mean of {key}** | {' | '.join(f'{mean[key]:.3f}' for mean in means)} |")
-    for number, label in enumerate(TABLES["tissue"][1:], 1):
-        lines.append(f"| {label.name} | {' | '.join(_cell(mean[f'tissue{number}']) for mean in means)} |")
-    tables = [_by_structure(row.scores) for row in rows]
-    lines += [f"| {name} | {' | '.join(_cell(table[name]) for table in tables)} |" for name in SIDELESS[1:]]
+    for name in rows[0].scores:
+        lines += ["", f"Dice on the validation set `{name}`:", "", head]
+        lines += _dice_rows([row.scores[name] for row in rows])
     return "\n".join([*lines, ""])
+
+
+def _dice_rows(scores: Sequence[ValidationScores]) -> list[str]:
+    means = [each.summary() for each in scores]
+    tables = [_by_structure(each) for each in scores]
+    named = [(f"**mean of {key}**", key, means) for key in ("structures", "tissues")]
+    named += [(label.name, f"tissue{number}", means) for number, label in enumerate(TABLES["tissue"][1:], 1)]
+    named += [(name, name, tables) for name in SIDELESS[1:]]
+    return [f"| {title} | {' | '.join(_cell(row[key]) for row in values)} |" for title, key, values in named]
 
 
 def _cell(value: float) -> str:
@@ -246,8 +260,8 @@ def to_json(rows: Sequence[ArchitectureResult]) -> dict[str, Any]:
                 "seconds": round(row.seconds, 1),
                 "steps": row.steps,
                 "seconds_per_scan": round(row.seconds_per_scan, 4),
-                "dice": _known(row.scores.summary()),
-                "structures": _known(_by_structure(row.scores)),
+                "dice": {name: _known(scores.summary()) for name, scores in row.scores.items()},
+                "structures": {name: _known(_by_structure(scores)) for name, scores in row.scores.items()},
             }
             for row in rows
         ]
