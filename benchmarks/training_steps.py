@@ -17,6 +17,8 @@ import sys
 import tempfile
 from pathlib import Path
 
+import yaml
+
 #: Run with each version: prints seconds per step of one level.
 CHILD = """
 import json, sys
@@ -27,7 +29,7 @@ from lodbrain.training.config import TrainingConfig
 try:
     from lodbrain.training.training_run import TrainingRun
 except ImportError:  # an earlier version
-    from lodbrain.training.run import TrainingRun
+    from lodbrain.training.run import Run as TrainingRun
 from lodbrain.training.workers import join
 import torch
 config = TrainingConfig.model_validate(json.loads(sys.argv[1]))
@@ -60,10 +62,7 @@ def main() -> int:
     parser.add_argument("--rounds", type=int, default=2)
     parser.add_argument("--fine", type=Path, help="folder that keeps the finer label maps between runs")
     asked = parser.parse_args()
-    sys.path.insert(0, str(asked.source[-1]))
-    from lodbrain.training.config import read_config
-
-    fields = json.loads(read_config(asked.config).model_dump_json(by_alias=True))
+    fields = yaml.safe_load(asked.config.read_text())  # without defaults, which an earlier version may not know
     fields |= {"start": asked.start, "start_share": 0, "validate_every": 10**9, "checkpoint_every": 10**9}
     fields |= {"labelmaps": str(asked.labelmaps or fields["labelmaps"]), "train": asked.maps or fields["train"]}
     fields |= {"validation_scans": 1, "validate": fields["validate"][:1], "pictures": False}
@@ -81,7 +80,7 @@ def main() -> int:
             keeps = "keep" if "keep_freed_memory" in command.read_text() else "free"
             command = [sys.executable, "-c", CHILD, json.dumps(now), keeps, str(position)]
             environment = {**os.environ, "PYTHONPATH": str(source.resolve())}
-            return subprocess.run(command, check=True, capture_output=True, text=True, env=environment).stdout
+            return subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True, env=environment).stdout
 
         for source in asked.source:
             run(source, -1, "float32")
