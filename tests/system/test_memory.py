@@ -114,6 +114,27 @@ assert freed()[0] < 20e6
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="glibc only")
+def test_memory_that_a_thread_has_freed_is_used_again_by_others() -> None:
+    code = """
+import threading
+import numpy as np
+from lodbrain.system.memory import keep_freed_memory, resident_bytes
+def fill():
+    for _ in range(4):
+        np.ones(40_000_000, np.uint8)
+keep_freed_memory()
+fill()
+before = resident_bytes()
+for _ in range(3):
+    thread = threading.Thread(target=fill)
+    thread.start()
+    thread.join()
+assert resident_bytes() - before < 20e6, resident_bytes() - before
+"""
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux can measure a peak anew")
 def test_each_peak_is_measured_from_its_own_start() -> None:
     # In a process of its own: a test before this one may have told the allocator to keep what is freed.

@@ -17,7 +17,7 @@ _UNITS |= {f"{unit}I": 1024**power for power, unit in enumerate("KMGT", start=1)
 
 MEBIBYTE = 1024**2
 
-_TRIM_THRESHOLD, _TOP_PAD, _MMAP_THRESHOLD, _MMAP_MAX = -1, -2, -3, -4  # malloc.h
+_TRIM_THRESHOLD, _TOP_PAD, _MMAP_THRESHOLD, _MMAP_MAX, _ARENA_MAX = -1, -2, -3, -4, -8  # malloc.h
 #: Not empty if `keep_freed_memory` has configured the allocator.
 _KEEPING: list[bool] = []
 
@@ -71,6 +71,9 @@ def keep_freed_memory() -> None:
     A network allocates and frees hundreds of megabytes per layer; glibc returns such blocks to the kernel, which clears
     every page again. Measured on the 1 mm ladder: CPU time falls from 17.4 s to 10.7 s. Call it before torch is
     imported, in a command line that owns the process. It has no effect if the C library is not glibc.
+
+    All threads share one heap, since each heap keeps what is freed in it. Measured on a head of 256 x 256 x 170 voxels:
+    the peak is 1.26 to 1.28 GiB in four runs, with a heap per thread 1.30 to 1.64 GiB in eight.
     """
     os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")  # torch: huge pages for large tensors
     if not sys.platform.startswith("linux"):
@@ -79,6 +82,7 @@ def keep_freed_memory() -> None:
         mallopt = ctypes.CDLL(None).mallopt
     except AttributeError:  # musl
         return
+    mallopt(_ARENA_MAX, 1)
     mallopt(_MMAP_MAX, 0)
     mallopt(_TRIM_THRESHOLD, 2**31 - 1)
     mallopt(_TOP_PAD, 64 * MEBIBYTE)
