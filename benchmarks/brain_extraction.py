@@ -28,7 +28,6 @@ import numpy as np
 import torch
 from scipy import ndimage
 
-from lodbrain.evaluation.metric_files import write_tsv
 from lodbrain.evaluation.validation_scans import validation_maps
 from lodbrain.images import read_image, read_labels, to_ras
 from lodbrain.inference.brain_mask import brain_odds, solid
@@ -44,6 +43,7 @@ from lodbrain.synthesis.generator import draw_plan, render
 from lodbrain.synthesis.label_map import load
 from lodbrain.synthesis.steps.fov import RandomFieldOfView
 from lodbrain.synthesis.steps.skull_stripping import RandomStripping
+from lodbrain.system.records import write_tsv
 
 THRESHOLDS = (0.02, 0.05, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5)
 WITHOUT_CSF = (0.005, 0.01, 0.02, 0.03, 0.05, 0.1, 0.2)

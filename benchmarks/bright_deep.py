@@ -11,6 +11,7 @@ the model has them, on the scan as it is and with bright nuclei.
 import argparse
 import sys
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -43,7 +44,7 @@ def main() -> int:
     print("model", "structure", "as it is", "bright", sep="\t")
     for model in asked.model:
         tissues_only = load_model(Settings(model=model, labels="tissue")).card.labels == "tissue"
-        scheme = "tissue" if tissues_only else "structures"
+        scheme: Literal["tissue", "structures"] = "tissue" if tissues_only else "structures"
         before, after = (
             segment(data, affine=image.affine, model=model, labels=scheme, threads=asked.threads).labels
             for data in (image.data, raised)
@@ -68,7 +69,8 @@ def with_bright_nuclei(
     for pair in NUCLEI.values():
         where = np.isin(labels, pair)
         shift[where] = white - np.median(data[where])
-    return data + ndimage.gaussian_filter(shift, BORDER_MM / np.asarray(spacing_mm))
+    smooth: NDArray[np.float32] = ndimage.gaussian_filter(shift, BORDER_MM / np.asarray(spacing_mm))
+    return data + smooth
 
 
 def dice(a: NDArray[np.bool_], b: NDArray[np.bool_]) -> float:

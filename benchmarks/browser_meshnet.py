@@ -19,6 +19,7 @@ import tempfile
 import threading
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -149,14 +150,14 @@ def graph_of(layers: list[Layer]) -> onnx.ModelProto:
     for n, (kernel, bias, dilation, elu) in enumerate(layers):
         constants += [numpy_helper.from_array(kernel, f"kernel_{n}"), numpy_helper.from_array(bias, f"bias_{n}")]
         pad = dilation * (kernel.shape[-1] // 2)
-        shape = {"kernel_shape": kernel.shape[2:], "dilations": [dilation] * 3, "pads": [pad] * 6}
+        shape: dict[str, Any] = {"kernel_shape": kernel.shape[2:], "dilations": [dilation] * 3, "pads": [pad] * 6}
         nodes.append(helper.make_node("Conv", [x, f"kernel_{n}", f"bias_{n}"], [f"conv_{n}"], **shape))
         x = f"conv_{n}"
         if elu:
             nodes.append(helper.make_node("Elu", [x], [f"elu_{n}"]))
             x = f"elu_{n}"
     nodes.append(helper.make_node("ArgMax", [x], ["labels"], axis=1, keepdims=1))
-    sizes = [1, 1, "X", "Y", "Z"]
+    sizes: list[str | int | None] = [1, 1, "X", "Y", "Z"]
     ends = [
         helper.make_tensor_value_info(name, kind, sizes)
         for name, kind in (("image", TensorProto.FLOAT), ("labels", TensorProto.INT64))

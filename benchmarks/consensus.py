@@ -14,6 +14,8 @@ import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
+from unittest import mock
 
 import numpy as np
 import torch
@@ -42,10 +44,18 @@ STEPS = (
     ("contrast", 1.0),
     ("contrast", 3.0),
     ("noise", 0.2),
+    ("noise", 0.4),
     ("thick slices", 2.0),
     ("thick slices", 4.0),
+    ("thick slices", 11.0),
     ("resolution", 1.0),
+    ("resolution", 5.0),
     ("motion", 4.0),
+    ("motion", 8.0),
+    ("field of view", 80.0),
+    ("rotation", 15.0),
+    ("rotation", 90.0),
+    ("background", 1.0),
     ("saturation", 0.0),
 )
 #: Receive bias of 9.4 T, times 1 and 2.
@@ -124,7 +134,7 @@ def saturated(pair: LabelledScan) -> LabelledScan:
 def draw(labels: LabelMap, seed: int, bias: float | None, side_mm: float | None = None) -> LabelledScan:
     """A T1w scan of an undeformed map."""
     voxel = side_mm or float(labels.spacing_mm.mean())
-    settings = generator.Settings(
+    settings = generator.GeneratorSettings(
         shapes=Shapes(0, 0, 0, (1, 1), 0, 0, 0, (1, 1), 0),
         field_of_view=RandomFieldOfView((voxel, voxel), 0, 0, 0, 0),
         contrasts=Contrasts(t1w_share=1, ordered_share=0),
@@ -147,16 +157,11 @@ def rows(pair: LabelledScan, model: Model) -> Iterator[list[object]]:
         watched[0].found = {weight: np.zeros(pair.image.shape, np.uint8) for weight in WEIGHTS}
         return watched[0]
 
-    from lodbrain.inference import ladder
-
     assert isinstance(model.network, Consensus)
-    ladder.second_opinion, before = watching, ladder.second_opinion  # type: ignore[assignment]
-    ladder.is_asked, asked = (lambda scan: True), ladder.is_asked
-    try:
-        options = Options(device=model.device, postprocess=False)
+    options = Options(device=model.device, postprocess=False)
+    replaced: dict[str, Any] = {"second_opinion": watching, "is_asked": lambda scan: True}
+    with mock.patch.multiple("lodbrain.inference.ladder", **replaced):
         found = predict(pair.image.numpy(), pair.spacing_mm, card=model.card, network=model.network, options=options)
-    finally:
-        ladder.second_opinion, ladder.is_asked = before, asked
     voxel = float(np.prod(pair.spacing_mm) ** (1 / 3))
     truth = SIDELESS_OF_CLASS[pair.labels.numpy()]
     results = watched[0].found if watched else {0.0: SIDELESS_OF_CLASS[found.classes]}

@@ -113,7 +113,7 @@ def _affine(grid: Grid) -> np.ndarray[Any, np.dtype[np.float64]]:
 
 def summary(done: list[dict[str, Any]]) -> None:
     """Print the error of mean and spread by kind of tissue: median and largest over structures and scans."""
-    kinds = {"white matter": ("Cerebral-White-Matter",), "cortex": ("Cerebral-Cortex",)}
+    kinds: dict[str, tuple[str, ...]] = {"white matter": ("Cerebral-White-Matter",), "cortex": ("Cerebral-Cortex",)}
     kinds |= {"other grey": GROUPS[GREY][1:], "CSF": ("CSF",)}
     kinds |= {"ventricles": tuple(name for name in GROUPS[FLUID] if name != "CSF")}
     named = {name for names in kinds.values() for name in names}

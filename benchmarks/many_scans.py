@@ -73,7 +73,8 @@ def make(folder: Path, count: int, corrupt: int) -> set[str]:
 def run(scans: Path, out: Path, bad: set[str], count: int, *, kills: int, jobs: int, model: str) -> int:
     """Segment them, killing a worker now and then, and check what is there."""
     started = time.monotonic()
-    command = [sys.executable, "-m", "lodbrain", "segment", scans, "-o", out, "--jobs", str(jobs), "--model", model]
+    command = [sys.executable, "-m", "lodbrain", "segment", str(scans), "-o", str(out), "--jobs", str(jobs)]
+    command += ["--model", model]
     errors = tempfile.TemporaryFile("w+")  # noqa: SIM115
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=errors, text=True)
     assert process.stdout is not None

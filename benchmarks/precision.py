@@ -10,6 +10,7 @@ import argparse
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -22,7 +23,7 @@ from lodbrain.inference.predict import Options, predict
 from lodbrain.segmentation.settings import Settings, load_model
 
 
-def rounded_conv3d(x: torch.Tensor, kernel: torch.Tensor, bias: torch.Tensor | None, *rest: object) -> torch.Tensor:
+def rounded_conv3d(x: torch.Tensor, kernel: torch.Tensor, bias: torch.Tensor | None, *rest: Any) -> torch.Tensor:
     """A convolution that accumulates in float32 and rounds once."""
     made = _CONV3D(x.float(), kernel.float(), None if bias is None else bias.float(), *rest)
     return made.to(x.dtype)
@@ -40,7 +41,7 @@ def main() -> int:
     asked = parser.parse_args()
     model = load_model(Settings(model=asked.model, device=asked.device))
     if working_dtype("auto", torch.device(model.device)) is torch.float32:
-        F.conv3d = rounded_conv3d
+        F.conv3d = rounded_conv3d  # type: ignore[assignment]
     for path in asked.scans:
         scan, _ = to_ras(read_image(path))
         x, y, z = scan.spacing_mm.tolist()

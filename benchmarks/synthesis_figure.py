@@ -17,7 +17,7 @@ from lodbrain.labels import STRUCTURES
 from lodbrain.synthesis.deform import Deformation, Shapes
 from lodbrain.synthesis.fields import Grid, RandomField
 from lodbrain.synthesis.generator import ScanPlan, render
-from lodbrain.synthesis.intensities import Contrasts
+from lodbrain.synthesis.intensities import Contrasts, draw_contrast
 from lodbrain.synthesis.label_map import LabelMap, load
 from lodbrain.synthesis.steps.background_noise import Background
 from lodbrain.synthesis.steps.blur import Blur
@@ -51,7 +51,7 @@ def plain(labels: LabelMap) -> ScanPlan:
     """A plan with a T1w contrast and nothing else."""
     x, y, z = labels.brain_box_mm.mean(0).tolist()
     a, b, c = (labels.ventricle_mm - labels.brain_box_mm.mean(0)).tolist()
-    contrast = Contrasts(t1w_share=1.0, spread=0.3, within=6.0).draw(Stream(11))
+    contrast = draw_contrast(Contrasts(t1w_share=1.0, spread=0.3, within=6.0), torch.Generator().manual_seed(11))
     pose = Deformation((x, y, z), ventricles_mm=(a, b, c))
     return ScanPlan(seed=1, scan=AXIAL, deformation=pose, lesions=None, contrast=contrast, parts=RandomField(3, 22.0))
 
@@ -72,7 +72,11 @@ def steps(plan: ScanPlan, labels: LabelMap) -> list[tuple[str, Grid, ScanPlan]]:
         ("elastic (diffeomorphic)", AXIAL, replace(plan, deformation=elastic)),
         ("larger ventricles", AXIAL, replace(plan, deformation=replace(pose, ventricle_factor=2.0))),
         ("side flip: labels swap", AXIAL, replace(plan, deformation=replace(pose, flipped=True))),
-        ("random intensities", AXIAL, replace(plan, contrast=Contrasts(0.0, 0.0).draw(Stream(2)))),
+        (
+            "random intensities",
+            AXIAL,
+            replace(plan, contrast=draw_contrast(Contrasts(0.0, 0.0), torch.Generator().manual_seed(2))),
+        ),
         ("texture", AXIAL, replace(plan, texture=Texture(RandomField(9, 8.0), 0.2))),
         ("ventricles: a fifth of them left", AXIAL, replace(plan, ventricles=Ventricles(0.2))),
         ("lesions: still white matter", AXIAL, replace(plan, lesions=Lesions(RandomField(6, 6.0), 0.06))),

@@ -76,8 +76,8 @@ def main() -> int:
             fine = (asked.fine or Path(folder, "fine")) / str(asked.source.index(source))
             now = {**fields, "bfloat16": arithmetic == "bfloat16", "fine_labelmaps": str(fine)}
             now["out"] = str(Path(folder, f"{len(seconds)}-{position}-{os.urandom(4).hex()}"))
-            command = next((source / "lodbrain").glob("c*/train.py"))  # cli/ until it became commands/
-            keeps = "keep" if "keep_freed_memory" in command.read_text() else "free"
+            trains = next((source / "lodbrain").glob("c*/train.py"))  # cli/ until it became commands/
+            keeps = "keep" if "keep_freed_memory" in trains.read_text() else "free"
             command = [sys.executable, "-c", CHILD, json.dumps(now), keeps, str(position)]
             environment = {**os.environ, "PYTHONPATH": str(source.resolve())}
             return subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True, env=environment).stdout

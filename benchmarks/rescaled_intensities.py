@@ -1,6 +1,6 @@
 """One scan stored in other ways: Dice of its segmentation against that of the scan as it is.
 
-    python benchmarks/rescaled.py scan.nii.gz ... --model default -o rescaled.tsv
+    python benchmarks/rescaled_intensities.py scan.nii.gz ... --model default -o rescaled.tsv
 
 The ways are those of `tests/makers/rescaled.py`: offset, gain, number format, background. The scans are masked with 0,
 or nearly so; of others the ways that change the background change nothing.
