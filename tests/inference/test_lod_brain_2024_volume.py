@@ -109,8 +109,8 @@ def test_memory_grows_with_the_grid_and_the_box_and_shrinks_with_the_dtype() -> 
     whole, box = (256, 256, 256), ((50, 200), (30, 220), (60, 220))
     needed = peak_memory_bytes(whole, box=box)
     assert peak_memory_bytes((256, 256, 300), box=box) > needed
-    assert peak_memory_bytes(whole) > 1.5 * needed
-    assert peak_memory_bytes(whole, dtype=torch.bfloat16, box=box) < 0.7 * needed
+    assert peak_memory_bytes(whole) > 1.4 * needed
+    assert peak_memory_bytes(whole, dtype=torch.bfloat16, box=box) < 0.9 * needed
 
 
 @pytest.mark.usefixtures("small_grid")

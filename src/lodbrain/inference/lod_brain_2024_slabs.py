@@ -18,6 +18,8 @@ HALO: Final = 2
 MARGIN: Final = 12
 #: Planes of a slab: with 8, half of the convolutions are recomputed in halos; 32 take 0.7 GiB more at 256^3.
 THICKNESS: Final = 16
+#: Bytes of a kept feature.
+KEPT_BYTES = 2
 #: Share of the planes outside the box that the statistics are estimated from, and planes of each sampled slab.
 SAMPLED: Final = 0.25
 SAMPLE_PLANES: Final = 4
@@ -110,13 +112,15 @@ def logits_in_slabs(
         outer = _grown(wide, shape)
         return wide, _cut(network.down.conv(network.stem(_cut(x, outer))), within(wide, outer))
 
-    # Features are kept: those of the box, and those of the few samples.
+    # Features are kept: those of the box, and those of the few samples. Two bytes a value suffice before the
+    # normalisation, and they are most of the memory.
+    kept_dtype = dtype if dtype.itemsize == KEPT_BYTES else torch.float16
     kept: list[tuple[Box, Box, Tensor]] = []
     statistics = _Statistics()
     for slab, weight in samples:
         wide, features = before_norm(slab)
         statistics.add(_cut(features, within(slab, wide)), weight)
-        kept.append((slab, wide, features.to(dtype)))
+        kept.append((slab, wide, features.to(kept_dtype)))
         del features
     scale, shift = (value.to(x)[:, None, None, None] for value in statistics.scale_and_shift(network.down.norm))
 
@@ -194,7 +198,7 @@ def memory_bytes(box: Box, scan: Box | None, shape: tuple[int, ...], *, dtype: t
     wide = _grown(_grown((slice(0, THICKNESS), *box[1:]), shape), shape)
     slab = math.prod(side.stop - side.start for side in wide)
     narrow = 2 * 8 * 4 * grid // 8
-    used = max(4 * coarse, coarse + 32 * dtype.itemsize * kept + narrow + 32 * (4 + 2 * dtype.itemsize) * slab)
+    used = max(4 * coarse, coarse + 32 * KEPT_BYTES * kept + narrow + 32 * (4 + 2 * dtype.itemsize) * slab)
     return int(OVERHEAD * used)
 
 
