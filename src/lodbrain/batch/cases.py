@@ -17,7 +17,7 @@ from lodbrain.segmentation.outcome import failure
 from lodbrain.segmentation.outputs import check_writable
 from lodbrain.system.atomic import write_text
 from lodbrain.system.hashing import sha256
-from lodbrain.system.progress import Progress
+from lodbrain.system.progress import Progress, silent
 from lodbrain.system.records import json_text
 from lodbrain.version import __version__
 
@@ -180,7 +180,7 @@ def run_cases(
     name: Callable[[Case], str],
     work: Callable[[Case, CaseFiles, Progress], tuple[str, ...] | None],
     may_exist: bool,
-    progress: Progress | None = None,
+    progress: Progress = silent,
     finished: Callable[[CaseOutcome], None] | None = None,
 ) -> list[CaseOutcome]:
     """Process each case; a failure does not stop the others.
@@ -217,8 +217,7 @@ def run_cases(
     for number, (case, result) in enumerate(zip(cases, results, strict=True)):
 
         def report(share: float, text: str, number: int = number, path: Path = case.path) -> None:
-            if progress is not None:
-                progress((number + share) / len(cases), f"{path.name}: {text}")
+            progress((number + share) / len(cases), f"{path.name}: {text}")
 
         report(0.0, "reading")
         try:

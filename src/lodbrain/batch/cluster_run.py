@@ -19,7 +19,7 @@ from lodbrain.segmentation.jobs import Job, MakePage, check_jobs
 from lodbrain.segmentation.outcome import ScanOutcome
 from lodbrain.segmentation.outputs import check_writable
 from lodbrain.segmentation.settings import Settings, check_model
-from lodbrain.system.progress import Progress
+from lodbrain.system.progress import Progress, silent
 from lodbrain.version import __version__
 
 #: Codes of errors that may not recur on a retry, unlike those of invalid scans.
@@ -50,7 +50,7 @@ def run_jobs(
     settings: Settings | None = None,
     *,
     place: Workplace,
-    progress: Progress | None = None,
+    progress: Progress = silent,
     finished: Callable[[ScanOutcome], None] | None = None,
     say: Callable[[str], None] | None = None,
     make_page: MakePage | None = None,
@@ -88,7 +88,7 @@ def run_jobs(
     """
     settings, tell = settings or Settings(), say or (lambda line: None)
     jobs = check_jobs(jobs, settings)
-    run = _Run(jobs, progress or (lambda share, text: None), finished or (lambda outcome: None), make_page)
+    run = _Run(jobs, progress, finished or (lambda outcome: None), make_page)
     run.take({number: _failed(job, job.problem) for number, job in enumerate(jobs) if job.problem is not None})
     if feasible := [number for number, job in enumerate(jobs) if job.problem is None]:
         check_model(settings)

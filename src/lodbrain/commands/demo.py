@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from os import PathLike
@@ -24,6 +24,7 @@ from lodbrain.segmentation.settings import Settings
 from lodbrain.segmentation.volumes import Volume
 from lodbrain.system.atomic import write_bytes
 from lodbrain.system.memory import keep_freed_memory
+from lodbrain.system.progress import Progress, silent
 
 
 def demo(
@@ -108,7 +109,7 @@ def segment_example(
     *,
     fetch: bool = False,
     settings: Settings | None = None,
-    progress: Callable[[float, str], None] | None = None,
+    progress: Progress = silent,
 ) -> Demo:
     """Segment the ICBM152 template or, with `fetch`, a real head, and save a picture. Earlier results are replaced.
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from os import PathLike
 from pathlib import Path
@@ -27,6 +27,7 @@ from lodbrain.segmentation.outputs import check_writable
 from lodbrain.segmentation.settings import Model
 from lodbrain.synthesis.intensities import Contrasts
 from lodbrain.synthesis.label_map import LabelMap, load
+from lodbrain.system.progress import Progress, silent
 from lodbrain.system.records import write_json, write_tsv
 
 
@@ -63,7 +64,7 @@ def calibration(
             contrasts=options.contrasts,
             coverage=coverage,
             seed=options.seed,
-            progress=progress or (lambda share, text: None),
+            progress=progress,
         )
     if not options.quiet:
         for exponent, one in found.items():
@@ -96,7 +97,7 @@ def calibrate(
     contrasts: Kind = "t1w",
     coverage: float = 0.9,
     seed: int = 0,
-    progress: Callable[[float, str], None] = lambda share, text: None,
+    progress: Progress = silent,
 ) -> dict[int, Judged]:
     """Fit and evaluate the calibration of every level of a ladder, and write the calibrated model.
 

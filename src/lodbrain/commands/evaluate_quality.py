@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from os import PathLike
 from pathlib import Path
@@ -25,6 +25,7 @@ from lodbrain.segmentation.predicted_dice import SIGNS
 from lodbrain.segmentation.settings import Model
 from lodbrain.synthesis.intensities import Contrasts
 from lodbrain.synthesis.label_map import LabelMap, load
+from lodbrain.system.progress import Progress, silent
 from lodbrain.system.records import read_tsv, write_json, write_tsv
 
 
@@ -61,7 +62,7 @@ def quality(
             contrasts=options.contrasts,
             voxel_mm=voxel_size,
             seed=options.seed,
-            progress=progress or (lambda share, text: None),
+            progress=progress,
         )
     if not options.quiet:
         for name, one in (("judged", found.judged), ("fitted", found.fitted)):
@@ -102,7 +103,7 @@ def validate_quality(
     contrasts: Kind = "t1w",
     voxel_mm: tuple[float, float] = (1.0, 1.4),
     seed: int = 0,
-    progress: Callable[[float, str], None] = lambda share, text: None,
+    progress: Progress = silent,
 ) -> Validation:
     """Generate, degrade and segment scans, fit the score and evaluate it. Cases in the folder are not computed again.
 

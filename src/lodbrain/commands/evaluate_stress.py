@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from os import PathLike
 from pathlib import Path
-from typing import Annotated, TypeAlias
+from typing import Annotated
 
 from cyclopts import Parameter
 from rich.console import Console
@@ -35,6 +35,7 @@ from lodbrain.segmentation.settings import Model, Settings
 from lodbrain.segmentation.settings import Settings as ModelSettings
 from lodbrain.synthesis.degradations import DEGRADATIONS
 from lodbrain.system.memory import keep_freed_memory
+from lodbrain.system.progress import Progress, silent
 from lodbrain.system.records import write_json, write_tsv
 
 
@@ -98,7 +99,7 @@ def stress(
             labels=labels or (),
             labels_table=table_named(labels_table) if labels_table is not None else None,
             model=Settings(labels="brain", model=model, device=device),
-            progress=progress or (lambda share, text: None),
+            progress=progress,
         )
     for problem in found.problems:
         tell_error(problem)
@@ -127,9 +128,6 @@ def _stress_table(found: Stress, settings: StressSettings) -> Table:
     return table
 
 
-Progress: TypeAlias = Callable[[float, str], None]
-
-
 def run_stress_test(
     inputs: Sequence[str | PathLike[str]],
     out: str | PathLike[str],
@@ -138,7 +136,7 @@ def run_stress_test(
     labels: Sequence[str | PathLike[str]] = (),
     labels_table: LabelTable | None = None,
     model: ModelSettings | None = None,
-    progress: Progress = lambda share, text: None,
+    progress: Progress = silent,
 ) -> Stress:
     """Apply every degradation to every scan; steps that are in the folder are not computed again.
 

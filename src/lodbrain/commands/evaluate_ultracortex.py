@@ -7,7 +7,6 @@ from collections.abc import Callable
 from dataclasses import asdict, astuple, dataclass, fields, replace
 from os import PathLike
 from pathlib import Path
-from typing import TypeAlias
 
 import numpy as np
 from rich.console import Console
@@ -41,6 +40,7 @@ from lodbrain.segmentation.outputs import Outputs, check_writable
 from lodbrain.segmentation.settings import Model, Settings, load_model
 from lodbrain.system.download import cache_folder
 from lodbrain.system.memory import keep_freed_memory
+from lodbrain.system.progress import Progress, silent
 from lodbrain.system.records import write_json, write_tsv
 from lodbrain.version import __version__
 
@@ -82,7 +82,7 @@ def ultracortex(
             data=data,
             surfaces=not overlap_only,
             tell=tell,
-            progress=progress or (lambda share, text: None),
+            progress=progress,
         )
     for problem in found.problems:
         tell_error(problem)
@@ -100,7 +100,6 @@ def ultracortex(
     return found.exit_code
 
 
-Progress: TypeAlias = Callable[[float, str], None]
 ROWS, SUMMARY, PROTOCOL, JSON = "ultracortex.tsv", "summary.tsv", "protocol.tsv", "ultracortex.json"
 
 
@@ -137,7 +136,7 @@ def verify(
     data: str | PathLike[str] | None = None,
     surfaces: bool = True,
     tell: Callable[[str], None] = lambda line: None,
-    progress: Progress = lambda share, text: None,
+    progress: Progress = silent,
 ) -> Verification:
     """Verify a model; complete segmentations in the folder are reused.
 

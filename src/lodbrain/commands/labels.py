@@ -24,7 +24,7 @@ from lodbrain.segmentation.label_files import Program, label_file
 from lodbrain.segmentation.outputs import check_writable
 from lodbrain.system.atomic import write_text
 from lodbrain.system.memory import keep_freed_memory
-from lodbrain.system.progress import Progress
+from lodbrain.system.progress import Progress, silent
 from lodbrain.version import __version__
 
 app = LazyApp(name="labels")
@@ -123,7 +123,7 @@ def upsample_maps(
     *,
     resume: bool = False,
     overwrite: bool = False,
-    progress: Progress | None = None,
+    progress: Progress = silent,
     finished: Callable[[CaseOutcome], None] | None = None,
 ) -> list[CaseOutcome]:
     """Resample label maps to another voxel size; a failing map does not stop the others.

@@ -38,7 +38,7 @@ from lodbrain.segmentation.scan import segment_image
 from lodbrain.segmentation.settings import Settings, load_model
 from lodbrain.system.atomic import write_text
 from lodbrain.system.memory import keep_freed_memory
-from lodbrain.system.progress import Progress
+from lodbrain.system.progress import Progress, silent
 from lodbrain.version import __version__
 
 
@@ -106,7 +106,7 @@ def make_maps(
     *,
     given: Path | None = None,
     teach: bool = False,
-    progress: Progress | None = None,
+    progress: Progress = silent,
     finished: Callable[[CaseOutcome], None] | None = None,
 ) -> list[CaseOutcome]:
     """Create label training maps of whole heads; a failing scan does not stop the others.

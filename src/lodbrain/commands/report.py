@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
@@ -22,6 +22,7 @@ from lodbrain.report.sidecars import ScanResults, find_sidecars, read_results
 from lodbrain.segmentation.inputs import IMAGE_SUFFIXES, PAIR_SUFFIXES
 from lodbrain.segmentation.outputs import check_writable
 from lodbrain.system.hashing import sha256
+from lodbrain.system.progress import Progress, silent
 
 
 def report(
@@ -94,7 +95,7 @@ def write_pages(
     *,
     scans: Iterable[str | PathLike[str]] = (),
     overwrite: bool = False,
-    progress: Callable[[float, str], None] | None = None,
+    progress: Progress = silent,
 ) -> Report:
     """Write the pages of all results in a folder and its subfolders, and ``index.html``.
 
@@ -123,8 +124,7 @@ def write_pages(
     made, kept, without, errors = [], [], [], []
     group: list[ScanResults] = []
     for place, sidecar in enumerate(sidecars):
-        if progress is not None:
-            progress(place / len(sidecars), sidecar.name)
+        progress(place / len(sidecars), sidecar.name)
         try:
             results = read_results(sidecar)
             if not overwrite and is_up_to_date(results):

@@ -70,8 +70,7 @@ def strip(
                 tell_error(outcome.error)
             elif not quiet:
                 print(_line(outcome), flush=True)
-            if progress is not None:
-                progress(done / len(jobs), shown(outcome.job.path.name))
+            progress(done / len(jobs), shown(outcome.job.path.name))
 
         outcomes = strip_jobs(jobs, wanted, settings, finished=tell)
     return exit_status([outcome.error for outcome in outcomes])

@@ -29,7 +29,7 @@ from lodbrain.synthesis.label_map import LabelMap, load
 from lodbrain.synthesis.profile import read_profile
 from lodbrain.synthesis.streams import Stream
 from lodbrain.system.memory import keep_freed_memory
-from lodbrain.system.progress import Progress
+from lodbrain.system.progress import Progress, silent
 
 
 def synth(
@@ -149,7 +149,7 @@ def synthesise(
     resume: bool = False,
     overwrite: bool = False,
     figure: str | PathLike[str] | None = None,
-    progress: Progress | None = None,
+    progress: Progress = silent,
     finished: Callable[[CaseOutcome], None] = lambda outcome: None,
 ) -> list[CaseOutcome]:
     """Generate pairs of image and labels; pair k does not depend on the number of pairs, threads or earlier runs.
@@ -202,8 +202,7 @@ def synthesise(
     outcomes: list[CaseOutcome] = []
 
     def report(text: str, begun: float = 0.0) -> None:
-        if progress is not None:
-            progress(min((len(outcomes) + begun) / number, 1.0), text)
+        progress(min((len(outcomes) + begun) / number, 1.0), text)
 
     def done(outcome: CaseOutcome) -> None:
         outcomes.append(outcome)

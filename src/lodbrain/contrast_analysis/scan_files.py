@@ -18,7 +18,7 @@ from lodbrain.segmentation.outputs import check_writable
 from lodbrain.segmentation.scan import segment_image
 from lodbrain.segmentation.settings import Model, Settings, check_model, load_model
 from lodbrain.synthesis.profile import ContrastProfile, write_profile
-from lodbrain.system.progress import Progress
+from lodbrain.system.progress import Progress, silent
 
 #: Suffixes of a label map's name, after the scan's name with or without its last part (``_T1w``).
 LABEL_ENDINGS = ("_dseg", "_seg", "_aseg", "_aparc+aseg", "_labels", "")
@@ -55,7 +55,7 @@ def analyse_scans(
     labels: str | PathLike[str] | None = None,
     settings: Settings | None = None,
     also: Sequence[Path] = (),
-    progress: Progress | None = None,
+    progress: Progress = silent,
     finished: Callable[[Analysed], None] = lambda scan: None,
 ) -> Analysis:
     """Fit the contrast of scans, pool the fits, and write the profile.
@@ -83,10 +83,9 @@ def analyse_scans(
     scans = find_scans(inputs)
     _check_usage(scans, labels, settings, [Path(out), *also])
     model = None if labels is not None else load_model(settings)
-    report = progress or (lambda share, text: None)
     done = []
     for number, scan in enumerate(scans):
-        report(number / len(scans), scan.name)
+        progress(number / len(scans), scan.name)
         done.append(_analyse(scan, labels, model, settings))
         finished(done[-1])
     fitted = tuple((scan.name, each.fit) for scan, each in zip(scans, done, strict=True) if each.fit is not None)

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from lodbrain.errors import InputError
 from lodbrain.system.download import Remote, cache_folder, download
-from lodbrain.system.progress import Progress
+from lodbrain.system.progress import Progress, silent
 
 #: Commit of SynthSeg's repository that the files are taken from.
 COMMIT = "3168fdf38ad220bd1927be43b67c5e9409a78ee7"
@@ -44,9 +44,7 @@ SHA256 = {
 }
 
 
-def fetch_labelmaps(
-    folder: str | PathLike[str] | None = None, *, url: str = URL, progress: Progress | None = None
-) -> Path:
+def fetch_labelmaps(folder: str | PathLike[str] | None = None, *, url: str = URL, progress: Progress = silent) -> Path:
     """Download the missing label maps, verify all 20, and return their folder.
 
     Parameters
@@ -73,8 +71,7 @@ def fetch_labelmaps(
     for position, (name, sha256) in enumerate(SHA256.items()):
 
         def tell(fraction: float, text: str, position: int = position) -> None:
-            if progress:
-                progress((position + fraction) / len(SHA256), text)
+            progress((position + fraction) / len(SHA256), text)
 
         download(Remote(name, f"{url}/{name}", f"sha256:{sha256}"), target, progress=tell)
         tell(1.0, name)

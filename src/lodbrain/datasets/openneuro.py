@@ -20,7 +20,7 @@ from lodbrain.datasets.transfer import Receipt, Source, check, transfer
 from lodbrain.errors import InputError, LodbrainError, OutputError, UsageError
 from lodbrain.system.download import Remote, cache_folder, download
 from lodbrain.system.http import Client
-from lodbrain.system.progress import Progress
+from lodbrain.system.progress import Progress, silent
 
 #: Path-style URL: the bucket's name contains a dot, so no TLS certificate matches it as a host name.
 BUCKET = "https://s3.amazonaws.com/openneuro.org"
@@ -36,7 +36,7 @@ HEAD = Remote(
 )
 
 
-def fetch_head(*, progress: Progress | None = None) -> Path:
+def fetch_head(*, progress: Progress = silent) -> Path:
     """Return the path of a real head (T1w, CC0) in the cache; download it the first time.
 
     Parameters
@@ -139,7 +139,7 @@ def fetch_dataset(
     version: str | None = None,
     bucket_url: str = BUCKET,
     client: Client | None = None,
-    progress: Progress | None = None,
+    progress: Progress = silent,
     finished: Callable[[Fetched], None] = lambda file: None,
 ) -> Fetch:
     """Download files of an OpenNeuro dataset into a folder of the same layout; existing files are verified.
@@ -169,9 +169,8 @@ def fetch_dataset(
     if not re.fullmatch(r"ds\d{6}", accession):
         raise UsageError("accession", None, f"{accession!r} is no accession of OpenNeuro", "It looks like ds005216")
     selection, root = selection or Selection(), Path(folder)
-    report = progress or (lambda share, text: None)
     with client or Client() as web:
-        report(0.0, f"listing {accession}")
+        progress(0.0, f"listing {accession}")
         listed = _listed(web, bucket_url, accession)
         found = published(web, bucket_url, accession, listed)
         check_version(found, accession, version)
@@ -194,7 +193,7 @@ def fetch_dataset(
             for name, o in wanted.items():
 
                 def tell(size: int, name: str = name, done: int = done) -> None:
-                    report((done + size) / total, f"{(done + size) / 1e6:.0f} of {total / 1e6:.0f} MB, {name}")
+                    progress((done + size) / total, f"{(done + size) / 1e6:.0f} of {total / 1e6:.0f} MB, {name}")
 
                 files.append(_fetch_one(web, bucket_url, o, name, manifest, tell))
                 finished(files[-1])

@@ -18,7 +18,7 @@ from lodbrain.evaluation.tables import LabelTable, detect_table
 from lodbrain.images.image import Image
 from lodbrain.images.io import read_labels
 from lodbrain.segmentation.outputs import check_writable
-from lodbrain.system.progress import Progress
+from lodbrain.system.progress import Progress, silent
 from lodbrain.system.records import write_json
 from lodbrain.version import __version__
 
@@ -107,7 +107,7 @@ def evaluate_labels(
     settings: EvaluateSettings,
     *,
     out: Path | None = None,
-    progress: Progress | None = None,
+    progress: Progress = silent,
     finished: Callable[[Evaluated], None] | None = None,
 ) -> Evaluation:
     """Evaluate label maps against references; a failing pair does not stop the others.
@@ -135,8 +135,7 @@ def evaluate_labels(
     pairing = pair_up(pred, ref, pred_pattern=settings.pred_pattern, ref_pattern=settings.ref_pattern)
     done = []
     for number, pair in enumerate(pairing.pairs):
-        if progress is not None:
-            progress(number / len(pairing.pairs), pair.case)
+        progress(number / len(pairing.pairs), pair.case)
         each = _evaluate(pair, settings)
         done.append(each)
         if finished is not None:

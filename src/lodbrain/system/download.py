@@ -12,7 +12,7 @@ import platformdirs
 
 from lodbrain.errors import InputError, OutputError, WeightsError
 from lodbrain.system.atomic import atomic
-from lodbrain.system.progress import Progress
+from lodbrain.system.progress import Progress, silent
 
 if TYPE_CHECKING:
     from lodbrain.system.http import Client
@@ -46,7 +46,7 @@ def cache_folder(name: str) -> Path:
     return (Path(root).expanduser() if root else platformdirs.user_cache_path("lodbrain")) / name
 
 
-def download(remote: Remote, folder: Path, *, progress: Progress | None = None, client: Client | None = None) -> Path:
+def download(remote: Remote, folder: Path, *, progress: Progress = silent, client: Client | None = None) -> Path:
     """Return the path of the file in `folder`; download it if it is missing, and verify its checksum.
 
     Parameters
@@ -102,14 +102,13 @@ def download(remote: Remote, folder: Path, *, progress: Progress | None = None, 
                 opened.pause(failures, error.wait_s)
 
 
-def _receive(client: Client, remote: Remote, path: Path, progress: Progress | None) -> None:
+def _receive(client: Client, remote: Remote, path: Path, progress: Progress) -> None:
     with client.open(remote.url) as answer, path.open("wb") as file:
         total, done = int(answer.headers.get("Content-Length") or 0), 0
         for block in answer.iter_content(_BLOCK):
             file.write(block)
             done += len(block)
-            if progress is not None:
-                progress(min(1.0, done / total) if total else 0.0, remote.name)
+            progress(min(1.0, done / total) if total else 0.0, remote.name)
 
 
 def _verify(path: Path, remote: Remote, named: Path, *, hint: str) -> None:
