@@ -12,11 +12,11 @@ from os import PathLike
 from pathlib import Path
 from typing import Literal
 
-from lodbrain.datasets.manifest import Entry, Manifest
+from lodbrain.datasets.manifest import Manifest
 from lodbrain.datasets.paths import contained
-from lodbrain.datasets.s3 import S3Object, list_objects, object_url
+from lodbrain.datasets.s3 import S3Object, list_objects
 from lodbrain.datasets.snapshot import check_version, published
-from lodbrain.datasets.transfer import Receipt, Source, check, transfer
+from lodbrain.datasets.transfer import check, transfer
 from lodbrain.errors import InputError, LodbrainError, OutputError, UsageError
 from lodbrain.system.download import Remote, cache_folder, download
 from lodbrain.system.http import Client
@@ -172,7 +172,7 @@ def fetch_dataset(
     with client or Client() as web:
         progress(0.0, f"listing {accession}")
         listed = _listed(web, bucket_url, accession)
-        found = published(web, bucket_url, accession, listed)
+        found = published(web, accession, listed)
         check_version(found, accession, version)
         wanted = {name: o for name, o in sorted(listed.items()) if selection.takes(name)}
         if not any("/" in name for name in wanted):
@@ -195,7 +195,7 @@ def fetch_dataset(
                 def tell(size: int, name: str = name, done: int = done) -> None:
                     progress((done + size) / total, f"{(done + size) / 1e6:.0f} of {total / 1e6:.0f} MB, {name}")
 
-                files.append(_fetch_one(web, bucket_url, o, name, manifest, tell))
+                files.append(_fetch_one(web, o, name, manifest, tell))
                 finished(files[-1])
                 done += o.size
                 tell(o.size, done=done - o.size)
@@ -213,31 +213,23 @@ def _listed(client: Client, bucket_url: str, accession: str) -> dict[str, S3Obje
     return listed
 
 
-def _fetch_one(
-    client: Client, bucket_url: str, o: S3Object, name: str, manifest: Manifest, progress: Callable[[int], None]
-) -> Fetched:
+def _fetch_one(client: Client, o: S3Object, name: str, manifest: Manifest, progress: Callable[[int], None]) -> Fetched:
     """Return the outcome of one file; errors that concern all files are raised."""
-    source = Source(object_url(bucket_url, o.key), o.size, o.etag, o.md5)
     try:
         target = contained(manifest.folder, name)
         if not os.path.lexists(target):
-            receipt = transfer(client, source, target, progress=progress)
-            _record(manifest, name, o, receipt)
+            manifest.add(name, transfer(client, o, target, progress=progress))
             return Fetched(name, "downloaded")
         known = manifest.entries.get(name)
-        found = check(target, source) if target.is_file() else None
+        found = check(target, o) if target.is_file() else None
         if found is None or (known is not None and known.etag == o.etag and known.sha256 != found.sha256):
             what = "is there, and is not the published file"
             raise InputError("exists", target, what, "Delete it, or name another folder, and run the command again")
         if known is None or known.etag != o.etag:
-            _record(manifest, name, o, found)
+            manifest.add(name, found)
         return Fetched(name, "there")
     except InputError as error:
         return Fetched(name, "failed", error)
-
-
-def _record(manifest: Manifest, name: str, o: S3Object, found: Receipt) -> None:
-    manifest.add(name, Entry(o.size, found.sha256, found.md5, o.etag, found.version_id, found.verified))
 
 
 def _check_space(root: Path, wanted: dict[str, S3Object]) -> None:
