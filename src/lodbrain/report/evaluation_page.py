@@ -4,18 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
-from importlib import resources
 from pathlib import Path
 
-from jinja2 import Environment, StrictUndefined, Template
-
 from lodbrain.report.evaluation_figures import DrawnFigure
+from lodbrain.report.pages import MINUS, render_static
 from lodbrain.system.atomic import write_text
-from lodbrain.version import __version__
 
-#: A true minus sign, and the placeholder for missing values.
-MINUS, DASH = "\u2212", "\u2013"
+#: Placeholder for missing values.
+DASH = "\u2013"
 
 
 @dataclass(frozen=True)
@@ -66,22 +62,11 @@ def write_evaluation_page(
 ) -> None:
     """Write the page atomically.
 
-    All texts are escaped except the figures, which are SVG from matplotlib with escaped texts.
-
-    Parameters
-    ----------
-    path : Path
-    sections : sequence of Section
-    title, summary : str
-    definitions : mapping of str to str
-        Metric -> definition.
-    notes : sequence of str
-        Notes shown at the top.
+    All texts are escaped except the figures, which are SVG from matplotlib with escaped texts. `definitions` are by
+    metric; `notes` are shown at the top.
     """
-    html = _template().render(
-        title=title, summary=summary, sections=sections, definitions=definitions, notes=notes, version=__version__
-    )
-    write_text(path, html)
+    values = {"title": title, "summary": summary, "sections": sections, "definitions": definitions, "notes": notes}
+    write_text(path, render_static("evaluation.html", **values))
 
 
 def number(value: float, digits: int = 3) -> str:
@@ -95,10 +80,3 @@ def number(value: float, digits: int = 3) -> str:
     if value != value:
         return DASH
     return f"{round(value, digits) + 0.0:.{digits}f}".replace("-", MINUS)  # + 0.0: no negative zero
-
-
-@cache
-def _template() -> Template:
-    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    source = resources.files("lodbrain").joinpath("resources", "report", "evaluation.html")
-    return environment.from_string(source.read_text(encoding="utf-8"))

@@ -10,7 +10,7 @@ from functools import cache
 from importlib import resources
 from typing import Any
 
-from jinja2 import DictLoader, Environment, StrictUndefined
+from jinja2 import Environment, FunctionLoader, StrictUndefined
 from markupsafe import Markup
 
 from lodbrain.version import __version__
@@ -60,11 +60,15 @@ def render(template: str, *, scripts: tuple[str, ...], data: object = None, view
     )
 
 
+def render_static(template: str, **values: Any) -> str:
+    """Return a page without scripts as HTML; every text is escaped but `Markup`."""
+    return _environment().get_template(template).render(version=__version__, **values)
+
+
 @cache
 def _environment() -> Environment:
-    names = ("base.html", "scan.html", "group.html")
     environment = Environment(
-        loader=DictLoader({name: _text(_PAGES, name) for name in names}),
+        loader=FunctionLoader(lambda name: _text(_PAGES, name)),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
