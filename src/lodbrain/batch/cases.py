@@ -109,7 +109,6 @@ def find_cases(inputs: Iterable[str | PathLike[str]], suffix: str) -> list[Scan]
 
     Parameters
     ----------
-    inputs : iterable of path
     suffix : str
         Suffix of the files to use in a BIDS data set, such as ``"_T1w"``, and in any folder that has such files. Of
         other folders every image is used.

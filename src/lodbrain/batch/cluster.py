@@ -38,7 +38,6 @@ class Cluster:
 
     Attributes
     ----------
-    client : distributed.Client
     processes : int
         Number of workers at the last count.
     machines : int

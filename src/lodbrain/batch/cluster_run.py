@@ -63,12 +63,8 @@ def run_jobs(
 
     Parameters
     ----------
-    jobs : sequence of Job
     settings : Settings, optional
         Threads and memory that are None are divided among the processes.
-    place : Workplace
-    progress : callable, optional
-        Called with the share done of all scans, and a short text.
     finished : callable, optional
         Called with each outcome as soon as its job ends.
     say : callable, optional

@@ -121,8 +121,6 @@ def segment_example(
         Use a head from OpenNeuro, downloaded once, instead of the template that is included in nilearn.
     settings : Settings, optional
         Model, device, memory and so on; by default those of ``lodbrain segment``.
-    progress : callable, optional
-        Called with the share done and a description.
 
     Raises
     ------

@@ -107,8 +107,6 @@ def write_pages(
         Folders with the segmented scans; `folder` itself is always searched.
     overwrite : bool
         Rewrite pages that are up to date.
-    progress : callable, optional
-        Called with the share done and a description.
 
     Raises
     ------

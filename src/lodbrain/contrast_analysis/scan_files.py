@@ -71,8 +71,6 @@ def analyse_scans(
         where these share a stem). Without it a model segments the scans.
     also : sequence of Path
         Further outputs of the caller, which are checked before any work.
-    progress : callable, optional
-        Called with the share done and a description.
 
     Raises
     ------

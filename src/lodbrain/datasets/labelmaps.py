@@ -53,8 +53,6 @@ def fetch_labelmaps(folder: str | PathLike[str] | None = None, *, url: str = URL
         Target folder; default: ``$LODBRAIN_CACHE/labelmaps``.
     url : str
         URL of the folder that contains the files.
-    progress : callable, optional
-        Called with the share done, 0..1, and the current file.
 
     Returns
     -------

@@ -39,11 +39,6 @@ HEAD = Remote(
 def fetch_head(*, progress: Progress = silent) -> Path:
     """Return the path of a real head (T1w, CC0) in the cache; download it the first time.
 
-    Parameters
-    ----------
-    progress : callable, optional
-        Called with the share done, 0..1, and the file's name.
-
     Returns
     -------
     Path
@@ -152,8 +147,6 @@ def fetch_dataset(
         Default: all but derivatives and sourcedata.
     version : str, optional
         Required version; default: the latest snapshot, which is what the bucket contains.
-    progress : callable, optional
-        Called with the share of bytes present, and a short text.
     finished : callable, optional
         Called with the outcome of each file.
 

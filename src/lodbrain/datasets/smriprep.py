@@ -34,7 +34,6 @@ class TissueFiles:
 
     Attributes
     ----------
-    folder : Path
     stem : str
         Beginning of the names, from `smriprep_stem`.
 

@@ -26,7 +26,6 @@ def contrast_figure(fits: Sequence[ScanFit], names: Sequence[str], path: str | P
 
     Parameters
     ----------
-    fits : sequence of ScanFit
     names : sequence of str
         Titles of the panels.
     path : path

@@ -87,10 +87,8 @@ class Dot:
 
     Attributes
     ----------
-    row, series : str
     value, low, high : float
         NaN if there is no interval.
-    single : tuple of float
     filled : bool
         Hollow if not significant.
     """
@@ -120,7 +118,6 @@ def dot_panels(
 
     Parameters
     ----------
-    name, caption : str
     panels : mapping of str to sequence of Dot
         Label of the horizontal axis -> its dots.
     folder : Path
@@ -176,11 +173,8 @@ def scatter_panels(
 
     Parameters
     ----------
-    name, caption : str
     panels : mapping of str to mapping
         Region -> series -> (horizontal values, vertical values, (bias, low, high)).
-    folder : Path
-    series : sequence of str
     x, y : str
         Labels of the axes.
     """

@@ -28,7 +28,6 @@ def build_sections(models: Mapping[str, Sequence[ScoreRow]], found: Statistics, 
 
     Parameters
     ----------
-    models : mapping of str to sequence of ScoreRow
     found : Statistics
         Statistics of these models.
     figures : Path

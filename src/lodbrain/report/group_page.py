@@ -36,7 +36,6 @@ def write_group_page(folder: Path, group: Sequence[ScanResults], *, broken: Sequ
     ----------
     folder : Path
         Folder of the page; links to the scans' pages are relative to it.
-    group : sequence of ScanResults
     broken : sequence of str
         One line for each result that could not be read.
 

@@ -40,7 +40,6 @@ def pair_figure(
     pairs : sequence of (Image, (X, Y, Z) int, str)
         Scan in RAS order, labels in FreeSurfer's numbers on its grid, and a title. The slices are through the centre of
         the labels.
-    path : path
     labels : bool
         Whether to show the labels.
 

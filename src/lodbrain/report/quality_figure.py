@@ -22,8 +22,6 @@ def quality_figure(
     score, dice : (n,) float
     found : Agreement
         Agreement of the same values.
-    path : path
-    title : str
     """
     figure = Figure(figsize=(8.4, 4.0), dpi=110, layout="constrained")
     figure.suptitle(title, fontsize=10, parse_math=False)

@@ -22,8 +22,6 @@ def reliability_figure(
     Parameters
     ----------
     panels : mapping of str to (before, after)
-    path : path
-    title : str
     """
     figure = Figure(figsize=(3.4 * len(panels) + 0.6, 3.9), dpi=110, layout="constrained")
     figure.suptitle(title, fontsize=10, parse_math=False)

@@ -25,7 +25,6 @@ class Panel:
 
     Attributes
     ----------
-    title, unit : str
     curves : dict of str to (strengths, dice)
         One line each, by name.
     """
@@ -42,12 +41,10 @@ def stress_figure(
 
     Parameters
     ----------
-    panels : sequence of Panel
     paths : sequence of path
         ``.png`` and ``.svg`` files with the same figure.
     threshold : float
         Drawn as a line: below it a method has failed.
-    title : str
     """
     if not panels:
         raise ValueError("panels must be some, got none")

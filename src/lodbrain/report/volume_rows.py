@@ -23,7 +23,6 @@ class Value:
     index : int or None
         Its label; None for a sum.
     side : {"left", "right"} or None
-    ml : float
     z : float or None
         Deviation from the reference in standard deviations; None without a reference.
     usual_ml : (2,) float or None

@@ -55,8 +55,6 @@ def download(remote: Remote, folder: Path, *, progress: Progress = silent, clien
         File to download.
     folder : Path
         Target folder; created if missing.
-    progress : callable, optional
-        Called with the share done and the file's name.
     client : Client, optional
         By default one that tries three times if the connection fails or the server is busy (HTTP 5xx, 429).
 

@@ -43,7 +43,6 @@ def json_text(content: Mapping[str, Any], *, digits: int | None = None) -> str:
 
     Parameters
     ----------
-    content : mapping
     digits : int, optional
         Significant digits of floats. Default: all.
     """
