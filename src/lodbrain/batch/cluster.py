@@ -34,17 +34,7 @@ _ENVIRONMENT = {"OMP_WAIT_POLICY": "PASSIVE", "PYTHONWARNINGS": "ignore"}
 
 @dataclass(frozen=True, eq=False)
 class Cluster:
-    """Connection to a Dask cluster.
-
-    Attributes
-    ----------
-    processes : int
-        Number of workers at the last count.
-    machines : int
-        Number of machines that they run on.
-    dashboard : str or None
-        URL of the live dashboard; None if bokeh is not installed.
-    """
+    """Connection to a Dask cluster: its workers and their machines at the last count, its dashboard's URL if any."""
 
     client: Client
     processes: int
@@ -61,12 +51,7 @@ class Cluster:
 def local_cluster(processes: int, *, scratch: Path | None = None) -> Iterator[Cluster]:
     """Yield a cluster of worker processes on this machine, accessible to the same user only; it stops after the block.
 
-    Parameters
-    ----------
-    processes : int
-        Number of worker processes.
-    scratch : Path, optional
-        Folder for Dask's own files; default: the system's temporary folder.
+    `scratch` is a folder for Dask's own files; default: the system's temporary folder.
     """
     # Dask's log messages are suppressed; lodbrain reports what users need to know.
     for name in ("distributed", "asyncio"):
@@ -141,12 +126,7 @@ def _unbroken() -> Iterator[None]:
 
 @contextmanager
 def remote_cluster(address: str) -> Iterator[Cluster]:
-    """Yield the cluster of an external Dask scheduler, which keeps running after the block.
-
-    Parameters
-    ----------
-    address : str
-        Such as ``"tcp://10.0.0.1:8786"``, or the path of a scheduler file.
+    """Yield the cluster of an external Dask scheduler, given by address or file, which keeps running after the block.
 
     Raises
     ------

@@ -55,11 +55,11 @@ def run_jobs(
     say: Callable[[str], None] | None = None,
     make_page: MakePage | None = None,
 ) -> list[ScanOutcome]:
-    """Run jobs on several processes or machines; a job that fails does not stop the others.
+    """Run jobs on several processes or machines and return their outcomes; one that fails does not stop the others.
 
-    A scan whose worker is killed is passed on to another worker. A scan that fails because of memory, or unexpectedly,
-    is retried once after the others. After an interruption no partial outputs are left on this machine; workers of an
-    external scheduler finish their current scans.
+    A scan whose worker is killed is passed on to another worker. A scan that fails because of memory, or
+    unexpectedly, is retried once after the others. After an interruption no partial outputs are left on this machine;
+    workers of an external scheduler finish their current scans.
 
     Parameters
     ----------
@@ -68,14 +68,9 @@ def run_jobs(
     finished : callable, optional
         Called with each outcome as soon as its job ends.
     say : callable, optional
-        Called with a line on the workers, and one on the time that a large study would take.
+        Called with a line on the workers.
     make_page : callable, optional
         Function of a module, called by the worker with the outcome of a complete segmentation.
-
-    Returns
-    -------
-    list of ScanOutcome
-        In the order of the jobs.
 
     Raises
     ------

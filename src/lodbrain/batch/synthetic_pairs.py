@@ -42,15 +42,7 @@ _NUMBERS = np.array([label.index for label in STRUCTURES], np.uint8)
 
 @dataclass(frozen=True)
 class SyntheticPair:
-    """Files of one pair; the sidecar is written last and marks completion.
-
-    Attributes
-    ----------
-    folder : Path
-        Folder of the data set.
-    number : int
-        From 1.
-    """
+    """Files of one pair of a data set, numbered from 1; the sidecar is written last and marks completion."""
 
     folder: Path
     number: int

@@ -79,19 +79,7 @@ INSTALL = install_hint("demo")
 
 @dataclass(frozen=True)
 class Demo:
-    """Files and outcome of the demo.
-
-    Attributes
-    ----------
-    scan : Path
-        Copy of the input, beside the results.
-    outcome : ScanOutcome
-        Volumes, files and seconds.
-    picture : Path
-        Three planes of the scan and its labels.
-    page : Path
-        The report.
-    """
+    """Files and outcome of the demo: a copy of the scan, a picture of three planes, and the report."""
 
     scan: Path
     outcome: ScanOutcome
@@ -112,15 +100,6 @@ def segment_example(
     progress: Progress = silent,
 ) -> Demo:
     """Segment the ICBM152 template or, with `fetch`, a real head, and save a picture. Earlier results are replaced.
-
-    Parameters
-    ----------
-    out_dir : path
-        Folder for the copy of the scan, the results and the picture.
-    fetch : bool
-        Use a head from OpenNeuro, downloaded once, instead of the template that is included in nilearn.
-    settings : Settings, optional
-        Model, device, memory and so on; by default those of ``lodbrain segment``.
 
     Raises
     ------

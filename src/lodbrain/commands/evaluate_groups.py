@@ -112,13 +112,9 @@ class GroupSettings:
 
 
 def read_models(results: Iterable[str]) -> dict[str, list[ScoreRow]]:
-    """Return the rows of each model.
+    """Return the rows of each model, from folders or files of `lodbrain evaluate labels`, as ``NAME=PATH`` or a path.
 
-    Parameters
-    ----------
-    results : iterable of str
-        Folders or files of `lodbrain evaluate labels`, each as ``NAME=PATH`` or as a path whose last part is the name.
-        Results of one name are combined.
+    The name is the path's last part if none is given. Results of one name are combined.
 
     Raises
     ------

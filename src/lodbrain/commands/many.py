@@ -26,14 +26,7 @@ def do_jobs(
 ) -> list[ScanOutcome]:
     """Run jobs in this process, in several, or on a cluster, and print their outcomes.
 
-    Parameters
-    ----------
-    jobs, settings
-        As in `segment_jobs`.
-    options : SegmentOptions
-        Number of processes or scheduler, whether pages are written, and verbosity.
-    scratch : Path, optional
-        As in `lodbrain.batch.cluster_run.Workplace`.
+    `scratch` is as in `lodbrain.batch.cluster_run.Workplace`.
 
     Raises
     ------

@@ -25,12 +25,7 @@ class ModelOptions:
     threads: Threads = None
 
     def settings(self, **more: Any) -> Settings:
-        """Return the options as settings of a segmentation.
-
-        Parameters
-        ----------
-        **more
-            Further fields of `Settings`, from the command's own options.
+        """Return the options as settings of a segmentation; `more` are further fields, from the command's own options.
 
         Raises
         ------

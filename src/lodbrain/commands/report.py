@@ -68,14 +68,10 @@ class Report:
 
     Attributes
     ----------
-    index : Path
-        The group page.
     made, kept : tuple of Path
         Pages of scans that were written, and those that were up to date.
     without_scan : tuple of Path
         Written pages without the scan, because it was not found.
-    errors : tuple of InputError
-        Errors of results without a page.
     """
 
     index: Path
@@ -99,21 +95,12 @@ def write_pages(
 ) -> Report:
     """Write the pages of all results in a folder and its subfolders, and ``index.html``.
 
-    Parameters
-    ----------
-    folder : path
-        Folder with results of ``lodbrain segment`` or with BIDS derivatives.
-    scans : iterable of path
-        Folders with the segmented scans; `folder` itself is always searched.
-    overwrite : bool
-        Rewrite pages that are up to date.
+    Scans are looked for in `folder` and in `scans`.
 
     Raises
     ------
     InputError
         If there is no such folder, or it has no results.
-    OutputError
-        If pages cannot be written.
     """
     folder = Path(folder)
     sidecars = find_sidecars(folder)

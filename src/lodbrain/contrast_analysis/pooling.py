@@ -15,17 +15,10 @@ from lodbrain.synthesis.profile import Air, BiasStatistics, ContrastProfile, Int
 
 
 def pool(fits: Sequence[ScanFit], names: Sequence[str]) -> ContrastProfile:
-    """Return one profile of scans of similar contrast.
+    """Return one profile of scans of similar contrast, from at least one fit.
 
     Each scan's fit is on a scale where its own white matter is 160, whatever the scanner's gain. Scans have equal
     weights; a structure is averaged over the scans that have it.
-
-    Parameters
-    ----------
-    fits : sequence of ScanFit
-        At least one.
-    names : sequence of str
-        Names of the scans, for the record.
     """
     if not fits:
         raise ValueError("fits must hold at least one scan, got none")

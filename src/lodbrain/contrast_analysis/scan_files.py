@@ -58,14 +58,10 @@ def analyse_scans(
     progress: Progress = silent,
     finished: Callable[[Analysed], None] = lambda scan: None,
 ) -> Analysis:
-    """Fit the contrast of scans, pool the fits, and write the profile.
+    """Fit the contrast of scans of one protocol, pool the fits, and write the profile; nothing if no scan was fitted.
 
     Parameters
     ----------
-    inputs : sequence of path
-        Scans, folders or globs, all of one protocol.
-    out : path
-        The profile, a YAML file. An existing file is replaced; nothing is written if no scan was fitted.
     labels : path, optional
         FreeSurfer label map of a single scan, or a folder with one for each (in subfolders like those of the scans,
         where these share a stem). Without it a model segments the scans.

@@ -45,19 +45,7 @@ SHA256 = {
 
 
 def fetch_labelmaps(folder: str | PathLike[str] | None = None, *, url: str = URL, progress: Progress = silent) -> Path:
-    """Download the missing label maps, verify all 20, and return their folder.
-
-    Parameters
-    ----------
-    folder : path-like, optional
-        Target folder; default: ``$LODBRAIN_CACHE/labelmaps``.
-    url : str
-        URL of the folder that contains the files.
-
-    Returns
-    -------
-    Path
-        The folder.
+    """Download the missing label maps, verify all 20, and return their folder: `folder`, or else that of the cache.
 
     Raises
     ------
@@ -77,18 +65,10 @@ def fetch_labelmaps(folder: str | PathLike[str] | None = None, *, url: str = URL
 
 
 def find_labelmaps(folder: str | PathLike[str] | None = None) -> tuple[Path, ...]:
-    """Return the paths of the label maps to train on, sorted by name.
+    """Return the paths of the label maps to train on, at least one, sorted by name.
 
-    Parameters
-    ----------
-    folder : path-like, optional
-        Folder of custom label maps (``.nii``, ``.nii.gz`` or ``.mgz``). Default: the 20 published ones, in
-        ``$LODBRAIN_DATA/labelmaps`` or else in ``$LODBRAIN_CACHE/labelmaps``.
-
-    Returns
-    -------
-    tuple of Path
-        At least one file.
+    Those of a folder (``.nii``, ``.nii.gz`` or ``.mgz``), or the 20 published ones, in ``$LODBRAIN_DATA/labelmaps`` or
+    else in ``$LODBRAIN_CACHE/labelmaps``.
 
     Raises
     ------

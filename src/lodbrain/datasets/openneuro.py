@@ -37,18 +37,7 @@ HEAD = Remote(
 
 
 def fetch_head(*, progress: Progress = silent) -> Path:
-    """Return the path of a real head (T1w, CC0) in the cache; download it the first time.
-
-    Returns
-    -------
-    Path
-        ``$LODBRAIN_CACHE/openneuro-ds002014/sub-01_T1w.nii.gz``.
-
-    Raises
-    ------
-    InputError, WeightsError, OutputError
-        As in `lodbrain.system.download.download`.
-    """
+    """Return the path of a real head (T1w, CC0) in the cache; download it the first time, see `download` for errors."""
     return download(HEAD, cache_folder("openneuro-ds002014"), progress=progress)
 
 
@@ -90,14 +79,7 @@ class Selection:
 
 @dataclass(frozen=True)
 class Fetched:
-    """Outcome of one file of a dataset.
-
-    Attributes
-    ----------
-    name : str
-        File name relative to the folder.
-    status : {"downloaded", "there", "failed"}
-    """
+    """Outcome of one file of a dataset, by its name relative to the folder."""
 
     name: str
     status: Literal["downloaded", "there", "failed"]
@@ -106,13 +88,7 @@ class Fetched:
 
 @dataclass(frozen=True)
 class Fetch:
-    """Downloaded dataset, or the selected part of it.
-
-    Attributes
-    ----------
-    version : str or None
-        Version according to the dataset's own files.
-    """
+    """Downloaded dataset, or the selected part of it, and its version according to the dataset's own files."""
 
     folder: Path
     version: str | None
@@ -141,8 +117,6 @@ def fetch_dataset(
 
     Parameters
     ----------
-    accession : str
-        Such as ``ds005216``.
     selection : Selection, optional
         Default: all but derivatives and sourcedata.
     version : str, optional
@@ -153,7 +127,7 @@ def fetch_dataset(
     Raises
     ------
     UsageError
-        If the accession is invalid.
+        If the accession is invalid; it looks like ``ds005216``.
     InputError
         If the bucket cannot be listed, does not contain the dataset or the version, or no file is selected.
     OutputError

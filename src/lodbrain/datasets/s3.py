@@ -46,12 +46,7 @@ class S3Object:
 
 
 def list_objects(client: Client, bucket_url: str, prefix: str) -> Iterator[S3Object]:
-    """Yield the objects whose keys begin with a prefix.
-
-    Parameters
-    ----------
-    bucket_url : str
-        Such as ``https://s3.amazonaws.com/openneuro.org``.
+    """Yield the objects of a bucket, given by its URL, whose keys begin with a prefix.
 
     Raises
     ------

@@ -20,15 +20,7 @@ _MOST_BYTES = 1 << 22
 
 @dataclass(frozen=True)
 class PublishedVersion:
-    """Version of a dataset according to its own files.
-
-    Attributes
-    ----------
-    changes : str or None
-        Newest version in ``CHANGES``.
-    doi : str or None
-        Version in the DOI of ``dataset_description.json``.
-    """
+    """Version of a dataset in its own files: the newest in ``CHANGES``, and that of the DOI in its description."""
 
     changes: str | None = None
     doi: str | None = None

@@ -36,17 +36,7 @@ DEFINITIONS = {
 
 @dataclass(frozen=True, kw_only=True)
 class EvaluateSettings:
-    """Settings of an evaluation.
-
-    Attributes
-    ----------
-    pred_table, ref_table : LabelTable or None
-        Label tables; None to detect them from each map.
-    pred_pattern, ref_pattern : str or None
-        Patterns of files in a folder.
-    resample : bool
-        Resample predictions on another grid to the reference's.
-    """
+    """Settings of an evaluation; tables that are None are detected from each map."""
 
     pred_table: LabelTable | None = None
     ref_table: LabelTable | None = None
@@ -60,13 +50,7 @@ class EvaluateSettings:
 
 @dataclass(frozen=True, eq=False)
 class Evaluated:
-    """Result of one pair, or its error.
-
-    Attributes
-    ----------
-    tables : tuple of str
-        Names of the prediction's and the reference's label table.
-    """
+    """Result of one pair, or its error; `tables` are the names of the prediction's and the reference's label table."""
 
     pair: MapPair
     tables: tuple[str, ...] = ()
@@ -76,13 +60,7 @@ class Evaluated:
 
 @dataclass(frozen=True, eq=False)
 class Evaluation:
-    """Results of all pairs, and files that could not be paired.
-
-    Attributes
-    ----------
-    unused : tuple of Path
-        Predictions without a reference.
-    """
+    """Results of all pairs, and files that could not be paired; `unused` are predictions without a reference."""
 
     done: tuple[Evaluated, ...]
     problems: tuple[InputError, ...]
@@ -112,19 +90,12 @@ def evaluate_labels(
 ) -> Evaluation:
     """Evaluate label maps against references; a failing pair does not stop the others.
 
-    Parameters
-    ----------
-    out : Path, optional
-        Folder for ``evaluation.tsv`` and ``evaluation.json``; None writes nothing.
-    progress, finished : callable, optional
-        Called with the share done and a description; with each finished pair.
+    `out` is the folder for ``evaluation.tsv`` and ``evaluation.json``; None writes nothing.
 
     Raises
     ------
     InputError
         If there is nothing to evaluate, or results exist.
-    OutputError
-        If the folder cannot be written to.
     """
     if out is not None:
         existing = [out / name for name in (TSV, JSON) if (out / name).exists()]

@@ -17,15 +17,7 @@ from numpy.typing import NDArray
 
 @dataclass(frozen=True)
 class Counts:
-    """Voxel counts of two masks.
-
-    Attributes
-    ----------
-    pred, ref : int
-        Voxels of the prediction and of the reference.
-    both : int
-        Voxels of their intersection.
-    """
+    """Voxel counts of two masks, the prediction's and the reference's, and of their intersection."""
 
     pred: int
     ref: int

@@ -30,13 +30,7 @@ _PLACES = ("anat", "mri", "label", "labels", "seg", "derivatives")
 
 @dataclass(frozen=True)
 class MapPair:
-    """A prediction and its reference.
-
-    Attributes
-    ----------
-    case : str
-        Identity of the case, from the reference's name.
-    """
+    """A prediction and its reference, whose name gives the case."""
 
     case: str
     pred: Path

@@ -62,15 +62,7 @@ def draw_scan(
     voxel_mm: tuple[float, float],
     contrasts: Contrasts | None = None,
 ) -> ValidationScan:
-    """Generate a scan of a label map with all effects of the generator.
-
-    Parameters
-    ----------
-    voxel_mm : tuple of 2 float
-        Range of the voxel sides.
-    contrasts : Contrasts, optional
-        Default: the generator's.
-    """
+    """Generate a scan of a label map with all effects of the generator, of voxel sides in a range."""
     settings = GeneratorSettings(field_of_view=RandomFieldOfView(voxel_mm=voxel_mm), contrasts=contrasts or Contrasts())
     plan = draw_plan(labels, settings, random)
     image, target = render(plan, labels, plan.scan)

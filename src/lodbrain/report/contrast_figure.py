@@ -22,15 +22,7 @@ _COLOURS = {WHITE: "#b8a000", GREY: "#cd3e4e", DEEP: "#1f7a8c", FLUID: "#781286"
 
 
 def contrast_figure(fits: Sequence[ScanFit], names: Sequence[str], path: str | PathLike[str]) -> None:
-    """Write a PNG with a panel for each scan: bias-corrected histogram and fit.
-
-    Parameters
-    ----------
-    names : sequence of str
-        Titles of the panels.
-    path : path
-        The PNG to write.
-    """
+    """Write a PNG with a panel for each scan, titled with its name: bias-corrected histogram and fit."""
     if not fits or len(fits) != len(names):
         raise ValueError(f"fits and names must be as many, and some, got {len(fits)} and {len(names)}")
     shown = list(zip(fits, names, strict=True))[:MOST_SCANS]

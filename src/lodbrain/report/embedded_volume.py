@@ -68,13 +68,9 @@ def embed(
     scan : Image
         In RAS order.
     regions : (X, Y, Z) int
-        Labels below 256 on the same grid.
-    table : sequence of Label
-        Labels for which interior points are computed.
+        Labels below 256 on the same grid; of those in `table`, interior points are computed.
     window : (2,) float
         Intensities shown as black and white.
-    most_voxels : int
-        Largest number of voxels.
     """
     box = _around(regions, scan.spacing_mm)
     affine = scan.affine.copy()

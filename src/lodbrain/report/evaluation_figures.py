@@ -64,17 +64,7 @@ _STYLE: dict[Any, Any] = {
 
 @dataclass(frozen=True)
 class DrawnFigure:
-    """A finished figure.
-
-    Attributes
-    ----------
-    name : str
-        Base name of its files.
-    caption : str
-        Description of the figure.
-    inline : str
-        An ``<svg>`` element that uses the page's text colour.
-    """
+    """A finished figure; `name` is that of its files, `inline` an ``<svg>`` element in the page's text colour."""
 
     name: str
     caption: str
@@ -83,15 +73,7 @@ class DrawnFigure:
 
 @dataclass(frozen=True)
 class Dot:
-    """A value with its interval and the individual values, in one row of a dot plot.
-
-    Attributes
-    ----------
-    value, low, high : float
-        NaN if there is no interval.
-    filled : bool
-        Hollow if not significant.
-    """
+    """A value with its interval (NaN without) and the single values, in a row of a plot; hollow if not significant."""
 
     row: str
     series: str

@@ -24,15 +24,7 @@ _ALPHA = 0.05
 
 
 def build_sections(models: Mapping[str, Sequence[ScoreRow]], found: Statistics, figures: Path) -> list[Section]:
-    """Draw all figures that the statistics allow, and return them with their tables as sections.
-
-    Parameters
-    ----------
-    found : Statistics
-        Statistics of these models.
-    figures : Path
-        Folder of the figures' files.
-    """
+    """Draw the figures that the statistics of models allow, and return them with their tables as sections."""
     sections = [
         _regions(models, found, figures),
         _comparison(found, figures),

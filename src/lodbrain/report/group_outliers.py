@@ -29,7 +29,6 @@ class Member:
 
     Attributes
     ----------
-    volumes_mm3 : dict of str to float
     z : dict of str to float
         Deviation of each volume from the reference in standard deviations, if there is a reference.
     scores : dict of str to float

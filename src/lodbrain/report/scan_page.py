@@ -34,26 +34,12 @@ _AXES = {"axial": ("z", 2), "coronal": ("y", 1), "sagittal": ("x", 0)}
 
 
 def write_scan_page(results: ScanResults, scan: Path | None) -> Path:
-    """Write the page of one scan beside its results.
-
-    Parameters
-    ----------
-    results : ScanResults
-        From `read_results`.
-    scan : Path or None
-        The segmented scan; None shows the labels alone.
-
-    Returns
-    -------
-    Path
-        The page.
+    """Write the page of one scan beside its results, and return its path. Without the scan, labels are shown alone.
 
     Raises
     ------
     InputError
         If the label map, its table or the scan cannot be read, or they do not match.
-    OutputError
-        If the page cannot be written.
     """
     write_text(results.page, scan_page(results, scan))
     return results.page

@@ -23,17 +23,7 @@ _BLOCK = 1 << 16
 
 @dataclass(frozen=True)
 class Remote:
-    """A published file.
-
-    Attributes
-    ----------
-    name : str
-        Name of the file on disk.
-    url : str
-        URL of one version of the file.
-    checksum : str
-        ``"sha256:..."``, or ``"md5:..."`` if the publisher provides nothing better.
-    """
+    """A published file: its name on disk, the URL of one version of it, and ``"sha256:..."`` or else ``"md5:..."``."""
 
     name: str
     url: str

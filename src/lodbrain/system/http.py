@@ -18,15 +18,7 @@ if TYPE_CHECKING:
 
 
 class Passing(Exception):
-    """Temporary failure, after which a request can be retried.
-
-    Parameters
-    ----------
-    what : str
-        Description of the failure.
-    wait_s : float or None
-        Seconds that the server asks to wait.
-    """
+    """Temporary failure, after which a request can be retried, after the seconds that the server asks for, if any."""
 
     def __init__(self, what: str, wait_s: float | None = None) -> None:
         super().__init__(what)
