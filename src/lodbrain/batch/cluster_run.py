@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -28,17 +28,7 @@ _WORTH_A_RETRY = ("memory", "busy", "bug", "lost")
 
 @dataclass(frozen=True)
 class Workplace:
-    """Place of execution of jobs.
-
-    Attributes
-    ----------
-    processes : int
-        Number of processes on this machine.
-    scheduler : str or None
-        Address of a Dask scheduler to use instead, or path of its scheduler file.
-    scratch : Path or None
-        Folder for Dask's own files on this machine.
-    """
+    """Processes on this machine, with a folder for Dask's own files, or the address or file of a Dask scheduler."""
 
     processes: int = 1
     scheduler: str | None = None
@@ -51,8 +41,8 @@ def run_jobs(
     *,
     place: Workplace,
     progress: Progress = silent,
-    finished: Callable[[ScanOutcome], None] | None = None,
-    say: Callable[[str], None] | None = None,
+    finished: Callable[[ScanOutcome], None] = lambda outcome: None,
+    say: Callable[[str], None] = lambda line: None,
     make_page: MakePage | None = None,
 ) -> list[ScanOutcome]:
     """Run jobs on several processes or machines and return their outcomes; one that fails does not stop the others.
@@ -77,22 +67,22 @@ def run_jobs(
     UsageError, WeightsError, OutputError
         Errors that concern all inputs.
     """
-    settings, tell = settings or Settings(), say or (lambda line: None)
+    settings = settings or Settings()
     jobs = check_jobs(jobs, settings)
-    run = _Run(jobs, progress, finished or (lambda outcome: None), make_page)
+    run = _Run(jobs, progress, finished, make_page)
     run.take({number: _failed(job, job.problem) for number, job in enumerate(jobs) if job.problem is not None})
     if feasible := [number for number, job in enumerate(jobs) if job.problem is None]:
         check_model(settings)
         check_writable(jobs[feasible[0]].outputs.folder)
         with _tidied_up(run, place), _cluster(place, len(feasible)) as cluster:
             if cluster.processes == 0:
-                tell(f"Waiting for workers of {place.scheduler}.")
+                say(f"Waiting for workers of {place.scheduler}.")
             worker = _ask_worker(cluster, settings)
             if place.scheduler is None:
                 share = _share_out(settings, cluster.processes, free=worker.free_bytes, held=worker.held_bytes)
             else:
                 share, cluster = settings, cluster.counted()
-            tell(_where(cluster, share))
+            say(_where(cluster, share))
             run.round(feasible, share, cluster)
             run.round(run.to_retry(but="memory"), share, cluster)
             for number in run.to_retry(only="memory"):  # alone, with the whole budget
@@ -208,14 +198,10 @@ def _tidied_up(run: _Run, place: Workplace) -> Iterator[None]:
                         job.outputs.remove_unfinished()
 
 
-@contextmanager
-def _cluster(place: Workplace, scans: int) -> Iterator[Cluster]:
+def _cluster(place: Workplace, scans: int) -> AbstractContextManager[Cluster]:
     if place.scheduler is not None:
-        with remote_cluster(place.scheduler) as cluster:
-            yield cluster
-    else:
-        with local_cluster(min(place.processes, scans), scratch=place.scratch) as cluster:
-            yield cluster
+        return remote_cluster(place.scheduler)
+    return local_cluster(min(place.processes, scans), scratch=place.scratch)
 
 
 def _ask_worker(cluster: Cluster, settings: Settings) -> Worker:
