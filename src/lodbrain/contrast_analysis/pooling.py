@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from lodbrain.contrast_analysis.analysis import WHITE_LEVEL, ScanFit
+from lodbrain.contrast_analysis.analysis import ScanFit
 from lodbrain.contrast_analysis.goodness import relative_mismatch
 from lodbrain.contrast_analysis.mixture import CORTEX, DEEP, FLUID, GREY, GROUP_POSITIONS, WHITE, WHITE_MATTER
 from lodbrain.labels import SIDELESS
@@ -68,9 +68,9 @@ def record(fit: ScanFit, name: str) -> ScanRecord:
     return ScanRecord(
         name=name,
         voxel_mm=(x, y, z),
-        bias=BiasStatistics(fit.bias_sd, fit.bias_scale_mm),
-        noise=NoiseStatistics(fit.noise / WHITE_LEVEL, fit.fwhm_mm, fit.noise_from),
-        background=Air(fit.background.kind, fit.background.level / WHITE_LEVEL),
+        bias=fit.bias,
+        noise=fit.noise,
+        background=fit.background,
         outliers=fit.mixture.outliers,
         mismatch=relative_mismatch(fit.mixture, fit.histogram),
         iterations=fit.iterations,

@@ -55,8 +55,8 @@ def _panel(axes: Axes, fit: ScanFit, name: str) -> None:
     axes.text(
         0.02,
         0.97,
-        f"bias {fit.bias_sd:.1%}, {fit.bias_scale_mm:.0f} mm\n"
-        f"noise {fit.noise / WHITE_LEVEL:.1%}, {fit.fwhm_mm:.1f} mm\n"
+        f"bias {fit.bias.log_sd:.1%}, {fit.bias.scale_mm:.0f} mm\n"
+        f"noise {fit.noise.sd:.1%}, {fit.noise.fwhm_mm:.1f} mm\n"
         f"mismatch {relative_mismatch(fit.mixture, histogram):.2f}",
         transform=axes.transAxes,
         ha="left",
