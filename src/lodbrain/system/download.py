@@ -39,19 +39,7 @@ def cache_folder(name: str) -> Path:
 def download(remote: Remote, folder: Path, *, progress: Progress = silent, client: Client | None = None) -> Path:
     """Return the path of the file in `folder`; download it if it is missing, and verify its checksum.
 
-    Parameters
-    ----------
-    remote : Remote
-        File to download.
-    folder : Path
-        Target folder; created if missing.
-    client : Client, optional
-        By default one that tries three times if the connection fails or the server is busy (HTTP 5xx, 429).
-
-    Returns
-    -------
-    Path
-        ``folder / remote.name``, complete and verified.
+    By default, it is tried three times if the connection fails or the server is busy (HTTP 5xx, 429).
 
     Raises
     ------
@@ -64,7 +52,7 @@ def download(remote: Remote, folder: Path, *, progress: Progress = silent, clien
     """
     from lodbrain.system.http import Client, Passing, Refused  # imported here: segmenting needs none of it
 
-    target, failures = folder / remote.name, 0
+    target = folder / remote.name
     if target.exists():
         _verify(target, remote, target, hint="Delete it and run the command again")
         return target
@@ -74,20 +62,20 @@ def download(remote: Remote, folder: Path, *, progress: Progress = silent, clien
         what = f"the folder cannot be made ({error.strerror})"
         raise OutputError("not-writable", folder, what, "Choose another one") from error
     with client or Client(attempts=_ATTEMPTS) as opened:
-        while True:
-            try:
-                with atomic(target) as temporary:
-                    _receive(opened, remote, temporary, progress)
-                    hint = f"Try again later, or get the file from {remote.url} by other means"
-                    _verify(temporary, remote, target, hint=hint)
-                return target
-            except (Passing, Refused) as error:
-                failures += 1
-                if isinstance(error, Refused) or failures >= opened.attempts:
-                    what = f"is not there and could not be downloaded from {remote.url} ({error})"
-                    hint = "Check the network and try again, or put the file there by hand"
-                    raise InputError("download", target, what, hint) from error
-                opened.pause(failures, error.wait_s)
+
+        def attempt() -> Path:
+            with atomic(target) as temporary:
+                _receive(opened, remote, temporary, progress)
+                hint = f"Try again later, or get the file from {remote.url} by other means"
+                _verify(temporary, remote, target, hint=hint)
+            return target
+
+        try:
+            return opened.retry(attempt)
+        except (Passing, Refused) as error:
+            what = f"is not there and could not be downloaded from {remote.url} ({error})"
+            hint = "Check the network and try again, or put the file there by hand"
+            raise InputError("download", target, what, hint) from error
 
 
 def _receive(client: Client, remote: Remote, path: Path, progress: Progress) -> None:
