@@ -22,7 +22,7 @@ from lodbrain.inference.calibration import write_calibration
 from lodbrain.inference.second_opinion import ASKED_MM
 from lodbrain.models import zoo
 from lodbrain.models.consensus import ladder_in
-from lodbrain.report.reliability_figure import reliability_figure
+from lodbrain.report.validation_figures import reliability_figure
 from lodbrain.segmentation.outputs import check_writable
 from lodbrain.segmentation.settings import Model
 from lodbrain.synthesis.intensities import Contrasts

@@ -17,8 +17,7 @@ from lodbrain.evaluation.participants import Participants, group_cases, read_par
 from lodbrain.evaluation.score import ScoreRow
 from lodbrain.evaluation.statistic_records import Statistics
 from lodbrain.evaluation.statistics import analyse
-from lodbrain.report.evaluation_names import LABELS
-from lodbrain.report.evaluation_page import write_evaluation_page
+from lodbrain.report.evaluation_page import LABELS, write_evaluation_page
 from lodbrain.report.evaluation_report import build_sections
 from lodbrain.segmentation.outputs import check_writable
 from lodbrain.system.records import write_json, write_tsv

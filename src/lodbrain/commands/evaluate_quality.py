@@ -18,7 +18,7 @@ from lodbrain.evaluation.quality_validation import CASES, Validation, conclude, 
 from lodbrain.evaluation.validation_scans import Kind, validation_maps
 from lodbrain.labels import TISSUES
 from lodbrain.models import zoo
-from lodbrain.report.quality_figure import quality_figure
+from lodbrain.report.validation_figures import quality_figure
 from lodbrain.segmentation.outputs import check_writable
 from lodbrain.segmentation.predicted_dice import SIGNS
 from lodbrain.segmentation.settings import Model

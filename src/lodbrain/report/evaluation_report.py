@@ -13,8 +13,20 @@ from lodbrain.evaluation.groups import Interval, by_subject
 from lodbrain.evaluation.score import METRICS, ScoreRow
 from lodbrain.evaluation.statistic_records import ALL, MEAN, GroupMean, ModelDifference, RegionPlace, Statistics
 from lodbrain.report.evaluation_figures import Dot, DrawnFigure, dot_panels
-from lodbrain.report.evaluation_names import LABELS, MEAN_NAMES, in_order, is_shown, name_of, rows_of
-from lodbrain.report.evaluation_page import DASH, Cell, PageTable, Section, TableRow, number
+from lodbrain.report.evaluation_page import (
+    DASH,
+    LABELS,
+    MEAN_NAMES,
+    Cell,
+    PageTable,
+    Section,
+    TableRow,
+    in_order,
+    is_shown,
+    name_of,
+    number,
+    rows_of,
+)
 from lodbrain.report.evaluation_volumes import agreement_section, retest_section
 from lodbrain.report.pages import MINUS
 
