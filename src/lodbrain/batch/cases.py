@@ -105,13 +105,8 @@ class CaseOutcome:
 def find_cases(inputs: Iterable[str | PathLike[str]], suffix: str) -> list[Scan]:
     """Return files, folders and globs as cases; results of a folder's files go into subfolders of the same names.
 
-    Results of single files also go into subfolders if two files share a stem.
-
-    Parameters
-    ----------
-    suffix : str
-        Suffix of the files to use in a BIDS data set, such as ``"_T1w"``, and in any folder that has such files. Of
-        other folders every image is used.
+    Results of single files also go into subfolders if two files share a stem. In a BIDS data set, and in any folder
+    that has such files, only files with the suffix are used, such as ``"_T1w"``; of other folders every image.
 
     Raises
     ------

@@ -92,15 +92,10 @@ class BidsScan:
 
 @dataclass(frozen=True)
 class Choice:
-    """Selection of scans in a data set.
+    """Selection of scans in a data set: labels without ``sub-`` and ``ses-``, empty for all, and filters.
 
-    Attributes
-    ----------
-    participants, sessions : tuple of str
-        Labels without ``sub-`` and ``ses-``; empty for all.
-    filters : mapping
-        Name of an entity, ``suffix``, ``extension`` or ``datatype`` -> value, list of values, None (has none) or
-        ``"*"`` (has any).
+    `filters` are by name of an entity, ``suffix``, ``extension`` or ``datatype``: a value, a list of values, None (has
+    none) or ``"*"`` (has any).
     """
 
     participants: tuple[str, ...] = ()

@@ -54,10 +54,7 @@ class Labelled:
 def read_manifest(path: str | PathLike[str]) -> tuple[Labelled, ...]:
     """Return the scans of a CSV file with the columns volume, labels and (optional) site.
 
-    Parameters
-    ----------
-    path : path
-        The CSV file. Relative paths in it are relative to its folder.
+    Relative paths in it are relative to its folder.
 
     Raises
     ------

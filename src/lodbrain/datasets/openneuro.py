@@ -43,15 +43,10 @@ def fetch_head(*, progress: Progress = silent) -> Path:
 
 @dataclass(frozen=True)
 class Selection:
-    """Selection of files in a dataset. Files at its top level are always selected.
+    """Selection of files in a dataset, by subjects (empty for all) and patterns; files at its top level always count.
 
-    Attributes
-    ----------
-    subjects : tuple of str
-        Labels with or without ``sub-``; empty for all.
-    patterns : tuple of str
-        Patterns of file names relative to the dataset, in which ``*`` matches any characters including slashes. If
-        empty, all files outside ``derivatives`` and ``sourcedata`` are selected.
+    In patterns of names relative to the dataset, ``*`` matches any characters including slashes. Without patterns, all
+    files outside ``derivatives`` and ``sourcedata`` are selected.
     """
 
     subjects: tuple[str, ...] = ()

@@ -30,12 +30,7 @@ _DERIVED = tuple(ENTITIES)[tuple(ENTITIES).index("space") :]
 
 @dataclass(frozen=True)
 class TissueFiles:
-    """Names of brain mask, segmentation and probability maps of one scan.
-
-    Attributes
-    ----------
-    stem : str
-        Beginning of the names, from `smriprep_stem`.
+    """Brain mask, segmentation and probability maps of one scan; their names begin with a stem of `smriprep_stem`.
 
     Examples
     --------

@@ -31,16 +31,10 @@ _CHUNK = 1 << 14
 def transfer(
     client: Client, source: S3Object, target: Path, *, progress: Callable[[int], None] = lambda size: None
 ) -> Entry:
-    """Download a file to `target`, continuing the partial file of an earlier call.
+    """Download a file to `target`, which must not exist, continuing the partial file of an earlier call.
 
     The partial file is a hidden file beside the target, ``.lodbrain-<hash>.part``; the hash depends on URL and ETag.
-
-    Parameters
-    ----------
-    target : Path
-        Must not exist; its folder is created.
-    progress : callable, optional
-        Called with the number of bytes present.
+    `progress` is called with the number of bytes present.
 
     Raises
     ------

@@ -17,20 +17,10 @@ _SAME = 0.02
 
 
 def on_grid_of(ref: Image, image: Image, *, resample: bool = False) -> tuple[NDArray[np.integer], list[str]]:
-    """Return the voxels of a label map in the axis order and on the grid of another one.
+    """Return the voxels of a label map in the axis order and on the grid of another one, and notes on what was done.
 
-    Parameters
-    ----------
-    image : Image
-        Label map. Axes in another order or direction are reoriented, which changes no voxel value.
-    resample : bool
-        Use the nearest voxel where the grids differ.
-
-    Returns
-    -------
-    data : (X, Y, Z) int
-        On `ref`'s grid; outside of `image`, 0.
-    notes : list of str
+    Axes in another order or direction are reoriented, which changes no voxel value. With `resample` the nearest voxel
+    is used where the grids differ; outside of `image` the voxels are 0.
 
     Raises
     ------

@@ -39,15 +39,7 @@ class MapPair:
 
 @dataclass(frozen=True)
 class Pairing:
-    """Pairs, and files that could not be paired.
-
-    Attributes
-    ----------
-    problems : tuple of InputError
-        A reference without a prediction, or with several candidates.
-    unused : tuple of Path
-        Predictions without a reference.
-    """
+    """Pairs; references without a prediction or with several candidates; and predictions without a reference."""
 
     pairs: tuple[MapPair, ...]
     problems: tuple[InputError, ...] = ()

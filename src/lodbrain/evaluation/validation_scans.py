@@ -26,12 +26,11 @@ Kind = Literal["t1w", "any"]
 
 @dataclass(frozen=True, eq=False)
 class ValidationScan:
-    """A generated scan and its truth.
+    """A generated scan in RAS order and its truth.
 
     Attributes
     ----------
     image : (X, Y, Z) float32 tensor
-        In RAS order.
     classes : (X, Y, Z) uint8 tensor
         Class with the largest share of each voxel.
     volume_vox : (33,) float64

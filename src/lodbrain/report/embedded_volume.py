@@ -32,18 +32,9 @@ _ENOUGH_VOXELS = 300_000
 
 @dataclass(frozen=True)
 class Embedded:
-    """Data of the viewer.
+    """Data of the viewer: ``.nii.gz`` files of uint8 in base64, and an interior point (RAS, mm) of each label present.
 
-    Attributes
-    ----------
-    scan, labels : str
-        ``.nii.gz`` files of uint8, in base64.
-    spacing_mm : (3,) float
-        Voxel sides as embedded.
-    reduced : bool
-        Whether these are larger than the scan's.
-    targets : dict of int to (3,) float
-        World coordinates (RAS, mm) of an interior point of each label that is present.
+    `reduced` says whether the voxel sides as embedded are larger than the scan's.
     """
 
     scan: str

@@ -102,8 +102,6 @@ def dot_panels(
     ----------
     panels : mapping of str to sequence of Dot
         Label of the horizontal axis -> its dots.
-    folder : Path
-        Folder of ``name.svg`` and ``name.png``.
     rows, series : sequence of str
         Rows from top to bottom; series are side by side in a row.
     zero : bool
@@ -153,12 +151,7 @@ def scatter_panels(
 ) -> DrawnFigure:
     """Draw Bland-Altman panels: differences against means, with bias and limits of agreement.
 
-    Parameters
-    ----------
-    panels : mapping of str to mapping
-        Region -> series -> (horizontal values, vertical values, (bias, low, high)).
-    x, y : str
-        Labels of the axes.
+    `panels` are by region and series: horizontal values, vertical values, (bias, low, high).
     """
     columns = min(3, len(panels))
     lines = -(-len(panels) // columns)

@@ -22,21 +22,10 @@ _PAGES, _VIEWER = "report", "viewer"
 
 
 def render(template: str, *, scripts: tuple[str, ...], data: object = None, viewer: bool = False, **values: Any) -> str:
-    """Return a page as HTML.
+    """Return a page as HTML; values of the template are escaped, `data` is JSON for the scripts.
 
-    Parameters
-    ----------
-    template : str
-        Name of the template, such as ``"scan.html"``.
-    scripts : tuple of str
-        Our scripts on the page. Only these and the viewer can run: the page's content security policy lists their
-        checksums and forbids all connections.
-    data : object
-        Data for the scripts, as JSON.
-    viewer : bool
-        Include NiiVue in the page.
-    **values
-        Values of the template; every text is escaped.
+    Only our `scripts` and NiiVue, the viewer, can run: the page's content security policy lists their checksums and
+    forbids all connections.
     """
     sources = [_text(_PAGES, name) for name in scripts]
     allowed = [*sources, *([_text(_VIEWER, "niivue.umd.js")] if viewer else [])]

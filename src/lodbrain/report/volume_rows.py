@@ -14,15 +14,10 @@ STRIP_SD = 4.0
 
 @dataclass(frozen=True)
 class Value:
-    """One volume.
+    """One volume by its name in the table; a sum has no label.
 
     Attributes
     ----------
-    name : str
-        Its name in the table.
-    index : int or None
-        Its label; None for a sum.
-    side : {"left", "right"} or None
     z : float or None
         Deviation from the reference in standard deviations; None without a reference.
     usual_ml : (2,) float or None
