@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from os import PathLike
@@ -16,7 +15,7 @@ from lodbrain.commands.progress import progress_bar
 from lodbrain.datasets.openneuro import fetch_head
 from lodbrain.errors import UsageError, install_hint
 from lodbrain.images.io import read_image, read_labels
-from lodbrain.labels import TABLES, Label
+from lodbrain.labels import TABLES
 from lodbrain.segmentation.file_segmentation import segment_file
 from lodbrain.segmentation.outcome import ScanOutcome
 from lodbrain.segmentation.outputs import check_writable
@@ -116,9 +115,11 @@ def segment_example(
     settings = replace(settings or Settings(), resume=False, overwrite=True)
     outcome = segment_file(scan, scan.parent, settings, progress=progress)
     picture = scan.with_name(f"{outcome.outputs.stem}_dseg.png")
-    draw(scan, outcome.outputs.labels, picture, table=TABLES[settings.labels])
+    from lodbrain.report.planes_figure import three_planes
     from lodbrain.report.scan_page import ensure_page
 
+    labels = read_labels(outcome.outputs.labels).data
+    three_planes(read_image(scan), labels, picture, table=TABLES[settings.labels], title=scan.name)
     return Demo(scan, outcome, picture, ensure_page(outcome.outputs.sidecar, scan))
 
 
@@ -137,10 +138,3 @@ def template() -> Path:
     if not path.is_file():
         raise UsageError("extra", path, "this nilearn has no such file", INSTALL)
     return path
-
-
-def draw(scan: Path, labels: Path, picture: Path, *, table: Sequence[Label]) -> None:
-    """Draw a scan file and its label map file."""
-    from lodbrain.report.planes_figure import three_planes
-
-    three_planes(read_image(scan), read_labels(labels).data, picture, table=table, title=scan.name)

@@ -122,7 +122,7 @@ def write_pages(
             group.append(results)
         except InputError as error:
             errors.append(error)
-    broken = [_relative(str(error), folder) for error in errors]
+    broken = [str(error).replace(f"{folder}{os.sep}", "") for error in errors]  # pages are passed on
     index = write_group_page(folder, group, broken=broken)
     return Report(index, tuple(made), tuple(kept), tuple(without), tuple(errors))
 
@@ -152,8 +152,3 @@ def find_scan(results: ScanResults, places: dict[str, list[Path]]) -> Path | Non
     recorded = results.part("input")
     candidates: Sequence[Path] = places.get(str(recorded.get("name")), ())
     return next((path for path in candidates if path.is_file() and sha256(path) == recorded.get("sha256")), None)
-
-
-def _relative(line: str, folder: Path) -> str:
-    """Remove the folder's path from a line, because pages are passed on."""
-    return line.replace(f"{folder}{os.sep}", "")

@@ -7,8 +7,14 @@ import sys
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Protocol
 
-from lodbrain.errors import UsageError
+from lodbrain.errors import LodbrainError, UsageError
+
+
+class _Outcome(Protocol):
+    @property
+    def error(self) -> LodbrainError | None: ...
 
 
 @contextmanager
@@ -31,3 +37,9 @@ def tell_error(error: BaseException | str) -> None:
     if isinstance(error, BaseException) and os.environ.get("LODBRAIN_DEBUG") == "1":
         traceback.print_exception(error)
     print(f"lodbrain: {error}", file=sys.stderr, flush=True)
+
+
+def tell_failed(outcome: _Outcome) -> None:
+    """Print the error of an input, if it failed, as `tell_error`."""
+    if outcome.error is not None:
+        tell_error(outcome.error)

@@ -9,11 +9,12 @@ from pathlib import Path
 
 from lodbrain.contrast_analysis.analysis import ScanFit, analyse
 from lodbrain.contrast_analysis.pooling import pool
-from lodbrain.errors import InputError, LodbrainError, OutputError, UsageError, WeightsError
+from lodbrain.errors import InputError, LodbrainError, UsageError
 from lodbrain.images.grid import to_ras
 from lodbrain.images.io import read_image, read_labels
 from lodbrain.images.scan_labels import classes_of, to_classes
 from lodbrain.segmentation.inputs import IMAGE_SUFFIXES, Scan, find_scans, stem_of
+from lodbrain.segmentation.outcome import failure
 from lodbrain.segmentation.outputs import check_writable
 from lodbrain.segmentation.scan import segment_image
 from lodbrain.segmentation.settings import Model, Settings, check_model, load_model
@@ -111,12 +112,8 @@ def _analyse(scan: Scan, labels: str | PathLike[str] | None, model: Model | None
         if labels is not None and Path(labels).is_dir():
             labels = Path(labels) / scan.folder
         return Analysed(scan.path, fit_scan(scan.path, labels=labels, model=model, settings=settings))
-    except (OutputError, UsageError, WeightsError):
-        raise
     except LodbrainError as error:
-        # Errors on an array do not contain the file's name.
-        known = error if error.path is not None else type(error)(error.code, scan.path, error.what, error.hint)
-        return Analysed(scan.path, error=known)
+        return Analysed(scan.path, error=failure(error, scan.path))
 
 
 def fit_scan(path: Path, *, labels: str | PathLike[str] | None, model: Model | None, settings: Settings) -> ScanFit:

@@ -7,6 +7,7 @@ import os
 import re
 import shutil
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
@@ -196,14 +197,10 @@ def _fetch_one(client: Client, o: S3Object, name: str, manifest: Manifest, progr
 
 def _check_space(root: Path, wanted: dict[str, S3Object]) -> None:
     """Raise an error if the disk does not have enough space for the missing files."""
-
-    def is_there(name: str) -> bool:
-        try:
-            return contained(root, name).exists()
-        except InputError:
-            return False
-
-    needed = sum(o.size for name, o in wanted.items() if not is_there(name))
+    needed = 0
+    for name, o in wanted.items():
+        with suppress(InputError):  # an unsafe name is not written
+            needed += 0 if contained(root, name).exists() else o.size
     there = next(folder for folder in (root.absolute(), *root.absolute().parents) if folder.is_dir())
     free = shutil.disk_usage(there).free
     if needed > free:

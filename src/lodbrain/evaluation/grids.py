@@ -31,7 +31,8 @@ def on_grid_of(ref: Image, image: Image, *, resample: bool = False) -> tuple[NDA
         return image.data, []
     to_ras, back = closest_ras(image.affine), closest_ras(ref.affine)
     data = back.undo(to_ras.apply(image.data))
-    if _same_grid(ref.shape, ref.affine, data.shape, _turned_affine(image, ref)):
+    turned = to_ras.affine(image.affine, image.shape) @ np.linalg.inv(back.turn(data.shape))
+    if _same_grid(ref.shape, ref.affine, data.shape, turned):
         return data, ["The prediction's axes were turned into the order of the reference's."]
     if not resample:
         raise InputError(
@@ -43,13 +44,6 @@ def on_grid_of(ref: Image, image: Image, *, resample: bool = False) -> tuple[NDA
     step = np.linalg.inv(image.affine) @ ref.affine
     moved = ndimage.affine_transform(image.data, step[:3, :3], step[:3, 3], output_shape=ref.shape, order=0)
     return moved, [f"The prediction was resampled by nearest voxels from {_words(image)} to {_words(ref)}."]
-
-
-def _turned_affine(image: Image, ref: Image) -> NDArray[np.float64]:
-    """Affine of `image` after reorientation to the axis order and direction of `ref`."""
-    to_ras, back = closest_ras(image.affine), closest_ras(ref.affine)
-    turned = back.undo(to_ras.apply(np.empty(image.shape, bool))).shape
-    return to_ras.affine(image.affine, image.shape) @ np.linalg.inv(back.turn(turned))
 
 
 def _same_grid(
