@@ -14,12 +14,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from multiprocessing import resource_tracker
 from pathlib import Path
-from types import FrameType
 
 import dask
 from distributed import Client, LocalCluster
 
 from lodbrain.errors import UsageError
+from lodbrain.system.signals import uninterrupted
 
 #: Dask's default port of the dashboard.
 _DASHBOARD_PORT = 8787
@@ -98,30 +98,16 @@ def _unbroken() -> Iterator[None]:
     A Ctrl-C, which is sent to all processes of a terminal, is therefore handled by the main process only, which then
     stops the workers.
     """
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-    waiting: list[int] = []
-
-    def remember(number: int, frame: FrameType | None) -> None:
-        waiting.append(number)
-        signal.signal(number, before[signal.Signals(number)])  # a second signal interrupts
-
-    for number in before:
-        signal.signal(number, remember)
-    if hasattr(signal, "pthread_sigmask"):
-        resource_tracker.ensure_running()  # else starting the first process starts it, which unblocks SIGINT
-        signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
-    try:
-        yield
-    finally:
-        if hasattr(signal, "pthread_sigmask"):
-            signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGINT])
-        for number, handler in before.items():
-            signal.signal(number, handler)
-    if waiting:
-        signal.raise_signal(waiting[0])
+    masked = hasattr(signal, "pthread_sigmask") and threading.current_thread() is threading.main_thread()
+    with uninterrupted(first_only=True):
+        if masked:
+            resource_tracker.ensure_running()  # else starting the first process starts it, which unblocks SIGINT
+            signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
+        try:
+            yield
+        finally:
+            if masked:
+                signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGINT])
 
 
 @contextmanager
