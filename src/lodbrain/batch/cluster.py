@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import os
 import signal
-import socket
 import tempfile
 import threading
 import warnings
@@ -21,7 +20,7 @@ from distributed import Client, LocalCluster
 from lodbrain.errors import UsageError
 from lodbrain.system.signals import uninterrupted
 
-#: Dask's default port of the dashboard.
+#: Dask's default port of the dashboard; if it is in use, Dask takes another one.
 _DASHBOARD_PORT = 8787
 
 #: Number of times that a scan is passed on to another worker when its worker is killed. Not fewer, because any other
@@ -77,7 +76,7 @@ def local_cluster(processes: int, *, scratch: Path | None = None) -> Iterator[Cl
                 protocol="tls",
                 security=True,  # else any user of this machine could run code as this user
                 memory_limit=0,
-                dashboard_address=f"127.0.0.1:{_free_port(_DASHBOARD_PORT)}",
+                dashboard_address=f"127.0.0.1:{_DASHBOARD_PORT}",
                 silence_logs=logging.CRITICAL,
                 local_directory=folder,
             )
@@ -136,13 +135,3 @@ def _dashboard(client: Client) -> str | None:
     except ImportError:
         return None
     return str(client.dashboard_link)
-
-
-def _free_port(wanted: int) -> int:
-    """Return the port if it is free, else 0 for any port."""
-    with socket.socket() as probe:
-        try:
-            probe.bind(("127.0.0.1", wanted))
-        except OSError:
-            return 0
-    return wanted
