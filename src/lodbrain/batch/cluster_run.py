@@ -84,8 +84,8 @@ def run_jobs(
                 share, cluster = settings, cluster.counted()
             say(_where(cluster, share))
             run.round(feasible, share, cluster)
-            run.round(run.to_retry(but="memory"), share, cluster)
-            for number in run.to_retry(only="memory"):  # alone, with the whole budget
+            run.round(run.to_retry(memory=False), share, cluster)
+            for number in run.to_retry(memory=True):  # alone, with the whole budget
                 run.round([number], replace(share, memory_bytes=settings.memory_bytes), cluster)
     return [run.outcomes[number] for number in range(len(jobs))]
 
@@ -118,13 +118,9 @@ class _Run:
         text = f"{len(self.outcomes)} of {len(self.jobs)}{f', {failed} failed' if failed else ''}{later}"
         self.progress(len(self.outcomes) / len(self.jobs), text)
 
-    def to_retry(self, *, only: str | None = None, but: str | None = None) -> list[int]:
-        """Return the numbers of jobs to retry, and remove them from the list."""
-        numbers = [
-            number
-            for number, error in self.set_back.items()
-            if (only is None or error.code == only) and (but is None or error.code != but)
-        ]
+    def to_retry(self, *, memory: bool) -> list[int]:
+        """Return the numbers of jobs to retry, those that ran out of memory or the others, and forget them."""
+        numbers = [number for number, error in self.set_back.items() if (error.code == "memory") == memory]
         for number in numbers:
             del self.set_back[number]
         self.retried.update(numbers)
