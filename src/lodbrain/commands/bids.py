@@ -8,10 +8,10 @@ from typing import Annotated, Literal
 
 from cyclopts import Parameter
 
+from lodbrain.commands.console import tell_error
 from lodbrain.commands.many import do_jobs
 from lodbrain.commands.options import SegmentOptions
 from lodbrain.commands.parameters import Flag
-from lodbrain.commands.usage import tell_error
 from lodbrain.datasets import derivatives
 from lodbrain.datasets.bids import Choice, Found, find_bids_scans, read_filter, scan_at
 from lodbrain.datasets.bids import labels as bare_labels

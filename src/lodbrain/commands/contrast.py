@@ -7,9 +7,8 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
+from lodbrain.commands.console import progress_bar, tell_failed, wrong_usage
 from lodbrain.commands.parameters import Device, Frame, ModelName, Out, Quiet, Threads
-from lodbrain.commands.progress import progress_bar
-from lodbrain.commands.usage import tell_failed, wrong_usage
 from lodbrain.contrast_analysis.scan_files import analyse_scans
 from lodbrain.segmentation.settings import Settings
 from lodbrain.synthesis.profile import ContrastProfile

@@ -10,8 +10,8 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
+from lodbrain.commands.console import progress_bar
 from lodbrain.commands.parameters import Flag, Out
-from lodbrain.commands.progress import progress_bar
 from lodbrain.datasets.openneuro import fetch_head
 from lodbrain.errors import UsageError, install_hint
 from lodbrain.images.io import read_image, read_labels

@@ -12,8 +12,8 @@ import numpy as np
 import torch
 from cyclopts import Parameter
 
+from lodbrain.commands.console import progress_bar
 from lodbrain.commands.parameters import Out
-from lodbrain.commands.progress import progress_bar
 from lodbrain.commands.validation_options import ValidationOptions
 from lodbrain.errors import UsageError
 from lodbrain.evaluation.calibration_fit import Judged, fit_level

@@ -10,9 +10,8 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from lodbrain.commands.console import progress_bar, tell_error, tell_failed
 from lodbrain.commands.parameters import Flag, OptionalOut, Overwrite, Quiet
-from lodbrain.commands.progress import progress_bar
-from lodbrain.commands.usage import tell_error, tell_failed
 from lodbrain.evaluation.folders import EvaluateSettings, evaluate_labels, means
 from lodbrain.evaluation.tables import table_named
 

@@ -9,8 +9,8 @@ from typing import Annotated, Any
 
 from cyclopts import Parameter
 
+from lodbrain.commands.console import progress_bar
 from lodbrain.commands.parameters import Out
-from lodbrain.commands.progress import progress_bar
 from lodbrain.commands.validation_options import ValidationOptions
 from lodbrain.errors import UsageError
 from lodbrain.evaluation.quality_fit import FAILED_DICE, Agreement

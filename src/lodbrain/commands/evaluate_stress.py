@@ -14,9 +14,8 @@ from cyclopts import Parameter
 from rich.console import Console
 from rich.table import Table
 
+from lodbrain.commands.console import progress_bar, tell_error, wrong_usage
 from lodbrain.commands.parameters import Device, Flag, ModelName, Out, Paths, Quiet, Seed, Strings
-from lodbrain.commands.progress import progress_bar
-from lodbrain.commands.usage import tell_error, wrong_usage
 from lodbrain.errors import InputError, UsageError
 from lodbrain.evaluation.robustness import COLUMNS, MEAN, Stress, break_down, key_of, read_steps
 from lodbrain.evaluation.stress_test import (

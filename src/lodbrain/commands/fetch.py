@@ -6,9 +6,8 @@ from collections import Counter
 
 from cyclopts import App
 
+from lodbrain.commands.console import progress_bar, tell_failed
 from lodbrain.commands.parameters import OptionalOut, Out, Quiet, Strings
-from lodbrain.commands.progress import progress_bar
-from lodbrain.commands.usage import tell_failed
 from lodbrain.datasets import labelmaps as source
 from lodbrain.datasets import ultracortex as uc
 from lodbrain.datasets.openneuro import Fetch, Selection, fetch_dataset

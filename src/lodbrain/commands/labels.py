@@ -10,10 +10,9 @@ from typing import Annotated, TypeAlias
 from cyclopts import Parameter
 
 from lodbrain.batch.cases import CaseFiles, CaseOutcome, exit_code, file_identity, find_cases, is_complete, run_cases
+from lodbrain.commands.console import progress_bar, tell_error, wrong_usage
 from lodbrain.commands.lazy import LazyApp
 from lodbrain.commands.parameters import OptionalOut, Out, Overwrite, Quiet, ResumeMaps
-from lodbrain.commands.progress import progress_bar
-from lodbrain.commands.usage import tell_error, wrong_usage
 from lodbrain.errors import UsageError
 from lodbrain.images.io import read_labels, write_nifti
 from lodbrain.labelmaps.upsample import check_voxel_size, upsample_image

@@ -12,10 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lodbrain.batch.cases import CaseFiles, CaseOutcome, exit_code, file_identity, find_cases, is_complete, run_cases
+from lodbrain.commands.console import progress_bar
 from lodbrain.commands.labels import Inputs, teller
 from lodbrain.commands.options import ModelOptions
 from lodbrain.commands.parameters import Frame, Out, Overwrite, Quiet, ResumeMaps
-from lodbrain.commands.progress import progress_bar
 from lodbrain.datasets.derivatives import describe_derivative
 from lodbrain.datasets.labelled import read_sites
 from lodbrain.errors import InputError, UsageError

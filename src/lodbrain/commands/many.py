@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from lodbrain.commands.console import progress_bar, tell_error
 from lodbrain.commands.options import SegmentOptions
-from lodbrain.commands.progress import progress_bar
-from lodbrain.commands.usage import tell_error
 from lodbrain.errors import UsageError, shown
 from lodbrain.report.segment_pages import add_page, check_installed
 from lodbrain.segmentation.jobs import Job, segment_jobs

@@ -7,8 +7,8 @@ from typing import Any
 
 from cyclopts import Parameter
 
+from lodbrain.commands.console import wrong_usage
 from lodbrain.commands.parameters import Device, Flag, Memory, ModelName, Overwrite, Quiet, ResumeScans, Threads
-from lodbrain.commands.usage import wrong_usage
 from lodbrain.labels import Scheme
 from lodbrain.segmentation.settings import Settings
 from lodbrain.system.memory import parse_memory

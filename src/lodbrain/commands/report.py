@@ -12,9 +12,8 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
+from lodbrain.commands.console import progress_bar, tell_error
 from lodbrain.commands.parameters import Flag, Paths, Quiet
-from lodbrain.commands.progress import progress_bar
-from lodbrain.commands.usage import tell_error
 from lodbrain.errors import InputError, shown
 from lodbrain.report.group_page import write_group_page
 from lodbrain.report.scan_page import is_up_to_date, write_scan_page

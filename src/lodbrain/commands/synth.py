@@ -15,9 +15,8 @@ from cyclopts import Parameter
 
 from lodbrain.batch.cases import CaseOutcome, exists_error, exit_code, file_identity, find_cases, is_complete
 from lodbrain.batch.synthetic_pairs import SyntheticPair, describe, draw_sheet, replay_pair
+from lodbrain.commands.console import progress_bar, tell_error, wrong_usage
 from lodbrain.commands.parameters import Device, Out, Overwrite, Quiet, ResumeMaps, Seed
-from lodbrain.commands.progress import progress_bar
-from lodbrain.commands.usage import tell_error, wrong_usage
 from lodbrain.errors import UsageError
 from lodbrain.labelmaps.upsample import check_voxel_size, upsample
 from lodbrain.segmentation.file_set import Json

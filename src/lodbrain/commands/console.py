@@ -1,4 +1,4 @@
-"""Error handling of commands: wrong usage, errors of single scans, and the traceback on request."""
+"""What every command does on the terminal: a progress bar, errors of single scans, tracebacks on request."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from typing import Protocol
 
 from lodbrain.errors import LodbrainError, UsageError
+from lodbrain.system.progress import Progress, silent
 
 
 class _Outcome(Protocol):
@@ -43,3 +44,22 @@ def tell_failed(outcome: _Outcome) -> None:
     """Print the error of an input, if it failed, as `tell_error`."""
     if outcome.error is not None:
         tell_error(outcome.error)
+
+
+@contextmanager
+def progress_bar(*, show: bool = True) -> Iterator[Progress]:
+    """Yield a callable (share done, description) that updates a bar on stderr, or does nothing without a terminal."""
+    if not (show and sys.stderr.isatty()):
+        yield silent
+        return
+    # the import of rich takes about 0.05 s, which batch jobs can save
+    from rich.console import Console
+    from rich.progress import BarColumn, TaskProgressColumn, TextColumn, TimeElapsedColumn
+    from rich.progress import Progress as Bar
+
+    console = Console(stderr=True)
+    columns = (BarColumn(30), TaskProgressColumn(), TimeElapsedColumn(), TextColumn("{task.description}", markup=False))
+    # the bar does not mix with other lines on the terminal, and does not affect a redirected stdout
+    with Bar(*columns, console=console, transient=True, redirect_stdout=sys.stdout.isatty()) as bar:
+        task = bar.add_task("", total=1.0)
+        yield lambda share, text: bar.update(task, completed=share, description=text)
