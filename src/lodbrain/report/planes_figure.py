@@ -60,12 +60,8 @@ def three_planes(
         The scan, (X, Y, Z), in any orientation.
     labels : (X, Y, Z) int
         Label map on the scan's grid.
-    path : path
-        The PNG to write.
     table : sequence of Label
         Colours of the labels; other numbers have no colour.
-    title : str
-        Title above the picture.
     """
     if labels.shape != image.shape:
         raise ValueError(f"labels must be on the scan's grid {image.shape}, got {labels.shape}")
