@@ -85,7 +85,7 @@ def rows(labels: LabelMap, arm: str, seed: int, model: Model, voxel_mm: float) -
     brain = (structure > 0) & (scan != 0)
     true = field[brain] - field[brain].mean()
     seen = fit.field.on(scan.shape, np.array(plan.scan.spacing_mm))[brain]
-    bias = {"true_bias": true.std(), "fitted_bias": fit.bias_sd, "bias_error": (seen - seen.mean() - true).std()}
+    bias = {"true_bias": true.std(), "fitted_bias": fit.bias.log_sd, "bias_error": (seen - seen.mean() - true).std()}
     for position, name in enumerate(SIDELESS):
         values = even[pure & (structure == position)]
         mean = fit.mixture.means[position]
@@ -100,7 +100,7 @@ def rows(labels: LabelMap, arm: str, seed: int, model: Model, voxel_mm: float) -
                 "true_sd": values.std() * unit,
                 "fitted_sd": fit.mixture.sds[position],
                 "noise": plan.noise.level * WHITE_LEVEL if plan.noise else 0.0,
-                "fitted_noise": fit.noise,
+                "fitted_noise": fit.noise.sd * WHITE_LEVEL,
                 **bias,
             }
 

@@ -10,6 +10,7 @@ import torch
 
 from lodbrain.commands import evaluate_calibration as module
 from lodbrain.commands.evaluate_calibration import calibrate
+from lodbrain.commands.validation_options import ValidationOptions
 from lodbrain.errors import InputError, UsageError
 from lodbrain.evaluation import calibration_fit
 from lodbrain.evaluation.validation_scans import ValidationScan, draw_scan
@@ -77,7 +78,7 @@ def test_overconfident_network_is_mended_and_intervals_hold(
     monkeypatch.setattr(
         calibration_fit, "DILATION_MM", 1e6
     )  # a choice that looks at the truth would not be honest here
-    found = calibrate(tmp_path / "out", 36, model, maps=[map_file])[3]
+    found = calibrate(tmp_path / "out", 36, model, ValidationOptions(maps=[map_file]))[3]
     assert len(asked) == 36
     assert all(0.74 * 8 < voxel < 1.41 * 8 for voxel in asked)
     assert found.calibration.temperature == pytest.approx(TEMPERATURE, rel=0.05)
@@ -98,9 +99,9 @@ def test_overconfident_network_is_mended_and_intervals_hold(
 
 def test_wrong_usage_is_refused(model: Any, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="too few"):
-        calibrate(tmp_path, 8, model)
+        calibrate(tmp_path, 8, model, ValidationOptions())
     with pytest.raises(UsageError, match="cannot be had"):
-        calibrate(tmp_path, 9, model, coverage=1.0)
+        calibrate(tmp_path, 9, model, ValidationOptions(), coverage=1.0)
     other = SimpleNamespace(card=model.card, network=torch.nn.Identity(), device="cpu", sha256="")
     with pytest.raises(UsageError, match="no ladder"):
-        calibrate(tmp_path, 9, other)
+        calibrate(tmp_path, 9, other, ValidationOptions())

@@ -64,8 +64,8 @@ def test_quality_prints_its_correlation_with_the_true_dice(
     found = agreement(np.array([0.9, 0.6, 0.8, 0.5]), np.array([0.9, 0.8, 0.6, 0.5]))
     asked: list[Any] = []
 
-    def validate(out: Path, draws: int, model: Any, **options: Any) -> Any:
-        asked.append((out, draws, options["voxel_mm"], options["contrasts"]))
+    def validate(out: Path, draws: int, model: Any, options: Any, *, voxel_mm: Any, progress: Any) -> Any:
+        asked.append((out, draws, voxel_mm, options.contrasts))
         return SimpleNamespace(judged=found, fitted=found, refused=1)
 
     monkeypatch.setattr(cli_quality, "validate_quality", validate)

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from lodbrain.commands.evaluate_quality import validate_quality
+from lodbrain.commands.validation_options import ValidationOptions
 from lodbrain.errors import InputError, UsageError
 from lodbrain.evaluation import quality_validation
 from lodbrain.evaluation.quality_validation import conclude, tissue_dice
@@ -102,7 +103,7 @@ def test_draws_are_segmented_scored_and_kept(map_file: Path, tmp_path: Path, mon
         return Prediction(classes, np.zeros(33), None, {"moved_share": 0.0}, (), np.full(data.shape, 200, np.uint8))
 
     monkeypatch.setattr(quality_validation, "predict", predict)
-    found = validate_quality(tmp_path / "out", 12, model(), maps=[map_file], voxel_mm=(9.0, 11.0))
+    found = validate_quality(tmp_path / "out", 12, model(), ValidationOptions(maps=[map_file]), voxel_mm=(9.0, 11.0))
     assert len(asked) == 12
     assert all(8.9 < np.prod(spacing) ** (1 / 3) < 11.1 for spacing in asked)
     with (tmp_path / "out" / "cases.tsv").open(newline="") as file:
@@ -117,15 +118,17 @@ def test_draws_are_segmented_scored_and_kept(map_file: Path, tmp_path: Path, mon
     assert (tmp_path / "out" / "quality.png").read_bytes()[:4] == b"\x89PNG"
     card, _ = zoo.load(tmp_path / "out" / "fake.safetensors")
     assert read_fit(card.quality) == read_fit(content["score"])
-    again = validate_quality(tmp_path / "out", 12, model(), maps=[map_file], voxel_mm=(9.0, 11.0))
+    again = validate_quality(tmp_path / "out", 12, model(), ValidationOptions(maps=[map_file]), voxel_mm=(9.0, 11.0))
     assert len(asked) == 12  # nothing was done again
     with pytest.raises(UsageError, match="draws of another model"):
-        validate_quality(tmp_path / "out", 12, model(), maps=[map_file], contrasts="any", voxel_mm=(9.0, 11.0))
+        validate_quality(
+            tmp_path / "out", 12, model(), ValidationOptions(maps=[map_file], contrasts="any"), voxel_mm=(9.0, 11.0)
+        )
     assert again.judged.pearson == pytest.approx(found.judged.pearson, abs=1e-4, nan_ok=True)
 
 
 def test_tissue_models_and_too_few_draws_are_wrong_usage(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="gives tissue classes"):
-        validate_quality(tmp_path, 10, model("tissue"))
+        validate_quality(tmp_path, 10, model("tissue"), ValidationOptions())
     with pytest.raises(UsageError, match="too few"):
-        validate_quality(tmp_path, 7, model())
+        validate_quality(tmp_path, 7, model(), ValidationOptions())

@@ -151,7 +151,7 @@ def test_scan_without_a_brain_scores_nothing_and_a_missing_one_is_left_out(
 def test_wrong_usage_is_said_before_any_work(calls: list[Any], classes: np.ndarray, tmp_path: Path) -> None:
     scan = scan_of(10 * classes, tmp_path / "a.nii.gz")
     with pytest.raises(UsageError, match="2 label maps for 1 scans"):
-        run_stress_test([scan], tmp_path / "out", labels=[scan, scan])
+        run_stress_test([scan], tmp_path / "out", ONE, labels=[scan, scan])
     with pytest.raises(ValueError, match="got 'blur'"):
         StressSettings(("blur",))
     with pytest.raises(ValueError, match="steps must be at least 1"):

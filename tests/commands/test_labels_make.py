@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from matplotlib.image import imread
 
-from lodbrain.batch.cases import Case, exit_code, find_cases
+from lodbrain.batch.cases import exit_code, find_cases
 from lodbrain.commands import labels_make as workflow
 from lodbrain.commands.labels import upsample_maps
 from lodbrain.datasets.labelled import read_manifest
@@ -16,6 +16,7 @@ from lodbrain.images.image import Image
 from lodbrain.images.io import read_image, read_labels, write_nifti
 from lodbrain.labelmaps.headmap import HEAD_LABELS, HeadMap
 from lodbrain.labels import STRUCTURES
+from lodbrain.segmentation.inputs import Scan
 from lodbrain.segmentation.scan import Segmentation
 from lodbrain.segmentation.settings import Settings
 
@@ -179,7 +180,7 @@ def test_given_labels_take_the_models_place(
 
 
 def test_segmentation_is_found_by_the_name_of_the_scan(write: Callable[..., Path], tmp_path: Path) -> None:
-    case = Case(write("in/s_T1w.nii.gz"), Path("x"))
+    case = Scan(write("in/s_T1w.nii.gz"), folder=Path("x"))
     seg = tmp_path / "seg"
     seg.mkdir()
     with pytest.raises(InputError, match=r"Expected one called s_T1w_dseg.nii.gz or s_dseg.nii.gz or s_T1w.nii.gz"):

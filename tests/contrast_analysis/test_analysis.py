@@ -124,13 +124,13 @@ def test_the_bias_field_that_was_put_in_comes_out(t1w: Phantom, t1w_fit: ScanFit
     found = t1w_fit.field.on(SHAPE, SPACING_MM)[brain]
     assert np.corrcoef(found, t1w.log_bias[brain])[0, 1] > 0.98
     assert found.mean() == pytest.approx(0, abs=0.003)
-    assert t1w_fit.bias_sd == pytest.approx(t1w.log_bias[brain].std(), rel=0.1)
-    assert 35 < t1w_fit.bias_scale_mm < 90  # sine waves of 55 to 90 mm
+    assert t1w_fit.bias.log_sd == pytest.approx(t1w.log_bias[brain].std(), rel=0.1)
+    assert 35 < t1w_fit.bias.scale_mm < 90  # sine waves of 55 to 90 mm
 
 
 def test_noise_is_measured_in_the_air(t1w_fit: ScanFit) -> None:
-    assert t1w_fit.background.kind == t1w_fit.noise_from.replace("background", "rician") == "rician"
-    assert t1w_fit.noise == pytest.approx(4.0, rel=0.05)
+    assert t1w_fit.background.kind == t1w_fit.noise.measured_in.replace("background", "rician") == "rician"
+    assert 160 * t1w_fit.noise.sd == pytest.approx(4.0, rel=0.05)
 
 
 def test_volumes_are_those_of_the_labels(t1w: Phantom, t1w_fit: ScanFit) -> None:
@@ -164,7 +164,7 @@ def test_without_bias_and_partial_volume_the_fit_is_the_statistics_of_the_labels
         found_mean, found_sd = seen(fit, name)
         assert found_mean == pytest.approx(values.mean(), abs=0.005 * WHITE_LEVEL), name
         assert found_sd == pytest.approx(values.std(), rel=0.1), name
-    assert fit.bias_sd < 0.01
+    assert fit.bias.log_sd < 0.01
 
 
 def test_soft_posteriors_give_what_labels_give(t1w: Phantom, t1w_fit: ScanFit) -> None:
@@ -189,7 +189,7 @@ def test_signed_mp2rage_with_its_noisy_background_is_fitted() -> None:
     scan = phantom(bias=0.05, air="mp2rage")
     fit = scan.fit(data=scan.data / 180 - np.float32(0.5))
     assert fit.background.kind == "mp2rage"
-    assert fit.background.level == pytest.approx(180, rel=0.1)
+    assert 160 * fit.background.level == pytest.approx(180, rel=0.1)
     assert fit.offset == pytest.approx(-0.5, abs=0.01)
     assert fit.outside == ()
     for name in ("Cerebral-Cortex", "Thalamus", "Putamen"):
@@ -198,8 +198,10 @@ def test_signed_mp2rage_with_its_noisy_background_is_fitted() -> None:
 
 def test_a_skull_stripped_scan_has_its_noise_measured_in_white_matter() -> None:
     fit = phantom(air="zero", bias=0.05).fit()
-    assert (fit.background.kind, fit.noise_from, fit.outside) == ("zero", "residuals", ())
-    assert fit.noise == pytest.approx(np.hypot(4, 5), rel=0.1)  # here, the spread of white matter is as fine as noise
+    assert (fit.background.kind, fit.noise.measured_in, fit.outside) == ("zero", "residuals", ())
+    assert 160 * fit.noise.sd == pytest.approx(
+        np.hypot(4, 5), rel=0.1
+    )  # here, the spread of white matter is as fine as noise
     assert seen(fit, "Cerebral-Cortex")[0] == pytest.approx(100, rel=0.03)
 
 
@@ -210,7 +212,7 @@ def test_white_matter_clipped_at_its_peak_keeps_its_spread(t1w: Phantom) -> None
     core = clipped[(SIDELESS_OF_CLASS[t1w.classes] == SIDELESS.index("Cerebral-White-Matter")) & (clipped > 140)]
     assert fit.mixture.clipped
     assert sd / mean == pytest.approx(core.std() / core.mean(), rel=0.25)
-    assert fit.noise > 3  # there is none left in white matter
+    assert 160 * fit.noise.sd > 3  # there is none left in white matter
 
 
 def test_the_head_outside_of_the_brain_is_described(t1w: Phantom) -> None:

@@ -1,6 +1,6 @@
 import pytest
 
-from lodbrain.datasets.s3 import S3Object, list_objects, object_url
+from lodbrain.datasets.s3 import S3Object, list_objects
 from lodbrain.errors import InputError
 from lodbrain.system.http import Client
 
@@ -29,12 +29,12 @@ def test_names_with_signs_of_xml_and_of_urls_come_through(bucket: Bucket) -> Non
     (found,) = listed(bucket)
     assert found.key == "ds005216/a b+c&<é>%20.txt"
     with Client() as client:
-        assert client.read(object_url(bucket.url, found.key), most_bytes=9) == b"1"
+        assert client.read(found.url, most_bytes=9) == b"1"
 
 
 def test_md5_is_known_of_objects_of_one_part_only() -> None:
-    assert S3Object("a", 1, "0" * 32).md5 == "0" * 32
-    assert S3Object("a", 1, "0" * 32 + "-2").md5 is None
+    assert S3Object("a", 1, "0" * 32, "u").md5 == "0" * 32
+    assert S3Object("a", 1, "0" * 32 + "-2", "u").md5 is None
 
 
 def test_busy_server_is_asked_again(bucket: Bucket) -> None:

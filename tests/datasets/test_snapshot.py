@@ -11,7 +11,7 @@ from .bucket import Bucket, tree
 def said(bucket: Bucket) -> PublishedVersion:
     with Client() as client:
         objects = {o.key.removeprefix("ds005216/"): o for o in list_objects(client, bucket.url, "ds005216/")}
-        return published(client, bucket.url, "ds005216", objects)
+        return published(client, "ds005216", objects)
 
 
 def test_version_is_what_changes_and_doi_say(bucket: Bucket) -> None:

@@ -4,7 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from lodbrain.datasets.transfer import Receipt, Source, transfer
+from lodbrain.datasets.manifest import Entry
+from lodbrain.datasets.s3 import S3Object
+from lodbrain.datasets.transfer import transfer
 from lodbrain.errors import InputError, OutputError
 from lodbrain.system.http import Client
 
@@ -13,8 +15,8 @@ from .bucket import Bucket, Fault
 KEY = "ds005216/sub-3/ses-1/anat/sub-3_ses-1_T1w.nii"
 
 
-def source(bucket: Bucket, key: str = KEY) -> Source:
-    return Source(f"{bucket.url}/{key}", len(bucket.objects[key]), bucket.etag(key), bucket.etag(key))
+def source(bucket: Bucket, key: str = KEY) -> S3Object:
+    return S3Object(key, len(bucket.objects[key]), bucket.etag(key), f"{bucket.url}/{key}")
 
 
 def client(slept: list[float] | None = None, **options: float) -> Client:
@@ -28,7 +30,8 @@ def test_file_comes_whole_into_a_new_folder_with_its_hashes(bucket: Bucket, tmp_
     body = bucket.objects[KEY]
     assert target.read_bytes() == body
     assert os.listdir(target.parent) == ["b.nii"]
-    assert receipt == Receipt(hashlib.sha256(body).hexdigest(), hashlib.md5(body).hexdigest(), "v-w.nii"[:7], "md5")
+    md5 = hashlib.md5(body).hexdigest()
+    assert receipt == Entry(len(body), hashlib.sha256(body).hexdigest(), md5, md5, "v-w.nii"[:7], "md5")
 
 
 @pytest.mark.parametrize(("cut", "kept"), [(16384, 16384), (40_000, 32768)])
@@ -108,7 +111,7 @@ def test_pauses_double_are_bounded_and_follow_the_server(bucket: Bucket, tmp_pat
 
 
 def test_absent_file_is_not_asked_for_twice(bucket: Bucket, tmp_path: Path) -> None:
-    gone = Source(f"{bucket.url}/gone", 10, "e")
+    gone = S3Object("gone", 10, "e", f"{bucket.url}/gone")
     with client() as web, pytest.raises(InputError, match=r"HTTP 404"):
         transfer(web, gone, tmp_path / "b.nii")
     assert bucket.asked == [("gone", "")]
@@ -117,7 +120,9 @@ def test_absent_file_is_not_asked_for_twice(bucket: Bucket, tmp_path: Path) -> N
 
 def test_object_of_several_parts_is_checked_by_its_size_alone_and_says_so(bucket: Bucket, tmp_path: Path) -> None:
     with client() as web:
-        receipt = transfer(web, Source(f"{bucket.url}/{KEY}", len(bucket.objects[KEY]), "x-2"), tmp_path / "b.nii")
+        receipt = transfer(
+            web, S3Object(KEY, len(bucket.objects[KEY]), "x-2", f"{bucket.url}/{KEY}"), tmp_path / "b.nii"
+        )
     assert receipt.verified == "size"
 
 

@@ -7,17 +7,19 @@ import pytest
 
 from lodbrain.evaluation.statistic_records import RegionPlace
 from lodbrain.report.evaluation_figures import DrawnFigure
-from lodbrain.report.evaluation_names import in_order, is_shown, name_of
 from lodbrain.report.evaluation_page import (
     DASH,
-    MINUS,
     Cell,
     PageTable,
     Section,
     TableRow,
+    in_order,
+    is_shown,
+    name_of,
     number,
     write_evaluation_page,
 )
+from lodbrain.report.pages import MINUS
 
 EVIL = "<img src=x onerror=alert(1)>&\"'"
 

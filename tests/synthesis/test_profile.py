@@ -12,7 +12,6 @@ from lodbrain.contrast_analysis.analysis import ScanFit
 from lodbrain.contrast_analysis.bias_fit import LogField
 from lodbrain.contrast_analysis.goodness import BINS, Histogram
 from lodbrain.contrast_analysis.mixture import GROUPS, Mixture
-from lodbrain.contrast_analysis.noise_estimate import BackgroundEstimate
 from lodbrain.contrast_analysis.pooling import pool
 from lodbrain.errors import UsageError
 from lodbrain.labels import SIDELESS
@@ -21,7 +20,15 @@ from lodbrain.synthesis.generator import draw_plan
 from lodbrain.synthesis.generator_settings import GeneratorSettings
 from lodbrain.synthesis.intensities import T1W_PRIOR
 from lodbrain.synthesis.label_map import CODE_OF_RAW, MIRROR_OF_CODE, LabelMap
-from lodbrain.synthesis.profile import ContrastProfile, Intensity, read_profile, write_profile
+from lodbrain.synthesis.profile import (
+    Air,
+    BiasStatistics,
+    ContrastProfile,
+    Intensity,
+    NoiseStatistics,
+    read_profile,
+    write_profile,
+)
 from lodbrain.synthesis.resemblance import settings_like
 from lodbrain.synthesis.steps.fov import RandomFieldOfView
 from lodbrain.synthesis.tailored import draw_from_profile
@@ -46,13 +53,10 @@ def scan(
         mixture=mixture,
         volumes_ml=10 * there,
         field=LogField(np.zeros((4, 4, 4)), np.zeros(3)),
-        bias_sd=0.1,
-        bias_scale_mm=40.0,
-        noise=4.8,
-        noise_from="background",
-        fwhm_mm=1.0,
+        bias=BiasStatistics(0.1, 40.0),
+        noise=NoiseStatistics(0.03, 1.0, "background"),
+        background=Air("rician", 0.03),
         spacing_mm=np.array([0.8, 1.0, 1.25]),
-        background=BackgroundEstimate("rician", 4.8),
         outside=outside,
         histogram=histogram,
         offset=0.0,
@@ -224,7 +228,7 @@ def test_tailored_settings_follow_the_scans(profile: ContrastProfile) -> None:
     assert (settings.slices.share, settings.slices.thickest_mm) == (1, 1.25)  # sides of 0.8 to 1.25 mm: slices
     assert settings.noise.level == pytest.approx(0.03 / 0.4)
     assert settings.noise.rician_share == 1
-    bare = replace(scan(outside=()), background=BackgroundEstimate("zero", 0.0), spacing_mm=np.ones(3))
+    bare = replace(scan(outside=()), background=Air("zero", 0.0), spacing_mm=np.ones(3))
     assert settings_like(pool([bare], ["a"])).stripping.share == 1
 
 
@@ -240,7 +244,7 @@ def test_share_of_scans_that_resemble_the_profile(profile: ContrastProfile, head
 
 
 def test_scans_of_a_profile_have_its_background_and_voxels(head: LabelMap) -> None:
-    ratio = replace(scan(), background=BackgroundEstimate("mp2rage", 160.0), spacing_mm=np.full(3, 0.7))
+    ratio = replace(scan(), background=Air("mp2rage", 1.0), spacing_mm=np.full(3, 0.7))
     settings = GeneratorSettings(profile=pool([ratio], ["a"]))
     plan = draw_plan(head, settings, torch.Generator().manual_seed(1))
     assert plan.background is not None and plan.background.kind == "mp2rage"

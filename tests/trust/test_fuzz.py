@@ -204,7 +204,7 @@ def test_results_of_any_bids_names_stay_in_the_output_folder(person: str, name: 
     except OSError:  # too long for this disk, or a folder of this name
         return
     try:
-        jobs = plan_participants(root, out).jobs
+        jobs, _ = plan_participants(root, out)
     except (InputError, UsageError) as error:
         assert "\n" not in str(error)
         return

@@ -5,43 +5,24 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from os import PathLike
 from pathlib import Path
 from typing import Literal
 
 from lodbrain.errors import InputError, LodbrainError, UsageError, exit_status
 from lodbrain.segmentation.file_set import Json
-from lodbrain.segmentation.inputs import NOT_LABELS, find_scans, is_image, scan_of, stem_of
+from lodbrain.segmentation.inputs import NOT_LABELS, Scan, find_scans, is_image, scan_of, stem_of
 from lodbrain.segmentation.outcome import failure
 from lodbrain.segmentation.outputs import check_writable
 from lodbrain.system.atomic import write_text
 from lodbrain.system.hashing import sha256
-from lodbrain.system.progress import Progress
+from lodbrain.system.progress import Progress, silent
 from lodbrain.system.records import json_text
 from lodbrain.version import __version__
 
 #: Folders of a BIDS data set without scans.
 _NOT_RAW = ("derivatives", "sourcedata", "code")
-
-
-@dataclass(frozen=True)
-class Case:
-    """One input file.
-
-    Attributes
-    ----------
-    path : Path
-        The file.
-    folder : Path
-        Folder of its results, relative to the output folder.
-    problem : InputError or None
-        Reason why it cannot be processed.
-    """
-
-    path: Path
-    folder: Path = Path()
-    problem: InputError | None = None
 
 
 def file_identity(path: Path) -> Json:
@@ -87,10 +68,6 @@ class CaseFiles:
         """Path of the sidecar, which records the provenance."""
         return self.beside(".json")
 
-    def is_complete(self, origin: Json) -> bool:
-        """Return whether a finished set with the same origin exists."""
-        return is_complete(self.sidecar, origin)
-
     def begin(self) -> None:
         """Mark existing files as unfinished, before they are overwritten."""
         check_writable(self.labels.parent)
@@ -110,16 +87,12 @@ class CaseOutcome:
 
     Attributes
     ----------
-    path : Path
-        The input.
     status : {"done", "skipped", "failed"}
         ``"skipped"``: its results were complete.
     labels : Path
-        The label map made from it.
+        The label map made from the input `path`.
     notes : tuple of str
         Unusual findings.
-    error : LodbrainError or None
-        Reason of the failure.
     """
 
     path: Path
@@ -129,17 +102,11 @@ class CaseOutcome:
     error: LodbrainError | None = None
 
 
-def find_cases(inputs: Iterable[str | PathLike[str]], suffix: str) -> list[Case]:
+def find_cases(inputs: Iterable[str | PathLike[str]], suffix: str) -> list[Scan]:
     """Return files, folders and globs as cases; results of a folder's files go into subfolders of the same names.
 
-    Results of single files also go into subfolders if two files share a stem.
-
-    Parameters
-    ----------
-    inputs : iterable of path
-    suffix : str
-        Suffix of the files to use in a BIDS data set, such as ``"_T1w"``, and in any folder that has such files. Of
-        other folders every image is used.
+    Results of single files also go into subfolders if two files share a stem. In a BIDS data set, and in any folder
+    that has such files, only files with the suffix are used, such as ``"_T1w"``; of other folders every image.
 
     Raises
     ------
@@ -151,13 +118,13 @@ def find_cases(inputs: Iterable[str | PathLike[str]], suffix: str) -> list[Case]
     for given in filter(os.path.isdir, inputs):
         cases += _in_folder(Path(given), suffix)
     if others := [given for given in inputs if not os.path.isdir(given)]:
-        cases += [Case(scan.path, scan.folder, scan.problem) for scan in find_scans(others)]
+        cases += find_scans(others)
     if not cases:
         raise UsageError("no-input", None, "no INPUT was given", "Name a file, a folder, or a quoted glob")
     return cases
 
 
-def _in_folder(folder: Path, suffix: str) -> list[Case]:
+def _in_folder(folder: Path, suffix: str) -> list[Scan]:
     paths = []
     is_bids = (folder / "dataset_description.json").is_file()
     for root, folders, files in os.walk(folder):
@@ -169,35 +136,30 @@ def _in_folder(folder: Path, suffix: str) -> list[Case]:
         wanted = paths
     if not wanted:
         what = f"there are no images{f' {suffix}' if is_bids else ''} in this folder"
-        return [Case(folder, problem=InputError("no-scans", folder, what, "Name another"))]
-    return [Case(path, path.parent.relative_to(folder), scan_of(path).problem) for path in wanted]
+        return [Scan(folder, InputError("no-scans", folder, what, "Name another"))]
+    return [replace(scan_of(path), folder=path.parent.relative_to(folder)) for path in wanted]
 
 
 def run_cases(
-    cases: Sequence[Case],
+    cases: Sequence[Scan],
     out: Path,
     *,
-    name: Callable[[Case], str],
-    work: Callable[[Case, CaseFiles, Progress], tuple[str, ...] | None],
+    name: Callable[[Scan], str],
+    work: Callable[[Scan, CaseFiles, Progress], tuple[str, ...] | None],
     may_exist: bool,
-    progress: Progress | None = None,
+    progress: Progress = silent,
     finished: Callable[[CaseOutcome], None] | None = None,
 ) -> list[CaseOutcome]:
     """Process each case; a failure does not stop the others.
 
     Parameters
     ----------
-    cases : sequence of Case
-    out : Path
-        The output folder.
     name : callable(case)
         Name of the label map without its extension.
     work : callable(case, results, progress)
         Processes a case and returns its notes, or None if nothing was to be done.
     may_exist : bool
         Whether earlier results may exist (they are skipped or replaced by `work`).
-    progress, finished : callable, optional
-        Called with the share of all cases and a description, and with each outcome.
 
     Raises
     ------
@@ -217,8 +179,7 @@ def run_cases(
     for number, (case, result) in enumerate(zip(cases, results, strict=True)):
 
         def report(share: float, text: str, number: int = number, path: Path = case.path) -> None:
-            if progress is not None:
-                progress((number + share) / len(cases), f"{path.name}: {text}")
+            progress((number + share) / len(cases), f"{path.name}: {text}")
 
         report(0.0, "reading")
         try:

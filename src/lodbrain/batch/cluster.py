@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import os
 import signal
-import socket
 import tempfile
 import threading
 import warnings
@@ -14,14 +13,14 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from multiprocessing import resource_tracker
 from pathlib import Path
-from types import FrameType
 
 import dask
 from distributed import Client, LocalCluster
 
 from lodbrain.errors import UsageError
+from lodbrain.system.signals import uninterrupted
 
-#: Dask's default port of the dashboard.
+#: Dask's default port of the dashboard; if it is in use, Dask takes another one.
 _DASHBOARD_PORT = 8787
 
 #: Number of times that a scan is passed on to another worker when its worker is killed. Not fewer, because any other
@@ -34,18 +33,7 @@ _ENVIRONMENT = {"OMP_WAIT_POLICY": "PASSIVE", "PYTHONWARNINGS": "ignore"}
 
 @dataclass(frozen=True, eq=False)
 class Cluster:
-    """Connection to a Dask cluster.
-
-    Attributes
-    ----------
-    client : distributed.Client
-    processes : int
-        Number of workers at the last count.
-    machines : int
-        Number of machines that they run on.
-    dashboard : str or None
-        URL of the live dashboard; None if bokeh is not installed.
-    """
+    """Connection to a Dask cluster: its workers and their machines at the last count, its dashboard's URL if any."""
 
     client: Client
     processes: int
@@ -62,12 +50,7 @@ class Cluster:
 def local_cluster(processes: int, *, scratch: Path | None = None) -> Iterator[Cluster]:
     """Yield a cluster of worker processes on this machine, accessible to the same user only; it stops after the block.
 
-    Parameters
-    ----------
-    processes : int
-        Number of worker processes.
-    scratch : Path, optional
-        Folder for Dask's own files; default: the system's temporary folder.
+    `scratch` is a folder for Dask's own files; default: the system's temporary folder.
     """
     # Dask's log messages are suppressed; lodbrain reports what users need to know.
     for name in ("distributed", "asyncio"):
@@ -93,7 +76,7 @@ def local_cluster(processes: int, *, scratch: Path | None = None) -> Iterator[Cl
                 protocol="tls",
                 security=True,  # else any user of this machine could run code as this user
                 memory_limit=0,
-                dashboard_address=f"127.0.0.1:{_free_port(_DASHBOARD_PORT)}",
+                dashboard_address=f"127.0.0.1:{_DASHBOARD_PORT}",
                 silence_logs=logging.CRITICAL,
                 local_directory=folder,
             )
@@ -114,40 +97,21 @@ def _unbroken() -> Iterator[None]:
     A Ctrl-C, which is sent to all processes of a terminal, is therefore handled by the main process only, which then
     stops the workers.
     """
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-    waiting: list[int] = []
-
-    def remember(number: int, frame: FrameType | None) -> None:
-        waiting.append(number)
-        signal.signal(number, before[signal.Signals(number)])  # a second signal interrupts
-
-    for number in before:
-        signal.signal(number, remember)
-    if hasattr(signal, "pthread_sigmask"):
-        resource_tracker.ensure_running()  # else starting the first process starts it, which unblocks SIGINT
-        signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
-    try:
-        yield
-    finally:
-        if hasattr(signal, "pthread_sigmask"):
-            signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGINT])
-        for number, handler in before.items():
-            signal.signal(number, handler)
-    if waiting:
-        signal.raise_signal(waiting[0])
+    masked = hasattr(signal, "pthread_sigmask") and threading.current_thread() is threading.main_thread()
+    with uninterrupted(first_only=True):
+        if masked:
+            resource_tracker.ensure_running()  # else starting the first process starts it, which unblocks SIGINT
+            signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
+        try:
+            yield
+        finally:
+            if masked:
+                signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGINT])
 
 
 @contextmanager
 def remote_cluster(address: str) -> Iterator[Cluster]:
-    """Yield the cluster of an external Dask scheduler, which keeps running after the block.
-
-    Parameters
-    ----------
-    address : str
-        Such as ``"tcp://10.0.0.1:8786"``, or the path of a scheduler file.
+    """Yield the cluster of an external Dask scheduler, given by address or file, which keeps running after the block.
 
     Raises
     ------
@@ -171,13 +135,3 @@ def _dashboard(client: Client) -> str | None:
     except ImportError:
         return None
     return str(client.dashboard_link)
-
-
-def _free_port(wanted: int) -> int:
-    """Return the port if it is free, else 0 for any port."""
-    with socket.socket() as probe:
-        try:
-            probe.bind(("127.0.0.1", wanted))
-        except OSError:
-            return 0
-    return wanted

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -19,7 +19,7 @@ from lodbrain.segmentation.jobs import Job, MakePage, check_jobs
 from lodbrain.segmentation.outcome import ScanOutcome
 from lodbrain.segmentation.outputs import check_writable
 from lodbrain.segmentation.settings import Settings, check_model
-from lodbrain.system.progress import Progress
+from lodbrain.system.progress import Progress, silent
 from lodbrain.version import __version__
 
 #: Codes of errors that may not recur on a retry, unlike those of invalid scans.
@@ -28,17 +28,7 @@ _WORTH_A_RETRY = ("memory", "busy", "bug", "lost")
 
 @dataclass(frozen=True)
 class Workplace:
-    """Place of execution of jobs.
-
-    Attributes
-    ----------
-    processes : int
-        Number of processes on this machine.
-    scheduler : str or None
-        Address of a Dask scheduler to use instead, or path of its scheduler file.
-    scratch : Path or None
-        Folder for Dask's own files on this machine.
-    """
+    """Processes on this machine, with a folder for Dask's own files, or the address or file of a Dask scheduler."""
 
     processes: int = 1
     scheduler: str | None = None
@@ -50,61 +40,52 @@ def run_jobs(
     settings: Settings | None = None,
     *,
     place: Workplace,
-    progress: Progress | None = None,
-    finished: Callable[[ScanOutcome], None] | None = None,
-    say: Callable[[str], None] | None = None,
+    progress: Progress = silent,
+    finished: Callable[[ScanOutcome], None] = lambda outcome: None,
+    say: Callable[[str], None] = lambda line: None,
     make_page: MakePage | None = None,
 ) -> list[ScanOutcome]:
-    """Run jobs on several processes or machines; a job that fails does not stop the others.
+    """Run jobs on several processes or machines and return their outcomes; one that fails does not stop the others.
 
-    A scan whose worker is killed is passed on to another worker. A scan that fails because of memory, or unexpectedly,
-    is retried once after the others. After an interruption no partial outputs are left on this machine; workers of an
-    external scheduler finish their current scans.
+    A scan whose worker is killed is passed on to another worker. A scan that fails because of memory, or
+    unexpectedly, is retried once after the others. After an interruption no partial outputs are left on this machine;
+    workers of an external scheduler finish their current scans.
 
     Parameters
     ----------
-    jobs : sequence of Job
     settings : Settings, optional
         Threads and memory that are None are divided among the processes.
-    place : Workplace
-    progress : callable, optional
-        Called with the share done of all scans, and a short text.
     finished : callable, optional
         Called with each outcome as soon as its job ends.
     say : callable, optional
-        Called with a line on the workers, and one on the time that a large study would take.
+        Called with a line on the workers.
     make_page : callable, optional
         Function of a module, called by the worker with the outcome of a complete segmentation.
-
-    Returns
-    -------
-    list of ScanOutcome
-        In the order of the jobs.
 
     Raises
     ------
     UsageError, WeightsError, OutputError
         Errors that concern all inputs.
     """
-    settings, tell = settings or Settings(), say or (lambda line: None)
+    settings = settings or Settings()
     jobs = check_jobs(jobs, settings)
-    run = _Run(jobs, progress or (lambda share, text: None), finished or (lambda outcome: None), make_page)
+    run = _Run(jobs, progress, finished, make_page)
     run.take({number: _failed(job, job.problem) for number, job in enumerate(jobs) if job.problem is not None})
     if feasible := [number for number, job in enumerate(jobs) if job.problem is None]:
         check_model(settings)
         check_writable(jobs[feasible[0]].outputs.folder)
         with _tidied_up(run, place), _cluster(place, len(feasible)) as cluster:
             if cluster.processes == 0:
-                tell(f"Waiting for workers of {place.scheduler}.")
+                say(f"Waiting for workers of {place.scheduler}.")
             worker = _ask_worker(cluster, settings)
             if place.scheduler is None:
                 share = _share_out(settings, cluster.processes, free=worker.free_bytes, held=worker.held_bytes)
             else:
                 share, cluster = settings, cluster.counted()
-            tell(_where(cluster, share))
+            say(_where(cluster, share))
             run.round(feasible, share, cluster)
-            run.round(run.to_retry(but="memory"), share, cluster)
-            for number in run.to_retry(only="memory"):  # alone, with the whole budget
+            run.round(run.to_retry(memory=False), share, cluster)
+            for number in run.to_retry(memory=True):  # alone, with the whole budget
                 run.round([number], replace(share, memory_bytes=settings.memory_bytes), cluster)
     return [run.outcomes[number] for number in range(len(jobs))]
 
@@ -137,13 +118,9 @@ class _Run:
         text = f"{len(self.outcomes)} of {len(self.jobs)}{f', {failed} failed' if failed else ''}{later}"
         self.progress(len(self.outcomes) / len(self.jobs), text)
 
-    def to_retry(self, *, only: str | None = None, but: str | None = None) -> list[int]:
-        """Return the numbers of jobs to retry, and remove them from the list."""
-        numbers = [
-            number
-            for number, error in self.set_back.items()
-            if (only is None or error.code == only) and (but is None or error.code != but)
-        ]
+    def to_retry(self, *, memory: bool) -> list[int]:
+        """Return the numbers of jobs to retry, those that ran out of memory or the others, and forget them."""
+        numbers = [number for number, error in self.set_back.items() if (error.code == "memory") == memory]
         for number in numbers:
             del self.set_back[number]
         self.retried.update(numbers)
@@ -217,14 +194,10 @@ def _tidied_up(run: _Run, place: Workplace) -> Iterator[None]:
                         job.outputs.remove_unfinished()
 
 
-@contextmanager
-def _cluster(place: Workplace, scans: int) -> Iterator[Cluster]:
+def _cluster(place: Workplace, scans: int) -> AbstractContextManager[Cluster]:
     if place.scheduler is not None:
-        with remote_cluster(place.scheduler) as cluster:
-            yield cluster
-    else:
-        with local_cluster(min(place.processes, scans), scratch=place.scratch) as cluster:
-            yield cluster
+        return remote_cluster(place.scheduler)
+    return local_cluster(min(place.processes, scans), scratch=place.scratch)
 
 
 def _ask_worker(cluster: Cluster, settings: Settings) -> Worker:

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from lodbrain.batch.cases import CaseOutcome, exists_error, find_cases, is_complete
+from lodbrain.batch.cases import CaseOutcome, exists_error, find_cases
 from lodbrain.datasets.derivatives import describe_derivative
 from lodbrain.errors import InputError, UsageError
 from lodbrain.images.image import Image
@@ -42,15 +42,7 @@ _NUMBERS = np.array([label.index for label in STRUCTURES], np.uint8)
 
 @dataclass(frozen=True)
 class SyntheticPair:
-    """Files of one pair; the sidecar is written last and marks completion.
-
-    Attributes
-    ----------
-    folder : Path
-        Folder of the data set.
-    number : int
-        From 1.
-    """
+    """Files of one pair of a data set, numbered from 1; the sidecar is written last and marks completion."""
 
     folder: Path
     number: int
@@ -74,10 +66,6 @@ class SyntheticPair:
     def sidecar(self) -> Path:
         """Recipe file."""
         return self.path("T1w.json")
-
-    def is_complete(self, origin: Json) -> bool:
-        """Return whether a finished pair of the same origin exists."""
-        return is_complete(self.sidecar, origin)
 
     def write(self, plan: ScanPlan, labels: LabelMap, origin: Json) -> None:
         """Render a plan and write all files."""
@@ -138,20 +126,7 @@ def replay_pair(
     overwrite: bool = False,
     figure: str | PathLike[str] | None = None,
 ) -> CaseOutcome:
-    """Generate a pair again from its recipe and its label map.
-
-    Parameters
-    ----------
-    inputs : iterable of path
-        Label maps; the recipe's is found by its checksum.
-    recipe : path
-        A pair's sidecar.
-    out_dir : path
-    device : str
-    overwrite : bool
-        Replace a pair of the same number.
-    figure : path, optional
-        PNG or JPEG of the pair.
+    """Generate a pair again from its recipe, a pair's sidecar, and its label map, which is found by its checksum.
 
     Raises
     ------

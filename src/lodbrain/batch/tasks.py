@@ -24,17 +24,7 @@ _TURN = threading.Lock()
 
 @dataclass(frozen=True)
 class Worker:
-    """Properties of a worker.
-
-    Attributes
-    ----------
-    version : str
-        Version of lodbrain.
-    free_bytes : int
-        Memory that may be used on the device, with the model loaded.
-    held_bytes : int
-        Memory that the process itself uses, with the model loaded; 0 on a GPU.
-    """
+    """Version of lodbrain on a worker, its free memory with the model loaded, and its own (0 on a GPU), in bytes."""
 
     version: str
     free_bytes: int

@@ -8,8 +8,8 @@ from typing import Annotated
 from cyclopts import Parameter
 from rich.console import Console
 
+from lodbrain.commands.console import tell_error, wrong_usage
 from lodbrain.commands.parameters import Frame, Out, Quiet, Threads
-from lodbrain.commands.usage import tell_error, wrong_usage
 
 
 def adapt(

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Annotated, Literal
 
 from cyclopts import Parameter
 
+from lodbrain.commands.console import tell_error
 from lodbrain.commands.many import do_jobs
 from lodbrain.commands.options import SegmentOptions
 from lodbrain.commands.parameters import Flag
-from lodbrain.commands.usage import tell_error
 from lodbrain.datasets import derivatives
-from lodbrain.datasets.bids import Choice, find_bids_scans, read_filter, scan_at
+from lodbrain.datasets.bids import Choice, Found, find_bids_scans, read_filter, scan_at
 from lodbrain.datasets.bids import labels as bare_labels
 from lodbrain.datasets.smriprep import several_sessions, smriprep_stem, usable_by_smriprep
 from lodbrain.errors import InputError, UsageError, shown
@@ -92,27 +92,19 @@ def bids(
     if pipeline == "smriprep":
         filters = {"suffix": "T1w", **filters}  # it does not look for UNIT1
     choice = Choice(bare_labels(participant_label or (), "sub"), bare_labels(session_id or (), "ses"), filters)
-    plan = plan_participants(bids_dir, out, choice, tissue_maps=settings.tissue_maps)
-    if plan.without and not options.quiet:
-        named = ", ".join(plan.without[:10]) + (" ..." if len(plan.without) > 10 else "")
-        print(f"left out, without such a scan: {len(plan.without)} participant(s), {named}", flush=True)
-    for copy, scan in () if options.quiet else plan.copies:
-        print(f"left out, a copy in another space: {shown(copy)}; {shown(scan)} is taken", flush=True)
-    if plan.several_sessions and settings.tissue_maps and not options.quiet:
-        named = ", ".join(plan.several_sessions[:10]) + (" ..." if len(plan.several_sessions) > 10 else "")
-        print(
-            f"scans of several sessions: {named}; give sMRIPrep --subject-anatomical-reference sessionwise", flush=True
-        )
-    if not plan.jobs:
+    jobs, found = plan_participants(bids_dir, out, choice, tissue_maps=settings.tissue_maps)
+    for line in () if options.quiet else _remarks(found, tissue_maps=settings.tissue_maps):
+        print(line, flush=True)
+    if not jobs:
         what = "no T1w-like scan of this data set is wanted"
         raise InputError("no-scans", bids_dir, what, "See what there is with --dry-run and fewer filters")
     if dry_run:
-        return _show(plan, settings)
+        return _show(jobs, settings)
     check_writable(out)
     derivatives.begin(bids_dir, out)
     if work_dir is not None:
         check_writable(work_dir)
-    return exit_code(do_jobs(plan.jobs, settings, options, scratch=work_dir))
+    return exit_code(do_jobs(jobs, settings, options, scratch=work_dir))
 
 
 def _group(bids_dir: Path, out: Path, options: SegmentOptions, *, dry_run: bool) -> int:
@@ -132,9 +124,24 @@ def _group(bids_dir: Path, out: Path, options: SegmentOptions, *, dry_run: bool)
     return report(out, scans=[bids_dir], overwrite=options.overwrite, quiet=options.quiet)
 
 
-def _show(plan: ParticipantJobs, settings: Settings) -> int:
+def _remarks(found: Found, *, tissue_maps: bool) -> Iterator[str]:
+    """Yield a line on what is left out, and on what sMRIPrep must be told."""
+
+    def first_ten(names: Sequence[str]) -> str:
+        return ", ".join(names[:10]) + (" ..." if len(names) > 10 else "")
+
+    if found.without:
+        yield f"left out, without such a scan: {len(found.without)} participant(s), {first_ten(found.without)}"
+    for copy, scan in found.copies:
+        yield f"left out, a copy in another space: {shown(copy.relative)}; {shown(scan.relative)} is taken"
+    if tissue_maps and (several := several_sessions(found.scans)):
+        hint = "give sMRIPrep --subject-anatomical-reference sessionwise"
+        yield f"scans of several sessions: {first_ten(several)}; {hint}"
+
+
+def _show(jobs: Sequence[Job], settings: Settings) -> int:
     """Print what would be done, and return the exit status as far as it is known in advance."""
-    jobs = check_jobs(plan.jobs, settings)
+    jobs = check_jobs(jobs, settings)
     for job in jobs:
         if job.problem is not None:
             tell_error(job.problem)
@@ -149,41 +156,12 @@ def _show(plan: ParticipantJobs, settings: Settings) -> int:
 _KEYS = {"sub": "participant_id", "ses": "session_id"}
 
 
-@dataclass(frozen=True)
-class ParticipantJobs:
-    """Jobs of the participant level.
-
-    Attributes
-    ----------
-    jobs : tuple of Job
-        One for each scan, including scans that cannot be processed.
-    without : tuple of str
-        Participants without a T1w-like scan.
-    copies : tuple of (str, str)
-        Scans left out because they are copies in another space, and the scan used instead.
-    several_sessions : tuple of str
-        Participants with scans of several sessions.
-    """
-
-    jobs: tuple[Job, ...]
-    without: tuple[str, ...]
-    copies: tuple[tuple[str, str], ...] = ()
-    several_sessions: tuple[str, ...] = ()
-
-
 def plan_participants(
     bids_dir: Path, out: Path, choice: Choice | None = None, *, tissue_maps: bool = False
-) -> ParticipantJobs:
-    """Return the jobs of a data set, without writing anything.
+) -> tuple[list[Job], Found]:
+    """Return a job for each scan of a data set, also for those that cannot be processed, and the search's result.
 
-    Parameters
-    ----------
-    bids_dir, out : Path
-        The data set, and the folder of the derivatives.
-    choice : Choice, optional
-        Selection of scans.
-    tissue_maps : bool
-        Whether brain mask and maps of tissues are written for sMRIPrep.
+    With `tissue_maps`, brain mask and maps of tissues are to be written for sMRIPrep, too.
 
     Raises
     ------
@@ -195,8 +173,7 @@ def plan_participants(
     derivatives.check_out(bids_dir, out)
     found = find_bids_scans(bids_dir, choice)
     jobs: dict[Path, Job] = {}
-    scans = usable_by_smriprep(found.scans, out) if tissue_maps else found.scans
-    for scan in scans:
+    for scan in usable_by_smriprep(found.scans, out) if tissue_maps else found.scans:
         outputs = Outputs(out / scan.folder, scan.stem, tissue_stem=smriprep_stem(scan) if tissue_maps else "")
         job = Job(scan.path, outputs, derivatives.about(scan), scan.problem)
         if outputs.labels in jobs:
@@ -204,8 +181,7 @@ def plan_participants(
             hint = 'Choose one with --bids-filter-file, such as {"t1w": {"extension": ".nii.gz"}}'
             raise UsageError("same-stem", scan.path, what, hint)
         jobs[outputs.labels] = job
-    copies = tuple((copy.relative, scan.relative) for copy, scan in found.copies)
-    return ParticipantJobs(tuple(jobs.values()), found.without, copies, tuple(several_sessions(scans)))
+    return list(jobs.values()), found
 
 
 def write_group(out: Path) -> tuple[Path, ...]:

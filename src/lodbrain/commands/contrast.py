@@ -7,10 +7,9 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
+from lodbrain.commands.console import progress_bar, tell_failed, wrong_usage
 from lodbrain.commands.parameters import Device, Frame, ModelName, Out, Quiet, Threads
-from lodbrain.commands.progress import progress_bar
-from lodbrain.commands.usage import tell_error, wrong_usage
-from lodbrain.contrast_analysis.scan_files import Analysed, analyse_scans
+from lodbrain.contrast_analysis.scan_files import analyse_scans
 from lodbrain.segmentation.settings import Settings
 from lodbrain.synthesis.profile import ContrastProfile
 from lodbrain.system.memory import keep_freed_memory
@@ -49,15 +48,11 @@ def contrast(
     with wrong_usage():
         settings = Settings(model=model, device=device, threads=threads, frame=frame, posteriors=labels is None)
 
-    def say(scan: Analysed) -> None:
-        if scan.error is not None:
-            tell_error(scan.error)
-
     keep_freed_memory()
     with progress_bar(show=not quiet) as progress:
         also = [figure] if figure is not None else []
         analysis = analyse_scans(
-            inputs, out, labels=labels, settings=settings, also=also, progress=progress, finished=say
+            inputs, out, labels=labels, settings=settings, also=also, progress=progress, finished=tell_failed
         )
     if figure is not None and analysis.fitted:
         from lodbrain.report.contrast_figure import contrast_figure

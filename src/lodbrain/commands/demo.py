@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from os import PathLike
@@ -11,12 +10,12 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
+from lodbrain.commands.console import progress_bar
 from lodbrain.commands.parameters import Flag, Out
-from lodbrain.commands.progress import progress_bar
 from lodbrain.datasets.openneuro import fetch_head
 from lodbrain.errors import UsageError, install_hint
 from lodbrain.images.io import read_image, read_labels
-from lodbrain.labels import TABLES, Label
+from lodbrain.labels import TABLES
 from lodbrain.segmentation.file_segmentation import segment_file
 from lodbrain.segmentation.outcome import ScanOutcome
 from lodbrain.segmentation.outputs import check_writable
@@ -24,6 +23,7 @@ from lodbrain.segmentation.settings import Settings
 from lodbrain.segmentation.volumes import Volume
 from lodbrain.system.atomic import write_bytes
 from lodbrain.system.memory import keep_freed_memory
+from lodbrain.system.progress import Progress, silent
 
 
 def demo(
@@ -78,19 +78,7 @@ INSTALL = install_hint("demo")
 
 @dataclass(frozen=True)
 class Demo:
-    """Files and outcome of the demo.
-
-    Attributes
-    ----------
-    scan : Path
-        Copy of the input, beside the results.
-    outcome : ScanOutcome
-        Volumes, files and seconds.
-    picture : Path
-        Three planes of the scan and its labels.
-    page : Path
-        The report.
-    """
+    """Files and outcome of the demo: a copy of the scan, a picture of three planes, and the report."""
 
     scan: Path
     outcome: ScanOutcome
@@ -108,20 +96,9 @@ def segment_example(
     *,
     fetch: bool = False,
     settings: Settings | None = None,
-    progress: Callable[[float, str], None] | None = None,
+    progress: Progress = silent,
 ) -> Demo:
     """Segment the ICBM152 template or, with `fetch`, a real head, and save a picture. Earlier results are replaced.
-
-    Parameters
-    ----------
-    out_dir : path
-        Folder for the copy of the scan, the results and the picture.
-    fetch : bool
-        Use a head from OpenNeuro, downloaded once, instead of the template that is included in nilearn.
-    settings : Settings, optional
-        Model, device, memory and so on; by default those of ``lodbrain segment``.
-    progress : callable, optional
-        Called with the share done and a description.
 
     Raises
     ------
@@ -138,9 +115,11 @@ def segment_example(
     settings = replace(settings or Settings(), resume=False, overwrite=True)
     outcome = segment_file(scan, scan.parent, settings, progress=progress)
     picture = scan.with_name(f"{outcome.outputs.stem}_dseg.png")
-    draw(scan, outcome.outputs.labels, picture, table=TABLES[settings.labels])
+    from lodbrain.report.planes_figure import three_planes
     from lodbrain.report.scan_page import ensure_page
 
+    labels = read_labels(outcome.outputs.labels).data
+    three_planes(read_image(scan), labels, picture, table=TABLES[settings.labels], title=scan.name)
     return Demo(scan, outcome, picture, ensure_page(outcome.outputs.sidecar, scan))
 
 
@@ -159,10 +138,3 @@ def template() -> Path:
     if not path.is_file():
         raise UsageError("extra", path, "this nilearn has no such file", INSTALL)
     return path
-
-
-def draw(scan: Path, labels: Path, picture: Path, *, table: Sequence[Label]) -> None:
-    """Draw a scan file and its label map file."""
-    from lodbrain.report.planes_figure import three_planes
-
-    three_planes(read_image(scan), read_labels(labels).data, picture, table=table, title=scan.name)

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import replace
-from os import PathLike
+from functools import cache
 from pathlib import Path
 from typing import Annotated
 
@@ -12,8 +12,8 @@ import numpy as np
 import torch
 from cyclopts import Parameter
 
+from lodbrain.commands.console import progress_bar
 from lodbrain.commands.parameters import Out
-from lodbrain.commands.progress import progress_bar
 from lodbrain.commands.validation_options import ValidationOptions
 from lodbrain.errors import UsageError
 from lodbrain.evaluation.calibration_fit import Judged, fit_level
@@ -22,11 +22,12 @@ from lodbrain.inference.calibration import write_calibration
 from lodbrain.inference.second_opinion import ASKED_MM
 from lodbrain.models import zoo
 from lodbrain.models.consensus import ladder_in
-from lodbrain.report.reliability_figure import reliability_figure
+from lodbrain.report.validation_figures import reliability_figure
 from lodbrain.segmentation.outputs import check_writable
 from lodbrain.segmentation.settings import Model
 from lodbrain.synthesis.intensities import Contrasts
-from lodbrain.synthesis.label_map import LabelMap, load
+from lodbrain.synthesis.label_map import load
+from lodbrain.system.progress import Progress, silent
 from lodbrain.system.records import write_json, write_tsv
 
 
@@ -55,16 +56,7 @@ def calibration(
     options = options or ValidationOptions()
     loaded = options.load()
     with progress_bar(show=not options.quiet) as progress:
-        found = calibrate(
-            out,
-            draws,
-            loaded,
-            maps=options.maps or (),
-            contrasts=options.contrasts,
-            coverage=coverage,
-            seed=options.seed,
-            progress=progress or (lambda share, text: None),
-        )
+        found = calibrate(out, draws, loaded, options, coverage=coverage, progress=progress)
     if not options.quiet:
         for exponent, one in found.items():
             print(
@@ -88,39 +80,17 @@ LEAST_DRAWS = 9
 
 
 def calibrate(
-    out: str | PathLike[str],
-    n: int,
+    out: Path,
+    draws: int,
     model: Model,
+    options: ValidationOptions,
     *,
-    maps: Sequence[str | PathLike[str]] = (),
-    contrasts: Kind = "t1w",
     coverage: float = 0.9,
-    seed: int = 0,
-    progress: Callable[[float, str], None] = lambda share, text: None,
+    progress: Progress = silent,
 ) -> dict[int, Judged]:
-    """Fit and evaluate the calibration of every level of a ladder, and write the calibrated model.
+    """Fit and evaluate the calibration of a model's levels, and write the files; return them by exponent of the level.
 
-    Parameters
-    ----------
-    out : path
-        Folder for ``calibration.json``, ``intervals.tsv``, ``reliability.png``, and the model with its new card.
-    n : int
-        Number of scans for the finest level; each coarser one, whose scans are smaller, uses twice as many.
-    model : Model
-        A ladder, or a consensus, of which the finest level is calibrated.
-    maps : sequence of path
-        Label maps; by default the four published ones that are reserved for validation.
-    contrasts : {"t1w", "any"}
-        Contrasts of the scans: those that the model is made for.
-    coverage : float
-        Nominal coverage of the volume intervals.
-    seed : int
-    progress : callable, optional
-
-    Returns
-    -------
-    dict of int to Judged
-        By exponent of the level.
+    Of a consensus, the finest level is calibrated. The other parameters are the options of `calibration`.
 
     Raises
     ------
@@ -128,40 +98,34 @@ def calibrate(
         If the model has no ladder, there are too few scans, or the coverage is not between 0 and 1.
     InputError
         If a label map is missing or not valid, or too few scans were segmented.
-    OutputError
-        If the folder cannot be written to.
     """
     ladder = ladder_in(model.network)
     if ladder is None:
         raise UsageError("model", None, f"model {model.card.name} is no ladder", "Name one, such as default")
-    if n < LEAST_DRAWS:
-        raise UsageError("draws", None, f"{n} draws are too few", f"Take {LEAST_DRAWS} or more; some tens are better")
+    if draws < LEAST_DRAWS:
+        hint = f"Take {LEAST_DRAWS} or more; some tens are better"
+        raise UsageError("draws", None, f"{draws} draws are too few", hint)
     if not 0 < coverage < 1:
         raise UsageError("coverage", None, f"a coverage of {coverage:g} cannot be had", "Give one between 0 and 1")
-    folder = Path(out)
-    check_writable(folder)
-    paths = validation_maps(maps)
-    loaded: dict[Path, LabelMap] = {}
-    levels = [config.exponent for config in ladder.configs]
-    voxels = VOXELS
+    check_writable(out)
+    paths, read = validation_maps(options.maps or ()), cache(load)
+    levels, voxels = [config.exponent for config in ladder.configs], VOXELS
     if ladder is not model.network:
         levels, voxels = levels[-1:], ASKED_MM
     judged = {}
     for place, exponent in enumerate(levels):
-        count = n * 2 ** (len(levels) - 1 - place)
+        count = draws * 2 ** (len(levels) - 1 - place)  # scans of coarser levels are smaller
 
         def draw(number: int, exponent: int = exponent, place: int = place, count: int = count) -> ValidationScan:
             share = (place + number / count) / len(levels)
             progress(share, f"{2.0**exponent:g} mm, scan {number + 1} of {count}")
-            path = paths[number % len(paths)]
-            if path not in loaded:
-                loaded[path] = load(path)
             low, high = (share * 2.0**exponent for share in voxels)
-            random = torch.Generator().manual_seed((seed * 1000 + exponent + 500) * 10**5 + number)
-            return draw_scan(loaded[path], random, voxel_mm=(low, high), contrasts=CONTRASTS[contrasts])
+            random = torch.Generator().manual_seed((options.seed * 1000 + exponent + 500) * 10**5 + number)
+            contrasts = CONTRASTS[options.contrasts]
+            return draw_scan(read(paths[number % len(paths)]), random, voxel_mm=(low, high), contrasts=contrasts)
 
         judged[exponent] = fit_level(draw, count, model, exponent, coverage)
-    _write(folder, model, judged)
+    _write(out, model, judged)
     return judged
 
 

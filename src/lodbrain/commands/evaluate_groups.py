@@ -17,8 +17,7 @@ from lodbrain.evaluation.participants import Participants, group_cases, read_par
 from lodbrain.evaluation.score import ScoreRow
 from lodbrain.evaluation.statistic_records import Statistics
 from lodbrain.evaluation.statistics import analyse
-from lodbrain.report.evaluation_names import LABELS
-from lodbrain.report.evaluation_page import write_evaluation_page
+from lodbrain.report.evaluation_page import LABELS, write_evaluation_page
 from lodbrain.report.evaluation_report import build_sections
 from lodbrain.segmentation.outputs import check_writable
 from lodbrain.system.records import write_json, write_tsv
@@ -112,13 +111,9 @@ class GroupSettings:
 
 
 def read_models(results: Iterable[str]) -> dict[str, list[ScoreRow]]:
-    """Return the rows of each model.
+    """Return the rows of each model, from folders or files of `lodbrain evaluate labels`, as ``NAME=PATH`` or a path.
 
-    Parameters
-    ----------
-    results : iterable of str
-        Folders or files of `lodbrain evaluate labels`, each as ``NAME=PATH`` or as a path whose last part is the name.
-        Results of one name are combined.
+    The name is the path's last part if none is given. Results of one name are combined.
 
     Raises
     ------

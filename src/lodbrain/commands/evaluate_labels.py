@@ -10,10 +10,9 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from lodbrain.commands.console import progress_bar, tell_error, tell_failed
 from lodbrain.commands.parameters import Flag, OptionalOut, Overwrite, Quiet
-from lodbrain.commands.progress import progress_bar
-from lodbrain.commands.usage import tell_error
-from lodbrain.evaluation.folders import Evaluated, EvaluateSettings, evaluate_labels, means
+from lodbrain.evaluation.folders import EvaluateSettings, evaluate_labels, means
 from lodbrain.evaluation.tables import table_named
 
 _HEADINGS = {
@@ -83,12 +82,8 @@ def labels(
         overwrite=overwrite,
     )
 
-    def say(each: Evaluated) -> None:
-        if each.error is not None:
-            tell_error(each.error)
-
     with progress_bar(show=not quiet) as progress:
-        evaluation = evaluate_labels(pred, ref, settings, out=out, progress=progress, finished=say)
+        evaluation = evaluate_labels(pred, ref, settings, out=out, progress=progress, finished=tell_failed)
     for problem in evaluation.problems:
         tell_error(problem)
     noted = [each for each in evaluation.done if each.score is not None and each.score.notes]

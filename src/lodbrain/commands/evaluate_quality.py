@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
 from dataclasses import replace
-from os import PathLike
+from functools import cache
 from pathlib import Path
 from typing import Annotated, Any
 
 from cyclopts import Parameter
 
+from lodbrain.commands.console import progress_bar
 from lodbrain.commands.parameters import Out
-from lodbrain.commands.progress import progress_bar
 from lodbrain.commands.validation_options import ValidationOptions
 from lodbrain.errors import UsageError
 from lodbrain.evaluation.quality_fit import FAILED_DICE, Agreement
@@ -19,12 +18,13 @@ from lodbrain.evaluation.quality_validation import CASES, Validation, conclude, 
 from lodbrain.evaluation.validation_scans import Kind, validation_maps
 from lodbrain.labels import TISSUES
 from lodbrain.models import zoo
-from lodbrain.report.quality_figure import quality_figure
+from lodbrain.report.validation_figures import quality_figure
 from lodbrain.segmentation.outputs import check_writable
 from lodbrain.segmentation.predicted_dice import SIGNS
 from lodbrain.segmentation.settings import Model
 from lodbrain.synthesis.intensities import Contrasts
-from lodbrain.synthesis.label_map import LabelMap, load
+from lodbrain.synthesis.label_map import load
+from lodbrain.system.progress import Progress, silent
 from lodbrain.system.records import read_tsv, write_json, write_tsv
 
 
@@ -53,16 +53,7 @@ def quality(
     options = options or ValidationOptions()
     loaded = options.load()
     with progress_bar(show=not options.quiet) as progress:
-        found = validate_quality(
-            out,
-            draws,
-            loaded,
-            maps=options.maps or (),
-            contrasts=options.contrasts,
-            voxel_mm=voxel_size,
-            seed=options.seed,
-            progress=progress or (lambda share, text: None),
-        )
+        found = validate_quality(out, draws, loaded, options, voxel_mm=voxel_size, progress=progress)
     if not options.quiet:
         for name, one in (("judged", found.judged), ("fitted", found.fitted)):
             print(
@@ -79,49 +70,20 @@ CONTRASTS: dict[Kind, Contrasts] = {
     "t1w": Contrasts(),
     "any": Contrasts(t1w_share=0.2, ordered_share=0.1, any_order_share=0.55),
 }
-_COLUMNS = (
-    "case",
-    "run",
-    "role",
-    "map",
-    "voxel_mm",
-    "degradation",
-    "strength",
-    "dice",
-    *(t.name for t in TISSUES[1:]),
-    *SIGNS,
-)
+_ABOUT = ("case", "run", "role", "map", "voxel_mm", "degradation", "strength", "dice")
+_COLUMNS = (*_ABOUT, *(t.name for t in TISSUES[1:]), *SIGNS)
 
 
 def validate_quality(
-    out: str | PathLike[str],
-    n: int,
+    out: Path,
+    draws: int,
     model: Model,
+    options: ValidationOptions,
     *,
-    maps: Sequence[str | PathLike[str]] = (),
-    contrasts: Kind = "t1w",
     voxel_mm: tuple[float, float] = (1.0, 1.4),
-    seed: int = 0,
-    progress: Callable[[float, str], None] = lambda share, text: None,
+    progress: Progress = silent,
 ) -> Validation:
-    """Generate, degrade and segment scans, fit the score and evaluate it. Cases in the folder are not computed again.
-
-    Parameters
-    ----------
-    out : path
-        Folder for ``cases.tsv``, ``quality.json``, ``quality.png``, and the model with the fit in its card.
-    n : int
-        Number of scans.
-    model : Model
-        A model of structures.
-    maps : sequence of path
-        Label maps; by default the four published ones that are reserved for validation.
-    contrasts : {"t1w", "any"}
-        Contrasts of the scans: those that the model is made for.
-    voxel_mm : tuple of 2 float
-        Range of the voxel sides.
-    seed : int
-    progress : callable, optional
+    """Segment degraded scans, fit the score and evaluate it, and write the files; parameters are options of `quality`.
 
     Raises
     ------
@@ -129,37 +91,35 @@ def validate_quality(
         If the model is not of structures, there are fewer than 8 scans, or the folder holds scans of another run.
     InputError
         If a label map is missing or not valid, or too few scans were segmented.
-    OutputError
-        If the folder cannot be written to.
     """
     if model.card.labels != "structures":
         raise UsageError("labels", None, f"model {model.card.name} gives tissue classes", "Name one of structures")
-    if n < 8:
-        raise UsageError("draws", None, f"{n} draws are too few", "Take 8 or more; a few hundred are better")
-    folder = Path(out)
-    check_writable(folder)
-    paths = validation_maps(maps)
-    run = f"{model.card.name}@{model.sha256[:12]}, {contrasts}, {voxel_mm[0]:g} to {voxel_mm[1]:g} mm, seed {seed}"
-    rows = {int(row["case"]): row for row in _read(folder / CASES)}
+    if draws < 8:
+        raise UsageError("draws", None, f"{draws} draws are too few", "Take 8 or more; a few hundred are better")
+    check_writable(out)
+    paths, read = validation_maps(options.maps or ()), cache(load)
+    run = (
+        f"{model.card.name}@{model.sha256[:12]}, {options.contrasts}, {voxel_mm[0]:g} to {voxel_mm[1]:g} mm, "
+        f"seed {options.seed}"
+    )
+    rows = {int(row["case"]): row for row in _read(out / CASES)}
     if any(row["run"] != run for row in rows.values()):
         what = "it holds draws of another model, or with other options"
-        raise UsageError("draws", folder / CASES, what, "Name another folder")
-    loaded: dict[int, LabelMap] = {}
-    for number in range(n):
+        raise UsageError("draws", out / CASES, what, "Name another folder")
+    for number in range(draws):
         if number not in rows:
-            which = number % len(paths)
-            progress(number / n, f"draw {number + 1} of {n}")
-            if which not in loaded:
-                loaded[which] = load(paths[which])
+            progress(number / draws, f"draw {number + 1} of {draws}")
+            labels, contrasts = read(paths[number % len(paths)]), CONTRASTS[options.contrasts]
             role = "fit" if number // len(paths) % 2 == 0 else "judge"
-            row = draw_case(loaded[which], model, CONTRASTS[contrasts], voxel_mm, (seed, number))
+            row = draw_case(labels, model, contrasts, voxel_mm, (options.seed, number))
             rows[number] = {"case": number, "run": run, "role": role, **row}
-            _write(folder / CASES, rows)
-    found = conclude([rows[number] for number in range(n)], model.card.name)
+            table = ([rows[case][column] for column in _COLUMNS] for case in sorted(rows))
+            write_tsv(out / CASES, _COLUMNS, table)
+    found = conclude([rows[number] for number in range(draws)], model.card.name)
     title = f"{model.card.name} on synthetic scans that nothing was fitted on"
-    quality_figure(found.scores, found.dice, found.judged, folder / "quality.png", title=title)
-    write_json(folder / "quality.json", {"score": found.fit, "judged": _words(found.judged), "refused": found.refused})
-    zoo.save_again(folder, replace(model.card, quality=found.fit), model.network)
+    quality_figure(found.scores, found.dice, found.judged, out / "quality.png", title=title)
+    write_json(out / "quality.json", {"score": found.fit, "judged": _words(found.judged), "refused": found.refused})
+    zoo.save_again(out, replace(model.card, quality=found.fit), model.network)
     return found
 
 
@@ -179,7 +139,3 @@ def _read(path: Path) -> list[dict[str, Any]]:
         return [dict(row) for row in read_tsv(path) if set(_COLUMNS) <= set(row)]
     except FileNotFoundError:
         return []
-
-
-def _write(path: Path, rows: dict[int, dict[str, Any]]) -> None:
-    write_tsv(path, _COLUMNS, ([rows[number][column] for column in _COLUMNS] for number in sorted(rows)))

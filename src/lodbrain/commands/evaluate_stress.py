@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import astuple
+from itertools import product
 from os import PathLike
 from pathlib import Path
-from typing import Annotated, TypeAlias
+from typing import Annotated
 
 from cyclopts import Parameter
 from rich.console import Console
 from rich.table import Table
 
+from lodbrain.commands.console import progress_bar, tell_error, wrong_usage
 from lodbrain.commands.parameters import Device, Flag, ModelName, Out, Paths, Quiet, Seed, Strings
-from lodbrain.commands.progress import progress_bar
-from lodbrain.commands.usage import tell_error, wrong_usage
 from lodbrain.errors import InputError, UsageError
 from lodbrain.evaluation.robustness import COLUMNS, MEAN, Stress, break_down, key_of, read_steps
 from lodbrain.evaluation.stress_test import (
@@ -31,10 +32,10 @@ from lodbrain.evaluation.tables import LabelTable, table_named
 from lodbrain.report.stress_figure import Panel, stress_figure
 from lodbrain.segmentation.inputs import find_scans
 from lodbrain.segmentation.outputs import check_writable
-from lodbrain.segmentation.settings import Model, Settings
-from lodbrain.segmentation.settings import Settings as ModelSettings
+from lodbrain.segmentation.settings import Settings
 from lodbrain.synthesis.degradations import DEGRADATIONS
 from lodbrain.system.memory import keep_freed_memory
+from lodbrain.system.progress import Progress, silent
 from lodbrain.system.records import write_json, write_tsv
 
 
@@ -98,7 +99,7 @@ def stress(
             labels=labels or (),
             labels_table=table_named(labels_table) if labels_table is not None else None,
             model=Settings(labels="brain", model=model, device=device),
-            progress=progress or (lambda share, text: None),
+            progress=progress,
         )
     for problem in found.problems:
         tell_error(problem)
@@ -127,56 +128,43 @@ def _stress_table(found: Stress, settings: StressSettings) -> Table:
     return table
 
 
-Progress: TypeAlias = Callable[[float, str], None]
-
-
 def run_stress_test(
     inputs: Sequence[str | PathLike[str]],
-    out: str | PathLike[str],
-    settings: StressSettings | None = None,
+    out: Path,
+    settings: StressSettings,
     *,
-    labels: Sequence[str | PathLike[str]] = (),
+    labels: Sequence[Path] = (),
     labels_table: LabelTable | None = None,
-    model: ModelSettings | None = None,
-    progress: Progress = lambda share, text: None,
+    model: Settings | None = None,
+    progress: Progress = silent,
 ) -> Stress:
-    """Apply every degradation to every scan; steps that are in the folder are not computed again.
+    """Apply every degradation to every scan, and write the files; steps that are in the folder are not computed again.
 
     Parameters
     ----------
-    inputs : sequence of path
-        Scans, folders or globs.
-    out : path
-        Folder for the tables.
-    settings : StressSettings, optional
-    labels : sequence of path
+    labels : sequence of Path
         Label maps in the order of the scans; without them each method is compared with its result on the undegraded
         scan.
     labels_table : LabelTable, optional
         Meaning of their numbers; by default detected from each map.
     model : Settings, optional
         The tested method.
-    progress : callable, optional
 
     Raises
     ------
     UsageError
-        If there are not as many labels as scans, or a model is unknown.
-    OutputError
-        If the folder cannot be written to.
+        If there are not as many labels as scans, a model is unknown, or the results were made with other settings.
     """
-    settings, model = settings or StressSettings(), model or ModelSettings()
     scans = find_scans(inputs)
     if labels and len(labels) != len(scans):
         raise UsageError("labels", None, f"{len(labels)} label maps for {len(scans)} scans", "Name one for each scan")
-    folder = Path(out)
-    check_writable(folder)
+    check_writable(out)
     reference = "given labels" if labels else "each method's own result on the undisturbed scan"
-    methods = load_methods(model, settings.against)
+    methods = load_methods(model or Settings(), settings.against)
     made = settings_of(reference, settings, methods)
-    check_same(folder, made)
-    write_json(folder / JSON, made)
-    done = {key_of(step): step for step in read_steps(folder / TSV)}
+    check_same(out, made)
+    write_json(out / JSON, made)
+    done = {key_of(step): step for step in read_steps(out / TSV)}
     wanted = [(name, strength) for name in settings.degradations for strength in settings.strengths(name)]
     total = max(1, len(scans) * len(methods) * (1 + len(wanted)))
     count, problems = 0, []
@@ -195,52 +183,38 @@ def run_stress_test(
                     subject = subject or Subject.read(scan.path, labels[number] if labels else None, labels_table)
                     for step in subject.step(case, name, loaded, context, degradation, strength, seed=settings.seed):
                         done[key_of(step)] = step
-                    write_tsv(folder / TSV, COLUMNS, ([getattr(s, c) for c in COLUMNS] for s in done.values()))
+                    write_tsv(out / TSV, COLUMNS, (astuple(step) for step in done.values()))
         except InputError as error:
             problems.append(InputError(error.code, error.path or scan.path, error.what, error.hint))
     chosen = {("", 0.0), *wanted}
     steps = tuple(s for s in done.values() if s.method in methods and (s.degradation, s.strength) in chosen)
     found = Stress(steps, reference, tuple(problems))
-    _conclude(folder, found, settings, methods)
+    write_tsv(out / "breakdown.tsv", _BREAKDOWN, _break_downs(found, settings))
+    if steps:
+        _draw(out, found, settings)
+    scanned = sorted({step.scan for step in steps})
+    write_json(out / JSON, {**made, "scans": scanned, "problems": [str(problem) for problem in problems]})
     return found
 
 
-def _conclude(folder: Path, found: Stress, settings: StressSettings, methods: dict[str, tuple[Model, bool]]) -> None:
-    """Write breakdown points and provenance."""
+_BREAKDOWN = (
+    *("degradation", "unit", "method", "region", "level"),
+    *("dice_undisturbed", "dice_strongest", "breaks_down_at"),
+)
+
+
+def _break_downs(found: Stress, settings: StressSettings) -> Iterator[tuple[object, ...]]:
+    """Yield the rows of ``breakdown.tsv``."""
     regions = list(dict.fromkeys((step.region, step.level) for step in found.steps))
-    rows = []
-    for name in settings.degradations:
-        for method in found.methods:
-            for region, level in regions:
-                strengths, dice = found.curve(method, name, region)
-                if strengths:
-                    at = break_down(strengths, dice, threshold=settings.threshold)
-                    rows.append((name, DEGRADATIONS[name].unit, method, region, level, dice[0], dice[-1], at))
-    columns = (
-        "degradation",
-        "unit",
-        "method",
-        "region",
-        "level",
-        "dice_undisturbed",
-        "dice_strongest",
-        "breaks_down_at",
-    )
-    write_tsv(folder / "breakdown.tsv", columns, rows)
-    _draw(folder, found, settings)
-    scans = sorted({step.scan for step in found.steps})
-    content = {
-        **settings_of(found.reference, settings, methods),
-        "scans": scans,
-        "problems": [str(problem) for problem in found.problems],
-    }
-    write_json(folder / JSON, content)
+    for name, method, (region, level) in product(settings.degradations, found.methods, regions):
+        strengths, dice = found.curve(method, name, region)
+        if strengths:
+            at = break_down(strengths, dice, threshold=settings.threshold)
+            yield name, DEGRADATIONS[name].unit, method, region, level, dice[0], dice[-1], at
 
 
 def _draw(folder: Path, found: Stress, settings: StressSettings) -> None:
     """Write curves of the tissues' mean for every method, and of each tissue for the first one."""
-    if not found.steps:
-        return
     first = found.methods[0]
     tissues = list(dict.fromkeys(step.region for step in found.steps if step.level == "tissue"))
     lines: dict[str, list[tuple[str, str, str]]] = {

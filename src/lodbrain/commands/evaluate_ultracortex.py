@@ -5,23 +5,20 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from dataclasses import asdict, astuple, dataclass, fields, replace
-from os import PathLike
 from pathlib import Path
-from typing import TypeAlias
 
 import numpy as np
 from rich.console import Console
 from rich.table import Table
 
+from lodbrain.commands.console import progress_bar, tell_error
 from lodbrain.commands.options import ModelOptions
 from lodbrain.commands.parameters import Flag, Out, Quiet
-from lodbrain.commands.progress import progress_bar
-from lodbrain.commands.usage import tell_error
+from lodbrain.datasets.manifest import NAME as MANIFEST
 from lodbrain.datasets.ultracortex import ACCESSION, VERSION, fetch_ultracortex, find_cases
 from lodbrain.errors import InputError
 from lodbrain.evaluation.groups import Interval
 from lodbrain.evaluation.manual_labels import (
-    NUMBER_OF,
     PUBLISHED,
     TISSUE_OF_LABEL,
     Verified,
@@ -33,14 +30,15 @@ from lodbrain.evaluation.manual_labels import (
     summarise,
 )
 from lodbrain.evaluation.metric_files import write_rows
-from lodbrain.evaluation.protocol import Shares, apply_protocol, count_labels, decide_protocol
+from lodbrain.evaluation.protocol import Shares, count_labels, decide_protocol
 from lodbrain.evaluation.score import METRICS, ScoreRow
-from lodbrain.report.verification_page import Picture, verification_page
+from lodbrain.report.verification_page import WorstSlice, verification_page, worst_slice
 from lodbrain.segmentation.file_segmentation import segment_file
-from lodbrain.segmentation.outputs import Outputs, check_writable
+from lodbrain.segmentation.outputs import check_writable
 from lodbrain.segmentation.settings import Model, Settings, load_model
 from lodbrain.system.download import cache_folder
 from lodbrain.system.memory import keep_freed_memory
+from lodbrain.system.progress import Progress, silent
 from lodbrain.system.records import write_json, write_tsv
 from lodbrain.version import __version__
 
@@ -82,7 +80,7 @@ def ultracortex(
             data=data,
             surfaces=not overlap_only,
             tell=tell,
-            progress=progress or (lambda share, text: None),
+            progress=progress,
         )
     for problem in found.problems:
         tell_error(problem)
@@ -100,23 +98,12 @@ def ultracortex(
     return found.exit_code
 
 
-Progress: TypeAlias = Callable[[float, str], None]
 ROWS, SUMMARY, PROTOCOL, JSON = "ultracortex.tsv", "summary.tsv", "protocol.tsv", "ultracortex.json"
 
 
 @dataclass(frozen=True, eq=False)
 class Verification:
-    """Results of a verification.
-
-    Attributes
-    ----------
-    cases : tuple of Verified
-    protocol : tuple of Shares
-    rows : tuple of ScoreRow
-    summary : dict of (region, side) to Interval
-        Mean Dice with its bootstrap interval.
-    problems : tuple of InputError
-    """
+    """Results of a verification; `summary` is the mean Dice with its bootstrap interval by region and side."""
 
     cases: tuple[Verified, ...]
     protocol: tuple[Shares, ...]
@@ -131,29 +118,24 @@ class Verification:
 
 
 def verify(
-    out: str | PathLike[str],
+    out: Path,
     settings: Settings | None = None,
     *,
-    data: str | PathLike[str] | None = None,
+    data: Path | None = None,
     surfaces: bool = True,
     tell: Callable[[str], None] = lambda line: None,
-    progress: Progress = lambda share, text: None,
+    progress: Progress = silent,
 ) -> Verification:
-    """Verify a model; complete segmentations in the folder are reused.
+    """Verify a model, and write the files; complete segmentations in the folder are reused.
 
     Parameters
     ----------
-    out : path
-        Folder for the tables, the page, and ``segmentations``.
-    settings : Settings, optional
-        Model, device, memory, threads.
-    data : path, optional
+    data : Path, optional
         Folder laid out as the dataset. Default: the cache, downloaded if necessary.
     surfaces : bool
         Compute surface distances, too.
     tell : callable, optional
         Called with the treatment of each structure by the labels, before the evaluation.
-    progress : callable, optional
 
     Raises
     ------
@@ -161,13 +143,11 @@ def verify(
         If the model was trained on a test scan, or predicts tissue classes only.
     InputError
         If there are no cases, or none could be segmented.
-    OutputError, WeightsError
     """
     settings = replace(settings or Settings(), labels="structures", resume=True, overwrite=False)
-    folder = Path(out)
-    check_writable(folder)
+    check_writable(out)
     model = load_model(settings)
-    root = Path(data) if data is not None else _fetch(progress)
+    root = data if data is not None else _fetch(progress)
     cases = find_cases(root)
     check_unseen(model, tuple(case.subject for case in cases))
     done: list[Verified] = []
@@ -176,25 +156,25 @@ def verify(
     for number, case in enumerate(cases):
         try:
             progress(0.8 * number / len(cases), f"segmenting sub-{case.subject}")
-            outcome = segment_file(case.scan, folder / "segmentations", settings, model=model)
+            outcome = segment_file(case.scan, out / "segmentations", settings, model=model)
             classes, manual = read_pair(outcome.outputs, case)
             counts += count_labels(classes, TISSUE_OF_LABEL[manual.data])
-            done.append(Verified(case, outcome.outputs.labels, differences(case, manual)))
+            done.append(Verified(case, outcome.outputs, differences(case, manual)))
         except InputError as error:
             problems.append(InputError(error.code, error.path or case.scan, error.what, error.hint))
     if not done:
         raise problems[0]
     protocol = decide_protocol(counts)
-    write_tsv(folder / PROTOCOL, [f.name for f in fields(Shares)], (astuple(row) for row in protocol))
+    write_tsv(out / PROTOCOL, [f.name for f in fields(Shares)], (astuple(row) for row in protocol))
     for line in protocol_lines(protocol):
         tell(line)
     rows: list[ScoreRow] = []
     for number, each in enumerate(done):
-        progress(0.8 + 0.15 * number / len(done), f"scoring sub-{each.case.subject}")
+        progress(0.8 + 0.15 * number / len(done), f"scoring {each.name}")
         rows += score_scan(each, protocol, surfaces=surfaces)
     summary = summarise(rows)
     found = Verification(tuple(done), protocol, tuple(rows), summary, tuple(problems))
-    _write(folder, found, model, root)
+    _write(out, found, model, root)
     progress(1.0, "done")
     return found
 
@@ -208,32 +188,20 @@ def _fetch(progress: Progress) -> Path:
     return folder
 
 
-def _write(folder: Path, found: Verification, model: Model, root: Path) -> None:
-    write_rows(folder / ROWS, found.rows)
+def _write(out: Path, found: Verification, model: Model, root: Path) -> None:
+    write_rows(out / ROWS, found.rows)
     columns = ("region", "side", "mean_dice", "low", "high", "n")
-    write_tsv(folder / SUMMARY, columns, ((*key, i.mean, i.low, i.high, i.n) for key, i in found.summary.items()))
-    pictures = []
-    for each in found.cases:
-        classes, manual = read_pair(
-            Outputs(each.labels.parent, each.labels.name.removesuffix("_dseg.nii.gz")), each.case
-        )
-        labels, scored = apply_protocol(classes, found.protocol, NUMBER_OF)
-        dice = {
-            row.region: row.dice for row in found.rows if row.case == f"sub-{each.case.subject}" and row.side == "both"
-        }
-        pictures.append(
-            Picture(each.case.subject, each.case.scan, np.where(scored, labels, 0), manual, dice, each.notes)
-        )
-    manifest = root / ".lodbrain-fetch.json"
+    write_tsv(out / SUMMARY, columns, ((*key, i.mean, i.low, i.high, i.n) for key, i in found.summary.items()))
+    manifest = root / MANIFEST
     source = (
         json.loads(manifest.read_text(encoding="utf-8"))["dataset"] if manifest.is_file() else {"folder": root.name}
     )
     verification_page(
-        folder / "ultracortex.html",
-        pictures,
+        out / "ultracortex.html",
+        [_picture(each, found) for each in found.cases],
         summary=found.summary,
         protocol=found.protocol,
-        published=[astuple(row) for row in PUBLISHED],
+        published=PUBLISHED,
         model=f"{model.card.name}, weights {model.sha256[:12]}",
         source=source,
     )
@@ -246,9 +214,15 @@ def _write(folder: Path, found: Verification, model: Model, root: Path) -> None:
         "summary": [
             {"region": region, "side": side, **asdict(interval)} for (region, side), interval in found.summary.items()
         ],
-        "published": [asdict(row) for row in PUBLISHED],
+        "published": [row._asdict() for row in PUBLISHED],
         "metrics": list(METRICS),
-        "cases": {f"sub-{each.case.subject}": list(each.notes) for each in found.cases},
+        "cases": {each.name: list(each.notes) for each in found.cases},
         "problems": [str(problem) for problem in found.problems],
     }
-    write_json(folder / JSON, content)
+    write_json(out / JSON, content)
+
+
+def _picture(each: Verified, found: Verification) -> WorstSlice:
+    ours, manual, _ = each.in_their_numbers(found.protocol)
+    dice = {row.region: row.dice for row in found.rows if (row.case, row.side) == (each.name, "both")}
+    return worst_slice(each.case.subject, each.case.scan, ours, manual, dice=dice, notes=each.notes)

@@ -6,12 +6,11 @@ from collections import Counter
 
 from cyclopts import App
 
+from lodbrain.commands.console import progress_bar, tell_failed
 from lodbrain.commands.parameters import OptionalOut, Out, Quiet, Strings
-from lodbrain.commands.progress import progress_bar
-from lodbrain.commands.usage import tell_error
 from lodbrain.datasets import labelmaps as source
 from lodbrain.datasets import ultracortex as uc
-from lodbrain.datasets.openneuro import Fetch, Fetched, Selection, fetch_dataset
+from lodbrain.datasets.openneuro import Fetch, Selection, fetch_dataset
 
 app = App(name="fetch")
 
@@ -65,7 +64,7 @@ def openneuro(
     """
     selection = Selection(tuple(subject or ()), tuple(pattern or ()))
     with progress_bar(show=not quiet) as progress:
-        done = fetch_dataset(accession, out, selection, version=version, progress=progress, finished=_tell_failed)
+        done = fetch_dataset(accession, out, selection, version=version, progress=progress, finished=tell_failed)
     return _conclude(done, quiet=quiet)
 
 
@@ -90,14 +89,9 @@ def ultracortex(
     """
     with progress_bar(show=not quiet) as progress:
         done = uc.fetch_ultracortex(
-            out, subjects=tuple(subject or ()), version=version, progress=progress, finished=_tell_failed
+            out, subjects=tuple(subject or ()), version=version, progress=progress, finished=tell_failed
         )
     return _conclude(done, quiet=quiet)
-
-
-def _tell_failed(file: Fetched) -> None:
-    if file.error is not None:
-        tell_error(file.error)
 
 
 def _conclude(done: Fetch, *, quiet: bool) -> int:

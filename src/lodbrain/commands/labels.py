@@ -9,22 +9,21 @@ from typing import Annotated, TypeAlias
 
 from cyclopts import Parameter
 
-from lodbrain.batch.cases import Case, CaseFiles, CaseOutcome, exit_code, file_identity, find_cases, run_cases
+from lodbrain.batch.cases import CaseFiles, CaseOutcome, exit_code, file_identity, find_cases, is_complete, run_cases
+from lodbrain.commands.console import progress_bar, tell_error, wrong_usage
 from lodbrain.commands.lazy import LazyApp
 from lodbrain.commands.parameters import OptionalOut, Out, Overwrite, Quiet, ResumeMaps
-from lodbrain.commands.progress import progress_bar
-from lodbrain.commands.usage import tell_error, wrong_usage
 from lodbrain.errors import UsageError
 from lodbrain.images.io import read_labels, write_nifti
 from lodbrain.labelmaps.upsample import check_voxel_size, upsample_image
 from lodbrain.labels import TABLES, Scheme
 from lodbrain.segmentation.file_set import Json
-from lodbrain.segmentation.inputs import stem_of
+from lodbrain.segmentation.inputs import Scan, stem_of
 from lodbrain.segmentation.label_files import Program, label_file
 from lodbrain.segmentation.outputs import check_writable
 from lodbrain.system.atomic import write_text
 from lodbrain.system.memory import keep_freed_memory
-from lodbrain.system.progress import Progress
+from lodbrain.system.progress import Progress, silent
 from lodbrain.version import __version__
 
 app = LazyApp(name="labels")
@@ -123,23 +122,12 @@ def upsample_maps(
     *,
     resume: bool = False,
     overwrite: bool = False,
-    progress: Progress | None = None,
+    progress: Progress = silent,
     finished: Callable[[CaseOutcome], None] | None = None,
 ) -> list[CaseOutcome]:
-    """Resample label maps to another voxel size; a failing map does not stop the others.
+    """Resample label maps to another voxel size; a failing map does not stop the others. See `upsample`.
 
-    Parameters
-    ----------
-    inputs : iterable of path
-        Label maps, globs, folders. Of a folder with ``_dseg`` files, only these are used.
-    out_dir : path
-        Output folder, with the input's subfolders; each map gets one of the same name and a sidecar with the volumes.
-    voxel_mm : float
-        The new voxel side.
-    resume, overwrite : bool
-        Skip complete maps; replace existing ones.
-    progress, finished : callable, optional
-        Called with the share done and a description, and with each outcome.
+    Of a folder with ``_dseg`` files, only these are used.
 
     Raises
     ------
@@ -150,9 +138,9 @@ def upsample_maps(
     """
     check_voxel_size(voxel_mm)
 
-    def work(case: Case, results: CaseFiles, report: Progress) -> tuple[str, ...] | None:
+    def work(case: Scan, results: CaseFiles, report: Progress) -> tuple[str, ...] | None:
         origin: Json = {"input": file_identity(case.path), "voxel_size_mm": voxel_mm}
-        if resume and results.is_complete(origin):
+        if resume and is_complete(results.sidecar, origin):
             return None
         image = read_labels(case.path)
         fine = upsample_image(

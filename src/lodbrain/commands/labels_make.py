@@ -11,11 +11,11 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from lodbrain.batch.cases import Case, CaseFiles, CaseOutcome, exit_code, file_identity, find_cases, run_cases
+from lodbrain.batch.cases import CaseFiles, CaseOutcome, exit_code, file_identity, find_cases, is_complete, run_cases
+from lodbrain.commands.console import progress_bar
 from lodbrain.commands.labels import Inputs, teller
 from lodbrain.commands.options import ModelOptions
 from lodbrain.commands.parameters import Frame, Out, Overwrite, Quiet, ResumeMaps
-from lodbrain.commands.progress import progress_bar
 from lodbrain.datasets.derivatives import describe_derivative
 from lodbrain.datasets.labelled import read_sites
 from lodbrain.errors import InputError, UsageError
@@ -32,13 +32,13 @@ from lodbrain.labelmaps.teacher import (
     write_target,
 )
 from lodbrain.segmentation.file_set import Json
-from lodbrain.segmentation.inputs import IMAGE_SUFFIXES, stem_of
+from lodbrain.segmentation.inputs import IMAGE_SUFFIXES, Scan, stem_of
 from lodbrain.segmentation.outputs import check_writable, labels_tsv
 from lodbrain.segmentation.scan import segment_image
 from lodbrain.segmentation.settings import Settings, load_model
 from lodbrain.system.atomic import write_text
 from lodbrain.system.memory import keep_freed_memory
-from lodbrain.system.progress import Progress
+from lodbrain.system.progress import Progress, silent
 from lodbrain.version import __version__
 
 
@@ -106,25 +106,17 @@ def make_maps(
     *,
     given: Path | None = None,
     teach: bool = False,
-    progress: Progress | None = None,
+    progress: Progress = silent,
     finished: Callable[[CaseOutcome], None] | None = None,
 ) -> list[CaseOutcome]:
-    """Create label training maps of whole heads; a failing scan does not stop the others.
+    """Create label training maps of whole heads; a failing scan does not stop the others. See `make`.
 
     Parameters
     ----------
-    inputs : iterable of path
-        Scans, globs, folders. Of a BIDS data set the T1w scans are used.
-    out_dir : path
-        Output folder, with the input's subfolders; each scan gets map, table of labels, picture and, last, a sidecar.
-    settings : Settings, optional
-        Model, device and so on; with `resume` complete maps are skipped.
     given : Path, optional
         A segmentation, or a folder with one for each scan, to be used instead of the model's.
     teach : bool
         Also write the model's soft labels of each scan, and the manifest of scans that pass its quality check.
-    progress, finished : callable, optional
-        Called with the share done and a description, and with each outcome.
 
     Raises
     ------
@@ -147,7 +139,7 @@ def make_maps(
     usable = any(case.problem is None for case in cases)
     model = load_model(settings) if given is None and usable else None
 
-    def work(case: Case, results: CaseFiles, report: Progress) -> tuple[str, ...] | None:
+    def work(case: Scan, results: CaseFiles, report: Progress) -> tuple[str, ...] | None:
         source = find_segmentation(case, given) if given is not None else None
         origin: Json = {"input": file_identity(case.path), "frame": settings.frame}
         if teach:
@@ -156,7 +148,7 @@ def make_maps(
             origin["model"] = {"name": model.card.name, "sha256": model.sha256}
         if source is not None:
             origin["labels"] = file_identity(source)
-        if settings.resume and results.is_complete(origin):
+        if settings.resume and is_complete(results.sidecar, origin):
             return None
         scan = read_image(case.path, frame=settings.frame, allow_odd_voxels=settings.allow_odd_voxels)
         notes, content, target = scan.notes, Json(), None
@@ -204,7 +196,7 @@ def make_maps(
     return outcomes
 
 
-def _accepted(cases: Sequence[Case], outcomes: Sequence[CaseOutcome]) -> Iterator[tuple[Path, Path, str]]:
+def _accepted(cases: Sequence[Scan], outcomes: Sequence[CaseOutcome]) -> Iterator[tuple[Path, Path, str]]:
     """Yield scan, target and site of each case that passes the teacher's quality check, from this or earlier runs."""
     for case, outcome in zip(cases, outcomes, strict=True):
         sidecar = CaseFiles(outcome.labels).sidecar
@@ -216,16 +208,11 @@ def _accepted(cases: Sequence[Case], outcomes: Sequence[CaseOutcome]) -> Iterato
         yield case.path, target_paths(outcome.labels)[0], site
 
 
-def find_segmentation(case: Case, given: Path) -> Path:
+def find_segmentation(case: Scan, given: Path) -> Path:
     """Return the segmentation of a scan: the file itself, or the one with the scan's name in a folder.
 
-    Parameters
-    ----------
-    case : Case
-        Case of a scan NAME_T1w or NAME.
-    given : Path
-        A folder is searched for the scan's name as it is, with ``_dseg``, and with ``_dseg`` instead of ``_T1w``,
-        first in the subfolder that corresponds to the scan's.
+    A folder is searched for the scan's name as it is, with ``_dseg``, and with ``_dseg`` instead of ``_T1w``, first in
+    the subfolder that corresponds to the scan's.
 
     Raises
     ------

@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from lodbrain.commands.console import progress_bar, tell_error
 from lodbrain.commands.options import SegmentOptions
-from lodbrain.commands.progress import progress_bar
-from lodbrain.commands.usage import tell_error
 from lodbrain.errors import UsageError, shown
 from lodbrain.report.segment_pages import add_page, check_installed
 from lodbrain.segmentation.jobs import Job, segment_jobs
@@ -26,14 +25,7 @@ def do_jobs(
 ) -> list[ScanOutcome]:
     """Run jobs in this process, in several, or on a cluster, and print their outcomes.
 
-    Parameters
-    ----------
-    jobs, settings
-        As in `segment_jobs`.
-    options : SegmentOptions
-        Number of processes or scheduler, whether pages are written, and verbosity.
-    scratch : Path, optional
-        As in `lodbrain.batch.cluster_run.Workplace`.
+    `scratch` is as in `lodbrain.batch.cluster_run.Workplace`.
 
     Raises
     ------

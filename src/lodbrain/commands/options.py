@@ -7,8 +7,8 @@ from typing import Any
 
 from cyclopts import Parameter
 
+from lodbrain.commands.console import wrong_usage
 from lodbrain.commands.parameters import Device, Flag, Memory, ModelName, Overwrite, Quiet, ResumeScans, Threads
-from lodbrain.commands.usage import wrong_usage
 from lodbrain.labels import Scheme
 from lodbrain.segmentation.settings import Settings
 from lodbrain.system.memory import parse_memory
@@ -25,12 +25,7 @@ class ModelOptions:
     threads: Threads = None
 
     def settings(self, **more: Any) -> Settings:
-        """Return the options as settings of a segmentation.
-
-        Parameters
-        ----------
-        **more
-            Further fields of `Settings`, from the command's own options.
+        """Return the options as settings of a segmentation; `more` are further fields, from the command's own options.
 
         Raises
         ------

@@ -33,7 +33,7 @@ def plan(
     steps
         Number of trial steps. With 0 no trial is run, and no time is given.
     """
-    from lodbrain.commands.usage import wrong_usage
+    from lodbrain.commands.console import wrong_usage
     from lodbrain.errors import UsageError
     from lodbrain.system.memory import parse_memory
     from lodbrain.training.config import read_config

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
@@ -12,9 +12,8 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
+from lodbrain.commands.console import progress_bar, tell_error
 from lodbrain.commands.parameters import Flag, Paths, Quiet
-from lodbrain.commands.progress import progress_bar
-from lodbrain.commands.usage import tell_error
 from lodbrain.errors import InputError, shown
 from lodbrain.report.group_page import write_group_page
 from lodbrain.report.scan_page import is_up_to_date, write_scan_page
@@ -22,6 +21,7 @@ from lodbrain.report.sidecars import ScanResults, find_sidecars, read_results
 from lodbrain.segmentation.inputs import IMAGE_SUFFIXES, PAIR_SUFFIXES
 from lodbrain.segmentation.outputs import check_writable
 from lodbrain.system.hashing import sha256
+from lodbrain.system.progress import Progress, silent
 
 
 def report(
@@ -67,14 +67,10 @@ class Report:
 
     Attributes
     ----------
-    index : Path
-        The group page.
     made, kept : tuple of Path
         Pages of scans that were written, and those that were up to date.
     without_scan : tuple of Path
         Written pages without the scan, because it was not found.
-    errors : tuple of InputError
-        Errors of results without a page.
     """
 
     index: Path
@@ -94,27 +90,16 @@ def write_pages(
     *,
     scans: Iterable[str | PathLike[str]] = (),
     overwrite: bool = False,
-    progress: Callable[[float, str], None] | None = None,
+    progress: Progress = silent,
 ) -> Report:
     """Write the pages of all results in a folder and its subfolders, and ``index.html``.
 
-    Parameters
-    ----------
-    folder : path
-        Folder with results of ``lodbrain segment`` or with BIDS derivatives.
-    scans : iterable of path
-        Folders with the segmented scans; `folder` itself is always searched.
-    overwrite : bool
-        Rewrite pages that are up to date.
-    progress : callable, optional
-        Called with the share done and a description.
+    Scans are looked for in `folder` and in `scans`.
 
     Raises
     ------
     InputError
         If there is no such folder, or it has no results.
-    OutputError
-        If pages cannot be written.
     """
     folder = Path(folder)
     sidecars = find_sidecars(folder)
@@ -123,8 +108,7 @@ def write_pages(
     made, kept, without, errors = [], [], [], []
     group: list[ScanResults] = []
     for place, sidecar in enumerate(sidecars):
-        if progress is not None:
-            progress(place / len(sidecars), sidecar.name)
+        progress(place / len(sidecars), sidecar.name)
         try:
             results = read_results(sidecar)
             if not overwrite and is_up_to_date(results):
@@ -137,7 +121,7 @@ def write_pages(
             group.append(results)
         except InputError as error:
             errors.append(error)
-    broken = [_relative(str(error), folder) for error in errors]
+    broken = [str(error).replace(f"{folder}{os.sep}", "") for error in errors]  # pages are passed on
     index = write_group_page(folder, group, broken=broken)
     return Report(index, tuple(made), tuple(kept), tuple(without), tuple(errors))
 
@@ -167,8 +151,3 @@ def find_scan(results: ScanResults, places: dict[str, list[Path]]) -> Path | Non
     recorded = results.part("input")
     candidates: Sequence[Path] = places.get(str(recorded.get("name")), ())
     return next((path for path in candidates if path.is_file() and sha256(path) == recorded.get("sha256")), None)
-
-
-def _relative(line: str, folder: Path) -> str:
-    """Remove the folder's path from a line, because pages are passed on."""
-    return line.replace(f"{folder}{os.sep}", "")

@@ -7,10 +7,9 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
+from lodbrain.commands.console import progress_bar, tell_error, wrong_usage
 from lodbrain.commands.options import ModelOptions
 from lodbrain.commands.parameters import Flag, Frame, OddVoxels, Out, Overwrite, Quiet, ResumeScans
-from lodbrain.commands.progress import progress_bar
-from lodbrain.commands.usage import tell_error, wrong_usage
 from lodbrain.errors import exit_status, shown
 from lodbrain.segmentation.brain_extraction import MaskSettings
 from lodbrain.segmentation.strip_files import Stripped, strip_jobs
@@ -70,8 +69,7 @@ def strip(
                 tell_error(outcome.error)
             elif not quiet:
                 print(_line(outcome), flush=True)
-            if progress is not None:
-                progress(done / len(jobs), shown(outcome.job.path.name))
+            progress(done / len(jobs), shown(outcome.job.path.name))
 
         outcomes = strip_jobs(jobs, wanted, settings, finished=tell)
     return exit_status([outcome.error for outcome in outcomes])

@@ -13,11 +13,10 @@ from typing import Annotated, TypeAlias
 import torch
 from cyclopts import Parameter
 
-from lodbrain.batch.cases import CaseOutcome, exists_error, exit_code, file_identity, find_cases
+from lodbrain.batch.cases import CaseOutcome, exists_error, exit_code, file_identity, find_cases, is_complete
 from lodbrain.batch.synthetic_pairs import SyntheticPair, describe, draw_sheet, replay_pair
+from lodbrain.commands.console import progress_bar, tell_error, wrong_usage
 from lodbrain.commands.parameters import Device, Out, Overwrite, Quiet, ResumeMaps, Seed
-from lodbrain.commands.progress import progress_bar
-from lodbrain.commands.usage import tell_error, wrong_usage
 from lodbrain.errors import UsageError
 from lodbrain.labelmaps.upsample import check_voxel_size, upsample
 from lodbrain.segmentation.file_set import Json
@@ -29,7 +28,7 @@ from lodbrain.synthesis.label_map import LabelMap, load
 from lodbrain.synthesis.profile import read_profile
 from lodbrain.synthesis.streams import Stream
 from lodbrain.system.memory import keep_freed_memory
-from lodbrain.system.progress import Progress
+from lodbrain.system.progress import Progress, silent
 
 
 def synth(
@@ -149,40 +148,12 @@ def synthesise(
     resume: bool = False,
     overwrite: bool = False,
     figure: str | PathLike[str] | None = None,
-    progress: Progress | None = None,
+    progress: Progress = silent,
     finished: Callable[[CaseOutcome], None] = lambda outcome: None,
 ) -> list[CaseOutcome]:
     """Generate pairs of image and labels; pair k does not depend on the number of pairs, threads or earlier runs.
 
-    Parameters
-    ----------
-    inputs : iterable of path
-        Label maps, globs, folders, used in turn; their grids may differ.
-    out_dir : path
-        Output folder in the form of BIDS derivatives: ``sub-synth0001/anat`` with scan, labels and recipe, and so on.
-    number : int
-        Number of pairs.
-    voxel_mm : float, optional
-        Voxel side of all scans. Default: that of the profile's scans, or 0.6 to 1.4 mm.
-    seed : int
-    contrast : path, optional
-        Profile from ``lodbrain contrast``, which the scans resemble.
-    contrast_share : float
-        Share of scans that resemble the profile; the others are of random contrast.
-    device : str
-    threads : int, optional
-        Number of pairs generated in parallel, with one thread each.
-    resume, overwrite : bool
-        Keep complete pairs; replace existing ones.
-    figure : path, optional
-        PNG or JPEG of the first pairs.
-    progress, finished : callable, optional
-        Called with the share done and a description, and with the outcome of each pair, or of a map that is not valid.
-
-    Raises
-    ------
-    UsageError, OutputError
-        Errors that concern all pairs.
+    `finished` is called with the outcome of each pair, or of a map that is not valid. See `synth` for the options.
     """
     _check(number, voxel_mm, seed, contrast_share, threads)
     if resume and overwrite:
@@ -202,8 +173,7 @@ def synthesise(
     outcomes: list[CaseOutcome] = []
 
     def report(text: str, begun: float = 0.0) -> None:
-        if progress is not None:
-            progress(min((len(outcomes) + begun) / number, 1.0), text)
+        progress(min((len(outcomes) + begun) / number, 1.0), text)
 
     def done(outcome: CaseOutcome) -> None:
         outcomes.append(outcome)
@@ -271,7 +241,7 @@ def _factor(labels: LabelMap, voxel_mm: float | None) -> int:
 
 
 def _standing(pair: SyntheticPair, origin: Json, resume: bool, overwrite: bool) -> Job:
-    if resume and pair.is_complete({**origin, "pair": pair.number}):
+    if resume and is_complete(pair.sidecar, {**origin, "pair": pair.number}):
         return COMPLETE
     return TO_DO if resume or overwrite or not pair.sidecar.exists() else exists_error(pair.scan)
 

@@ -58,15 +58,6 @@ _POLICY = re.compile(r'http-equiv="Content-Security-Policy" content="([^"]+)"')
 def build_page(folder: str | os.PathLike[str], model: str = "default") -> Path:
     """Build the page with a model's ladder into a folder for any web server, and return ``index.html``.
 
-    npm installs the pinned packages first, if they are not there.
-
-    Parameters
-    ----------
-    folder : path
-        Made if it is not there. An earlier page in it is replaced.
-    model : str
-        Name in the zoo, or a model file. A ladder.
-
     Raises
     ------
     UsageError
@@ -93,16 +84,9 @@ def build_page(folder: str | os.PathLike[str], model: str = "default") -> Path:
 
 
 def make_server(folder: str | os.PathLike[str], port: int = 0) -> ThreadingHTTPServer:
-    """Return a server of a built page on the loopback interface, not started yet.
+    """Return a server of a built page on the loopback interface, not started yet; port 0 is any that is free.
 
     It sends the headers that let the page use several threads (COOP, COEP), and the page's own security policy.
-
-    Parameters
-    ----------
-    folder : path
-        That `build_page` wrote.
-    port : int
-        0 for any that is free.
 
     Raises
     ------

@@ -26,10 +26,11 @@ from lodbrain.contrast_analysis.mixture import (
     first_guess,
     maximise,
 )
-from lodbrain.contrast_analysis.noise_estimate import BackgroundEstimate, measure_background, noise_and_smoothness
+from lodbrain.contrast_analysis.noise_estimate import measure_background, noise_and_smoothness
 from lodbrain.contrast_analysis.sampling import Floats, Samples, draw_samples
 from lodbrain.errors import InputError
 from lodbrain.labels import SIDELESS, SIDELESS_OF_CLASS
+from lodbrain.synthesis.profile import Air, BiasStatistics, NoiseStatistics
 
 #: Intensity of white matter on the generator's scale, to which all scans are normalised.
 WHITE_LEVEL = 160.0
@@ -54,12 +55,8 @@ class ScanFit:
         Volumes of the labels, by position in `SIDELESS`.
     field : LogField
         Log bias, of zero mean over the brain.
-    bias_sd, bias_scale_mm : float
-        Its standard deviation over the brain, and its correlation length.
-    noise : float
-        Standard deviation of the noise, on the same scale.
-    noise_from : {"background", "residuals"}
-        Region in which it was measured.
+    bias, noise, background : BiasStatistics, NoiseStatistics, Air
+        Of the field, of the background or else the residuals, and of air; the latter two in units of white matter.
     spacing_mm : (3,) float64
         Voxel sides.
     outside : tuple of float
@@ -71,13 +68,10 @@ class ScanFit:
     mixture: Mixture
     volumes_ml: Floats
     field: LogField
-    bias_sd: float
-    bias_scale_mm: float
-    noise: float
-    noise_from: str
-    fwhm_mm: float
+    bias: BiasStatistics
+    noise: NoiseStatistics
+    background: Air
     spacing_mm: Floats
-    background: BackgroundEstimate
     outside: tuple[float, ...]
     histogram: Histogram
     offset: float
@@ -143,7 +137,6 @@ def analyse(
     values = samples.values / np.exp(field.at(samples.at_mm))
     histogram = compare(values, samples, component_prior(samples), mixture)
     check_fit(mixture, histogram, name=name)
-    bias_sd, bias_scale_mm = strength_and_scale(field, structure > 0, spacing)
     residual, inner = _residual(data, structure, field, spacing, mixture)
     measured = noise_and_smoothness(residual, inner, spacing)
     noise, fwhm_mm = measured or (float(mixture.sds[WHITE_MATTER]), 0.0)
@@ -157,13 +150,10 @@ def analyse(
         mixture=mixture.scaled(unit),
         volumes_ml=np.bincount(structure.ravel(), minlength=len(SIDELESS)) * float(spacing.prod()) / 1000,
         field=field,
-        bias_sd=bias_sd,
-        bias_scale_mm=bias_scale_mm,
-        noise=noise * unit,
-        noise_from=noise_from,
-        fwhm_mm=fwhm_mm,
+        bias=BiasStatistics(*strength_and_scale(field, structure > 0, spacing)),
+        noise=NoiseStatistics(noise * unit / WHITE_LEVEL, fwhm_mm, noise_from),
+        background=Air(background.kind, background.level * unit / WHITE_LEVEL),
         spacing_mm=spacing,
-        background=BackgroundEstimate(background.kind, background.level * unit),
         outside=_outside(data * np.float32(unit), structure > 0, spacing, background),
         histogram=histogram.scaled(unit),
         offset=offset,
@@ -230,7 +220,7 @@ def _residual(
 
 
 def _outside(
-    data: NDArray[np.floating], brain: NDArray[np.bool_], spacing: Floats, background: BackgroundEstimate
+    data: NDArray[np.floating], brain: NDArray[np.bool_], spacing: Floats, background: Air
 ) -> tuple[float, ...]:
     """Percentiles of the head outside of the brain; empty if air cannot be distinguished from it, or it was removed."""
     if background.kind in ("mp2rage", "unknown"):

@@ -181,14 +181,10 @@ def expect(values: Floats, samples: Samples, prior: Prior, mixture: Mixture) -> 
     means, sds = np.nan_to_num(mixture.means), np.nan_to_num(mixture.sds, nan=1.0)
     outliers = prior.outliers(mixture)
     known = 1 - outliers
-    pure, mixed = np.zeros_like(prior.pure), np.zeros_like(prior.mixed)
-    for candidate in range(prior.pure.shape[1]):
-        of = samples.classes[:, candidate]
-        pure[:, candidate] = known * prior.pure[:, candidate] * normal_density(values, means[of], sds[of])
-    for column, (a, b) in enumerate(PAIRS):
-        first, second = samples.classes[:, a], samples.classes[:, b]
-        density = mixed_density(values, means[first], means[second], np.sqrt((sds[first] ** 2 + sds[second] ** 2) / 2))
-        mixed[:, column] = known * prior.mixed[:, column] * density
+    pure = known[:, None] * prior.pure * normal_density(values[:, None], means[samples.classes], sds[samples.classes])
+    first, second = (samples.classes[:, list(side)] for side in zip(*PAIRS, strict=True))
+    sd = np.sqrt((sds[first] ** 2 + sds[second] ** 2) / 2)
+    mixed = known[:, None] * prior.mixed * mixed_density(values[:, None], means[first], means[second], sd)
     other = (outliers + known * prior.other) * even
     total = np.maximum(pure.sum(1) + mixed.sum(1) + other, 1e-300)
     return Responsibilities(pure / total[:, None], mixed / total[:, None])

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from lodbrain.contrast_analysis.sampling import Floats
-from lodbrain.synthesis.profile import BackgroundKind
+from lodbrain.synthesis.profile import Air
 
 #: Side of the corner blocks that are taken as air, as a share of the volume's side.
 CORNER = 0.12
@@ -28,24 +27,8 @@ FEWEST_PAIRS = 200
 _MAD = 0.6745
 
 
-@dataclass(frozen=True)
-class BackgroundEstimate:
-    """Appearance of air.
-
-    Attributes
-    ----------
-    kind : {"zero", "rician", "mp2rage", "unknown"}
-        One constant value; magnitude noise; MP2RAGE's noise over the full range; tissue in all corners.
-    level : float
-        The constant value; the noise's standard deviation before the magnitude is taken; the largest value.
-    """
-
-    kind: BackgroundKind
-    level: float
-
-
-def measure_background(data: NDArray[np.floating], brain: NDArray[np.bool_], white_matter: float) -> BackgroundEstimate:
-    """Return kind and level of the background, from the darker half of the volume's eight corners.
+def measure_background(data: NDArray[np.floating], brain: NDArray[np.bool_], white_matter: float) -> Air:
+    """Return kind and level, in intensities of the scan, of the background in the darker half of its eight corners.
 
     Parameters
     ----------
@@ -69,19 +52,19 @@ def measure_background(data: NDArray[np.floating], brain: NDArray[np.bool_], whi
         if not brain[box].any():
             blocks.append(data[box].astype(np.float64))
     if not blocks:
-        return BackgroundEstimate("unknown", 0.0)
+        return Air("unknown", 0.0)
     blocks = sorted(blocks, key=lambda block: float(block.mean()))[: max(1, len(blocks) // 2)]
     air = np.concatenate([block.ravel() for block in blocks])
     middle = float(np.median(air))
     if (air == middle).mean() > 0.5:
-        return BackgroundEstimate("zero", middle)
+        return Air("zero", middle)
     if _neighbour_correlation(blocks) > LARGEST_CORRELATION:
-        return BackgroundEstimate("unknown", 0.0)
+        return Air("unknown", 0.0)
     if air.mean() > BRIGHT_AIR * white_matter:
-        return BackgroundEstimate("mp2rage", 2 * float(air.mean()))
+        return Air("mp2rage", 2 * float(air.mean()))
     # Real-valued noise is distributed around 0; of magnitudes, the mean square is twice the variance.
     parts = 1 if (air < 0).mean() > 0.2 else 2
-    return BackgroundEstimate("rician", math.sqrt(float((air**2).mean()) / parts))
+    return Air("rician", math.sqrt(float((air**2).mean()) / parts))
 
 
 def _neighbour_correlation(blocks: list[Floats]) -> float:

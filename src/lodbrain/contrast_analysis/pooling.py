@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from lodbrain.contrast_analysis.analysis import WHITE_LEVEL, ScanFit
+from lodbrain.contrast_analysis.analysis import ScanFit
 from lodbrain.contrast_analysis.goodness import relative_mismatch
 from lodbrain.contrast_analysis.mixture import CORTEX, DEEP, FLUID, GREY, GROUP_POSITIONS, WHITE, WHITE_MATTER
 from lodbrain.labels import SIDELESS
@@ -15,17 +15,10 @@ from lodbrain.synthesis.profile import Air, BiasStatistics, ContrastProfile, Int
 
 
 def pool(fits: Sequence[ScanFit], names: Sequence[str]) -> ContrastProfile:
-    """Return one profile of scans of similar contrast.
+    """Return one profile of scans of similar contrast, from at least one fit.
 
     Each scan's fit is on a scale where its own white matter is 160, whatever the scanner's gain. Scans have equal
     weights; a structure is averaged over the scans that have it.
-
-    Parameters
-    ----------
-    fits : sequence of ScanFit
-        At least one.
-    names : sequence of str
-        Names of the scans, for the record.
     """
     if not fits:
         raise ValueError("fits must hold at least one scan, got none")
@@ -75,9 +68,9 @@ def record(fit: ScanFit, name: str) -> ScanRecord:
     return ScanRecord(
         name=name,
         voxel_mm=(x, y, z),
-        bias=BiasStatistics(fit.bias_sd, fit.bias_scale_mm),
-        noise=NoiseStatistics(fit.noise / WHITE_LEVEL, fit.fwhm_mm, fit.noise_from),
-        background=Air(fit.background.kind, fit.background.level / WHITE_LEVEL),
+        bias=fit.bias,
+        noise=fit.noise,
+        background=fit.background,
         outliers=fit.mixture.outliers,
         mismatch=relative_mismatch(fit.mixture, fit.histogram),
         iterations=fit.iterations,

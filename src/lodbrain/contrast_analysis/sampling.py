@@ -67,18 +67,8 @@ def draw_samples(
 ) -> Samples:
     """Return the voxels to which a contrast is fitted; the same ones on each call.
 
-    Parameters
-    ----------
-    data : (X, Y, Z) float
-        The scan.
-    spacing_mm : (3,) float
-        Voxel sides.
-    labels : (X, Y, Z) int
-        Classes, positions in `lodbrain.labels.STRUCTURES`.
-    posteriors : (X, Y, Z, 33) float, optional
-        Posteriors of all classes. Without them the labels are eroded and smoothed.
-    skip : float, optional
-        Value of voxels without signal, as around a skull-stripped brain.
+    Parameters are those of `analysis.analyse`; `skip` is the value of voxels without signal, as around a skull-stripped
+    brain.
     """
     box = _brain_box(labels)
     data, labels = data[box], labels[box]

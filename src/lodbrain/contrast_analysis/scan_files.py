@@ -9,16 +9,17 @@ from pathlib import Path
 
 from lodbrain.contrast_analysis.analysis import ScanFit, analyse
 from lodbrain.contrast_analysis.pooling import pool
-from lodbrain.errors import InputError, LodbrainError, OutputError, UsageError, WeightsError
+from lodbrain.errors import InputError, LodbrainError, UsageError
 from lodbrain.images.grid import to_ras
 from lodbrain.images.io import read_image, read_labels
 from lodbrain.images.scan_labels import classes_of, to_classes
 from lodbrain.segmentation.inputs import IMAGE_SUFFIXES, Scan, find_scans, stem_of
+from lodbrain.segmentation.outcome import failure
 from lodbrain.segmentation.outputs import check_writable
 from lodbrain.segmentation.scan import segment_image
 from lodbrain.segmentation.settings import Model, Settings, check_model, load_model
 from lodbrain.synthesis.profile import ContrastProfile, write_profile
-from lodbrain.system.progress import Progress
+from lodbrain.system.progress import Progress, silent
 
 #: Suffixes of a label map's name, after the scan's name with or without its last part (``_T1w``).
 LABEL_ENDINGS = ("_dseg", "_seg", "_aseg", "_aparc+aseg", "_labels", "")
@@ -55,24 +56,18 @@ def analyse_scans(
     labels: str | PathLike[str] | None = None,
     settings: Settings | None = None,
     also: Sequence[Path] = (),
-    progress: Progress | None = None,
+    progress: Progress = silent,
     finished: Callable[[Analysed], None] = lambda scan: None,
 ) -> Analysis:
-    """Fit the contrast of scans, pool the fits, and write the profile.
+    """Fit the contrast of scans of one protocol, pool the fits, and write the profile; nothing if no scan was fitted.
 
     Parameters
     ----------
-    inputs : sequence of path
-        Scans, folders or globs, all of one protocol.
-    out : path
-        The profile, a YAML file. An existing file is replaced; nothing is written if no scan was fitted.
     labels : path, optional
         FreeSurfer label map of a single scan, or a folder with one for each (in subfolders like those of the scans,
         where these share a stem). Without it a model segments the scans.
     also : sequence of Path
         Further outputs of the caller, which are checked before any work.
-    progress : callable, optional
-        Called with the share done and a description.
 
     Raises
     ------
@@ -83,10 +78,9 @@ def analyse_scans(
     scans = find_scans(inputs)
     _check_usage(scans, labels, settings, [Path(out), *also])
     model = None if labels is not None else load_model(settings)
-    report = progress or (lambda share, text: None)
     done = []
     for number, scan in enumerate(scans):
-        report(number / len(scans), scan.name)
+        progress(number / len(scans), scan.name)
         done.append(_analyse(scan, labels, model, settings))
         finished(done[-1])
     fitted = tuple((scan.name, each.fit) for scan, each in zip(scans, done, strict=True) if each.fit is not None)
@@ -118,12 +112,8 @@ def _analyse(scan: Scan, labels: str | PathLike[str] | None, model: Model | None
         if labels is not None and Path(labels).is_dir():
             labels = Path(labels) / scan.folder
         return Analysed(scan.path, fit_scan(scan.path, labels=labels, model=model, settings=settings))
-    except (OutputError, UsageError, WeightsError):
-        raise
     except LodbrainError as error:
-        # Errors on an array do not contain the file's name.
-        known = error if error.path is not None else type(error)(error.code, scan.path, error.what, error.hint)
-        return Analysed(scan.path, error=known)
+        return Analysed(scan.path, error=failure(error, scan.path))
 
 
 def fit_scan(path: Path, *, labels: str | PathLike[str] | None, model: Model | None, settings: Settings) -> ScanFit:

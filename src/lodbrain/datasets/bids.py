@@ -10,7 +10,7 @@ import json
 import os
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -50,8 +50,6 @@ class BidsScan:
 
     Attributes
     ----------
-    path : Path
-        The file.
     relative : str
         Path relative to the data set, with forward slashes.
     entities : dict of str to str
@@ -94,15 +92,10 @@ class BidsScan:
 
 @dataclass(frozen=True)
 class Choice:
-    """Selection of scans in a data set.
+    """Selection of scans in a data set: labels without ``sub-`` and ``ses-``, empty for all, and filters.
 
-    Attributes
-    ----------
-    participants, sessions : tuple of str
-        Labels without ``sub-`` and ``ses-``; empty for all.
-    filters : mapping
-        Name of an entity, ``suffix``, ``extension`` or ``datatype`` -> value, list of values, None (has none) or
-        ``"*"`` (has any).
+    `filters` are by name of an entity, ``suffix``, ``extension`` or ``datatype``: a value, a list of values, None (has
+    none) or ``"*"`` (has any).
     """
 
     participants: tuple[str, ...] = ()
@@ -180,13 +173,6 @@ def find_bids_scans(root: Path, choice: Choice | None = None) -> Found:
     (``space-MNI152NLin2009cAsym_res-2``, as written by fMRIPrep), the scan in its native space is selected, or the
     first copy if there is none, unless a filter names ``space`` or ``resolution``.
 
-    Parameters
-    ----------
-    root : Path
-        The data set.
-    choice : Choice, optional
-        Default: every participant and session.
-
     Raises
     ------
     InputError
@@ -196,7 +182,7 @@ def find_bids_scans(root: Path, choice: Choice | None = None) -> Found:
     if not root.is_dir():
         what = "this is not a folder" if os.path.lexists(root) else "there is no such folder"
         raise InputError("no-data-set", root, what, "Name the folder of a BIDS data set")
-    people = sorted(entry.name for entry in os.scandir(root) if re.fullmatch(r"sub-[A-Za-z0-9+]+", entry.name))
+    people = sorted(entry.name for entry in os.scandir(root) if re.fullmatch(f"sub-{_LABEL.pattern}", entry.name))
     if not people:
         hint = "Name the folder of a BIDS data set, or use `lodbrain segment` for plain folders"
         raise InputError("no-participants", root, "there are no participants (sub-*) in this folder", hint)
@@ -274,14 +260,8 @@ def _fits(value: str | None, wanted: Any) -> bool:
     options = wanted if isinstance(wanted, list) else [wanted]
     if value is None:
         return any(option in _NONE for option in options)
-    return any(option in _ANY or _same(value, option) for option in options)
-
-
-def _same(value: str, option: Any) -> bool:
-    """Return whether a value and a filter option are equal; an integer option matches numerically (1 and ``01``)."""
-    if isinstance(option, int) and not isinstance(option, bool):
-        return value.isdigit() and int(value) == option
-    return bool(value == option)
+    number = int(value) if value.isdecimal() else None  # the integer 1 matches 01
+    return any(option in _ANY or option == (number if type(option) is int else value) for option in options)
 
 
 def _checked(scan: BidsScan) -> BidsScan:
@@ -300,4 +280,4 @@ def _checked(scan: BidsScan) -> BidsScan:
             problem = InputError("broken-link", scan.path, what, hint)
         else:
             problem = InputError("missing", scan.path, "there is no such file", "Is it being changed?")
-    return BidsScan(scan.path, scan.relative, scan.entities, scan.suffix, problem)
+    return replace(scan, problem=problem)

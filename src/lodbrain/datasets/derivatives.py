@@ -71,16 +71,12 @@ def description(raw: Path, out: Path) -> dict[str, Any]:
 
 
 def begin(raw: Path, out: Path) -> None:
-    """Write the description, README and ``.bidsignore`` of a derivative data set into `out`.
-
-    The description is updated; an existing README or ``.bidsignore`` is kept.
+    """Write description, README and ``.bidsignore`` of a derivative data set; the latter two are kept if they exist.
 
     Raises
     ------
     UsageError
         If `out` is the raw data set, or contains another data set.
-    OutputError
-        If it cannot be written.
     """
     check_out(raw, out)
     texts = {"dataset_description.json": json_text(description(raw, out))}

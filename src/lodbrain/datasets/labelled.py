@@ -54,10 +54,7 @@ class Labelled:
 def read_manifest(path: str | PathLike[str]) -> tuple[Labelled, ...]:
     """Return the scans of a CSV file with the columns volume, labels and (optional) site.
 
-    Parameters
-    ----------
-    path : path
-        The CSV file. Relative paths in it are relative to its folder.
+    Relative paths in it are relative to its folder.
 
     Raises
     ------
@@ -116,17 +113,13 @@ def read_bids(root: str | PathLike[str]) -> tuple[Labelled, ...]:
     for suffix in _SUFFIXES:
         for scan in sorted([*root.glob(f"sub-*/anat/*_T1w{suffix}"), *root.glob(f"sub-*/ses-*/anat/*_T1w{suffix}")]):
             stem = scan.name.removesuffix(f"_T1w{suffix}")
-            labels = next((path for path in maps if _belongs(path.name, stem)), None)
+            labels = next((path for path in maps if path.name.startswith(f"{stem}_")), None)
             if labels is not None:
                 subject = stem.split("_")[0]
                 found.append(Labelled(scan, labels, sites.get(subject, _ONE_SITE)))
     if not found:
         raise InputError("no-bids", root, "holds no T1w scan with a label map", hint)
     return tuple(found)
-
-
-def _belongs(name: str, stem: str) -> bool:
-    return name.startswith(f"{stem}_")
 
 
 def read_sites(path: Path) -> dict[str, str]:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from lodbrain.errors import InputError
 from lodbrain.system.download import Remote, cache_folder, download
-from lodbrain.system.progress import Progress
+from lodbrain.system.progress import Progress, silent
 
 #: Commit of SynthSeg's repository that the files are taken from.
 COMMIT = "3168fdf38ad220bd1927be43b67c5e9409a78ee7"
@@ -44,24 +44,8 @@ SHA256 = {
 }
 
 
-def fetch_labelmaps(
-    folder: str | PathLike[str] | None = None, *, url: str = URL, progress: Progress | None = None
-) -> Path:
-    """Download the missing label maps, verify all 20, and return their folder.
-
-    Parameters
-    ----------
-    folder : path-like, optional
-        Target folder; default: ``$LODBRAIN_CACHE/labelmaps``.
-    url : str
-        URL of the folder that contains the files.
-    progress : callable, optional
-        Called with the share done, 0..1, and the current file.
-
-    Returns
-    -------
-    Path
-        The folder.
+def fetch_labelmaps(folder: str | PathLike[str] | None = None, *, url: str = URL, progress: Progress = silent) -> Path:
+    """Download the missing label maps, verify all 20, and return their folder: `folder`, or else that of the cache.
 
     Raises
     ------
@@ -73,8 +57,7 @@ def fetch_labelmaps(
     for position, (name, sha256) in enumerate(SHA256.items()):
 
         def tell(fraction: float, text: str, position: int = position) -> None:
-            if progress:
-                progress((position + fraction) / len(SHA256), text)
+            progress((position + fraction) / len(SHA256), text)
 
         download(Remote(name, f"{url}/{name}", f"sha256:{sha256}"), target, progress=tell)
         tell(1.0, name)
@@ -82,18 +65,10 @@ def fetch_labelmaps(
 
 
 def find_labelmaps(folder: str | PathLike[str] | None = None) -> tuple[Path, ...]:
-    """Return the paths of the label maps to train on, sorted by name.
+    """Return the paths of the label maps to train on, at least one, sorted by name.
 
-    Parameters
-    ----------
-    folder : path-like, optional
-        Folder of custom label maps (``.nii``, ``.nii.gz`` or ``.mgz``). Default: the 20 published ones, in
-        ``$LODBRAIN_DATA/labelmaps`` or else in ``$LODBRAIN_CACHE/labelmaps``.
-
-    Returns
-    -------
-    tuple of Path
-        At least one file.
+    Those of a folder (``.nii``, ``.nii.gz`` or ``.mgz``), or the 20 published ones, in ``$LODBRAIN_DATA/labelmaps`` or
+    else in ``$LODBRAIN_CACHE/labelmaps``.
 
     Raises
     ------

@@ -29,7 +29,7 @@ class Entry:
     etag : str
         ETag from the server at the time of download.
     version_id : str
-        S3 version of the object, which ``?versionId=`` requests again. Empty if unknown.
+        S3 version of the object, which ``?versionId=`` requests again. Empty if the server gave none.
     verified : {"md5", "size"}
         Property that was verified against the publisher's listing.
     """

@@ -7,20 +7,21 @@ import os
 import re
 import shutil
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
 from typing import Literal
 
-from lodbrain.datasets.manifest import Entry, Manifest
+from lodbrain.datasets.manifest import Manifest
 from lodbrain.datasets.paths import contained
-from lodbrain.datasets.s3 import S3Object, list_objects, object_url
+from lodbrain.datasets.s3 import S3Object, list_objects
 from lodbrain.datasets.snapshot import check_version, published
-from lodbrain.datasets.transfer import Receipt, Source, check, transfer
+from lodbrain.datasets.transfer import check, transfer
 from lodbrain.errors import InputError, LodbrainError, OutputError, UsageError
 from lodbrain.system.download import Remote, cache_folder, download
 from lodbrain.system.http import Client
-from lodbrain.system.progress import Progress
+from lodbrain.system.progress import Progress, silent
 
 #: Path-style URL: the bucket's name contains a dot, so no TLS certificate matches it as a host name.
 BUCKET = "https://s3.amazonaws.com/openneuro.org"
@@ -36,38 +37,17 @@ HEAD = Remote(
 )
 
 
-def fetch_head(*, progress: Progress | None = None) -> Path:
-    """Return the path of a real head (T1w, CC0) in the cache; download it the first time.
-
-    Parameters
-    ----------
-    progress : callable, optional
-        Called with the share done, 0..1, and the file's name.
-
-    Returns
-    -------
-    Path
-        ``$LODBRAIN_CACHE/openneuro-ds002014/sub-01_T1w.nii.gz``.
-
-    Raises
-    ------
-    InputError, WeightsError, OutputError
-        As in `lodbrain.system.download.download`.
-    """
+def fetch_head(*, progress: Progress = silent) -> Path:
+    """Return the path of a real head (T1w, CC0) in the cache; download it the first time, see `download` for errors."""
     return download(HEAD, cache_folder("openneuro-ds002014"), progress=progress)
 
 
 @dataclass(frozen=True)
 class Selection:
-    """Selection of files in a dataset. Files at its top level are always selected.
+    """Selection of files in a dataset, by subjects (empty for all) and patterns; files at its top level always count.
 
-    Attributes
-    ----------
-    subjects : tuple of str
-        Labels with or without ``sub-``; empty for all.
-    patterns : tuple of str
-        Patterns of file names relative to the dataset, in which ``*`` matches any characters including slashes. If
-        empty, all files outside ``derivatives`` and ``sourcedata`` are selected.
+    In patterns of names relative to the dataset, ``*`` matches any characters including slashes. Without patterns, all
+    files outside ``derivatives`` and ``sourcedata`` are selected.
     """
 
     subjects: tuple[str, ...] = ()
@@ -95,14 +75,7 @@ class Selection:
 
 @dataclass(frozen=True)
 class Fetched:
-    """Outcome of one file of a dataset.
-
-    Attributes
-    ----------
-    name : str
-        File name relative to the folder.
-    status : {"downloaded", "there", "failed"}
-    """
+    """Outcome of one file of a dataset, by its name relative to the folder."""
 
     name: str
     status: Literal["downloaded", "there", "failed"]
@@ -111,13 +84,7 @@ class Fetched:
 
 @dataclass(frozen=True)
 class Fetch:
-    """Downloaded dataset, or the selected part of it.
-
-    Attributes
-    ----------
-    version : str or None
-        Version according to the dataset's own files.
-    """
+    """Downloaded dataset, or the selected part of it, and its version according to the dataset's own files."""
 
     folder: Path
     version: str | None
@@ -139,28 +106,24 @@ def fetch_dataset(
     version: str | None = None,
     bucket_url: str = BUCKET,
     client: Client | None = None,
-    progress: Progress | None = None,
+    progress: Progress = silent,
     finished: Callable[[Fetched], None] = lambda file: None,
 ) -> Fetch:
     """Download files of an OpenNeuro dataset into a folder of the same layout; existing files are verified.
 
     Parameters
     ----------
-    accession : str
-        Such as ``ds005216``.
     selection : Selection, optional
         Default: all but derivatives and sourcedata.
     version : str, optional
         Required version; default: the latest snapshot, which is what the bucket contains.
-    progress : callable, optional
-        Called with the share of bytes present, and a short text.
     finished : callable, optional
         Called with the outcome of each file.
 
     Raises
     ------
     UsageError
-        If the accession is invalid.
+        If the accession is invalid; it looks like ``ds005216``.
     InputError
         If the bucket cannot be listed, does not contain the dataset or the version, or no file is selected.
     OutputError
@@ -169,11 +132,10 @@ def fetch_dataset(
     if not re.fullmatch(r"ds\d{6}", accession):
         raise UsageError("accession", None, f"{accession!r} is no accession of OpenNeuro", "It looks like ds005216")
     selection, root = selection or Selection(), Path(folder)
-    report = progress or (lambda share, text: None)
     with client or Client() as web:
-        report(0.0, f"listing {accession}")
+        progress(0.0, f"listing {accession}")
         listed = _listed(web, bucket_url, accession)
-        found = published(web, bucket_url, accession, listed)
+        found = published(web, accession, listed)
         check_version(found, accession, version)
         wanted = {name: o for name, o in sorted(listed.items()) if selection.takes(name)}
         if not any("/" in name for name in wanted):
@@ -194,9 +156,9 @@ def fetch_dataset(
             for name, o in wanted.items():
 
                 def tell(size: int, name: str = name, done: int = done) -> None:
-                    report((done + size) / total, f"{(done + size) / 1e6:.0f} of {total / 1e6:.0f} MB, {name}")
+                    progress((done + size) / total, f"{(done + size) / 1e6:.0f} of {total / 1e6:.0f} MB, {name}")
 
-                files.append(_fetch_one(web, bucket_url, o, name, manifest, tell))
+                files.append(_fetch_one(web, o, name, manifest, tell))
                 finished(files[-1])
                 done += o.size
                 tell(o.size, done=done - o.size)
@@ -214,43 +176,31 @@ def _listed(client: Client, bucket_url: str, accession: str) -> dict[str, S3Obje
     return listed
 
 
-def _fetch_one(
-    client: Client, bucket_url: str, o: S3Object, name: str, manifest: Manifest, progress: Callable[[int], None]
-) -> Fetched:
+def _fetch_one(client: Client, o: S3Object, name: str, manifest: Manifest, progress: Callable[[int], None]) -> Fetched:
     """Return the outcome of one file; errors that concern all files are raised."""
-    source = Source(object_url(bucket_url, o.key), o.size, o.etag, o.md5)
     try:
         target = contained(manifest.folder, name)
         if not os.path.lexists(target):
-            receipt = transfer(client, source, target, progress=progress)
-            _record(manifest, name, o, receipt)
+            manifest.add(name, transfer(client, o, target, progress=progress))
             return Fetched(name, "downloaded")
         known = manifest.entries.get(name)
-        found = check(target, source) if target.is_file() else None
+        found = check(target, o) if target.is_file() else None
         if found is None or (known is not None and known.etag == o.etag and known.sha256 != found.sha256):
             what = "is there, and is not the published file"
             raise InputError("exists", target, what, "Delete it, or name another folder, and run the command again")
         if known is None or known.etag != o.etag:
-            _record(manifest, name, o, found)
+            manifest.add(name, found)
         return Fetched(name, "there")
     except InputError as error:
         return Fetched(name, "failed", error)
 
 
-def _record(manifest: Manifest, name: str, o: S3Object, found: Receipt) -> None:
-    manifest.add(name, Entry(o.size, found.sha256, found.md5, o.etag, found.version_id, found.verified))
-
-
 def _check_space(root: Path, wanted: dict[str, S3Object]) -> None:
     """Raise an error if the disk does not have enough space for the missing files."""
-
-    def is_there(name: str) -> bool:
-        try:
-            return contained(root, name).exists()
-        except InputError:
-            return False
-
-    needed = sum(o.size for name, o in wanted.items() if not is_there(name))
+    needed = 0
+    for name, o in wanted.items():
+        with suppress(InputError):  # an unsafe name is not written
+            needed += 0 if contained(root, name).exists() else o.size
     there = next(folder for folder in (root.absolute(), *root.absolute().parents) if folder.is_dir())
     free = shutil.disk_usage(there).free
     if needed > free:

@@ -13,12 +13,7 @@ _LONGEST_NAME = 255
 
 
 def contained(root: Path, relative: str) -> Path:
-    """Return the path of a file below a folder, after checking that its name is safe.
-
-    Parameters
-    ----------
-    relative : str
-        File name relative to the folder, with forward slashes, as given by a server or an archive.
+    """Return the path of a file below a folder, given by a server or an archive, after checking that its name is safe.
 
     Raises
     ------

@@ -30,11 +30,14 @@ class S3Object:
         Name as given by the server; untrusted.
     size : int
         Bytes.
+    etag : str
+        Changes with the content.
     """
 
     key: str
     size: int
     etag: str
+    url: str
 
     @property
     def md5(self) -> str | None:
@@ -42,18 +45,8 @@ class S3Object:
         return self.etag if re.fullmatch(r"[0-9a-f]{32}", self.etag) else None
 
 
-def object_url(bucket_url: str, key: str) -> str:
-    """Return the URL of an object."""
-    return f"{bucket_url}/{quote(key, safe='/')}"
-
-
 def list_objects(client: Client, bucket_url: str, prefix: str) -> Iterator[S3Object]:
-    """Yield the objects whose keys begin with a prefix.
-
-    Parameters
-    ----------
-    bucket_url : str
-        Such as ``https://s3.amazonaws.com/openneuro.org``.
+    """Yield the objects of a bucket, given by its URL, whose keys begin with a prefix.
 
     Raises
     ------
@@ -70,10 +63,13 @@ def list_objects(client: Client, bucket_url: str, prefix: str) -> Iterator[S3Obj
         url = f"{bucket_url}?{urlencode(query)}"
         page = _parse(client.read(url, most_bytes=MOST_PAGE_BYTES), url)
         for entry in page.findall("Contents"):
-            found = _object(entry, url, encoded=_text(page, "EncodingType") == "url")
-            if not found.key.startswith(prefix):
-                raise _no_listing(url, f"it names {found.key[:80]!r}, which was not asked for")
-            yield found
+            key, size, etag = (_text(entry, name) for name in ("Key", "Size", "ETag"))
+            if not key or not re.fullmatch(r"\d{1,15}", size):
+                raise _no_listing(url, "an object lacks its key or size")
+            key = unquote_plus(key) if _text(page, "EncodingType") == "url" else key
+            if not key.startswith(prefix):
+                raise _no_listing(url, f"it names {key[:80]!r}, which was not asked for")
+            yield S3Object(key, int(size), etag.strip('"'), f"{bucket_url}/{quote(key, safe='/')}")
         if _text(page, "IsTruncated") != "true":
             return
         token = _text(page, "NextContinuationToken")
@@ -98,13 +94,6 @@ def _parse(body: bytes, url: str) -> Element:
     if root.tag != "ListBucketResult":
         raise _no_listing(url, f"it is a {root.tag[:40]!r}")
     return root
-
-
-def _object(entry: Element, url: str, *, encoded: bool) -> S3Object:
-    key, size, etag = (_text(entry, name) for name in ("Key", "Size", "ETag"))
-    if not key or not re.fullmatch(r"\d{1,15}", size):
-        raise _no_listing(url, "an object lacks its key or size")
-    return S3Object(unquote_plus(key) if encoded else key, int(size), etag.strip('"'))
 
 
 def _text(element: Element, name: str) -> str:

@@ -30,13 +30,7 @@ _DERIVED = tuple(ENTITIES)[tuple(ENTITIES).index("space") :]
 
 @dataclass(frozen=True)
 class TissueFiles:
-    """Names of brain mask, segmentation and probability maps of one scan.
-
-    Attributes
-    ----------
-    folder : Path
-    stem : str
-        Beginning of the names, from `smriprep_stem`.
+    """Brain mask, segmentation and probability maps of one scan; their names begin with a stem of `smriprep_stem`.
 
     Examples
     --------
@@ -96,17 +90,10 @@ def smriprep_stem(scan: BidsScan) -> str:
 
 
 def usable_by_smriprep(scans: Iterable[BidsScan], out: Path) -> list[BidsScan]:
-    """Return the scans, with a problem where sMRIPrep could not use their derivatives.
+    """Return the scans, to be segmented into `out`, with a problem where sMRIPrep could not use their derivatives.
 
     Of several images of a session, sMRIPrep averages all and takes the grid of the average. A scan in another space
     than its own is none that it reads.
-
-    Parameters
-    ----------
-    scans : iterable of BidsScan
-        Those of a data set that are to be segmented.
-    out : Path
-        The derivative data set.
     """
     scans = list(scans)
     count = Counter(map(_session, scans))  # also of those that cannot be read here: sMRIPrep looks for them, too

@@ -11,7 +11,7 @@ import json
 import re
 from dataclasses import dataclass
 
-from lodbrain.datasets.s3 import S3Object, object_url
+from lodbrain.datasets.s3 import S3Object
 from lodbrain.errors import InputError
 from lodbrain.system.http import Client
 
@@ -20,15 +20,7 @@ _MOST_BYTES = 1 << 22
 
 @dataclass(frozen=True)
 class PublishedVersion:
-    """Version of a dataset according to its own files.
-
-    Attributes
-    ----------
-    changes : str or None
-        Newest version in ``CHANGES``.
-    doi : str or None
-        Version in the DOI of ``dataset_description.json``.
-    """
+    """Version of a dataset in its own files: the newest in ``CHANGES``, and that of the DOI in its description."""
 
     changes: str | None = None
     doi: str | None = None
@@ -46,21 +38,13 @@ class PublishedVersion:
         return "; ".join(says) or "the dataset does not say which version it is"
 
 
-def published(client: Client, bucket_url: str, accession: str, objects: dict[str, S3Object]) -> PublishedVersion:
-    """Return the version of a dataset according to its files in the bucket.
-
-    Parameters
-    ----------
-    accession : str
-        Such as ``ds005216``.
-    objects : dict of str to S3Object
-        Files of the dataset, by name.
-    """
+def published(client: Client, accession: str, objects: dict[str, S3Object]) -> PublishedVersion:
+    """Return the version of a dataset, such as ``ds005216``, according to its files in the bucket, given by name."""
 
     def text(name: str) -> str:
         if name not in objects:
             return ""
-        return client.read(object_url(bucket_url, objects[name].key), most_bytes=_MOST_BYTES).decode("utf-8", "replace")
+        return client.read(objects[name].url, most_bytes=_MOST_BYTES).decode("utf-8", "replace")
 
     versions = re.findall(r"^(\d+\.\d+\.\d+)\s+\d{4}-\d\d-\d\d", text("CHANGES"), re.MULTILINE)
     newest = max(versions, key=lambda version: [int(number) for number in version.split(".")], default=None)

@@ -8,10 +8,11 @@ import re
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
+from lodbrain.datasets.manifest import Entry
+from lodbrain.datasets.s3 import S3Object
 from lodbrain.errors import InputError, OutputError
 from lodbrain.system.atomic import replace, sync
 from lodbrain.system.http import Client, Passing, Refused, refused
@@ -27,59 +28,13 @@ _BLOCK = 1 << 20
 _CHUNK = 1 << 14
 
 
-@dataclass(frozen=True)
-class Source:
-    """File as described by its publisher.
-
-    Attributes
-    ----------
-    size : int
-        Bytes.
-    etag : str
-        Changes with the content.
-    md5 : str or None
-        MD5 of the content, if known.
-    """
-
-    url: str
-    size: int
-    etag: str
-    md5: str | None = None
-
-
-@dataclass(frozen=True)
-class Receipt:
-    """Hashes and verification of a file on disk.
-
-    Attributes
-    ----------
-    sha256, md5 : str
-        Hashes of the file on disk.
-    version_id : str
-        S3 version of the object; empty if the server gave none, or nothing was downloaded.
-    verified : {"md5", "size"}
-        Property that was verified against the publisher's description.
-    """
-
-    sha256: str
-    md5: str
-    version_id: str
-    verified: str
-
-
 def transfer(
-    client: Client, source: Source, target: Path, *, progress: Callable[[int], None] = lambda size: None
-) -> Receipt:
-    """Download a file to `target`, continuing the partial file of an earlier call.
+    client: Client, source: S3Object, target: Path, *, progress: Callable[[int], None] = lambda size: None
+) -> Entry:
+    """Download a file to `target`, which must not exist, continuing the partial file of an earlier call.
 
     The partial file is a hidden file beside the target, ``.lodbrain-<hash>.part``; the hash depends on URL and ETag.
-
-    Parameters
-    ----------
-    target : Path
-        Must not exist; its folder is created.
-    progress : callable, optional
-        Called with the number of bytes present.
+    `progress` is called with the number of bytes present.
 
     Raises
     ------
@@ -106,18 +61,18 @@ def transfer(
                     hint = f"Run the command again: it goes on at {_size(file)} of {source.size} bytes"
                     raise InputError("download", target, what, hint) from error
                 client.pause(failures, error.wait_s)
-        receipt = check(part, source, version_id=version)
-        if receipt is None:
+        entry = check(part, source, version_id=version)
+        if entry is None:
             part.unlink()
             what = f"what {source.url} sends is not what its listing says (size {source.size}, MD5 {source.md5})"
             raise InputError("checksum", target, what, "Try again later; nothing was kept")
         sync(part, os.O_RDWR)
         replace(part, target)
-    return receipt
+    return entry
 
 
-def check(path: Path, source: Source, *, version_id: str = "") -> Receipt | None:
-    """Return the receipt of a file on disk, or None if it does not match its publisher's description."""
+def check(path: Path, source: S3Object, *, version_id: str = "") -> Entry | None:
+    """Return the record of a file on disk, or None if it does not match its publisher's description."""
     if path.stat().st_size != source.size:
         return None
     sha256, md5 = hashlib.sha256(), hashlib.md5(usedforsecurity=False)
@@ -127,10 +82,11 @@ def check(path: Path, source: Source, *, version_id: str = "") -> Receipt | None
             md5.update(block)
     if source.md5 is not None and md5.hexdigest() != source.md5:
         return None
-    return Receipt(sha256.hexdigest(), md5.hexdigest(), version_id, "size" if source.md5 is None else "md5")
+    verified = "size" if source.md5 is None else "md5"
+    return Entry(source.size, sha256.hexdigest(), md5.hexdigest(), source.etag, version_id, verified)
 
 
-def _append(client: Client, source: Source, file: IO[bytes], have: int, progress: Callable[[int], None]) -> str:
+def _append(client: Client, source: S3Object, file: IO[bytes], have: int, progress: Callable[[int], None]) -> str:
     """Append the missing bytes to a file of `have` bytes; return the S3 version of the object."""
     # If-Range: if the object has changed, the server sends all of the new one, which fails the check of length or hash
     headers = {"Range": f"bytes={have}-", "If-Range": f'"{source.etag}"'} if have else {}

@@ -30,15 +30,9 @@ DUPLICATES = ("sub-3_ses-3", "sub-60_ses-2", "sub-62_ses-2")
 
 @dataclass(frozen=True)
 class TestScan:
-    """A scan with manual labels.
+    """Published properties of a scan with manual labels; its session is 1.
 
-    Attributes
-    ----------
-    subject : str
-        Label, without ``sub-``. The session is 1 for all.
-    sequence : {"MP2RAGE", "MP-RAGE"}
-    shape : tuple of 3 int
-        Sorted in ascending order, since it is published without the order of the axes.
+    The shape is sorted in ascending order, since it is published without the order of the axes.
     """
 
     subject: str
@@ -75,21 +69,7 @@ def fetch_ultracortex(
 ) -> Fetch:
     """Download the twelve scans with manual labels and the labels, or all raw files of some subjects.
 
-    Parameters
-    ----------
-    subjects : tuple of str
-        Labels; empty for the twelve scans.
-    version : str
-        Version of the dataset; 1.0.0 is rejected because it contains duplicates.
-    **options
-        Passed to `fetch_dataset`.
-
-    Raises
-    ------
-    UsageError
-        If the version contains duplicates.
-    InputError, OutputError
-        As in `fetch_dataset`.
+    `options` and errors are those of `fetch_dataset`. Version 1.0 is rejected because it contains duplicates.
     """
     if version.startswith("1.0."):
         what = f"version {version} holds duplicates ({', '.join(DUPLICATES)} are other scans once more)"
@@ -100,15 +80,7 @@ def fetch_ultracortex(
 
 @dataclass(frozen=True)
 class ManualScan:
-    """Scan with manual labels on disk.
-
-    Attributes
-    ----------
-    subject : str
-        Without ``sub-``.
-    published : TestScan or None
-        Published properties; None for a subject that is not one of the twelve (in a folder of the same layout).
-    """
+    """Scan with manual labels on disk; `published` is None for a subject that is not one of the twelve."""
 
     subject: str
     scan: Path
@@ -144,14 +116,9 @@ def find_cases(folder: str | PathLike[str]) -> tuple[ManualScan, ...]:
 
 
 def trained_on(card: Card, subjects: tuple[str, ...]) -> tuple[str, ...]:
-    """Return the test subjects that a model's card names as training data.
+    """Return those of the test subjects, without ``sub-``, that a model's card names as training data.
 
     If a card names UltraCortex as training data without subjects, all subjects are returned.
-
-    Parameters
-    ----------
-    subjects : tuple of str
-        Test subjects, without ``sub-``.
     """
     import json
     import re

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -62,27 +63,30 @@ class Judged:
 
 def fit_level(draw: Callable[[int], ValidationScan], n: int, model: Model, exponent: int, coverage: float) -> Judged:
     """Fit and evaluate one level on the scans 0 to n - 1."""
-    third = n // 3
+    third, refused = n // 3, 0
+
+    def predictions(
+        numbers: range, calibration: Calibration, *, posteriors: bool
+    ) -> Iterator[tuple[int, ValidationScan, Prediction]]:
+        nonlocal refused
+        for number in numbers:
+            drawn = draw(number)
+            if (found := _predict(drawn, model, exponent, calibration, posteriors=posteriors)) is None:
+                refused += 1
+            else:
+                yield number, drawn, found
+
+    def join(samples: list[tuple[NDArray[np.float32], NDArray[np.int64]]]) -> list[NDArray[Any]]:
+        if not samples:
+            raise InputError("too-few", None, f"no scan of {2.0**exponent:g} mm was segmented", "Take more draws")
+        return [np.concatenate(parts) for parts in zip(*samples, strict=True)]
+
     plain = Calibration(coverage=coverage)
-    samples, refused = [], 0
-    for number in range(third):
-        drawn = draw(number)
-        found = _predict(drawn, model, exponent, plain, posteriors=True)
-        if found is None:
-            refused += 1
-        else:
-            samples.append(_sample(found, drawn, seed=number))
-    if not samples:
-        raise InputError("too-few", None, f"no scan of {2.0**exponent:g} mm was segmented", "Take more draws")
-    log_p, truth = (np.concatenate(parts) for parts in zip(*samples, strict=True))
+    first = predictions(range(third), plain, posteriors=True)
+    log_p, truth = join([_sample(found, drawn, seed=number) for number, drawn, found in first])
     tempered = replace(plain, temperature=fit_temperature(log_p, truth))
     residuals: dict[str, list[float]] = {}
-    for number in range(third, 2 * third):
-        drawn = draw(number)
-        found = _predict(drawn, model, exponent, tempered, posteriors=False)
-        if found is None:
-            refused += 1
-            continue
+    for _, drawn, found in predictions(range(third, 2 * third), tempered, posteriors=False):
         for name, volume, doubt, true in _volumes(found, drawn):
             residuals.setdefault(sideless(name), []).append(abs(np.log(true / volume)) / relative_doubt(volume, doubt))
     widths = {name: conformal_width(np.array(values), coverage) for name, values in residuals.items()}
@@ -90,29 +94,16 @@ def fit_level(draw: Callable[[int], ValidationScan], n: int, model: Model, expon
     covered: dict[str, list[bool]] = {}
     reach: dict[str, list[float]] = {}
     samples = []
-    for number in range(2 * third, n):
-        drawn = draw(number)
-        found = _predict(drawn, model, exponent, calibration, posteriors=True)
-        if found is None:
-            refused += 1
-            continue
+    for number, drawn, found in predictions(range(2 * third, n), calibration, posteriors=True):
         samples.append(_sample(found, drawn, seed=number))
         for name, volume, doubt, true in _volumes(found, drawn):
             if (interval := calibration.interval(name, volume, doubt)) is not None:
                 covered.setdefault(sideless(name), []).append(interval[0] <= true <= interval[1])
                 reach.setdefault(sideless(name), []).append(interval[1] / volume - 1)
-    if not samples:
-        raise InputError("too-few", None, f"no scan of {2.0**exponent:g} mm was segmented", "Take more draws")
-    log_p, truth = (np.concatenate(parts) for parts in zip(*samples, strict=True))
-    return Judged(
-        calibration,
-        # Decisions do not depend on the temperature; only their posteriors do.
-        _reliability(sharpen(log_p, 1 / calibration.temperature), truth),
-        _reliability(log_p, truth),
-        covered,
-        reach,
-        refused,
-    )
+    log_p, truth = join(samples)
+    # Decisions do not depend on the temperature; only their posteriors do.
+    before = _reliability(sharpen(log_p, 1 / calibration.temperature), truth)
+    return Judged(calibration, before, _reliability(log_p, truth), covered, reach, refused)
 
 
 def _predict(

@@ -18,7 +18,7 @@ from lodbrain.evaluation.tables import LabelTable, detect_table
 from lodbrain.images.image import Image
 from lodbrain.images.io import read_labels
 from lodbrain.segmentation.outputs import check_writable
-from lodbrain.system.progress import Progress
+from lodbrain.system.progress import Progress, silent
 from lodbrain.system.records import write_json
 from lodbrain.version import __version__
 
@@ -36,17 +36,7 @@ DEFINITIONS = {
 
 @dataclass(frozen=True, kw_only=True)
 class EvaluateSettings:
-    """Settings of an evaluation.
-
-    Attributes
-    ----------
-    pred_table, ref_table : LabelTable or None
-        Label tables; None to detect them from each map.
-    pred_pattern, ref_pattern : str or None
-        Patterns of files in a folder.
-    resample : bool
-        Resample predictions on another grid to the reference's.
-    """
+    """Settings of an evaluation; tables that are None are detected from each map."""
 
     pred_table: LabelTable | None = None
     ref_table: LabelTable | None = None
@@ -60,13 +50,7 @@ class EvaluateSettings:
 
 @dataclass(frozen=True, eq=False)
 class Evaluated:
-    """Result of one pair, or its error.
-
-    Attributes
-    ----------
-    tables : tuple of str
-        Names of the prediction's and the reference's label table.
-    """
+    """Result of one pair, or its error; `tables` are the names of the prediction's and the reference's label table."""
 
     pair: MapPair
     tables: tuple[str, ...] = ()
@@ -76,13 +60,7 @@ class Evaluated:
 
 @dataclass(frozen=True, eq=False)
 class Evaluation:
-    """Results of all pairs, and files that could not be paired.
-
-    Attributes
-    ----------
-    unused : tuple of Path
-        Predictions without a reference.
-    """
+    """Results of all pairs, and files that could not be paired; `unused` are predictions without a reference."""
 
     done: tuple[Evaluated, ...]
     problems: tuple[InputError, ...]
@@ -107,24 +85,17 @@ def evaluate_labels(
     settings: EvaluateSettings,
     *,
     out: Path | None = None,
-    progress: Progress | None = None,
+    progress: Progress = silent,
     finished: Callable[[Evaluated], None] | None = None,
 ) -> Evaluation:
     """Evaluate label maps against references; a failing pair does not stop the others.
 
-    Parameters
-    ----------
-    out : Path, optional
-        Folder for ``evaluation.tsv`` and ``evaluation.json``; None writes nothing.
-    progress, finished : callable, optional
-        Called with the share done and a description; with each finished pair.
+    `out` is the folder for ``evaluation.tsv`` and ``evaluation.json``; None writes nothing.
 
     Raises
     ------
     InputError
         If there is nothing to evaluate, or results exist.
-    OutputError
-        If the folder cannot be written to.
     """
     if out is not None:
         existing = [out / name for name in (TSV, JSON) if (out / name).exists()]
@@ -135,8 +106,7 @@ def evaluate_labels(
     pairing = pair_up(pred, ref, pred_pattern=settings.pred_pattern, ref_pattern=settings.ref_pattern)
     done = []
     for number, pair in enumerate(pairing.pairs):
-        if progress is not None:
-            progress(number / len(pairing.pairs), pair.case)
+        progress(number / len(pairing.pairs), pair.case)
         each = _evaluate(pair, settings)
         done.append(each)
         if finished is not None:

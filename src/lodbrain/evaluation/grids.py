@@ -17,20 +17,10 @@ _SAME = 0.02
 
 
 def on_grid_of(ref: Image, image: Image, *, resample: bool = False) -> tuple[NDArray[np.integer], list[str]]:
-    """Return the voxels of a label map in the axis order and on the grid of another one.
+    """Return the voxels of a label map in the axis order and on the grid of another one, and notes on what was done.
 
-    Parameters
-    ----------
-    image : Image
-        Label map. Axes in another order or direction are reoriented, which changes no voxel value.
-    resample : bool
-        Use the nearest voxel where the grids differ.
-
-    Returns
-    -------
-    data : (X, Y, Z) int
-        On `ref`'s grid; outside of `image`, 0.
-    notes : list of str
+    Axes in another order or direction are reoriented, which changes no voxel value. With `resample` the nearest voxel
+    is used where the grids differ; outside of `image` the voxels are 0.
 
     Raises
     ------
@@ -41,7 +31,8 @@ def on_grid_of(ref: Image, image: Image, *, resample: bool = False) -> tuple[NDA
         return image.data, []
     to_ras, back = closest_ras(image.affine), closest_ras(ref.affine)
     data = back.undo(to_ras.apply(image.data))
-    if _same_grid(ref.shape, ref.affine, data.shape, _turned_affine(image, ref)):
+    turned = to_ras.affine(image.affine, image.shape) @ np.linalg.inv(back.turn(data.shape))
+    if _same_grid(ref.shape, ref.affine, data.shape, turned):
         return data, ["The prediction's axes were turned into the order of the reference's."]
     if not resample:
         raise InputError(
@@ -53,13 +44,6 @@ def on_grid_of(ref: Image, image: Image, *, resample: bool = False) -> tuple[NDA
     step = np.linalg.inv(image.affine) @ ref.affine
     moved = ndimage.affine_transform(image.data, step[:3, :3], step[:3, 3], output_shape=ref.shape, order=0)
     return moved, [f"The prediction was resampled by nearest voxels from {_words(image)} to {_words(ref)}."]
-
-
-def _turned_affine(image: Image, ref: Image) -> NDArray[np.float64]:
-    """Affine of `image` after reorientation to the axis order and direction of `ref`."""
-    to_ras, back = closest_ras(image.affine), closest_ras(ref.affine)
-    turned = back.undo(to_ras.apply(np.empty(image.shape, bool))).shape
-    return to_ras.affine(image.affine, image.shape) @ np.linalg.inv(back.turn(turned))
 
 
 def _same_grid(

@@ -44,15 +44,7 @@ class Interval:
 
 @dataclass(frozen=True)
 class Difference:
-    """Mean of one group minus the mean of another.
-
-    Attributes
-    ----------
-    difference : Interval
-        n: subjects in both groups together.
-    p : float
-        Two-sided Mann-Whitney U test; NaN where a group is empty.
-    """
+    """Mean of one group minus the mean of another; p of the two-sided Mann-Whitney U test, NaN for an empty group."""
 
     difference: Interval
     p: float
@@ -102,15 +94,7 @@ def compare_groups(
 
 
 def by_subject(rows: Sequence[ScoreRow], metric: str) -> dict[str, float]:
-    """Return a metric of one region by subject: the mean over the subject's scans in which it is defined.
-
-    Parameters
-    ----------
-    rows : sequence of ScoreRow
-        Rows of one region.
-    metric : str
-        Name of a field of `ScoreRow`.
-    """
+    """Return a metric of the rows of one region by subject: the mean over its scans in which the metric is defined."""
     values: dict[str, list[float]] = {}
     for row in rows:
         value = float(getattr(row, metric))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,8 +30,7 @@ for _number, (_words, _) in LABELS.items():
     TISSUE_OF_LABEL[_number] = 1 if _words.startswith("grey") else 2
 
 
-@dataclass(frozen=True)
-class PublishedResult:
+class PublishedResult(NamedTuple):
     """A result published on these twelve scans."""
 
     method: str
@@ -49,17 +48,25 @@ PUBLISHED = (
 
 @dataclass(frozen=True, eq=False)
 class Verified:
-    """A case that was evaluated.
-
-    Attributes
-    ----------
-    notes : tuple of str
-        Differences from the documented properties of this scan.
-    """
+    """A case that was evaluated, and differences from the documented properties of its scan."""
 
     case: ManualScan
-    labels: Path
+    outputs: Outputs
     notes: tuple[str, ...]
+
+    @property
+    def name(self) -> str:
+        """Subject, as in tables."""
+        return f"sub-{self.case.subject}"
+
+    def in_their_numbers(self, protocol: tuple[Shares, ...]) -> tuple[NDArray[np.integer], Image, NDArray[np.bool_]]:
+        """Return our labels in the numbers of the manual labels, these, and the evaluated region, on the scan's grid.
+
+        Our labels are 0 outside of the evaluated region.
+        """
+        classes, manual = read_pair(self.outputs, self.case)
+        labels, scored = apply_protocol(classes, protocol, NUMBER_OF)
+        return np.where(scored, labels, 0), manual, scored
 
 
 def check_unseen(model: Model, subjects: tuple[str, ...]) -> None:
@@ -129,12 +136,10 @@ def differences(case: ManualScan, image: Image) -> tuple[str, ...]:
 
 def score_scan(each: Verified, protocol: tuple[Shares, ...], *, surfaces: bool) -> list[ScoreRow]:
     """Return the rows of one scan: grey and white matter, whose treatment by the manual labels is `protocol`."""
-    folder, stem = each.labels.parent, each.labels.name.removesuffix("_dseg.nii.gz")
-    classes, manual = read_pair(Outputs(folder, stem), each.case)
-    labels, scored = apply_protocol(classes, protocol, NUMBER_OF)
-    pred = replace(manual, data=np.where(scored, labels, 0).astype(np.int16))
+    ours, manual, scored = each.in_their_numbers(protocol)
+    pred = replace(manual, data=ours.astype(np.int16))
     ref = replace(manual, data=np.where(scored, manual.data, 0).astype(np.int16))
-    found = score_pair(pred, ref, case=f"sub-{each.case.subject}", pred_table=TABLE, ref_table=TABLE, surfaces=surfaces)
+    found = score_pair(pred, ref, case=each.name, pred_table=TABLE, ref_table=TABLE, surfaces=surfaces)
     # grey matter may include more than cortex
     names = {"Cerebral-Cortex": "Grey-Matter", "Cerebral-White-Matter": "White-Matter"}
     return [replace(row, region=names[row.region]) for row in found.rows if row.level in ("structure", "merged")]

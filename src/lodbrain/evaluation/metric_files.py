@@ -55,12 +55,7 @@ def read_rows(path: Path) -> list[ScoreRow]:
 
 
 def read_volumes(folder: Path) -> list[ScoreRow]:
-    """Return volumes written by `lodbrain segment`, as rows without a reference, for test-retest statistics.
-
-    Parameters
-    ----------
-    folder : Path
-        Folder with files ``NAME_volumes.tsv``, also in subfolders.
+    """Return volumes in ``NAME_volumes.tsv`` of `lodbrain segment`, as rows without a reference, for test-retest.
 
     Raises
     ------

@@ -17,15 +17,7 @@ from numpy.typing import NDArray
 
 @dataclass(frozen=True)
 class Counts:
-    """Voxel counts of two masks.
-
-    Attributes
-    ----------
-    pred, ref : int
-        Voxels of the prediction and of the reference.
-    both : int
-        Voxels of their intersection.
-    """
+    """Voxel counts of two masks, the prediction's and the reference's, and of their intersection."""
 
     pred: int
     ref: int
@@ -60,11 +52,7 @@ def count(pred: NDArray[np.bool_], ref: NDArray[np.bool_]) -> Counts:
 def contingency(pred: NDArray[np.uint8], ref: NDArray[np.uint8], n: int) -> NDArray[np.int64]:
     """(n, n) voxel counts of each combination of two maps with values 0..n-1; rows are the prediction's.
 
-    Parameters
-    ----------
-    pred, ref : (X, Y, Z) uint8
-    n : int
-        At most 256.
+    The maps are (X, Y, Z) uint8, and n at most 256.
     """
     table = np.zeros(n * n, dtype=np.int64)
     for one, other in zip(pred, ref, strict=True):  # slab by slab: the joint index is eight times as large as the maps

@@ -30,13 +30,7 @@ _PLACES = ("anat", "mri", "label", "labels", "seg", "derivatives")
 
 @dataclass(frozen=True)
 class MapPair:
-    """A prediction and its reference.
-
-    Attributes
-    ----------
-    case : str
-        Identity of the case, from the reference's name.
-    """
+    """A prediction and its reference, whose name gives the case."""
 
     case: str
     pred: Path
@@ -45,15 +39,7 @@ class MapPair:
 
 @dataclass(frozen=True)
 class Pairing:
-    """Pairs, and files that could not be paired.
-
-    Attributes
-    ----------
-    problems : tuple of InputError
-        A reference without a prediction, or with several candidates.
-    unused : tuple of Path
-        Predictions without a reference.
-    """
+    """Pairs; references without a prediction or with several candidates; and predictions without a reference."""
 
     pairs: tuple[MapPair, ...]
     problems: tuple[InputError, ...] = ()

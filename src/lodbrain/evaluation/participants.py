@@ -88,12 +88,9 @@ def group_cases(
 ) -> dict[str, list[str]]:
     """Return cases by the value of a column, in order; cases without a value are ignored.
 
-    Parameters
-    ----------
-    cuts : sequence of float
-        Limits of the groups of a numeric column: 40 and 60 give below 40, 40 to below 60, 60 and above. Without
-        limits, a column of more than six different numbers (or of fewer than two cases each) is divided into thirds of
-        the cases.
+    `cuts` are the limits of the groups of a numeric column: 40 and 60 give below 40, 40 to below 60, 60 and above.
+    Without limits, a column of more than six different numbers (or of fewer than two cases each) is divided into thirds
+    of the cases.
 
     Raises
     ------

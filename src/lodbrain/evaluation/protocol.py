@@ -38,15 +38,9 @@ _MIDLINE = {label.name for label in STRUCTURES if label.side is None}
 
 @dataclass(frozen=True)
 class Shares:
-    """Distribution of the reference's labels in one of our structures, both sides together.
+    """Distribution of the reference's labels in one of our structures, both sides together, as shares of its voxels.
 
-    Attributes
-    ----------
-    structure : str
-        ``"Background"`` is the voxels outside of all our structures.
-    grey, white, nothing : float
-        Shares of its voxels; NaN where it has none.
-    treatment : {"grey", "white", "nothing", "mixed"}
+    The structure ``"Background"`` is the voxels outside of all our structures. Shares are NaN where it has no voxels.
     """
 
     structure: str

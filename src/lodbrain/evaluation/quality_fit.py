@@ -89,12 +89,10 @@ def fit_logistic(
 
 @dataclass(frozen=True, eq=False)
 class Agreement:
-    """Agreement of a score with the true Dice.
+    """Agreement of a score with the true Dice of n cases, of which `failed` are below `FAILED_DICE`.
 
     Attributes
     ----------
-    n, failed : int
-        Numbers of cases, and of those with a Dice below `FAILED_DICE`.
     pearson, spearman, mean_error : float
         Correlations, and the mean absolute difference. NaN where undefined.
     auc : float

@@ -50,9 +50,7 @@ class Validation:
     fit : dict
         Content of the model card's entry ``quality``.
     judged, fitted : Agreement
-        Agreement on scans not used for the fit, and on those used.
-    scores, dice : (n,) float
-        Values of the scans not used for the fit.
+        Agreement on scans not used for the fit, whose values are `scores` and `dice`, and on those used.
     refused : int
         Number of scans in which no brain was found; they have no score.
     """

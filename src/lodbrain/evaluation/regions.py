@@ -63,12 +63,7 @@ class Region:
 
 
 def regions_of(pred_atoms: Collection[int], ref_atoms: Collection[int]) -> tuple[Region, ...]:
-    """Return the regions that two tables can both represent.
-
-    Parameters
-    ----------
-    pred_atoms, ref_atoms : collection of int
-        Atoms of the prediction's and of the reference's table.
+    """Return the regions that two tables can both represent, given the atoms of each.
 
     Examples
     --------

@@ -83,17 +83,7 @@ class Stress:
 def break_down(strengths: Sequence[float], dice: Sequence[float], *, threshold: float) -> float | None:
     """Return the strength at which the Dice first falls below a threshold, interpolated between steps.
 
-    Parameters
-    ----------
-    strengths : sequence of float
-        In ascending order, from 0.
-    dice : sequence of float
-        Dice at each strength; steps with NaN are ignored.
-
-    Returns
-    -------
-    float or None
-        0 if the first value is below, None if no value is.
+    Strengths ascend from 0; steps with a NaN are ignored. The result is 0 if the first value is below, None if none is.
 
     Examples
     --------

@@ -116,16 +116,10 @@ def score_pair(
     ----------
     pred, ref : Image
         Label maps. They may differ in the order and direction of their axes, not in their grid.
-    case : str
-        Name of the case in the rows.
-    pred_table, ref_table : LabelTable
-        Meaning of their numbers.
     surfaces : bool
         False skips the surface distances, which take most of the time: they are NaN.
     resample : bool
         Resample a prediction on another grid to the reference's, by nearest neighbour.
-    threads : int
-        Number of regions computed in parallel.
 
     Raises
     ------

@@ -40,15 +40,10 @@ PLACES: tuple[RegionPlace, ...] = tuple(
 
 @dataclass(frozen=True)
 class GroupMean:
-    """Mean of a metric over the subjects of a group.
+    """Mean of a metric over the subjects of a group, whose `column` and `group` are ``"all"`` for all cases.
 
-    Attributes
-    ----------
-    model, column, group, metric : str
-        `column` is the column by which cases were grouped; for all cases, `column` and `group` are ``"all"``.
-    missed, invented : int
-        Numbers of cases with the region in the reference only (false negatives), and in the prediction only (false
-        positives).
+    `missed` and `invented` are the numbers of cases with the region in the reference only (false negatives), and in the
+    prediction only (false positives).
     """
 
     model: str

@@ -44,14 +44,9 @@ def analyse(
     seen: Collection[str] | None = None,
     seed: int = 0,
 ) -> Statistics:
-    """Compute the statistics over cases.
+    """Compute the statistics over cases, also of groups of cases by column.
 
-    Parameters
-    ----------
-    groups : mapping of str to mapping of str to collection of str, optional
-        Column -> group -> cases.
-    seen : collection of str, optional
-        Cases of sites that were seen in training; all others are unseen.
+    `seen` are the cases of sites that were seen in training; all others are unseen.
 
     Raises
     ------

@@ -63,16 +63,10 @@ class Subject:
     def step(
         self, stem: str, name: str, model: Model, context: bool, degradation: str, strength: float, *, seed: int
     ) -> list[StressStep]:
-        """Segment one step and compute the metrics of every region.
+        """Segment one step and compute the metrics of every region; a `degradation` of ``""`` is none.
 
-        Parameters
-        ----------
-        stem, name : str
-            Names of the scan and the method in the rows.
-        context : bool
-            Whether finer levels are conditioned on coarser ones.
-        degradation, strength, seed
-            Degradation of the scan; ``""`` and 0 for none.
+        `stem` and `name` are the scan and the method in the rows; with `context` finer levels are conditioned on
+        coarser ones.
         """
         table = table_named(model.card.labels)
         reference, known = self.atoms, self.known
@@ -138,10 +132,8 @@ class StressSettings:
 
     Attributes
     ----------
-    degradations : tuple of str
-        Names of `DEGRADATIONS`.
     steps : int
-        Number of strengths of each, always including the mildest and the strongest.
+        Number of strengths of each degradation, always including the mildest and the strongest.
     against : tuple of str
         Other methods: names of models, or `FINEST`.
     threshold : float

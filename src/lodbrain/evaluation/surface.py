@@ -115,7 +115,7 @@ def surface_distances(
     if not pred.any() or not ref.any():
         return None
     pred_cases, ref_cases = _cases(pred), _cases(ref)
-    pred_on, ref_on = _crossed(pred_cases), _crossed(ref_cases)
+    pred_on, ref_on = ((cases != 0) & (cases != _FULL) for cases in (pred_cases, ref_cases))
     areas = _areas(*spacing.tolist())
     pred_to_ref, pred_areas = _sorted(_nearest(pred_on, ref_on, spacing), areas[pred_cases[pred_on]])
     ref_to_pred, ref_areas = _sorted(_nearest(ref_on, pred_on, spacing), areas[ref_cases[ref_on]])
@@ -138,11 +138,6 @@ def _cases(mask: NDArray[np.bool_]) -> NDArray[np.uint8]:
         bit = int(lookup_tables.ENCODE_NEIGHBOURHOOD_3D_KERNEL[x, y, z])
         cases += inside[x : x + nx, y : y + ny, z : z + nz] * np.uint8(bit)
     return cases
-
-
-def _crossed(cases: NDArray[np.uint8]) -> NDArray[np.bool_]:
-    crossed: NDArray[np.bool_] = (cases != 0) & (cases != _FULL)
-    return crossed
 
 
 def _nearest(start: NDArray[np.bool_], goal: NDArray[np.bool_], spacing_mm: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -26,12 +26,11 @@ Kind = Literal["t1w", "any"]
 
 @dataclass(frozen=True, eq=False)
 class ValidationScan:
-    """A generated scan and its truth.
+    """A generated scan in RAS order and its truth.
 
     Attributes
     ----------
     image : (X, Y, Z) float32 tensor
-        In RAS order.
     classes : (X, Y, Z) uint8 tensor
         Class with the largest share of each voxel.
     volume_vox : (33,) float64
@@ -62,15 +61,7 @@ def draw_scan(
     voxel_mm: tuple[float, float],
     contrasts: Contrasts | None = None,
 ) -> ValidationScan:
-    """Generate a scan of a label map with all effects of the generator.
-
-    Parameters
-    ----------
-    voxel_mm : tuple of 2 float
-        Range of the voxel sides.
-    contrasts : Contrasts, optional
-        Default: the generator's.
-    """
+    """Generate a scan of a label map with all effects of the generator, of voxel sides in a range."""
     settings = GeneratorSettings(field_of_view=RandomFieldOfView(voxel_mm=voxel_mm), contrasts=contrasts or Contrasts())
     plan = draw_plan(labels, settings, random)
     image, target = render(plan, labels, plan.scan)

@@ -40,7 +40,14 @@ class _SegmentOutputSpec(TraitedSpec):
     posteriors = File(exists=True, desc="posteriors, one volume for each label")
 
 
-class Segment(CommandLine):
+class _Node(CommandLine):
+    @property
+    def cmdline(self) -> str:
+        """The command; results of an earlier run of the node are replaced."""
+        return f"{super().cmdline} --overwrite --quiet"
+
+
+class Segment(_Node):
     """`lodbrain segment` of one scan.
 
     Examples
@@ -54,11 +61,6 @@ class Segment(CommandLine):
     _cmd = "lodbrain segment"
     input_spec = _SegmentInputSpec
     output_spec = _SegmentOutputSpec
-
-    @property
-    def cmdline(self) -> str:
-        """The command; results of an earlier run of the node are replaced."""
-        return f"{super().cmdline} --overwrite --quiet"
 
     def _list_outputs(self) -> dict[str, Any]:
         outputs = Outputs(Path(self.inputs.out_dir).resolve(), stem_of(Path(self.inputs.in_file)))
@@ -82,7 +84,7 @@ class _StripOutputSpec(TraitedSpec):
     mask_file = File(exists=True, desc="brain mask")
 
 
-class Strip(CommandLine):
+class Strip(_Node):
     """`lodbrain strip` of one scan.
 
     Examples
@@ -95,8 +97,3 @@ class Strip(CommandLine):
     _cmd = "lodbrain strip"
     input_spec = _StripInputSpec
     output_spec = _StripOutputSpec
-
-    @property
-    def cmdline(self) -> str:
-        """The command; results of an earlier run of the node are replaced."""
-        return f"{super().cmdline} --overwrite --quiet"

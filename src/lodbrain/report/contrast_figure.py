@@ -22,16 +22,7 @@ _COLOURS = {WHITE: "#b8a000", GREY: "#cd3e4e", DEEP: "#1f7a8c", FLUID: "#781286"
 
 
 def contrast_figure(fits: Sequence[ScanFit], names: Sequence[str], path: str | PathLike[str]) -> None:
-    """Write a PNG with a panel for each scan: bias-corrected histogram and fit.
-
-    Parameters
-    ----------
-    fits : sequence of ScanFit
-    names : sequence of str
-        Titles of the panels.
-    path : path
-        The PNG to write.
-    """
+    """Write a PNG with a panel for each scan, titled with its name: bias-corrected histogram and fit."""
     if not fits or len(fits) != len(names):
         raise ValueError(f"fits and names must be as many, and some, got {len(fits)} and {len(names)}")
     shown = list(zip(fits, names, strict=True))[:MOST_SCANS]
@@ -64,8 +55,8 @@ def _panel(axes: Axes, fit: ScanFit, name: str) -> None:
     axes.text(
         0.02,
         0.97,
-        f"bias {fit.bias_sd:.1%}, {fit.bias_scale_mm:.0f} mm\n"
-        f"noise {fit.noise / WHITE_LEVEL:.1%}, {fit.fwhm_mm:.1f} mm\n"
+        f"bias {fit.bias.log_sd:.1%}, {fit.bias.scale_mm:.0f} mm\n"
+        f"noise {fit.noise.sd:.1%}, {fit.noise.fwhm_mm:.1f} mm\n"
         f"mismatch {relative_mismatch(fit.mixture, histogram):.2f}",
         transform=axes.transAxes,
         ha="left",

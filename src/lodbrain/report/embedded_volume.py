@@ -32,18 +32,9 @@ _ENOUGH_VOXELS = 300_000
 
 @dataclass(frozen=True)
 class Embedded:
-    """Data of the viewer.
+    """Data of the viewer: ``.nii.gz`` files of uint8 in base64, and an interior point (RAS, mm) of each label present.
 
-    Attributes
-    ----------
-    scan, labels : str
-        ``.nii.gz`` files of uint8, in base64.
-    spacing_mm : (3,) float
-        Voxel sides as embedded.
-    reduced : bool
-        Whether these are larger than the scan's.
-    targets : dict of int to (3,) float
-        World coordinates (RAS, mm) of an interior point of each label that is present.
+    `reduced` says whether the voxel sides as embedded are larger than the scan's.
     """
 
     scan: str
@@ -68,13 +59,9 @@ def embed(
     scan : Image
         In RAS order.
     regions : (X, Y, Z) int
-        Labels below 256 on the same grid.
-    table : sequence of Label
-        Labels for which interior points are computed.
+        Labels below 256 on the same grid; of those in `table`, interior points are computed.
     window : (2,) float
         Intensities shown as black and white.
-    most_voxels : int
-        Largest number of voxels.
     """
     box = _around(regions, scan.spacing_mm)
     affine = scan.affine.copy()

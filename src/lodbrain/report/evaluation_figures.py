@@ -64,17 +64,7 @@ _STYLE: dict[Any, Any] = {
 
 @dataclass(frozen=True)
 class DrawnFigure:
-    """A finished figure.
-
-    Attributes
-    ----------
-    name : str
-        Base name of its files.
-    caption : str
-        Description of the figure.
-    inline : str
-        An ``<svg>`` element that uses the page's text colour.
-    """
+    """A finished figure; `name` is that of its files, `inline` an ``<svg>`` element in the page's text colour."""
 
     name: str
     caption: str
@@ -83,17 +73,7 @@ class DrawnFigure:
 
 @dataclass(frozen=True)
 class Dot:
-    """A value with its interval and the individual values, in one row of a dot plot.
-
-    Attributes
-    ----------
-    row, series : str
-    value, low, high : float
-        NaN if there is no interval.
-    single : tuple of float
-    filled : bool
-        Hollow if not significant.
-    """
+    """A value with its interval (NaN without) and the single values, in a row of a plot; hollow if not significant."""
 
     row: str
     series: str
@@ -120,11 +100,8 @@ def dot_panels(
 
     Parameters
     ----------
-    name, caption : str
     panels : mapping of str to sequence of Dot
         Label of the horizontal axis -> its dots.
-    folder : Path
-        Folder of ``name.svg`` and ``name.png``.
     rows, series : sequence of str
         Rows from top to bottom; series are side by side in a row.
     zero : bool
@@ -174,15 +151,7 @@ def scatter_panels(
 ) -> DrawnFigure:
     """Draw Bland-Altman panels: differences against means, with bias and limits of agreement.
 
-    Parameters
-    ----------
-    name, caption : str
-    panels : mapping of str to mapping
-        Region -> series -> (horizontal values, vertical values, (bias, low, high)).
-    folder : Path
-    series : sequence of str
-    x, y : str
-        Labels of the axes.
+    `panels` are by region and series: horizontal values, vertical values, (bias, low, high).
     """
     columns = min(3, len(panels))
     lines = -(-len(panels) // columns)

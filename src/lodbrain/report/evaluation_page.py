@@ -1,21 +1,62 @@
-"""HTML page of an evaluation: a single self-contained file with figures and tables, without scripts."""
+"""HTML page of an evaluation, a single self-contained file without scripts; names and order of what it shows."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
-from importlib import resources
 from pathlib import Path
 
-from jinja2 import Environment, StrictUndefined, Template
-
+from lodbrain.evaluation.score import ScoreRow
+from lodbrain.evaluation.statistic_records import MEAN, RegionPlace
 from lodbrain.report.evaluation_figures import DrawnFigure
+from lodbrain.report.pages import MINUS, render_static
 from lodbrain.system.atomic import write_text
-from lodbrain.version import __version__
 
-#: A true minus sign, and the placeholder for missing values.
-MINUS, DASH = "\u2212", "\u2013"
+LABELS = {
+    "dice": "Dice",
+    "volume_similarity": "Volume similarity",
+    "hd95_mm": "HD95, mm",
+    "assd_mm": "ASSD, mm",
+    "nsd_1vox": "NSD at 1 voxel",
+    "nsd_1mm": "NSD at 1 mm",
+}
+
+#: Names of the means over a level.
+MEAN_NAMES = {"structure": "mean of single structures", "merged": "mean of structures", "tissue": "mean of tissues"}
+
+
+def name_of(place: RegionPlace) -> str:
+    """Return a region's name in a report.
+
+    Examples
+    --------
+    >>> name_of(RegionPlace("structure", "Thalamus", "left")), name_of(RegionPlace("tissue", "mean", "both"))
+    ('left Thalamus', 'mean of tissues')
+    """
+    if place.region == MEAN:
+        return MEAN_NAMES[place.level]
+    named = place.region if place.side not in ("left", "right") else f"{place.side} {place.region}"
+    return f"{named} (tissue)" if place.level == "tissue" and place.region == "Brain-Stem" else named
+
+
+def is_shown(place: RegionPlace) -> bool:
+    """Return whether a region is shown: each structure once, both sides together if it has two."""
+    return place.side not in ("left", "right") and not (place.level == "structure" and place.region == MEAN)
+
+
+def rows_of(rows: Sequence[ScoreRow], place: RegionPlace) -> list[ScoreRow]:
+    """Return the rows of one region."""
+    return [row for row in rows if (row.level, row.region, row.side) == (place.level, place.region, place.side)]
+
+
+def in_order(places: Sequence[RegionPlace]) -> list[RegionPlace]:
+    """Sort structures before tissues, and midline structures among the paired ones."""
+    last = {"structure": 0, "merged": 0, "tissue": 1, "brain": 2}
+    return sorted(places, key=lambda place: (last[place.level], place.region == MEAN))
+
+
+#: Placeholder for missing values.
+DASH = "\u2013"
 
 
 @dataclass(frozen=True)
@@ -66,22 +107,11 @@ def write_evaluation_page(
 ) -> None:
     """Write the page atomically.
 
-    All texts are escaped except the figures, which are SVG from matplotlib with escaped texts.
-
-    Parameters
-    ----------
-    path : Path
-    sections : sequence of Section
-    title, summary : str
-    definitions : mapping of str to str
-        Metric -> definition.
-    notes : sequence of str
-        Notes shown at the top.
+    All texts are escaped except the figures, which are SVG from matplotlib with escaped texts. `definitions` are by
+    metric; `notes` are shown at the top.
     """
-    html = _template().render(
-        title=title, summary=summary, sections=sections, definitions=definitions, notes=notes, version=__version__
-    )
-    write_text(path, html)
+    values = {"title": title, "summary": summary, "sections": sections, "definitions": definitions, "notes": notes}
+    write_text(path, render_static("evaluation.html", **values))
 
 
 def number(value: float, digits: int = 3) -> str:
@@ -95,10 +125,3 @@ def number(value: float, digits: int = 3) -> str:
     if value != value:
         return DASH
     return f"{round(value, digits) + 0.0:.{digits}f}".replace("-", MINUS)  # + 0.0: no negative zero
-
-
-@cache
-def _template() -> Template:
-    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    source = resources.files("lodbrain").joinpath("resources", "report", "evaluation.html")
-    return environment.from_string(source.read_text(encoding="utf-8"))

@@ -4,17 +4,31 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from lodbrain.evaluation.comparison import Comparison
 from lodbrain.evaluation.groups import Interval, by_subject
 from lodbrain.evaluation.score import METRICS, ScoreRow
 from lodbrain.evaluation.statistic_records import ALL, MEAN, GroupMean, ModelDifference, RegionPlace, Statistics
-from lodbrain.report.evaluation_figures import Dot, dot_panels
-from lodbrain.report.evaluation_names import LABELS, MEAN_NAMES, in_order, is_shown, name_of, rows_of
-from lodbrain.report.evaluation_page import DASH, MINUS, Cell, PageTable, Section, TableRow, number
+from lodbrain.report.evaluation_figures import Dot, DrawnFigure, dot_panels
+from lodbrain.report.evaluation_page import (
+    DASH,
+    LABELS,
+    MEAN_NAMES,
+    Cell,
+    PageTable,
+    Section,
+    TableRow,
+    in_order,
+    is_shown,
+    name_of,
+    number,
+    rows_of,
+)
 from lodbrain.report.evaluation_volumes import agreement_section, retest_section
+from lodbrain.report.pages import MINUS
 
 #: Metrics in the figure of all regions, side by side.
 _SHOWN = ("dice", "nsd_1mm", "hd95_mm")
@@ -23,16 +37,7 @@ _ALPHA = 0.05
 
 
 def build_sections(models: Mapping[str, Sequence[ScoreRow]], found: Statistics, figures: Path) -> list[Section]:
-    """Draw all figures that the statistics allow, and return them with their tables as sections.
-
-    Parameters
-    ----------
-    models : mapping of str to sequence of ScoreRow
-    found : Statistics
-        Statistics of these models.
-    figures : Path
-        Folder of the figures' files.
-    """
+    """Draw the figures that the statistics of models allow, and return them with their tables as sections."""
     sections = [
         _regions(models, found, figures),
         _comparison(found, figures),
@@ -44,43 +49,45 @@ def build_sections(models: Mapping[str, Sequence[ScoreRow]], found: Statistics, 
     return [section for section in sections if section is not None]
 
 
-def _shown_places(found: Sequence[GroupMean]) -> list[RegionPlace]:
-    return list(dict.fromkeys(each.place for each in found if is_shown(each.place)))
+def _region_figure(
+    name: str,
+    caption: str,
+    dots: Callable[[str], list[Dot]],
+    places: Sequence[RegionPlace],
+    figures: Path,
+    **options: Any,
+) -> DrawnFigure:
+    """Draw the dots of each shown metric, with a row for each region and a line above the tissues."""
+    tissues = [name_of(place) for place in places if place.level == "tissue"]
+    suffix = ", difference" if options.get("zero") else ""
+    panels = {LABELS[metric] + suffix: mine for metric in _SHOWN if (mine := dots(metric))}
+    rows = [name_of(place) for place in places]
+    return dot_panels(name, caption, panels, figures, rows=rows, rules=tissues[:1], **options)
 
 
 def _regions(models: Mapping[str, Sequence[ScoreRow]], found: Statistics, figures: Path) -> Section | None:
-    overall = [each for each in found.means if each.column == ALL]
-    places = in_order(_shown_places(overall))
+    overall = [each for each in found.means if each.column == ALL and is_shown(each.place)]
+    places = in_order(list(dict.fromkeys(each.place for each in overall)))
     if not places:
         return None
-    single: dict[tuple[str, RegionPlace, str], tuple[float, ...]] = {
-        (model, place, metric): tuple(by_subject(rows_of(rows, place), metric).values())
-        for model, rows in models.items()
-        for place in places
-        for metric in _SHOWN
-    }
-    panels = {
-        LABELS[metric]: [
-            _dot(name_of(each.place), each.model, each.interval, single[each.model, each.place, metric])
+
+    def dots(metric: str) -> list[Dot]:
+        return [
+            _dot(
+                name_of(each.place),
+                each.model,
+                each.interval,
+                by_subject(rows_of(models[each.model], each.place), metric).values(),
+            )
             for each in overall
-            if each.metric == metric and each.place in places
+            if each.metric == metric
         ]
-        for metric in _SHOWN
-    }
-    panels = {label: dots for label, dots in panels.items() if dots}
+
     caption = (
         "Mean over subjects with its 95% bootstrap interval; small dots are single subjects. Both sides of a structure "
         "are scored as one."
     )
-    figure = dot_panels(
-        "regions",
-        caption,
-        panels,
-        figures,
-        rows=[name_of(place) for place in places],
-        series=found.models,
-        rules=[name_of(place) for place in places if place.level == "tissue"][:1],
-    )
+    figure = _region_figure("regions", caption, dots, places, figures, series=found.models)
     return Section("regions", "Regions", figures=(figure,), tables=tuple(_means_tables(found, overall, places)))
 
 
@@ -114,8 +121,9 @@ def _comparison(found: Statistics, figures: Path) -> Section | None:
     if len(found.models) < 2 or not mine:
         return None
     places = in_order(list(dict.fromkeys(each.place for each in mine)))
-    panels = {
-        f"{LABELS[metric]}, difference": [
+
+    def dots(metric: str) -> list[Dot]:
+        return [
             Dot(
                 name_of(each.place),
                 each.found.other,
@@ -127,26 +135,17 @@ def _comparison(found: Statistics, figures: Path) -> Section | None:
             for each in mine
             if each.metric == metric
         ]
-        for metric in _SHOWN
-    }
-    panels = {label: dots for label, dots in panels.items() if dots}
+
     caption = (
         f"Other models less {first} on the same subjects: mean difference with its 95% bootstrap interval. Filled: "
         "Wilcoxon's signed-rank test is below 0.05 after Holm's correction over the regions and models of the panel. "
         "More is better for Dice and NSD, less for HD95."
     )
-    figure = dot_panels(
-        "comparison",
-        caption,
-        panels,
-        figures,
-        rows=[name_of(place) for place in places],
-        series=found.models,
-        zero=True,
-        rules=[name_of(place) for place in places if place.level == "tissue"][:1],
-        hidden=(first,),
+    figure = _region_figure(
+        "comparison", caption, dots, places, figures, series=found.models, zero=True, hidden=(first,)
     )
-    headings = ("region", "models", *_difference_headings("dice"), *_difference_headings("nsd_1mm"))
+    columns = (heading for metric in ("dice", "nsd_1mm") for heading in (LABELS[metric], "wins", "p (Holm)"))
+    headings = ("region", "models", *columns)
     rows = []
     for place in places:
         pairs = dict.fromkeys((e.found.one, e.found.other) for e in found.comparisons if e.place == place)
@@ -157,10 +156,6 @@ def _comparison(found: Statistics, figures: Path) -> Section | None:
             rows.append(TableRow(name_of(place), tuple(cells), place.region == MEAN))
     table = PageTable("Paired differences; wins: subjects on whom the first-named is better", headings, tuple(rows))
     return Section("comparison", "Models in pairs", figures=(figure,), tables=(table,))
-
-
-def _difference_headings(metric: str) -> tuple[str, ...]:
-    return (LABELS[metric], "wins", "p (Holm)")
 
 
 def _difference_cells(
@@ -217,7 +212,7 @@ def _seen(found: Statistics) -> Section | None:
     return Section("seen", "Seen and unseen sites", text, tables=(table,))
 
 
-def _dot(row: str, series: str, interval: Interval, single: Sequence[float] = ()) -> Dot:
+def _dot(row: str, series: str, interval: Interval, single: Iterable[float] = ()) -> Dot:
     return Dot(row, series, interval.mean, interval.low, interval.high, tuple(single))
 
 

@@ -9,8 +9,17 @@ from pathlib import Path
 from lodbrain.evaluation.score import ScoreRow
 from lodbrain.evaluation.statistic_records import MEAN, Statistics
 from lodbrain.report.evaluation_figures import Dot, dot_panels, scatter_panels
-from lodbrain.report.evaluation_names import in_order, is_shown, name_of, rows_of
-from lodbrain.report.evaluation_page import Cell, PageTable, Section, TableRow, number
+from lodbrain.report.evaluation_page import (
+    Cell,
+    PageTable,
+    Section,
+    TableRow,
+    in_order,
+    is_shown,
+    name_of,
+    number,
+    rows_of,
+)
 
 
 def agreement_section(models: Mapping[str, Sequence[ScoreRow]], found: Statistics, figures: Path) -> Section | None:

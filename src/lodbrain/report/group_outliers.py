@@ -29,8 +29,6 @@ class Member:
 
     Attributes
     ----------
-    results : ScanResults
-    volumes_mm3 : dict of str to float
     z : dict of str to float
         Deviation of each volume from the reference in standard deviations, if there is a reference.
     scores : dict of str to float
@@ -58,7 +56,8 @@ def members_of(group: Sequence[ScanResults]) -> list[Member]:
     if len(members) >= FEWEST:
         for name in names:
             scored = [member for member in members if name in member.volumes_mm3]
-            shares = [_log(member.volumes_mm3[name]) for member in scored]
+            # a volume of 0 counts as a thousandth of a 1 mm voxel
+            shares = [math.log(max(member.volumes_mm3[name], 1e-3)) for member in scored]
             for member, score in zip(scored, modified_z(shares), strict=True):
                 member.scores[name] = score
     for member in members:
@@ -126,8 +125,3 @@ def _listed(names: Sequence[str], most: int = 4) -> str:
     words = [in_words(name) if "(" not in name else name for name in names]
     text = ", ".join(word[:1].lower() + word[1:] if not word.isupper() else word for word in words[:most])
     return f"{text} and {len(words) - most} more" if len(words) > most else text
-
-
-def _log(value: float) -> float:
-    """Return the logarithm of a volume; for 0, that of a thousandth of a 1 mm voxel."""
-    return math.log(max(value, 1e-3))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import statistics
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote
@@ -30,25 +30,9 @@ NOT_KNOWN = "\u2013"
 
 
 def write_group_page(folder: Path, group: Sequence[ScanResults], *, broken: Sequence[str] = ()) -> Path:
-    """Write the page of all scans of a folder.
+    """Write the page of all scans of a folder, ``index.html``, and return its path.
 
-    Parameters
-    ----------
-    folder : Path
-        Folder of the page; links to the scans' pages are relative to it.
-    group : sequence of ScanResults
-    broken : sequence of str
-        One line for each result that could not be read.
-
-    Returns
-    -------
-    Path
-        The page, ``index.html``.
-
-    Raises
-    ------
-    OutputError
-        If it cannot be written.
+    Links to the scans' pages are relative to the folder. `broken` is one line for each result that could not be read.
     """
     write_text(folder / NAME, group_page(folder, group, broken=broken))
     return folder / NAME
@@ -84,7 +68,7 @@ def group_page(folder: Path, group: Sequence[ScanResults], *, broken: Sequence[s
         spreads=_spreads(folder, members, links),
         hidden_dots=len(members) > MOST_DOTS,
         reference=SOURCE,
-        columns=[_SCAN, *_COLUMNS],
+        columns=[{"name": "Scan", "numeric": False}, *_COLUMNS],
         scans=[
             {"name": _name(folder, member), "href": link, "cells": [column.cell(member) for column in _COLUMNS]}
             for member, link in zip(members, links, strict=True)
@@ -94,47 +78,39 @@ def group_page(folder: Path, group: Sequence[ScanResults], *, broken: Sequence[s
 
 @dataclass(frozen=True)
 class _Column:
-    """A column of the table of scans: its heading and the source of its numbers."""
+    """A column of the table of scans: its heading, the source of its values, and their decimals or None for texts."""
 
     name: str
-    key: str = ""
-    digits: int = 0
-    numeric: bool = True
+    value: Callable[[Member], object]
+    digits: int | None = 0
+
+    @property
+    def numeric(self) -> bool:
+        return self.digits is not None
 
     def cell(self, member: Member) -> dict[str, object]:
-        value = self._value(member)
-        if not self.numeric:
+        value = self.value(member)
+        if self.digits is None:
             return {"text": str(value or ""), "sort": str(value or ""), "numeric": False}
-        known = isinstance(value, (int, float)) and not isinstance(value, bool)
-        text = number(float(value), self.digits) if known else NOT_KNOWN  # type: ignore[arg-type]
-        return {"text": text, "sort": f"{float(value):.6g}" if known else "", "numeric": True}  # type: ignore[arg-type]
-
-    def _value(self, member: Member) -> object:
-        results = member.results
-        if self.key in (BRAIN, TIV):
-            return member.volumes_mm3[self.key] / 1000 if self.key in member.volumes_mm3 else None
-        return {
-            "score": results.part("quality").get("score"),
-            "confidence": results.part("quality").get("confidence"),
-            "unusual": sum(abs(z) > USUAL_SD for z in member.z.values()) if member.z else None,
-            "outlying": member.outlying,
-            "notes": len(results.lines("notes")),
-            "seconds": results.part("execution", "seconds").get("total"),
-            "model": results.part("model").get("name"),
-        }[self.key]
+        if isinstance(value, (int, float)) and not isinstance(value, bool):
+            return {"text": number(float(value), self.digits), "sort": f"{float(value):.6g}", "numeric": True}
+        return {"text": NOT_KNOWN, "sort": "", "numeric": True}
 
 
-_SCAN = _Column("Scan", numeric=False)
+def _ml(member: Member, name: str) -> float | None:
+    return member.volumes_mm3[name] / 1000 if name in member.volumes_mm3 else None
+
+
 _COLUMNS = (
-    _Column("Brain, ml", BRAIN),
-    _Column("TIV, ml", TIV),
-    _Column("Expected Dice", "score", 3),
-    _Column("Mean posterior", "confidence", 3),
-    _Column("Unusual volumes", "unusual"),
-    _Column("Outlying", "outlying", 1),
-    _Column("Notes", "notes"),
-    _Column("Seconds", "seconds", 1),
-    _Column("Model", "model", numeric=False),
+    _Column("Brain, ml", lambda member: _ml(member, BRAIN)),
+    _Column("TIV, ml", lambda member: _ml(member, TIV)),
+    _Column("Expected Dice", lambda member: member.results.part("quality").get("score"), 3),
+    _Column("Mean posterior", lambda member: member.results.part("quality").get("confidence"), 3),
+    _Column("Unusual volumes", lambda member: sum(abs(z) > USUAL_SD for z in member.z.values()) if member.z else None),
+    _Column("Outlying", lambda member: member.outlying, 1),
+    _Column("Notes", lambda member: len(member.results.lines("notes"))),
+    _Column("Seconds", lambda member: member.results.part("execution", "seconds").get("total"), 1),
+    _Column("Model", lambda member: member.results.part("model").get("name"), None),
 )
 
 

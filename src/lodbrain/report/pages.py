@@ -10,7 +10,7 @@ from functools import cache
 from importlib import resources
 from typing import Any
 
-from jinja2 import DictLoader, Environment, StrictUndefined
+from jinja2 import Environment, FunctionLoader, StrictUndefined
 from markupsafe import Markup
 
 from lodbrain.version import __version__
@@ -22,21 +22,10 @@ _PAGES, _VIEWER = "report", "viewer"
 
 
 def render(template: str, *, scripts: tuple[str, ...], data: object = None, viewer: bool = False, **values: Any) -> str:
-    """Return a page as HTML.
+    """Return a page as HTML; values of the template are escaped, `data` is JSON for the scripts.
 
-    Parameters
-    ----------
-    template : str
-        Name of the template, such as ``"scan.html"``.
-    scripts : tuple of str
-        Our scripts on the page. Only these and the viewer can run: the page's content security policy lists their
-        checksums and forbids all connections.
-    data : object
-        Data for the scripts, as JSON.
-    viewer : bool
-        Include NiiVue in the page.
-    **values
-        Values of the template; every text is escaped.
+    Only our `scripts` and NiiVue, the viewer, can run: the page's content security policy lists their checksums and
+    forbids all connections.
     """
     sources = [_text(_PAGES, name) for name in scripts]
     allowed = [*sources, *([_text(_VIEWER, "niivue.umd.js")] if viewer else [])]
@@ -60,11 +49,15 @@ def render(template: str, *, scripts: tuple[str, ...], data: object = None, view
     )
 
 
+def render_static(template: str, **values: Any) -> str:
+    """Return a page without scripts as HTML; every text is escaped but `Markup`."""
+    return _environment().get_template(template).render(version=__version__, **values)
+
+
 @cache
 def _environment() -> Environment:
-    names = ("base.html", "scan.html", "group.html")
     environment = Environment(
-        loader=DictLoader({name: _text(_PAGES, name) for name in names}),
+        loader=FunctionLoader(lambda name: _text(_PAGES, name)),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,

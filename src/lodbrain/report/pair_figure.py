@@ -25,9 +25,7 @@ for _label in STRUCTURES[1:]:
     _COLOURS[_label.index] = [*(value / 255 for value in _label.color), 0.6]
 
 
-def pair_figure(
-    pairs: Sequence[tuple[Image, NDArray[np.integer], str]], path: str | PathLike[str], *, labels: bool = True
-) -> None:
+def pair_figure(pairs: Sequence[tuple[Image, NDArray[np.integer], str]], path: str | PathLike[str]) -> None:
     """Write a PNG or JPEG with one row for each pair.
 
     ::
@@ -40,9 +38,6 @@ def pair_figure(
     pairs : sequence of (Image, (X, Y, Z) int, str)
         Scan in RAS order, labels in FreeSurfer's numbers on its grid, and a title. The slices are through the centre of
         the labels.
-    path : path
-    labels : bool
-        Whether to show the labels.
 
     Raises
     ------
@@ -51,14 +46,12 @@ def pair_figure(
     """
     if not pairs:
         raise ValueError("pairs must hold at least one pair, got none")
-    columns = 4 if labels else 3
-    figure = Figure(figsize=(columns * CELL_INCHES, len(pairs) * CELL_INCHES), dpi=DPI, facecolor="black")
-    cells = figure.add_gridspec(len(pairs), columns, left=0, right=1, bottom=0, top=1, wspace=0, hspace=0)
+    figure = Figure(figsize=(4 * CELL_INCHES, len(pairs) * CELL_INCHES), dpi=DPI, facecolor="black")
+    cells = figure.add_gridspec(len(pairs), 4, left=0, right=1, bottom=0, top=1, wspace=0, hspace=0)
     for row, (scan, regions, words) in enumerate(pairs):
         centre = _middle(regions)
         low, high = float(np.percentile(scan.data[::2, ::2, ::2], 1)), float(np.percentile(scan.data, WHITE))
-        for column in range(columns):
-            axis = (2, 1, 0, 2)[column]
+        for column, axis in enumerate((2, 1, 0, 2)):
             axes = figure.add_subplot(cells[row, column], facecolor="black")
             right, up = (other for other in range(3) if other != axis)
             spacing = scan.spacing_mm

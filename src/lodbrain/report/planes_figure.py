@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
 from os import PathLike
 
 import numpy as np
@@ -33,6 +32,9 @@ BESIDE_MM = 10.0
 
 WIDTH_INCHES, TITLE_INCHES, DPI = 12.0, 0.4, 110
 
+#: Axial, coronal and sagittal plane: the axis that is cut, those that point right and up, and the names of both ends.
+_PLANES = ((2, 0, 1, "LR"), (1, 0, 2, "LR"), (0, 1, 2, "PA"))
+
 
 def three_planes(
     image: Image,
@@ -58,23 +60,20 @@ def three_planes(
         The scan, (X, Y, Z), in any orientation.
     labels : (X, Y, Z) int
         Label map on the scan's grid.
-    path : path
-        The PNG to write.
     table : sequence of Label
         Colours of the labels; other numbers have no colour.
-    title : str
-        Title above the picture.
     """
     if labels.shape != image.shape:
         raise ValueError(f"labels must be on the scan's grid {image.shape}, got {labels.shape}")
-    scan = to_ras(image)[0]
-    regions = to_ras(replace(image, data=labels))[0].data
-    black, white = window_of(scan.data)
-    planes = _planes(scan, regions, air=black + AIR * (white - black))
+    ras, turned = to_ras(image)
+    scan, regions, spacing = ras.data, turned.apply(labels), ras.spacing_mm
+    black, white = window_of(scan)
+    box, centre = _head_box(scan > black + AIR * (white - black), regions > 0, spacing)
     colours = _colours(table, int(regions.max()))
 
-    widths, heights = np.transpose([plane.size_mm for plane in planes])
-    picture = WIDTH_INCHES * 2 * heights.max() / widths.sum()
+    sides_mm = [(part.stop - part.start) * float(side) for part, side in zip(box, spacing, strict=True)]
+    widths, highest = [sides_mm[right] for _, right, _, _ in _PLANES], max(sides_mm[up] for _, _, up, _ in _PLANES)
+    picture = WIDTH_INCHES * 2 * highest / sum(widths)
     height = picture + (TITLE_INCHES if title else 0)
     figure = Figure(figsize=(WIDTH_INCHES, height), dpi=DPI, facecolor="black")
     if title:
@@ -84,66 +83,30 @@ def three_planes(
     cells = figure.add_gridspec(
         2, 3, width_ratios=widths, left=0, right=1, bottom=0, top=picture / height, wspace=0, hspace=0
     )
-    for column, plane in enumerate(planes):
+    for column, (axis, right, up, ends) in enumerate(_PLANES):
+        cut: list[slice | int] = list(box)
+        cut[axis] = centre[axis]
+        # rows downwards, columns to the right
+        grey, numbers = (volume[tuple(cut)][:, ::-1].T for volume in (scan, regions))
+        aspect = float(spacing[up] / spacing[right])
         for row in (0, 1):
             axes = figure.add_subplot(cells[row, column])
             axes.set_axis_off()
-            axes.imshow(plane.of(scan.data), cmap="gray", vmin=black, vmax=white, aspect=plane.aspect)
+            axes.imshow(grey, cmap="gray", vmin=black, vmax=white, aspect=aspect)
             if row == 1:
-                axes.imshow(colours[plane.of(regions)], aspect=plane.aspect, interpolation="nearest")
-            for x, end in zip((0.03, 0.97), plane.ends, strict=True):
-                side = "left" if x < 0.5 else "right"
+                axes.imshow(colours[numbers], aspect=aspect, interpolation="nearest")
+            for x, end, side in ((0.03, ends[0], "left"), (0.97, ends[1], "right")):
                 axes.text(x, 0.97, end, color="white", fontsize=10, ha=side, va="top", transform=axes.transAxes)
     with atomic(path) as temporary:
         figure.savefig(temporary, format="png")
 
 
-@dataclass(frozen=True)
-class _Plane:
-    """The slice at `position` of `axis` within a box of a volume in RAS order; its own axes point right and up."""
-
-    axis: int
-    position: int
-    box: tuple[slice, ...]
-    spacing_mm: NDArray[np.float64]
-
-    @property
-    def across(self) -> tuple[int, int]:
-        """The volume's axes that point to the right and up."""
-        right, up = (axis for axis in range(3) if axis != self.axis)
-        return right, up
-
-    @property
-    def size_mm(self) -> tuple[float, float]:
-        """Width and height, mm."""
-        width, height = (
-            (self.box[axis].stop - self.box[axis].start) * float(self.spacing_mm[axis]) for axis in self.across
-        )
-        return width, height
-
-    @property
-    def aspect(self) -> float:
-        """Height of a voxel over its width."""
-        right, up = self.across
-        return float(self.spacing_mm[up] / self.spacing_mm[right])
-
-    @property
-    def ends(self) -> tuple[str, str]:
-        """Labels of the left and right edge."""
-        return ("P", "A") if self.axis == 0 else ("L", "R")
-
-    def of(self, volume: NDArray[np.generic]) -> NDArray[np.generic]:
-        """Return the slice (rows downwards, columns to the right) of a volume (X, Y, Z)."""
-        cut: list[slice | int] = list(self.box)
-        cut[self.axis] = self.position
-        return volume[tuple(cut)][:, ::-1].T
-
-
-def _planes(scan: Image, regions: NDArray[np.integer], *, air: float) -> list[_Plane]:
-    """Return the axial, coronal and sagittal plane through the centre of the regions, cropped to the head."""
-    head, labelled = scan.data > air, regions > 0
+def _head_box(
+    head: NDArray[np.bool_], labelled: NDArray[np.bool_], spacing_mm: NDArray[np.float64]
+) -> tuple[list[slice], list[int]]:
+    """Return the box of the head around the labels, and the voxel through which the planes are cut."""
     box, centre = [], []
-    for axis, side_mm in enumerate(scan.spacing_mm):
+    for axis, side_mm in enumerate(spacing_mm):
         others = tuple(other for other in range(3) if other != axis)
         profile = labelled.sum(axis=others)
         # isolated bright voxels in the air are ignored
@@ -156,9 +119,9 @@ def _planes(scan: Image, regions: NDArray[np.integer], *, air: float) -> list[_P
             middle = (first + last) / 2
         box.append(slice(first, last + 1))
         centre.append(round(float(middle)))
-    beside = max(centre[0] - round(BESIDE_MM / scan.spacing_mm[0]), 0)
+    beside = max(centre[0] - round(BESIDE_MM / spacing_mm[0]), 0)
     centre[0] = beside if labelled[beside].any() else centre[0]
-    return [_Plane(axis, centre[axis], tuple(box), scan.spacing_mm) for axis in (2, 1, 0)]
+    return box, centre
 
 
 def _extent(inside: NDArray[np.bool_], *, margin: int) -> tuple[int, int]:

@@ -29,15 +29,7 @@ _MOST_DIGITS = 4
 
 @dataclass(frozen=True)
 class QualityText:
-    """Quality as shown on a page.
-
-    Attributes
-    ----------
-    reasons : list of str
-        QC warnings.
-    measures : list of (str, str)
-        Measures and their values.
-    """
+    """Quality as shown on a page: QC warnings, and measures with their values."""
 
     reasons: list[str]
     measures: list[tuple[str, str]]

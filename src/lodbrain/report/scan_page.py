@@ -34,26 +34,12 @@ _AXES = {"axial": ("z", 2), "coronal": ("y", 1), "sagittal": ("x", 0)}
 
 
 def write_scan_page(results: ScanResults, scan: Path | None) -> Path:
-    """Write the page of one scan beside its results.
-
-    Parameters
-    ----------
-    results : ScanResults
-        From `read_results`.
-    scan : Path or None
-        The segmented scan; None shows the labels alone.
-
-    Returns
-    -------
-    Path
-        The page.
+    """Write the page of one scan beside its results, and return its path. Without the scan, labels are shown alone.
 
     Raises
     ------
     InputError
         If the label map, its table or the scan cannot be read, or they do not match.
-    OutputError
-        If the page cannot be written.
     """
     write_text(results.page, scan_page(results, scan))
     return results.page
@@ -164,7 +150,7 @@ def provenance(results: ScanResults) -> list[tuple[str, str]]:
         ("Threads", run.get("threads") or "one a core"),
         ("Memory budget", _gib(run.get("memory_bytes")) or "what was free, less a margin"),
         ("Seconds", ", ".join(f"{key} {_plain(value)}" for key, value in seconds.items())),
-        ("Peak memory", _gib(_bytes_of_mib(content.get("peak_memory_mib")))),
+        ("Peak memory", _gib(content.get("peak_memory_mib"), unit=2**10)),
     ]
     return [(key, str(value)) for key, value in rows if value not in (None, "", {})]
 
@@ -285,9 +271,5 @@ def _plain(value: object) -> str:
     return "none" if value is None else ("no", "yes")[value] if isinstance(value, bool) else str(value)
 
 
-def _bytes_of_mib(value: object) -> float | None:
-    return value * 2**20 if isinstance(value, (int, float)) else None
-
-
-def _gib(value: object) -> str:
-    return f"{value / 2**30:.1f} GiB" if isinstance(value, (int, float)) else ""
+def _gib(value: object, *, unit: int = 2**30) -> str:
+    return f"{value / unit:.1f} GiB" if isinstance(value, (int, float)) else ""

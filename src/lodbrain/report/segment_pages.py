@@ -32,10 +32,6 @@ def add_page(outcome: ScanOutcome) -> None:
     ------
     InputError
         If the label map, its table or the scan cannot be read, or another process is writing these outputs.
-    UsageError
-        If a required package is not installed.
-    OutputError
-        If it cannot be written.
     """
     check_installed()
     from lodbrain.report.scan_page import is_up_to_date, scan_page

@@ -20,16 +20,9 @@ SIDECAR = "_dseg.json"
 
 @dataclass(frozen=True, eq=False)
 class ScanResults:
-    """The files of one segmented scan.
+    """The files of one segmented scan: its sidecar, the sidecar's content, and its SHA-256.
 
-    Attributes
-    ----------
-    path : Path
-        The sidecar.
-    content : dict
-        Its content.
-    digest : str
-        SHA-256 of the sidecar; a page with the same digest is up to date.
+    A page with the same digest is up to date.
     """
 
     path: Path

@@ -40,15 +40,12 @@ class Slice:
 
     Attributes
     ----------
-    plane : {"axial", "coronal", "sagittal"}
     mm : (3,) float
         World coordinates (RAS) of its centre.
     size : (2,) int
         Width and height in pixels.
-    scan, outlines : str
-        ``data:`` URIs: the scan as JPEG, the outlines as PNG on nothing.
-    marks : str
-        The same of what is marked; empty where nothing can be.
+    scan, outlines, marks : str
+        ``data:`` URIs: the scan as JPEG, the others as PNG on nothing; `marks` is empty where nothing can be marked.
     """
 
     plane: str
@@ -74,9 +71,7 @@ def slices(
     scan : Image
         In RAS order.
     regions : (X, Y, Z) int
-        Labels on the same grid.
-    table : sequence of Label
-        Colours of the labels.
+        Labels on the same grid, in the colours of `table`.
     window : (2,) float
         Intensities that are black and white.
     marked : (X, Y, Z) bool, optional

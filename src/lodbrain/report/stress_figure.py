@@ -21,14 +21,7 @@ _MARKS = ("o", "s", "^", "D", "v", "P", "X")
 
 @dataclass(frozen=True)
 class Panel:
-    """Panel of one degradation.
-
-    Attributes
-    ----------
-    title, unit : str
-    curves : dict of str to (strengths, dice)
-        One line each, by name.
-    """
+    """Panel of one degradation: a line of Dice against strength for each name."""
 
     title: str
     unit: str
@@ -38,17 +31,7 @@ class Panel:
 def stress_figure(
     panels: Sequence[Panel], paths: Sequence[str | PathLike[str]], *, threshold: float, title: str
 ) -> None:
-    """Write curves, a panel for each degradation.
-
-    Parameters
-    ----------
-    panels : sequence of Panel
-    paths : sequence of path
-        ``.png`` and ``.svg`` files with the same figure.
-    threshold : float
-        Drawn as a line: below it a method has failed.
-    title : str
-    """
+    """Write curves, a panel for each degradation, as ``.png`` and ``.svg``; below the threshold a method has failed."""
     if not panels:
         raise ValueError("panels must be some, got none")
     columns = min(COLUMNS, len(panels))

@@ -4,26 +4,22 @@ from __future__ import annotations
 
 import base64
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from os import PathLike
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jinja2 import Environment, StrictUndefined
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from lodbrain.evaluation.groups import Interval
-from lodbrain.evaluation.protocol import CLEAR, Shares
+from lodbrain.evaluation.protocol import CLEAR
 from lodbrain.images.grid import to_ras
 from lodbrain.images.image import Image
 from lodbrain.images.io import read_image
+from lodbrain.report.pages import render_static
 from lodbrain.system.atomic import write_text
-from lodbrain.version import __version__
 
-TEMPLATE = Path(__file__).resolve().parents[1] / "resources" / "verification.html"
 #: Only slices with at least this share of the largest labelled area are compared: Dice is always low at the ends.
 LEAST_AREA = 0.3
 _GREY, _WHITE = (3, 42), (2, 41)
@@ -36,33 +32,9 @@ _COLOURS = {
 }
 
 
-@dataclass(frozen=True, eq=False)
-class Picture:
-    """Data of a picture.
-
-    Attributes
-    ----------
-    subject : str
-    scan : Path
-    pred : (X, Y, Z) uint8
-        Our labels, in the manual labels' numbers.
-    manual : Image
-    dice : dict of str to float
-        Dice of the whole scan, by region.
-    notes : tuple of str
-    """
-
-    subject: str
-    scan: Path
-    pred: NDArray[np.uint8]
-    manual: Image
-    dice: dict[str, float]
-    notes: tuple[str, ...] = ()
-
-
 @dataclass(frozen=True)
-class Shot:
-    """A finished picture for the page."""
+class WorstSlice:
+    """Axial slice of a scan that agrees least, as a PNG in base64; `whole` is the Dice of the scan by region."""
 
     subject: str
     slice: int
@@ -72,39 +44,18 @@ class Shot:
     png: str
 
 
-def verification_page(
-    path: str | PathLike[str],
-    pictures: Sequence[Picture],
-    *,
-    summary: Mapping[tuple[str, str], Interval],
-    protocol: Sequence[Shares],
-    published: Sequence[Sequence[str]],
-    model: str,
-    source: Mapping[str, str],
-) -> None:
+def verification_page(path: Path, shots: Iterable[WorstSlice], **values: Any) -> None:
     """Write the page as a single self-contained file without connections.
 
     Parameters
     ----------
-    path : path
-    pictures : sequence of Picture
-        Scans; the worst one is first on the page.
-    summary, protocol, published, model, source
-        Content of the tables; every text is escaped.
+    shots : iterable of WorstSlice
+        The worst one is first on the page.
+    **values
+        Content of the tables: summary, protocol, published, model and source; every text is escaped.
     """
-    shots = sorted((_shot(picture) for picture in pictures), key=lambda shot: shot.dice)
-    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True)
-    text = environment.from_string(TEMPLATE.read_text(encoding="utf-8")).render(
-        shots=shots,
-        summary=summary,
-        protocol=protocol,
-        published=published,
-        model=model,
-        source=source,
-        clear=CLEAR,
-        version=__version__,
-    )
-    write_text(path, text)
+    shots = sorted(shots, key=lambda shot: shot.dice)
+    write_text(path, render_static("verification.html", shots=shots, clear=CLEAR, **values))
 
 
 def slice_dice(pred: NDArray[np.integer], ref: NDArray[np.integer]) -> NDArray[np.float64]:
@@ -123,15 +74,30 @@ def slice_dice(pred: NDArray[np.integer], ref: NDArray[np.integer]) -> NDArray[n
     return dice
 
 
-def _shot(picture: Picture) -> Shot:
-    scan = to_ras(read_image(picture.scan))[0]
-    ref = to_ras(picture.manual)[0]
-    pred = to_ras(replace(picture.manual, data=picture.pred))[0]
-    dice = slice_dice(pred.data, ref.data)
-    at = int(np.nanargmin(dice)) if np.isfinite(dice).any() else ref.shape[2] // 2
-    drawn = _draw(scan, pred.data, ref.data, at)
-    value = float(dice[at]) if np.isfinite(dice[at]) else 0.0
-    return Shot(picture.subject, at, value, picture.dice, picture.notes, drawn)
+def worst_slice(
+    subject: str,
+    scan: Path,
+    pred: NDArray[np.integer],
+    manual: Image,
+    *,
+    dice: dict[str, float],
+    notes: tuple[str, ...] = (),
+) -> WorstSlice:
+    """Draw the worst slice of a scan.
+
+    Parameters
+    ----------
+    pred : (X, Y, Z) int
+        Our labels, in the manual labels' numbers, on their grid.
+    dice : dict of str to float
+        Dice of the whole scan, by region.
+    """
+    ref = to_ras(manual)[0]
+    ours = to_ras(replace(manual, data=pred))[0].data
+    by_slice = slice_dice(ours, ref.data)
+    at = int(np.nanargmin(by_slice)) if np.isfinite(by_slice).any() else ref.shape[2] // 2
+    drawn = _draw(to_ras(read_image(scan))[0], ours, ref.data, at)
+    return WorstSlice(subject, at, float(np.nan_to_num(by_slice[at])), dice, notes, drawn)
 
 
 def _draw(scan: Image, pred: NDArray[np.integer], ref: NDArray[np.integer], at: int) -> str:

@@ -14,16 +14,10 @@ STRIP_SD = 4.0
 
 @dataclass(frozen=True)
 class Value:
-    """One volume.
+    """One volume by its name in the table; a sum has no label.
 
     Attributes
     ----------
-    name : str
-        Its name in the table.
-    index : int or None
-        Its label; None for a sum.
-    side : {"left", "right"} or None
-    ml : float
     z : float or None
         Deviation from the reference in standard deviations; None without a reference.
     usual_ml : (2,) float or None
@@ -55,17 +49,7 @@ class Value:
 
 @dataclass(frozen=True)
 class VolumeRow:
-    """One structure: both sides, or a single value.
-
-    Attributes
-    ----------
-    name : str
-        Name in words, without a side.
-    color : str
-        ``#rrggbb``, or an empty string for a sum.
-    values : tuple of Value
-        Left and right, or one value.
-    """
+    """One structure: its name without a side, its colour (empty for a sum), and left and right, or one value."""
 
     name: str
     color: str
@@ -77,14 +61,7 @@ def volume_rows(
 ) -> list[VolumeRow]:
     """Return the rows in the order of the table of volumes, left and right joined, sums last.
 
-    Parameters
-    ----------
-    volumes_mm3 : mapping of str to float
-        By name, as in the table of volumes.
-    table : sequence of Label
-        Index and colour of the labels.
-    notes : mapping of str to str, optional
-        Limitations of volumes, by name.
+    `notes` are limitations of volumes, by name.
     """
     label_of = {label.name: label for label in table}
     joined: dict[str, list[Value]] = {}

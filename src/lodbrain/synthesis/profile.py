@@ -78,7 +78,11 @@ class NoiseStatistics(_Strict):
 
 @dataclass(frozen=True)
 class Air(_Strict):
-    """Background: kind, and level in units of white matter (see `noise_estimate.BackgroundEstimate`)."""
+    """Background: one constant value, magnitude noise, MP2RAGE's noise over the full range, or tissue in all corners.
+
+    The level is, in units of white matter, the constant value; the noise's standard deviation before the magnitude is
+    taken; the largest value.
+    """
 
     kind: BackgroundKind
     level: float

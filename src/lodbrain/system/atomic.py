@@ -34,35 +34,25 @@ _HINTS = {
 
 @contextlib.contextmanager
 def atomic(path: str | os.PathLike[str]) -> Iterator[Path]:
-    r"""Yield a temporary path in the same folder, which is renamed to `path` when the block ends without an exception.
+    """Yield a temporary path in the same folder, which is renamed to `path` when the block ends without an exception.
 
     At any time `path` has either its previous content or all of the new content. On an exception, also one raised by a
     signal handler, the temporary file is removed. On file systems that cannot sync or rename, the file is written
-    without that guarantee.
-
-    Parameters
-    ----------
-    path : str or PathLike
-        File to write. Its folder must exist.
-
-    Yields
-    ------
-    Path
-        An empty file that the block must fill. It has the suffix of `path`, for libraries that choose a format by name.
+    without that guarantee. It is empty and has the suffix of `path`, by which libraries choose formats.
 
     Raises
     ------
     OutputError
-        If the folder cannot be written to, or the disk is full.
+        If the folder, which must exist, cannot be written to, or the disk is full.
 
     Examples
     --------
     >>> import tempfile
     >>> target = Path(tempfile.mkdtemp()) / "volumes.tsv"
     >>> with atomic(target) as temporary:
-    ...     _ = temporary.write_text("index\tname\n")
+    ...     _ = temporary.write_text("index,name")
     >>> target.read_text(), len(list(target.parent.iterdir()))
-    ('index\tname\n', 1)
+    ('index,name', 1)
     """
     target = Path(path)
     temporary = target.with_name(f".lodbrain-{secrets.token_hex(6)}{_ending(target)}")

@@ -12,7 +12,7 @@ import platformdirs
 
 from lodbrain.errors import InputError, OutputError, WeightsError
 from lodbrain.system.atomic import atomic
-from lodbrain.system.progress import Progress
+from lodbrain.system.progress import Progress, silent
 
 if TYPE_CHECKING:
     from lodbrain.system.http import Client
@@ -23,17 +23,7 @@ _BLOCK = 1 << 16
 
 @dataclass(frozen=True)
 class Remote:
-    """A published file.
-
-    Attributes
-    ----------
-    name : str
-        Name of the file on disk.
-    url : str
-        URL of one version of the file.
-    checksum : str
-        ``"sha256:..."``, or ``"md5:..."`` if the publisher provides nothing better.
-    """
+    """A published file: its name on disk, the URL of one version of it, and ``"sha256:..."`` or else ``"md5:..."``."""
 
     name: str
     url: str
@@ -46,24 +36,10 @@ def cache_folder(name: str) -> Path:
     return (Path(root).expanduser() if root else platformdirs.user_cache_path("lodbrain")) / name
 
 
-def download(remote: Remote, folder: Path, *, progress: Progress | None = None, client: Client | None = None) -> Path:
+def download(remote: Remote, folder: Path, *, progress: Progress = silent, client: Client | None = None) -> Path:
     """Return the path of the file in `folder`; download it if it is missing, and verify its checksum.
 
-    Parameters
-    ----------
-    remote : Remote
-        File to download.
-    folder : Path
-        Target folder; created if missing.
-    progress : callable, optional
-        Called with the share done and the file's name.
-    client : Client, optional
-        By default one that tries three times if the connection fails or the server is busy (HTTP 5xx, 429).
-
-    Returns
-    -------
-    Path
-        ``folder / remote.name``, complete and verified.
+    By default, it is tried three times if the connection fails or the server is busy (HTTP 5xx, 429).
 
     Raises
     ------
@@ -76,7 +52,7 @@ def download(remote: Remote, folder: Path, *, progress: Progress | None = None, 
     """
     from lodbrain.system.http import Client, Passing, Refused  # imported here: segmenting needs none of it
 
-    target, failures = folder / remote.name, 0
+    target = folder / remote.name
     if target.exists():
         _verify(target, remote, target, hint="Delete it and run the command again")
         return target
@@ -86,30 +62,29 @@ def download(remote: Remote, folder: Path, *, progress: Progress | None = None, 
         what = f"the folder cannot be made ({error.strerror})"
         raise OutputError("not-writable", folder, what, "Choose another one") from error
     with client or Client(attempts=_ATTEMPTS) as opened:
-        while True:
-            try:
-                with atomic(target) as temporary:
-                    _receive(opened, remote, temporary, progress)
-                    hint = f"Try again later, or get the file from {remote.url} by other means"
-                    _verify(temporary, remote, target, hint=hint)
-                return target
-            except (Passing, Refused) as error:
-                failures += 1
-                if isinstance(error, Refused) or failures >= opened.attempts:
-                    what = f"is not there and could not be downloaded from {remote.url} ({error})"
-                    hint = "Check the network and try again, or put the file there by hand"
-                    raise InputError("download", target, what, hint) from error
-                opened.pause(failures, error.wait_s)
+
+        def attempt() -> Path:
+            with atomic(target) as temporary:
+                _receive(opened, remote, temporary, progress)
+                hint = f"Try again later, or get the file from {remote.url} by other means"
+                _verify(temporary, remote, target, hint=hint)
+            return target
+
+        try:
+            return opened.retry(attempt)
+        except (Passing, Refused) as error:
+            what = f"is not there and could not be downloaded from {remote.url} ({error})"
+            hint = "Check the network and try again, or put the file there by hand"
+            raise InputError("download", target, what, hint) from error
 
 
-def _receive(client: Client, remote: Remote, path: Path, progress: Progress | None) -> None:
+def _receive(client: Client, remote: Remote, path: Path, progress: Progress) -> None:
     with client.open(remote.url) as answer, path.open("wb") as file:
         total, done = int(answer.headers.get("Content-Length") or 0), 0
         for block in answer.iter_content(_BLOCK):
             file.write(block)
             done += len(block)
-            if progress is not None:
-                progress(min(1.0, done / total) if total else 0.0, remote.name)
+            progress(min(1.0, done / total) if total else 0.0, remote.name)
 
 
 def _verify(path: Path, remote: Remote, named: Path, *, hint: str) -> None:

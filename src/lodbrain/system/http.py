@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from lodbrain.errors import InputError
 from lodbrain.version import __version__
@@ -16,17 +16,11 @@ from lodbrain.version import __version__
 if TYPE_CHECKING:
     import requests
 
+T = TypeVar("T")
+
 
 class Passing(Exception):
-    """Temporary failure, after which a request can be retried.
-
-    Parameters
-    ----------
-    what : str
-        Description of the failure.
-    wait_s : float or None
-        Seconds that the server asks to wait.
-    """
+    """Temporary failure, after which a request can be retried, after the seconds that the server asks for, if any."""
 
     def __init__(self, what: str, wait_s: float | None = None) -> None:
         super().__init__(what)
@@ -71,6 +65,15 @@ class Client:
         """Wait after a number of consecutive failures."""
         pause = self.pause_s * 2 ** (failures - 1) if wait_s is None else wait_s
         self.sleep(min(max(pause, 0.0), self.longest_s))
+
+    def retry(self, work: Callable[[], T]) -> T:
+        """Return what `work` returns, called again after a `Passing`, which is raised only after the last attempt."""
+        for failures in range(1, self.attempts):
+            try:
+                return work()
+            except Passing as error:
+                self.pause(failures, error.wait_s)
+        return work()
 
     @contextmanager
     def open(self, url: str, headers: Mapping[str, str] | None = None) -> Iterator[requests.Response]:
@@ -118,24 +121,23 @@ class Client:
         InputError
             If the download fails, or the document is larger than `most_bytes`.
         """
-        failures = 0
-        while True:
-            try:
-                with self.open(url) as answer:
-                    body = b""
-                    for block in answer.iter_content(1 << 16):
-                        body += block
-                        if len(body) > most_bytes:
-                            what = f"is larger than {most_bytes} bytes, which it should not be"
-                            raise InputError("download", url, what)
-                return body
-            except Refused as error:
-                raise refused(url, error) from error
-            except Passing as error:
-                failures += 1
-                if failures >= self.attempts:
-                    raise InputError("download", url, f"could not be read ({error})", "Try again later") from error
-                self.pause(failures, error.wait_s)
+
+        def attempt() -> bytes:
+            body = b""
+            with self.open(url) as answer:
+                for block in answer.iter_content(1 << 16):
+                    body += block
+                    if len(body) > most_bytes:
+                        what = f"is larger than {most_bytes} bytes, which it should not be"
+                        raise InputError("download", url, what)
+            return body
+
+        try:
+            return self.retry(attempt)
+        except Refused as error:
+            raise refused(url, error) from error
+        except Passing as error:
+            raise InputError("download", url, f"could not be read ({error})", "Try again later") from error
 
 
 def refused(url: str, error: Refused) -> InputError:

@@ -16,17 +16,9 @@ _TRIES = 100
 
 
 def take_lock(work: Path) -> int | None:
-    """Create or empty a folder, and return a file descriptor that holds its lock.
+    """Create or empty a folder, and return a file descriptor that holds its lock; the folder's parent must exist.
 
-    Parameters
-    ----------
-    work : Path
-        The folder. Its parent must exist.
-
-    Returns
-    -------
-    int or None
-        None, without a folder, if the file system has no locks.
+    None is returned, without a folder, if the file system has no locks.
 
     Raises
     ------

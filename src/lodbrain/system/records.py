@@ -41,11 +41,7 @@ def write_json(path: Path, content: Mapping[str, Any]) -> None:
 def json_text(content: Mapping[str, Any], *, digits: int | None = None) -> str:
     """Return JSON text; NaN and infinity, which JSON does not support, become null, and paths text.
 
-    Parameters
-    ----------
-    content : mapping
-    digits : int, optional
-        Significant digits of floats. Default: all.
+    Floats have all their digits, or as many significant ones as given.
     """
     return json.dumps(_plain(content, digits), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
 

@@ -20,11 +20,6 @@ _FORKED: list[bool] = []
 def check_threads(threads: int | None) -> None:
     """Limit torch to one thread in a process that was forked after torch was loaded; no effect in others.
 
-    Parameters
-    ----------
-    threads : int or None
-        Requested number of threads; None for no preference.
-
     Raises
     ------
     UsageError

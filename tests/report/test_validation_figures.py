@@ -4,7 +4,7 @@ import numpy as np
 from matplotlib.image import imread
 
 from lodbrain.evaluation.quality_fit import agreement
-from lodbrain.report.quality_figure import quality_figure
+from lodbrain.report.validation_figures import quality_figure
 
 
 def test_points_and_roc_are_drawn_and_without_failures_points_alone(tmp_path: Path) -> None:
