@@ -58,7 +58,6 @@ class TrainingConfig(Strict):
     clip: float = Field(default=1.0, gt=0)
     ema: float = Field(default=0.999, ge=0, lt=1)
     bfloat16: bool | None = None
-    checkpointing: bool = False
     device: str = "auto"
     threads: int | None = Field(default=None, gt=0)
     validate_every: int = Field(default=500, gt=0)

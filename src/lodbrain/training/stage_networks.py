@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 
 import torch
 from torch import nn
-from torch.utils.checkpoint import checkpoint
 
 from lodbrain.errors import UsageError
 from lodbrain.models import zoo
-from lodbrain.models.blocks import PlainConv, Residual
 from lodbrain.models.lod import Detail, Ladder, Level, LevelConfig
 from lodbrain.models.registry import Plain
 from lodbrain.training.checkpoint import load_checkpoint
@@ -183,27 +181,3 @@ def channels_last(module: nn.Module) -> None:
     for parameter in module.parameters():
         if parameter.dim() == 5 and parameter[0, 0].numel() > 1:
             parameter.data = parameter.data.contiguous(memory_format=torch.channels_last_3d)
-
-
-def checkpoint_blocks(network: nn.Module) -> int:
-    """Use gradient checkpointing: blocks discard their activations and recompute them in the backward pass.
-
-    Returns
-    -------
-    int
-        Number of blocks.
-    """
-    blocks: list[nn.Module] = [m for m in network.modules() if isinstance(m, (Residual, PlainConv))]
-    for block in blocks:
-        block.forward = _again(block.forward)
-    return len(blocks)
-
-
-def _again(forward: Callable[[torch.Tensor], torch.Tensor]) -> Callable[[torch.Tensor], torch.Tensor]:
-    def call(x: torch.Tensor) -> torch.Tensor:
-        if not torch.is_grad_enabled():
-            return forward(x)
-        out: torch.Tensor = checkpoint(forward, x, use_reentrant=False, preserve_rng_state=False)
-        return out
-
-    return call

@@ -28,7 +28,6 @@ FREE = frozenset(
         "pictures",
         "levels",
         "joint",
-        "checkpointing",
     }
 )
 
@@ -87,6 +86,8 @@ def check_same(path: Path, saved: dict[str, Any], now: dict[str, Any], *, accept
     UsageError
         If there are differences; the message lists them.
     """
+    if saved.get("losses", {}).get("boundary") == 0:  # a loss of earlier versions, which was not used
+        saved = {**saved, "losses": {name: weight for name, weight in saved["losses"].items() if name != "boundary"}}
     changed = differences(saved, now, _defaults())
     if changed and not accept:
         what = f"was trained with other settings ({'; '.join(changed[:4])}{'; ...' if len(changed) > 4 else ''})"

@@ -24,7 +24,7 @@ from lodbrain.training.config import TrainingConfig
 from lodbrain.training.pairs import TrainingPair
 from lodbrain.training.samples import Voxels
 from lodbrain.training.stage import make_optimizer
-from lodbrain.training.stage_networks import LevelLoss, channels_last, checkpoint_blocks, level_configs
+from lodbrain.training.stage_networks import LevelLoss, channels_last, level_configs
 
 
 class LiveBytes(TorchDispatchMode):  # type: ignore[no-untyped-call]
@@ -91,8 +91,6 @@ def step_memory(config: TrainingConfig, position: int, shape: Voxels, *, batch: 
         level = network.level(position)
         channels_last(level)
         level.train()
-        if config.checkpointing:
-            checkpoint_blocks(level)
         ema = {name: value.detach().clone() for name, value in level.state_dict().items()}
         optimizer = make_optimizer(level, config, config.levels[position].learning_rate)
         pair = _pair(network, position, shape, batch)
