@@ -75,8 +75,6 @@ class TrainingConfig(Strict):
         """Whether convolutions compute in bfloat16: as configured, else where the device supports it in hardware."""
         if self.bfloat16 is not None:
             return self.bfloat16
-        if self.device.startswith(("cuda", "rocm")) and not torch.cuda.is_available():
-            return True  # a plan for a device that is not present
         return working_dtype("auto", torch.device(device_named(self.device))) is torch.bfloat16
 
     @model_validator(mode="after")
