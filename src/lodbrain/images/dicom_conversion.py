@@ -35,8 +35,6 @@ class Converted:
 
     Attributes
     ----------
-    nifti : Path
-        The scan.
     files : tuple of Path
         The DICOM files.
     stack : FrameStack

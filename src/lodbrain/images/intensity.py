@@ -96,11 +96,6 @@ def from_black(data: NDArray[np.float32]) -> NDArray[np.float32]:
 def foreground_scaling(image: torch.Tensor) -> Scaling:
     """Return the scaling for the coarsest level: offset by the black level, unit the mean of all voxels above the mean.
 
-    Parameters
-    ----------
-    image : (X, Y, Z) float tensor
-        Finite values.
-
     Returns
     -------
     Scaling

@@ -112,8 +112,6 @@ def write_masked(path: str | os.PathLike[str], stored: Stored, mask: NDArray[np.
     ----------
     path : path
         ``.nii``, ``.nii.gz`` or ``.mgz``.
-    stored : Stored
-    mask : (X, Y, Z) bool
 
     Raises
     ------

@@ -23,12 +23,6 @@ def classes_of(labels: Image, scan: Image, path: Path) -> NDArray[np.uint8]:
 
     `lodbrain.labels.freesurfer` defines the accepted numbers and their meaning.
 
-    Parameters
-    ----------
-    labels, scan : Image
-    path : Path
-        Path of the label map, for error messages.
-
     Returns
     -------
     (X, Y, Z) uint8
@@ -58,8 +52,6 @@ def to_classes(
     labels : (X, Y, Z) int
     affine : (4, 4) float
         Voxel to world (RAS+), mm. The side of some numbers is determined by position.
-    path : path, optional
-        For error messages.
 
     Raises
     ------

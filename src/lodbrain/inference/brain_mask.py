@@ -82,20 +82,9 @@ class BrainOdds:
         return out
 
     def above(self, threshold: float = THRESHOLD, *, csf: bool = True) -> NDArray[np.bool_]:
-        """Return where the posterior on the scan's grid is above a threshold.
+        """Return where (X, Y, Z) the posterior on the scan's grid is above a threshold, with or without CSF.
 
         Log odds are interpolated, not posteriors, because they change nearly linearly across a surface.
-
-        Parameters
-        ----------
-        threshold : float
-            Between 0 and 1.
-        csf : bool
-            Whether CSF belongs to the mask.
-
-        Returns
-        -------
-        (X, Y, Z) bool
         """
         odds, least = self.odds[int(csf)], math.log(threshold / (1 - threshold))
         out = np.zeros(self.scan.shape, bool)
@@ -127,13 +116,6 @@ def brain_odds(given: NetworkInput, *, network: Ladder, options: Options | None 
     The image of each level is the same as when all levels run, so the posteriors are those that the finest level would
     be conditioned on.
 
-    Parameters
-    ----------
-    given : NetworkInput
-    network : Ladder
-        In eval mode.
-    options : Options, optional
-
     Raises
     ------
     InputError
@@ -162,16 +144,7 @@ def brain_odds(given: NetworkInput, *, network: Ladder, options: Options | None 
 
 
 def mask_work(network: Ladder, scan: WorkingGrid, grid: WorkingGrid, *, dtype: torch.dtype) -> Work:
-    """Return the work of `brain_odds`, for its memory plan.
-
-    Parameters
-    ----------
-    network : Ladder
-    scan, grid : WorkingGrid
-        From `brain_search.grids`.
-    dtype : torch.dtype
-        Type of the convolutions.
-    """
+    """Return the work of `brain_odds`, for its memory plan."""
     work = Work.of(network, scan, grid, dtype=dtype, posteriors=False)
     return work.for_mask(max(0, network.configs[0].exponent - EXPONENT))
 
@@ -209,11 +182,7 @@ def _odds(detail: Detail) -> torch.Tensor:
 
 
 def solid(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """Return the largest component of a mask, connected through faces, without holes.
-
-    Parameters
-    ----------
-    mask : (X, Y, Z) bool
+    """Return the largest component of a mask (X, Y, Z), connected through faces, without holes.
 
     Examples
     --------
@@ -234,17 +203,10 @@ def solid(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
 
 
 def moved(mask: NDArray[np.bool_], spacing_mm: tuple[float, float, float], border_mm: float) -> NDArray[np.bool_]:
-    """Return a mask whose surface is moved outwards, or below 0 inwards, by a distance.
+    """Return a mask (X, Y, Z) whose surface is moved outwards, or below 0 inwards, by a distance.
 
     Above 0, voxels are added whose centre is no further than this from the centre of a voxel of the mask; below 0,
     voxels are removed that are as near to a voxel outside of it. Voxels beyond the edge of the volume count as neither.
-
-    Parameters
-    ----------
-    mask : (X, Y, Z) bool
-    spacing_mm : (3,) float
-        Voxel sides.
-    border_mm : float
 
     Examples
     --------

@@ -88,8 +88,6 @@ def decide(detail: Detail, *, posteriors: bool, pooling: Pooling | None = None) 
     ----------
     detail : Detail
         Logits (1, 33, X, Y, Z), or (1, 19, X, Y, Z) with the log odds of the side.
-    posteriors : bool
-        Whether to return the posteriors.
     pooling : tuple of int, optional
         The volume of the posteriors to which each class is added. Default: one volume of each class.
     """

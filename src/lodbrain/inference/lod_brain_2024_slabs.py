@@ -152,7 +152,6 @@ def brain_box(network: LodBrain2024, coarse: Tensor, scan: Box) -> Box:
 
     Parameters
     ----------
-    network : LodBrain2024
     coarse : (1, 32, X/2, Y/2, Z/2) tensor
         `network.coarse` of a volume.
     scan : tuple of slice

@@ -74,8 +74,6 @@ def peak_memory_bytes(shape: tuple[int, ...], *, dtype: torch.dtype = torch.floa
     ----------
     shape : (3,) int
         Shape of the scan, in RAS order.
-    dtype : torch.dtype
-        Type of the convolutions.
     box : tuple of 3 (start, stop), optional
         As in `predict_lod_brain_2024`.
     """
@@ -115,16 +113,10 @@ def predict_lod_brain_2024(
         With its weights; it is moved to `device`, in channels-last order, and set to eval mode.
     data : (X, Y, Z) float32
         Finite intensities in RAS order, not constant.
-    device : torch.device or str
-        Device to run the network on.
     dtype : torch.dtype
         float32, or bfloat16 for the convolutions: twice as fast on a CPU that supports it, 0.1% of voxels change.
     box : tuple of 3 (start, stop), optional
         Part of `data` that holds the brain; all voxels outside are background. Default: the brain found by level 0.
-    posteriors : bool
-        Whether to return the posteriors of all classes.
-    progress : callable, optional
-        Called with the fraction done and a text.
 
     Returns
     -------

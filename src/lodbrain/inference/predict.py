@@ -46,9 +46,6 @@ def predict(
         Names the architecture.
     network : torch.nn.Module
         In eval mode.
-    options : Options, optional
-    progress : callable, optional
-        Called with the share done and a short text.
 
     Returns
     -------

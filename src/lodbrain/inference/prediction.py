@@ -62,7 +62,6 @@ class CoarseView:
     ----------
     image : (X, Y, Z) float32 array
         Intensities in RAS order according to the header, not scaled.
-    voxel_mm : float
     level : FoldedLevel
         A level with separate left and right classes.
     """
@@ -90,7 +89,6 @@ class Prediction:
         Posterior variance: sum of p (1 - p) of each class, in voxels; None as for `certainty`.
     calibration : Calibration
         Calibration of the level that the result comes from.
-    quality : dict of str to float
     notes : tuple of str
         Deviations from the standard processing, and their reasons.
     peak_bytes : int or None

@@ -25,8 +25,6 @@ class WorkingGrid:
 
     Attributes
     ----------
-    shape : tuple of 3 int
-    spacing_mm : tuple of 3 float
     native : bool
         Whether it is the scan's own grid.
     note : str
@@ -49,8 +47,6 @@ def working_grid(shape: tuple[int, int, int], spacing_mm: tuple[float, float, fl
 
     Parameters
     ----------
-    shape, spacing_mm : tuples of 3
-        Shape and voxel sides of the scan.
     finest_mm : float
         Smallest voxel that the model's finest level was trained for.
     """

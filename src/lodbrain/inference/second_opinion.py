@@ -74,18 +74,7 @@ class SecondOpinion:
         return self.differing_vox / max(1, self.brain_vox)
 
     def over(self, grid: WorkingGrid, part: Box) -> torch.Tensor:
-        """Return posteriors over a part of another grid with the same corner, interpolated linearly.
-
-        Parameters
-        ----------
-        grid : WorkingGrid
-        part : Box
-            In voxels of `grid`.
-
-        Returns
-        -------
-        (7, x, y, z) float32 tensor
-        """
+        """Return posteriors (7, x, y, z) float32 on a part of another grid with the same corner, by interpolation."""
         if grid.shape == self.grid.shape and grid.spacing_mm == self.grid.spacing_mm:
             return self._cut(part)
         out = self.posteriors
@@ -107,9 +96,6 @@ class SecondOpinion:
         ----------
         detail : Detail
             Logits (1, 33, x, y, z), or (1, 19, x, y, z) without sides.
-        grid : WorkingGrid
-        part : Box
-            Of the grid.
 
         Returns
         -------
@@ -165,13 +151,6 @@ def weight_at(agreement: float, weight: float) -> tuple[float, str]:
     The ladder was trained on strong bias fields, flat contrasts and noise; LOD-Brain was not. If the members disagree,
     LOD-Brain is assumed to be wrong.
 
-    Parameters
-    ----------
-    agreement : float
-        From `SecondOpinion.agreement`.
-    weight : float
-        Full weight, from the card.
-
     Examples
     --------
     >>> weight_at(0.9, 0.5)
@@ -210,14 +189,10 @@ def second_opinion(
 
     Parameters
     ----------
-    network : Consensus
     image : (X, Y, Z) float32 tensor
         Input of the ladder's finest level, not scaled.
-    grid : WorkingGrid
-        Grid of `image`.
     brain : Box
         Part of the grid that holds the brain, with a margin.
-    options : Options
     """
     from lodbrain.inference.lod_brain_2024_volume import tissue_posteriors
 

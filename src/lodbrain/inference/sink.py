@@ -27,10 +27,6 @@ class Sink:
         The scan's own grid, and the grid that the networks run on.
     box : Box
         Part of the working grid that the tiles fill; all voxels outside are background.
-    posteriors : bool
-        Whether to collect the posteriors.
-    pooling : tuple of int, optional
-        As in `decide`.
     second : SecondOpinion, optional
         Averaged with the ladder's posteriors on the scan's own grid.
     """
@@ -60,8 +56,6 @@ class Sink:
 
         Parameters
         ----------
-        detail : Detail
-            Level output of one scan, over `core`.
         core : Box
             In voxels of the working grid; successive parts must not overlap.
         """

@@ -48,7 +48,6 @@ def grow(box: Box, margin: tuple[int, int, int], shape: tuple[int, int, int], al
 
     Parameters
     ----------
-    box : Box
     margin : tuple of 3 int
         Voxels added on either side of each axis.
     shape : tuple of 3 int

@@ -173,8 +173,6 @@ def resample_pass(
         Scores of earlier passes over the same map, in the same blocks.
     threads : int
         Number of blocks computed in parallel. NumPy and PyTorch release the interpreter lock meanwhile.
-    progress : callable(float)
-        Called with the share done.
     """
     finer = all(axis.ratio >= 1 for axis in axes)
     own, fill = _steps(axes) if finer else (0, 0)

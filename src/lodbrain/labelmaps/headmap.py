@@ -148,12 +148,7 @@ def make_head_map(scan: Image, structures: NDArray[np.integer], *, name: str = "
 
 
 def check_sides(labels: NDArray[np.integer], name: str) -> None:
-    """Raise if left structures of a segmentation lie on the right.
-
-    Parameters
-    ----------
-    labels : (X, Y, Z) int
-        In RAS order.
+    """Raise if left structures of a segmentation (X, Y, Z) in RAS order lie on the right.
 
     Raises
     ------
@@ -198,13 +193,7 @@ def _classes(
 
 
 def thresholds(values: NDArray[np.floating]) -> tuple[float, float]:
-    """Return two thresholds (dark to medium, medium to bright) from a deterministic k-means with three classes.
-
-    Parameters
-    ----------
-    values : (N,) float
-        At least one value.
-    """
+    """Return two thresholds (dark to medium, medium to bright) of values (N,) from a k-means of three classes."""
     values = np.sort(values[:: max(1, values.size // 200_000)])
     values = np.minimum(values, np.percentile(values, 99))
     sums = np.concatenate([[0.0], np.cumsum(values, dtype=np.float64)])

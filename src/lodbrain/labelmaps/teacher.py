@@ -120,13 +120,7 @@ def reason_to_reject(quality: Mapping[str, float]) -> str | None:
 
 
 def write_manifest(folder: Path, rows: Iterable[tuple[Path, Path, str]]) -> Path:
-    """Write the list of accepted scans: volume, labels, site, with paths relative to the folder.
-
-    Parameters
-    ----------
-    rows : iterable of (Path, Path, str)
-        Scan, the teacher's label map, site.
-    """
+    """Write the list of accepted scans (volume, labels, site), with paths relative to the folder."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(COLUMNS)

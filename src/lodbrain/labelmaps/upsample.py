@@ -84,8 +84,6 @@ def upsample_image(
         The new voxel side. If it equals the old one, data and affine are returned unchanged.
     block_voxels : int
         Size of the blocks; the result does not depend on it.
-    progress : callable, optional
-        Called with the share done and a short description.
 
     Returns
     -------
@@ -184,10 +182,6 @@ def resample_codes(
         0 .. L - 1.
     least_voxels : float
         Least new voxels of a label whose volume is preserved.
-    block_voxels : int
-        Size of the blocks; the result does not depend on it.
-    progress : callable, optional
-        Called with the share done and a short description.
     """
     out = np.empty([axis.n_out for axis in axes], np.uint8)
     target = target_voxels(codes, axes)
@@ -233,8 +227,6 @@ def upsample_codes(
     codes : (X, Y, Z) uint8 tensor
     factor : int
         1 returns the map itself.
-    progress : callable, optional
-        Called with the share done and a short description.
 
     Returns
     -------
@@ -252,13 +244,7 @@ def upsample_codes(
 
 
 def upsample(labels: LabelMap, factor: int, *, progress: Callable[[float, str], None] | None = None) -> LabelMap:
-    """Return a `LabelMap` with voxels `factor` times as small; coordinates in mm stay the same.
-
-    Parameters
-    ----------
-    progress : callable, optional
-        Called with the share done and a short description.
-    """
+    """Return a `LabelMap` with voxels `factor` times as small; coordinates in mm stay the same."""
     codes = upsample_codes(labels.codes, factor, progress=progress)
     spacing = labels.spacing_mm / factor
     # Skull-stripping works on whole voxels: the distance need not be finer than on the original map.

@@ -120,8 +120,6 @@ def structures_of(
     labels : (X, Y, Z) int
     affine : (4, 4) float
         Voxel to world (RAS+), mm.
-    path : path, optional
-        Path of the map, for error messages.
 
     Returns
     -------
@@ -153,8 +151,6 @@ def translate(
 
     Parameters
     ----------
-    labels : (X, Y, Z) int
-    affine : (4, 4) float
     numbers : mapping of int to (int, int)
         For each number of `SYNTHSEG`, the new number on the left and on the right.
     """

@@ -144,8 +144,6 @@ class FoldedLevel:
         ----------
         features : (1, F, X, Y, Z) tensor
             From `FoldedLevel.features`.
-        coarse : Detail or None
-            As passed to `FoldedLevel.features`.
         part : tuple of 3 (start, stop)
             Voxels to score; starts are even.
 
@@ -199,8 +197,6 @@ def fold(
 
     Parameters
     ----------
-    ladder : Ladder
-    dtype : torch.dtype
     last : int or None
         Position of the last level to include; None for the ladder's last.
     temperature : float

@@ -163,7 +163,6 @@ class Level(nn.Module):
 
     Parameters
     ----------
-    config : LevelConfig
     coarse_channels : int
         Number of features plus classes of the level above; 0 for the coarsest.
     """

@@ -19,7 +19,6 @@ class MeshNet(nn.Module):
 
     Parameters
     ----------
-    classes : int
     channels : int
         Channels of every layer; brainchop's networks have 18.
     dropout : float

@@ -39,8 +39,6 @@ def level_graph(level: FoldedLevel, above: LevelConfig | None = None) -> onnx.Mo
     ----------
     level : FoldedLevel
         In float32, at temperature 1.
-    above : LevelConfig, optional
-        Of the next coarser level; None for the coarsest.
 
     Raises
     ------

@@ -22,7 +22,6 @@ class Architecture:
 
     Attributes
     ----------
-    name : str
     place : str
         ``module:function``, which returns the network with random weights; its module is imported when it is called.
     multiple : int
@@ -84,8 +83,6 @@ class Plain(nn.Module):
     ----------
     name : str
         Key of `REGISTRY`.
-    options : dict
-        Options of the architecture.
     exponent : int
         log2 of its voxel size in mm.
     """

@@ -191,9 +191,6 @@ def save_again(folder: str | os.PathLike[str], card: Card, network: nn.Module) -
 
     Parameters
     ----------
-    folder : str or PathLike
-    card : Card
-        With the changes.
     network : torch.nn.Module
         Of a consensus only the card is written, since its members have files of their own.
     """
@@ -211,8 +208,6 @@ def save_with_card(path: str | os.PathLike[str], card: Card, state_dict: Mapping
     ----------
     path : str or PathLike
         Path of the model file, ending in .safetensors. The card has the same name with .json.
-    card : Card
-    state_dict : mapping of str to Tensor
 
     Returns
     -------
@@ -239,8 +234,6 @@ def save(path: str | os.PathLike[str], card: Card, state_dict: Mapping[str, Tens
         Ends in .safetensors.
     card : Card
         Written without its SHA-256, which a file cannot contain itself.
-    state_dict : mapping of str to Tensor
-        Weights of the network.
 
     Returns
     -------

@@ -59,8 +59,6 @@ class BrainMask:
         On the scan's own grid.
     affine : (4, 4) float64
         Voxel to RAS in mm, as in the scan.
-    volume_mm3 : float
-        Volume of the mask.
     notes : tuple of str
         Issues detected and corrected in the input, and deviations from the standard processing.
     planned_peak_bytes : int or None
@@ -153,13 +151,7 @@ def strip_image(
     settings: Settings,
     allowance: Allowance | None = None,
 ) -> BrainMask:
-    """Return the brain mask of an image, whose voxels are let go of as in `segment_image`.
-
-    Parameters
-    ----------
-    image, model, settings, allowance
-        As in `lodbrain.segmentation.scan.segment_image`.
-    wanted : MaskSettings
+    """Return the brain mask of an image; parameters as in `segment_image`, and its voxels are let go of as there.
 
     Raises
     ------

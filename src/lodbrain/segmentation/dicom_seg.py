@@ -51,14 +51,8 @@ def write_dicom_seg(path: Path, result: Segmentation, dicom: Converted, *, model
 
     Parameters
     ----------
-    path : Path
-        File to write.
     result : Segmentation
         Its labels lie on the grid that dcm2niix made of the series.
-    dicom : Converted
-        The source series.
-    model : Model
-        That made the result.
 
     Raises
     ------

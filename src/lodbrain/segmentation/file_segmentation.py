@@ -54,23 +54,16 @@ def segment_file(
 
     Parameters
     ----------
-    path : path
-        The scan.
     out_dir : path
         The folder for the files named in `Outputs`, or these names themselves.
-    settings : Settings, optional
     stem : str, optional
         Beginning of the outputs' names; default: the input's name without its suffix.
     about : mapping, optional
         Additional fields of the JSON files, such as those of BIDS.
     model : Model, optional
         From `load_model`, to load it once for many scans.
-    progress : callable, optional
-        Called with the share done and a short text.
     ahead : ReadAhead, optional
         That has begun to read this scan.
-    dicom : Converted, optional
-        The DICOM series that the scan was converted from.
 
     Returns
     -------
@@ -158,10 +151,8 @@ def check_existing(outputs: FileSet, inputs: Mapping[tuple[int, int], Path], set
 
     Parameters
     ----------
-    outputs : FileSet
     inputs : mapping
         All inputs of the command, from `identities`.
-    settings : Settings
 
     Raises
     ------

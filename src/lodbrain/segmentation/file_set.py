@@ -74,13 +74,7 @@ class FileSet(ABC):
         return [path for path in self.all if os.path.lexists(path)]
 
     def is_complete(self, made_from: Json) -> bool:
-        """Return whether a finished set of the same input, model and settings exists.
-
-        Parameters
-        ----------
-        made_from : dict
-            Fields that the sidecar must contain, from `sidecar.made_from`.
-        """
+        """Return whether a finished set of the same input, model and settings (`sidecar.made_from`) exists."""
         sidecar = self._finished()
         return sidecar is not None and not _differences(sidecar, made_from)
 

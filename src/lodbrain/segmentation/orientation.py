@@ -52,9 +52,6 @@ def second_look(view: CoarseView, quality: Quality, reorientation: Reorientation
 
     Parameters
     ----------
-    view : CoarseView
-    quality : Quality
-        Quality of the result.
     reorientation : Reorientation
         Reorientation from the file's axes to those of `view`.
     fitted : bool

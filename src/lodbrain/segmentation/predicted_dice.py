@@ -33,14 +33,12 @@ class DiceFit:
 
     Attributes
     ----------
-    intercept : float
     weights : mapping of str to float
         Weights by feature.
     low, high : float
         The score is clipped to this range, which is the range of Dice in the fitted cases for a linear fit.
     limits : mapping of str to (float, str)
         By feature: limit beyond which a QC warning is given, and its text.
-    link : {"identity", "logit"}
     """
 
     intercept: float

@@ -98,9 +98,6 @@ def assess(
         In RAS order.
     certainty : (X, Y, Z) uint8 or None
         Posterior of the most probable structure, times 255.
-    model_labels : {"structures", "tissue"}
-        Scheme of the classes.
-    spacing_mm : tuple of 3 float
     known : mapping of str to float
         Measures of the inference (such as ``moved_share``, the share of the brain relabelled as small components).
     fit : DiceFit, optional

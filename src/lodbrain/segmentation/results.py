@@ -27,8 +27,6 @@ class Result:
 
     Attributes
     ----------
-    outputs : Outputs
-        Names of its files.
     sidecar : dict
         Content of ``_dseg.json``.
     volumes : tuple of Volume

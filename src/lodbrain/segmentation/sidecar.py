@@ -26,8 +26,6 @@ def made_from(path: Path, model: Model, settings: Settings) -> Json:
     ----------
     path : Path
         The input. Only its name is recorded, because folder names may identify the participant.
-    model, settings
-        As in `segment_image`.
     """
     return {
         "model": {"name": model.card.name, "sha256": model.sha256},
@@ -43,8 +41,6 @@ def sidecar(
 
     Parameters
     ----------
-    result, image
-        The segmentation, and the scan as read.
     origin : dict
         From `made_from`.
     run : mapping

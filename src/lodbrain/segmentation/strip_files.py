@@ -39,15 +39,12 @@ class Stripped:
 
     Attributes
     ----------
-    job : StripJob
     status : {"done", "skipped", "failed"}
         Skipped: the outputs were complete.
     volume_mm3 : float
         Volume of the mask; 0 unless done.
     seconds : float
         Wall-clock time.
-    error : LodbrainError or None
-        Error of a failed scan.
     """
 
     job: StripJob
@@ -131,14 +128,6 @@ def strip_jobs(
     finished: Callable[[Stripped], None] | None = None,
 ) -> list[Stripped]:
     """Run jobs one after the other; a job that fails does not stop the others.
-
-    Parameters
-    ----------
-    jobs : sequence of StripJob
-    wanted : MaskSettings
-    settings : Settings
-    finished : callable, optional
-        Called with each outcome as soon as its job ends.
 
     Raises
     ------

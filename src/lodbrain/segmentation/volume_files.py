@@ -33,10 +33,6 @@ def subject_names(results: Sequence[Result]) -> list[str]:
     The name of ``sub-06_T1w`` is ``sub-06``; if subjects have several scans, session and run are kept
     (``sub-06_ses-1``); if names are still not unique, the names of the results are used. Results without BIDS names
     always keep their own.
-
-    Parameters
-    ----------
-    results : sequence of Result
     """
     scans = [result.scan for result in results]
     for shorten in (_subject, _entities):
@@ -60,8 +56,6 @@ def volumes_csv(results: Sequence[Result], *, counted: bool = False) -> str:
 
     Parameters
     ----------
-    results : sequence of Result
-        At least one.
     counted : bool
         Whether to use volumes of counted voxels. Default: sums of posteriors, as in SynthSeg.
 
@@ -90,12 +84,6 @@ def volumes_csv(results: Sequence[Result], *, counted: bool = False) -> str:
 
 def aseg_stats(result: Result, subject: str | None = None) -> str:
     """Return volumes in the format of FreeSurfer's ``aseg.stats``, which ``asegstats2table`` reads.
-
-    Parameters
-    ----------
-    result : Result
-    subject : str, optional
-        Default: the result's name.
 
     Raises
     ------

@@ -117,14 +117,10 @@ def volumes(
         Network classes.
     soft_volume_vox : (C,) float
         Sum of the posteriors of each class, in voxels.
-    model_labels, scheme
-        As in `index_of_class`.
     voxel_volume_mm3 : float
         |det| of the affine's 3x3 part.
     doubt_vox : (C,) float, optional
         Sum of p (1 - p) of each class, in voxels, for the intervals.
-    calibration : Calibration, optional
-        Calibration of the intervals.
 
     Returns
     -------

@@ -104,17 +104,7 @@ class SmoothField:
         return SmoothField(self.control.to(device), self.lattice_mm)
 
     def on(self, grid: Grid, rows: slice = slice(None)) -> torch.Tensor:
-        """Return the values on a grid.
-
-        Parameters
-        ----------
-        rows : slice
-            Part of the grid's first axis, for evaluation in chunks.
-
-        Returns
-        -------
-        (C, X, Y, Z) float32 tensor
-        """
+        """Return the values (C, X, Y, Z) float32 on a grid, or on some rows of its first axis."""
         planes, weights = self.planes(grid, rows)
         return planes @ weights
 

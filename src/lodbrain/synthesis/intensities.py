@@ -142,13 +142,7 @@ class Contrast:
 
 
 def draw_contrast(contrasts: Contrasts, generator: torch.Generator) -> Contrast:
-    """Sample the class intensities of one scan.
-
-    Parameters
-    ----------
-    generator : torch.Generator
-        On the CPU.
-    """
+    """Sample the class intensities of one scan, from a generator on the CPU."""
 
     def normal(*shape: int) -> torch.Tensor:
         return torch.randn(shape, generator=generator)

@@ -30,11 +30,6 @@ def settings_like(profile: ContrastProfile, settings: GeneratorSettings | None =
     Shapes, lesions, artefacts, field of view and the share of defaced scans are kept. Smooth noise gives an upper bound
     of the scans' blur, so blur is sampled from 0 to that bound. Intensities are sampled by
     `lodbrain.synthesis.tailored.draw_from_profile`.
-
-    Parameters
-    ----------
-    settings : GeneratorSettings, optional
-        Settings from which all others are taken.
     """
     settings = settings or GeneratorSettings()
     sides = [side for scan in profile.scans for side in scan.voxel_mm]

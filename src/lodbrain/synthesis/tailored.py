@@ -29,16 +29,11 @@ _ANCHORS = (("CSF", "Lateral-Ventricle"), ("Cerebral-Cortex",), ("Cerebral-White
 
 
 def draw_from_profile(profile: ContrastProfile, generator: torch.Generator) -> Contrast:
-    """Sample the class intensities of one scan that resembles those of a profile.
+    """Sample, from a generator on the CPU, the class intensities of one scan that resembles those of a profile.
 
     Structures vary by their variation between scans, equally left and right. Labels absent from the profile (lesions,
     vessels, choroid plexus) are placed between fluid, grey and white matter as in a T1w scan. Tissues outside of the
     brain are sampled from all intensities of the head outside of the brain.
-
-    Parameters
-    ----------
-    generator : torch.Generator
-        On the CPU.
 
     Returns
     -------

@@ -54,8 +54,6 @@ def adapt(
         Scans, folders or globs.
     out : path
         The model to write, a .safetensors file.
-    report : callable(str)
-        Called with lines of progress.
     refused : callable(Analysed)
         Called with each scan that could not be analysed; the other scans are used.
 

@@ -110,12 +110,7 @@ class TrainingConfig(Strict):
 
 
 def read_config(path: str | Path) -> TrainingConfig:
-    """Read a training configuration.
-
-    Parameters
-    ----------
-    path : path
-        A YAML file, such as ``configs/default.yaml``.
+    """Read a training configuration from a YAML file.
 
     Raises
     ------

@@ -58,11 +58,6 @@ class FineMaps(Mapping[str, LabelMap]):
 
     On the CPU a map is opened for each access and released with the samples made from it: otherwise the pages of all
     maps would count as the process's memory, 0.13 GB per head at 0.5 mm. On an accelerator opened maps are kept.
-
-    Parameters
-    ----------
-    folder : Path
-        Folder of the cache files, one for each map that is refined.
     """
 
     def __init__(self, maps: Mapping[str, LabelMap], folder: Path, voxel_mm: float) -> None:

@@ -150,8 +150,6 @@ def run_stage(
     ----------
     log : callable(step, values)
         Called with the mean loss every 50 steps, and with validation scores; in the first process only.
-    accept_changes : bool
-        Continue from a checkpoint of another configuration.
 
     Raises
     ------

@@ -42,15 +42,10 @@ def level_configs(config: TrainingConfig) -> tuple[LevelConfig, ...]:
 
 
 def average_with_start(ladder: Ladder, config: TrainingConfig) -> None:
-    """Interpolate the weights towards those that the run started from, by `start_share` (WiSE-FT).
+    """Interpolate the trained weights towards those that the run started from, in place, by `start_share` (WiSE-FT).
 
     The mean of two sets of weights on one training path is often better than either: the gain of the stage is kept,
     with less forgetting. Levels that did not start from the model (absent, or `fresh`) are unchanged.
-
-    Parameters
-    ----------
-    ladder : Ladder
-        Trained from the configuration's `start`; changed in place.
 
     References
     ----------
@@ -121,13 +116,7 @@ def load_trained_levels(network: Ladder | Plain, config: TrainingConfig, upto: i
 
 
 class LevelLoss(nn.Module):
-    """The loss of one level on a batch of pairs.
-
-    Parameters
-    ----------
-    level : torch.nn.Module
-        Called in the same way as `Level`.
-    """
+    """The loss of one level, a module called in the same way as `Level`, on a batch of pairs."""
 
     def __init__(self, level: nn.Module, weights: Losses, *, bfloat16: bool) -> None:
         super().__init__()

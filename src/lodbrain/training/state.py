@@ -39,8 +39,6 @@ def essence(config: TrainingConfig, upto: int, workers: int) -> dict[str, Any]:
     ----------
     upto : int
         Number of levels that count; one more than there are for the joint stage.
-    workers : int
-        Number of processes that train together.
     """
     fields = config.model_dump(mode="json", by_alias=True)
     kept = {name: value for name, value in fields.items() if name not in FREE}

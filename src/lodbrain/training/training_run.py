@@ -53,12 +53,8 @@ def train(
 
     Parameters
     ----------
-    report : callable(str)
-        Called with a line of progress, in the first process.
     stop_after : int or None
         Number of levels to train in this call; None for all, and the joint stage.
-    accept_changes : bool
-        Continue from checkpoints of other settings.
 
     Returns
     -------
