@@ -108,7 +108,7 @@ def motion(pair: LabelledScan, strength: float, generator: torch.Generator) -> L
     order = torch.fft.fftfreq(n).abs().argsort(stable=True)[2 * still :]
     for lines in order.chunk(POSITIONS):
         turn, shift = ((2 * torch.rand(3, generator=generator) - 1) * strength for _ in range(2))
-        moved = _turned(pair.image, pair.spacing_mm, _rotation(*torch.deg2rad(turn).tolist()), shift)
+        moved = _turned(pair.image, pair.spacing_mm, torch.matrix_exp(_cross(torch.deg2rad(turn))), shift)
         spectrum[:, lines] = _spectrum(moved)[:, lines]
     return pair.with_image(torch.fft.irfftn(spectrum, s=tuple(pair.image.shape), dim=(0, 1, 2)).clamp_(min=0))
 
@@ -234,11 +234,6 @@ def _cross(axis: torch.Tensor) -> torch.Tensor:
     """Return the matrix whose exponential rotates around an axis by its length in radians."""
     x, y, z = axis.tolist()
     return torch.tensor([[0.0, -z, y], [z, 0.0, -x], [-y, x, 0.0]])
-
-
-def _rotation(x: float, y: float, z: float) -> torch.Tensor:
-    """Return the rotation by a vector of angles in radians around the three axes."""
-    return torch.matrix_exp(_cross(torch.tensor([x, y, z])))
 
 
 def _turned(

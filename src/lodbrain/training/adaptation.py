@@ -27,7 +27,6 @@ from lodbrain.synthesis.profile import ContrastProfile
 from lodbrain.training.adaptation_config import AdaptSettings, tuning_config
 from lodbrain.training.adaptation_measures import Measures, Probe, decide
 from lodbrain.training.adaptation_report import AdaptReport, write_report
-from lodbrain.training.config import TrainingConfig
 from lodbrain.training.training_run import train
 from lodbrain.training.workers import device_named
 
@@ -82,7 +81,7 @@ def adapt(
     config = tuning_config(base.network, last, out, settings, device)
 
     report(f"tuning {settings.levels} of {last + 1} levels for {settings.minutes:g} minutes")
-    tuned = zoo.load(train(config, report=report))[1]
+    trained, tuned = zoo.load(train(config, report=report))
     assert isinstance(tuned, Ladder)
 
     probe = Probe(config, profile, chosen, last, held_out=settings.held_out, frame=settings.frame, device=device)
@@ -102,7 +101,7 @@ def adapt(
         verdict=verdict,
         volumes=probe.volumes(before, after),
         minutes=settings.minutes,
-        steps=_steps(config),
+        steps=trained.training["steps"],
     )
     write_report(out, result)
     shutil.rmtree(config.out)
@@ -211,9 +210,3 @@ def _card(out: Path, base: Model, settings: AdaptSettings, profile: ContrastProf
         },
         dice={},
     )
-
-
-def _steps(config: TrainingConfig) -> dict[str, int]:
-    card = zoo.load(config.out / f"{config.name}.safetensors")[0]
-    steps: dict[str, int] = card.training["steps"]
-    return steps
