@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
@@ -13,6 +12,7 @@ from torch import Tensor
 
 from lodbrain.inference.decide import best_class
 from lodbrain.inference.lod_brain_2024_slabs import Box, brain_box, logits_in_slabs, memory_bytes, within
+from lodbrain.inference.prediction import Prediction
 from lodbrain.models.lod_brain_2024 import CLASSES, MULTIPLE, LodBrain2024
 from lodbrain.system.progress import Progress
 
@@ -21,25 +21,6 @@ SIDE: Final = 256
 
 #: (start, stop) along each axis of a volume in RAS order.
 RasBox = tuple[tuple[int, int], tuple[int, int], tuple[int, int]]
-
-
-@dataclass(frozen=True, eq=False)
-class LodBrain2024Prediction:
-    """LOD-Brain's prediction for one volume, on the grid of the input.
-
-    Attributes
-    ----------
-    classes : (X, Y, Z) uint8
-        The most probable of the seven classes: background and LOD-Brain's six tissues.
-    soft_volume_vox : (7,) float64
-        Sum of the posteriors of each class, in voxels.
-    posteriors : (7, X, Y, Z) float16 or None
-        Posterior of each class, if requested.
-    """
-
-    classes: NDArray[np.uint8]
-    soft_volume_vox: NDArray[np.float64]
-    posteriors: NDArray[np.float16] | None
 
 
 def as_lia(data: NDArray[Any]) -> NDArray[Any]:
@@ -100,7 +81,7 @@ def predict_lod_brain_2024(
     box: RasBox | None = None,
     posteriors: bool = False,
     progress: Progress | None = None,
-) -> LodBrain2024Prediction:
+) -> Prediction:
     """Return LOD-Brain's segmentation of a volume on the volume's own grid, without post-processing.
 
     As in the published pipeline the volume is reoriented to LIA, padded with zeros to 256^3 around its centre, z-scored
@@ -120,8 +101,8 @@ def predict_lod_brain_2024(
 
     Returns
     -------
-    LodBrain2024Prediction
-        Classes, soft volumes and, if requested, posteriors.
+    Prediction
+        Classes 0 to 6 (background and LOD-Brain's six tissues), soft volumes and, if requested, posteriors.
 
     Raises
     ------
@@ -141,7 +122,7 @@ def predict_lod_brain_2024(
         if progress is not None:
             progress(share, "LOD-Brain 2024")
     soft[0] += data.size - soft.sum()  # voxels beyond the box
-    return LodBrain2024Prediction(classes, soft, kept)
+    return Prediction(classes, soft, kept)
 
 
 def tissue_posteriors(
