@@ -48,9 +48,9 @@ REGISTRY: dict[str, Architecture] = {
     for entry in (
         Architecture("lod", "lod:Ladder", 1, segments=True),
         Architecture("lod-brain-2024", "lod_brain_2024:LodBrain2024", 8, segments=True),
-        Architecture("meshnet", "meshnet:MeshNet", 1),
-        Architecture("segresnet", "borrowed:segresnet", 8),
-        Architecture("dynunet", "borrowed:dynunet", 8),
+        Architecture("meshnet", "comparison_networks:MeshNet", 1),
+        Architecture("segresnet", "comparison_networks:segresnet", 8),
+        Architecture("dynunet", "comparison_networks:dynunet", 8),
     )
 }
 
