@@ -8,9 +8,15 @@ from pathlib import Path
 import pytest
 
 from lodbrain.training.config import TrainingConfig
-from lodbrain.training.heads import SEEDS, first_heads, heads_of_stage, largest_shape
 from lodbrain.training.maps import load_maps
-from lodbrain.training.requirements import Trial, measure_requirements
+from lodbrain.training.requirements import (
+    SEEDS,
+    Trial,
+    first_heads,
+    heads_of_stage,
+    largest_shape,
+    measure_requirements,
+)
 from lodbrain.training.sources import geometry_of, make_sources
 from lodbrain.training.stage import stage_seed
 from lodbrain.training.training_run import build, train
