@@ -13,28 +13,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lodbrain.errors import InputError, UsageError, WeightsError
-from lodbrain.models.card import Card, members
+from lodbrain.models.card import Card as Card
+from lodbrain.models.card import members as members
 from lodbrain.system.atomic import write_bytes, write_text
 from lodbrain.system.download import Remote, cache_folder, download
 from lodbrain.system.hashing import sha256_of
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
-
-__all__ = [
-    "MODELS",
-    "Card",
-    "cache_path",
-    "card",
-    "cards",
-    "fetch",
-    "load",
-    "locate",
-    "members",
-    "read_verified",
-    "save",
-    "save_with_card",
-]
 
 MODELS = Path(__file__).resolve().parents[1] / "resources" / "models"
 #: Key of the card in a safetensors file's metadata.
