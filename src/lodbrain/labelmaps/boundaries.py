@@ -33,7 +33,7 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 
 from lodbrain.labelmaps.components import attach, tangled
-from lodbrain.synthesis.scores import WHOLE, Kept, Scores, product_along_axes
+from lodbrain.labelmaps.label_scores import WHOLE, Kept, Scores, product_along_axes
 
 #: Standard deviation of the smoothing in voxels of the coarser grid: enough to round the steps of a voxel, too little
 #: to shift a boundary.

@@ -16,8 +16,8 @@ from lodbrain.images.image import Image
 from lodbrain.images.layout import MAX_VOXELS
 from lodbrain.labelmaps.balance import rebalance
 from lodbrain.labelmaps.boundaries import BLOCK_VOXELS, Axis, resample_pass
+from lodbrain.labelmaps.label_scores import Kept
 from lodbrain.synthesis.label_map import LabelMap
-from lodbrain.synthesis.scores import Kept
 
 #: Volumes of structures above this size are preserved within `VOLUME_TOLERANCE`.
 LEAST_VOLUME_MM3 = 500.0
