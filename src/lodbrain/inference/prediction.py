@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
+from lodbrain.images.shear import Straightening
 from lodbrain.inference.calibration import Calibration
 
 if TYPE_CHECKING:
@@ -110,3 +111,15 @@ class Prediction:
     peak_bytes: int | None = None
     coarse: CoarseView | None = None
     disagreement: NDArray[np.bool_] | None = None
+
+    def sheared(self, shear: Straightening, share: float) -> Prediction:
+        """Return the prediction on a sheared grid, whose voxels hold a `share` of the straight one's volume in mm^3."""
+        posteriors, differing = self.posteriors, self.disagreement
+        return replace(
+            self,
+            classes=shear.undo_classes(self.classes),
+            soft_volume_vox=self.soft_volume_vox * share,
+            doubt_vox=None if self.doubt_vox is None else self.doubt_vox * share,
+            posteriors=None if posteriors is None else shear.undo_posteriors(posteriors),
+            disagreement=None if differing is None else shear.undo_classes(differing.view(np.uint8)).view(bool),
+        )

@@ -76,15 +76,7 @@ class BrainMask:
         return to_nibabel(self.mask.view(np.uint8), self.affine)
 
     def save(self, path: str | PathLike[str]) -> None:
-        """Write the mask atomically, as ``.nii`` or ``.nii.gz``.
-
-        Raises
-        ------
-        ValueError
-            If the name has another suffix.
-        OutputError
-            If it cannot be written.
-        """
+        """Write the mask atomically, as ``.nii`` or ``.nii.gz``; errors as in `lodbrain.images.io.write_nifti`."""
         write_nifti(path, self.mask, Image(self.mask, self.affine))
 
 
