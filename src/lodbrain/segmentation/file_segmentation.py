@@ -98,8 +98,6 @@ def segment_file(
         origin = made_from(path, model, settings)
         if settings.resume and outputs.is_complete(origin):
             return ScanOutcome(path, "skipped", outputs, seconds=clock.total)
-        if settings.resume:
-            outputs.check_made_from(origin)
         restart_peak()
         ready = None if ahead is None else ahead.layout(before)
         layout = ready or read_layout(path, settings.frame)

@@ -78,8 +78,6 @@ def strip_file(job: StripJob, wanted: MaskSettings, settings: Settings, *, model
         origin = _made_from(path, model, wanted, settings)
         if settings.resume and outputs.is_complete(origin):
             return Stripped(job, "skipped", seconds=time.monotonic() - began)
-        if settings.resume:
-            outputs.check_made_from(origin)
         restart_peak()
         allowance = Allowance.now(settings, model.device)
         layout = read_layout(path, settings.frame)
