@@ -19,7 +19,7 @@ from lodbrain.inference.brain_search import NetworkInput, locate, plan_tiles, pr
 from lodbrain.inference.counts import occupied
 from lodbrain.inference.precision import working_dtype
 from lodbrain.inference.prediction import Options
-from lodbrain.inference.pyramid import WorkingGrid, interpolation_matrix
+from lodbrain.inference.pyramid import WorkingGrid
 from lodbrain.inference.sink import INTERPOLATED_VOXELS
 from lodbrain.inference.tiled_levels import BoxOutput, Run, each_part
 from lodbrain.inference.tiling import Box, offset, shape_of, slices
@@ -88,19 +88,13 @@ class BrainOdds:
         """
         odds, least = self.odds[int(csf)], math.log(threshold / (1 - threshold))
         out = np.zeros(self.scan.shape, bool)
-        matrices, spans = [], []
-        for axis, (start, stop) in enumerate(self.box):
-            low, high = max(0, start), min(self.grid.shape[axis], stop)  # without padding and alignment
-            matrix = interpolation_matrix(
-                self.scan.shape[axis], self.scan.spacing_mm[axis], self.grid.shape[axis], self.grid.spacing_mm[axis]
-            )[:, low:high]
-            inside = (matrix.sum(1) > 0.999).nonzero().flatten()
-            if not len(inside):  # a box thinner than a voxel of the scan
-                return out
-            spans.append(slice(int(inside[0]), int(inside[-1]) + 1))
-            matrices.append(matrix[spans[-1]])
-            odds = odds.narrow(axis, low - start, high - low)
-        x, y, z = spans
+        a, b, c = ((max(0, start), min(n, stop)) for (start, stop), n in zip(self.box, self.grid.shape, strict=True))
+        box: Box = (a, b, c)  # without padding and alignment
+        found = self.scan.inside(self.grid, box)
+        if found is None:
+            return out
+        matrices, (x, y, z) = found
+        odds = odds[slices(offset(box, self.box))]
         rows = max(1, INTERPOLATED_VOXELS // ((y.stop - y.start) * (z.stop - z.start)))
         for first in range(0, x.stop - x.start, rows):
             weights = matrices[0][first : first + rows]

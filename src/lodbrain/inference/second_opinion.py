@@ -17,7 +17,7 @@ from lodbrain.images.intensity import from_black
 from lodbrain.inference.decide import best_class
 from lodbrain.inference.precision import working_dtype
 from lodbrain.inference.prediction import Options
-from lodbrain.inference.pyramid import WorkingGrid, interpolation_matrix, resample
+from lodbrain.inference.pyramid import WorkingGrid, resample
 from lodbrain.inference.tiling import Box, shape_of
 from lodbrain.labels import SIDELESS, SIDELESS_OF_CLASS, TISSUE_OF_CLASS, TISSUES
 from lodbrain.models.consensus import Consensus
@@ -79,9 +79,7 @@ class SecondOpinion:
             return self._cut(part)
         out = self.posteriors
         for axis, ((start, stop), (lo, hi)) in enumerate(zip(part, self.box, strict=True)):
-            matrix = interpolation_matrix(
-                grid.shape[axis], grid.spacing_mm[axis], self.grid.shape[axis], self.grid.spacing_mm[axis]
-            )[start:stop, lo:hi].to(out.device)
+            matrix = grid.matrix_from(self.grid, axis)[start:stop, lo:hi].to(out.device)
             used = matrix.any(0).nonzero().flatten()
             near = slice(int(used[0]), int(used[-1]) + 1) if len(used) else slice(0, 1)
             moved = out.narrow(axis + 1, near.start, near.stop - near.start).float().movedim(axis + 1, -1)
