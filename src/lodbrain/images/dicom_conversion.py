@@ -31,17 +31,7 @@ _LONGEST_S = 600
 
 @dataclass(frozen=True)
 class Converted:
-    """A converted series, in a temporary folder.
-
-    Attributes
-    ----------
-    files : tuple of Path
-        The DICOM files.
-    stack : FrameStack
-        Where their frames lie.
-    notes : tuple of str
-        What was corrected, one sentence each.
-    """
+    """A converted series in a temporary folder: NIfTI file, DICOM files, where their frames lie, and corrections."""
 
     nifti: Path
     files: tuple[Path, ...]

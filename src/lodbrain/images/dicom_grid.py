@@ -61,10 +61,7 @@ class FrameStack:
     def affine_of_nifti(self, like: NDArray[np.float64]) -> NDArray[np.float64]:
         """Return the affine of the file that dcm2niix makes of this stack: rows upside down, slices in either order.
 
-        Parameters
-        ----------
-        like : (4, 4) float64
-            The file's own affine, whose third axis tells the order of the slices.
+        The third axis of the file's own affine `like` tells the order of the slices.
         """
         frames, rows, _ = self.shape
         flip = np.eye(4)

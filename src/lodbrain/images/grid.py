@@ -18,15 +18,7 @@ _TIE = 1e-4
 
 @dataclass(frozen=True)
 class Reorientation:
-    """Permutation and flips of the axes.
-
-    Attributes
-    ----------
-    axes : tuple of int
-        For each new axis, the index of the old axis.
-    flipped : tuple of bool
-        For each new axis, whether it is reversed.
-    """
+    """Permutation and flips: for each new axis, the index of the old axis and whether it is reversed."""
 
     axes: tuple[int, int, int]
     flipped: tuple[bool, bool, bool]

@@ -34,15 +34,7 @@ LEAST_BRAIN_VOXELS = 200
 
 @dataclass(frozen=True)
 class Scaling:
-    """Linear scaling (image - offset) / unit, clamped to +-`limit`.
-
-    Attributes
-    ----------
-    offset, unit : float
-        In the image's units.
-    limit : float
-        In units of the result.
-    """
+    """Linear scaling (image - offset) / unit, both in the image's units, clamped to +-`limit`."""
 
     offset: float
     unit: float

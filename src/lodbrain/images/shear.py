@@ -24,14 +24,9 @@ _MOST_GROWTH = 8
 
 @dataclass(frozen=True, eq=False)
 class Straightening:
-    """Resampling between a sheared and an orthogonal ("straight") grid.
+    """Resampling between a sheared and an orthogonal ("straight") grid of these shapes (X, Y, Z).
 
-    Attributes
-    ----------
-    to_sheared : (4, 4) float64
-        Voxel of the straight grid to voxel of the sheared one.
-    straight, sheared : tuple of int
-        Shapes (X, Y, Z) of the grids.
+    `to_sheared` (4, 4) float64 takes voxels of the straight grid to voxels of the sheared one.
     """
 
     to_sheared: NDArray[np.float64]

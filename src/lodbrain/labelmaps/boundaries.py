@@ -52,15 +52,7 @@ BLOCK_VOXELS = 1 << 23
 
 @dataclass(frozen=True)
 class Axis:
-    """One axis of both grids, which start at the same outer face.
-
-    Attributes
-    ----------
-    n_in, n_out : int
-        Voxels.
-    ratio : float
-        Old voxel side over new voxel side.
-    """
+    """One axis of both grids, which start at the same outer face; `ratio` is the old voxel side over the new one."""
 
     n_in: int
     n_out: int

@@ -80,13 +80,7 @@ _FLUID_SHARE = 0.03
 
 @dataclass(frozen=True, eq=False)
 class HeadMap:
-    """A label training map of a head.
-
-    Attributes
-    ----------
-    labels : (X, Y, Z) int16
-        On the scan's grid: structures, and 502 to 516 outside of the brain.
-    """
+    """A label map (X, Y, Z) int16 on the scan's grid: structures, and 502 to 516 outside of the brain."""
 
     labels: NDArray[np.int16]
     notes: tuple[str, ...] = ()

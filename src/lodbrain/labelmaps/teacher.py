@@ -57,12 +57,7 @@ class SoftTarget:
 
 
 def soft_target(posteriors: NDArray[np.floating], table: tuple[Label, ...]) -> SoftTarget:
-    """Reduce posteriors to the two likeliest labels of each voxel.
-
-    Parameters
-    ----------
-    posteriors : (X, Y, Z, C) float
-        One volume for each row of `table`.
+    """Reduce posteriors (X, Y, Z, C), a volume for each row of `table`, to the two likeliest labels of each voxel.
 
     Examples
     --------

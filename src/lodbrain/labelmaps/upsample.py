@@ -52,15 +52,7 @@ class LabelVolume:
 
 @dataclass(frozen=True, eq=False)
 class Resampled:
-    """A label map at another voxel size.
-
-    Attributes
-    ----------
-    image : Image
-        Of the input's dtype.
-    volumes : tuple of LabelVolume
-        One for each label but 0.
-    """
+    """A label map of the input's dtype at another voxel size, and the volume of each label but 0."""
 
     image: Image
     volumes: tuple[LabelVolume, ...]

@@ -247,13 +247,7 @@ class Level(nn.Module):
 
 
 class Ladder(nn.Module):
-    """Network of several levels, from coarse to fine.
-
-    Parameters
-    ----------
-    levels : sequence of LevelConfig
-        Coarsest first; exponents decrease by one.
-    """
+    """Network of several levels, coarsest first; exponents decrease by one."""
 
     def __init__(self, levels: tuple[LevelConfig, ...]) -> None:
         super().__init__()
@@ -272,12 +266,9 @@ class Ladder(nn.Module):
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> Ladder:
-        """Return the ladder described by a card's configuration, with random weights.
+        """Return the ladder of a card's configuration, with random weights.
 
-        Parameters
-        ----------
-        config : dict
-            ``{"levels": [{"exponent": 2, "channels": [16, 32], "sided": true}, ...]}``
+        It has the form ``{"levels": [{"exponent": 2, "channels": [16, 32], "sided": true}, ...]}``.
         """
         return cls(tuple(LevelConfig.from_row(row) for row in config["levels"]))
 

@@ -58,12 +58,7 @@ REGISTRY: dict[str, Architecture] = {
 class PlainLevel(nn.Module):
     """Adapter of a plain network to the interface of a level; it ignores the voxel size and the level above.
 
-    Parameters
-    ----------
-    network : torch.nn.Module
-        Maps images (B, 1, X, Y, Z) to logits (B, 33, X, Y, Z).
-    multiple : int
-        Sides of its input are multiples of this.
+    The network maps images (B, 1, X, Y, Z) to logits (B, 33, X, Y, Z); sides of its input are multiples of `multiple`.
     """
 
     def __init__(self, network: nn.Module, multiple: int) -> None:
@@ -77,15 +72,7 @@ class PlainLevel(nn.Module):
 
 
 class Plain(nn.Module):
-    """Adapter of a plain network to the interface of a ladder with one level.
-
-    Parameters
-    ----------
-    name : str
-        Key of `REGISTRY`.
-    exponent : int
-        log2 of its voxel size in mm.
-    """
+    """Adapter of a plain network, a key of `REGISTRY`, to the interface of a ladder with one level of this exponent."""
 
     def __init__(self, name: str, options: dict[str, Any], exponent: int) -> None:
         super().__init__()

@@ -29,14 +29,9 @@ MOST_BORDER_MM = 30.0
 
 @dataclass(frozen=True)
 class MaskSettings:
-    """What belongs to a brain mask.
+    """What belongs to a brain mask: the CSF around the brain or not, and a border.
 
-    Attributes
-    ----------
-    csf : bool
-        Whether the CSF around the brain does.
-    border_mm : float
-        Distance by which the surface is moved outwards, or inwards if below 0.
+    `border_mm` is the distance by which the surface is moved outwards, or inwards if below 0.
     """
 
     csf: bool = True

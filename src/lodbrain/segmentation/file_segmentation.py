@@ -147,10 +147,7 @@ def segment_file(
 def check_existing(outputs: FileSet, inputs: Mapping[tuple[int, int], Path], settings: Settings) -> None:
     """Raise an error if outputs exist and neither `resume` nor `overwrite` is set, or if an output is an input.
 
-    Parameters
-    ----------
-    inputs : mapping
-        All inputs of the command, from `identities`.
+    `inputs` are all those of the command, from `identities`.
 
     Raises
     ------

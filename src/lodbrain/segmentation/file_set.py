@@ -38,12 +38,7 @@ LONGEST_NAME = 255
 class FileSet(ABC):
     """Output files of one scan, the last of which is a JSON sidecar that records the others.
 
-    Attributes
-    ----------
-    folder : Path
-        Folder of the sidecar.
-    stem : str
-        Beginning of the files' names.
+    `folder` is that of the sidecar, `stem` the beginning of the files' names.
     """
 
     folder: Path

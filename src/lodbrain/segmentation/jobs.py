@@ -126,12 +126,7 @@ def attempt(
 ) -> ScanOutcome:
     """Run one job and return its outcome; errors of the scan become an outcome.
 
-    Parameters
-    ----------
-    model : Model or None
-        None if the job has a problem.
-    make_page : callable, optional
-        Called with the outcome if the segmentation is complete.
+    The model may be None if the job has a problem. `make_page` is called with the outcome of a complete segmentation.
 
     Raises
     ------
@@ -176,12 +171,7 @@ def segment_jobs(
 ) -> list[ScanOutcome]:
     """Run jobs in this process; a job that fails does not stop the others.
 
-    Parameters
-    ----------
-    progress : callable, optional
-        Called with the share done of all scans, and a short text.
-    finished : callable, optional
-        Called with each outcome as soon as its job ends.
+    `progress` is called with the share done of all scans, `finished` with each outcome as soon as its job ends.
 
     Returns
     -------

@@ -41,14 +41,7 @@ SPREAD = 0x9E3779B1
 
 @dataclass(frozen=True, eq=False)
 class LabelledScan:
-    """A scan and its labels on the same grid.
-
-    Attributes
-    ----------
-    image : (X, Y, Z) float32 tensor
-        In RAS order.
-    labels : (X, Y, Z) uint8 tensor
-    """
+    """A scan (X, Y, Z) float32 in RAS order and its labels, uint8, on the same grid."""
 
     image: torch.Tensor
     labels: torch.Tensor
@@ -154,13 +147,7 @@ def background(pair: LabelledScan, strength: float, generator: torch.Generator) 
 
 @dataclass(frozen=True)
 class Degradation:
-    """A degradation and its tested strengths.
-
-    Attributes
-    ----------
-    steps : tuple of float
-        Strengths to test, from mild to clinically unacceptable.
-    """
+    """A degradation and the strengths to test, from mild to clinically unacceptable."""
 
     name: str
     unit: str

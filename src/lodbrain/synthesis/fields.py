@@ -88,12 +88,7 @@ def _spline_weights(at_mm: torch.Tensor, lattice_mm: float, n: int) -> torch.Ten
 class SmoothField:
     """A cubic B-spline field, centred on the origin of scanner space.
 
-    Attributes
-    ----------
-    control : (C, L, M, N) float32 tensor
-        Values at the control points.
-    lattice_mm : float
-        Distance of the control points.
+    Control points (C, L, M, N) float32 are `lattice_mm` apart.
     """
 
     control: torch.Tensor

@@ -139,11 +139,7 @@ def encode(labels: NDArray[np.integer], affine: NDArray[np.floating], name: str 
 def prepare(image: Image, name: str = "label map") -> LabelMap:
     """Crop a label image to the head, encode it, and compute the distance to the brain.
 
-    Parameters
-    ----------
-    image : Image
-        Labels of a head or brain on any orthogonal grid, in FreeSurfer's or SynthSeg's numbers, with or
-        without sides.
+    The head or brain may lie on any orthogonal grid, in FreeSurfer's or SynthSeg's numbers, with or without sides.
 
     Raises
     ------

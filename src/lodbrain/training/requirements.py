@@ -48,16 +48,9 @@ class Trial:
 
 @dataclass(frozen=True)
 class LevelRequirements:
-    """Requirements of one level.
+    """Requirements of one level: its largest input, number of steps, and trial.
 
-    Attributes
-    ----------
-    shape : tuple of 3 int
-        Largest input.
-    steps : int or None
-        None for a budget of seconds.
-    trial : Trial or None
-        None without a trial, and for a level that is not trained.
+    `steps` is None for a budget of seconds, `trial` without a trial and for a level that is not trained.
     """
 
     name: str
@@ -69,15 +62,7 @@ class LevelRequirements:
 def measure_requirements(
     config: TrainingConfig, *, steps: int = 8, report: Callable[[str], None] = lambda line: None
 ) -> tuple[LevelRequirements, ...]:
-    """Return the requirements of every level.
-
-    Parameters
-    ----------
-    config : TrainingConfig
-        Its device need not be present if there is no trial.
-    steps : int
-        Number of trial steps of each level after one warm-up step; 0 for no trial.
-    """
+    """Return the requirements of every level, from a trial of `steps` steps after one warm-up step; 0 for no trial."""
     maps = load_maps(config, report)
     trials = _try_levels(config, steps, first_heads(config, maps)) if steps else {}
     out = []

@@ -88,13 +88,7 @@ class SampleSource(Protocol):
 
 @dataclass(frozen=True)
 class Geometry:
-    """Positions and sizes of the levels' crops.
-
-    Attributes
-    ----------
-    strides : tuple of int
-        Alignment in voxels of each level's input.
-    """
+    """Positions and sizes of the levels' crops; `strides` is the alignment in voxels of each level's input."""
 
     levels: tuple[LevelSettings, ...]
     strides: tuple[int, ...]

@@ -26,12 +26,8 @@ SYNTHETIC = ""
 class Sources:
     """Multi-resolution samples of one stage.
 
-    Attributes
-    ----------
-    training : SampleSource or None
-        None where a configuration has no training data.
-    validation : dict of str to (SampleSource, int)
-        Source and number of examples of each set, by name.
+    `training` is None where a configuration has no training data; `validation` holds by name the source of each set
+    and its number of examples.
     """
 
     training: SampleSource | None

@@ -33,12 +33,9 @@ FREE = frozenset(
 
 
 def essence(config: TrainingConfig, upto: int, workers: int) -> dict[str, Any]:
-    """Return the settings that determine the result of a stage: all but the `FREE` ones, levels up to its own.
+    """Return the settings that determine the result of a stage: all but the `FREE` ones, and the first `upto` levels.
 
-    Parameters
-    ----------
-    upto : int
-        Number of levels that count; one more than there are for the joint stage.
+    For the joint stage `upto` is one more than there are levels.
     """
     fields = config.model_dump(mode="json", by_alias=True)
     kept = {name: value for name, value in fields.items() if name not in FREE}
