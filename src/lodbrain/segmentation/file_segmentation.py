@@ -43,7 +43,6 @@ def segment_file(
     out_dir: str | PathLike[str] | Outputs,
     settings: Settings | None = None,
     *,
-    stem: str | None = None,
     about: Mapping[str, object] | None = None,
     model: Model | None = None,
     progress: Progress | None = None,
@@ -56,8 +55,6 @@ def segment_file(
     ----------
     out_dir : path
         The folder for the files named in `Outputs`, or these names themselves.
-    stem : str, optional
-        Beginning of the outputs' names; default: the input's name without its suffix.
     about : mapping, optional
         Additional fields of the JSON files, such as those of BIDS.
     model : Model, optional
@@ -82,7 +79,7 @@ def segment_file(
     """
     settings = settings or Settings()
     path = Path(path)
-    outputs = out_dir if isinstance(out_dir, Outputs) else Outputs(Path(out_dir), stem or stem_of(path))
+    outputs = out_dir if isinstance(out_dir, Outputs) else Outputs(Path(out_dir), stem_of(path))
     report = progress or (lambda share, text: None)
     clock = _Clock()
     if problem := scan_of(path).problem:
