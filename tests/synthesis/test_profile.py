@@ -22,9 +22,8 @@ from lodbrain.synthesis.generator_settings import GeneratorSettings
 from lodbrain.synthesis.intensities import T1W_PRIOR
 from lodbrain.synthesis.label_map import CODE_OF_RAW, MIRROR_OF_CODE, LabelMap
 from lodbrain.synthesis.profile import ContrastProfile, Intensity, read_profile, write_profile
-from lodbrain.synthesis.resemblance import settings_like
 from lodbrain.synthesis.steps.fov import RandomFieldOfView
-from lodbrain.synthesis.tailored import draw_from_profile
+from lodbrain.synthesis.tailored import draw_from_profile, settings_like
 
 WHITE, CORTEX, CAUDATE = (SIDELESS.index(name) for name in ("Cerebral-White-Matter", "Cerebral-Cortex", "Caudate"))
 
