@@ -134,13 +134,7 @@ def _pixels(files: Sequence[Path]) -> NDArray[Any]:
 
 
 def converter_version() -> str:
-    """Return the name and version of the converter, such as ``dcm2niix v1.0.20260724``.
-
-    Raises
-    ------
-    InputError
-        If it is not installed.
-    """
+    """Return the converter's name and version, ``dcm2niix v1.0.20260724``; InputError if it is not installed."""
     return _version(_program(None))
 
 

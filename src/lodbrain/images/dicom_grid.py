@@ -72,7 +72,7 @@ class FrameStack:
         return affine
 
     def from_volume(self, volume: NDArray[Any], affine: NDArray[np.float64]) -> NDArray[Any]:
-        """Return a volume as frames of this stack: axes are turned and flipped, no voxel is interpolated.
+        """Return a volume as frames (frame, row, column) of this stack, in the order of its files, not interpolated.
 
         Parameters
         ----------
@@ -80,11 +80,6 @@ class FrameStack:
             Values.
         affine : (4, 4) float64
             Voxel to millimetres, RAS.
-
-        Returns
-        -------
-        (frames, rows, columns)
-            In the order of the series' files.
 
         Raises
         ------

@@ -88,10 +88,7 @@ def from_black(data: NDArray[np.float32]) -> NDArray[np.float32]:
 def foreground_scaling(image: torch.Tensor) -> Scaling:
     """Return the scaling for the coarsest level: offset by the black level, unit the mean of all voxels above the mean.
 
-    Returns
-    -------
-    Scaling
-        With a unit of 1 if all voxels are equal.
+    The unit is 1 if all voxels are equal.
 
     Examples
     --------

@@ -162,13 +162,7 @@ def check(
 
 
 def refuse(needed_bytes: int, allowed_bytes: int, path: Path | None) -> NoReturn:
-    """Raise an error that states the memory needed.
-
-    Raises
-    ------
-    InputError
-        ``"memory"``.
-    """
+    """Raise InputError ``"memory"``, which states the memory needed."""
     needed = amount(_ROUNDED_UP * needed_bytes)
     what = f"it needs at least {needed} of memory, {amount(allowed_bytes)} are allowed or free"
     raise InputError("memory", path, what, f"Give --memory {needed} or more, on a machine that has it")

@@ -35,7 +35,7 @@ def predict(
     options: Options | None = None,
     progress: Progress | None = None,
 ) -> Prediction:
-    """Segment an array.
+    """Segment an array, on its own grid.
 
     Parameters
     ----------
@@ -47,11 +47,6 @@ def predict(
         Names the architecture.
     network : torch.nn.Module
         In eval mode.
-
-    Returns
-    -------
-    Prediction
-        On the grid of `data`.
 
     Raises
     ------

@@ -142,13 +142,7 @@ def make_head_map(scan: Image, structures: NDArray[np.integer], *, name: str = "
 
 
 def check_sides(labels: NDArray[np.integer], name: str) -> None:
-    """Raise if left structures of a segmentation (X, Y, Z) in RAS order lie on the right.
-
-    Raises
-    ------
-    InputError
-        If the centre of the left structures lies to the right of the right ones'.
-    """
+    """Raise InputError if left structures of a segmentation (X, Y, Z) in RAS order lie on the right."""
     sides = {
         side: np.isin(labels, [label.index for label in STRUCTURES if label.side == side]) for side in ("left", "right")
     }

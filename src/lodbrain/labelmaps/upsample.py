@@ -212,19 +212,7 @@ def upsample_codes(
     *,
     progress: Callable[[float, str], None] | None = None,
 ) -> torch.Tensor:
-    """Return codes on a grid `factor` times as fine.
-
-    Parameters
-    ----------
-    codes : (X, Y, Z) uint8 tensor
-    factor : int
-        1 returns the map itself.
-
-    Returns
-    -------
-    (X * factor, Y * factor, Z * factor) uint8 tensor
-        It contains no new labels.
-    """
+    """Return codes (X, Y, Z) uint8 on a grid `factor` times as fine along each axis, without new labels."""
     if factor == 1:
         return codes.clone()
     array = codes.numpy()

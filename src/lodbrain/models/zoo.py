@@ -194,11 +194,6 @@ def save_with_card(path: str | os.PathLike[str], card: Card, state_dict: Mapping
     ----------
     path : str or PathLike
         Path of the model file, ending in .safetensors. The card has the same name with .json.
-
-    Returns
-    -------
-    Card
-        With the SHA-256.
     """
     _, digest = save(path, card, halved(state_dict))
     card = dataclasses.replace(card, sha256=digest)

@@ -89,7 +89,7 @@ def strip(
     frame: int | None = None,
     allow_odd_voxels: bool = False,
 ) -> BrainMask:
-    """Return the brain mask of a scan, without writing anything.
+    """Return the brain mask of a scan, without writing anything; errors as in `lodbrain.segment`.
 
     Parameters
     ----------
@@ -101,11 +101,6 @@ def strip(
         Distance by which the mask's surface is moved outwards, or inwards if below 0, the same along each axis.
     model, device, memory, threads, frame, allow_odd_voxels
         As in `lodbrain.segment`. The model's levels down to 2 mm are used.
-
-    Raises
-    ------
-    ValueError, InputError, UsageError
-        As in `lodbrain.segment`.
 
     Examples
     --------
@@ -186,13 +181,7 @@ def strip_image(
 
 
 def ladder_of(model: Model) -> Ladder:
-    """Return the ladder of a model.
-
-    Raises
-    ------
-    UsageError
-        If it has none.
-    """
+    """Return the ladder of a model; UsageError if it has none."""
     from lodbrain.models.consensus import ladder_in
 
     ladder = ladder_in(model.network)

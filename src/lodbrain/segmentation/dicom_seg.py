@@ -29,13 +29,7 @@ _PURPOSE = "For research, not a medical device"
 
 
 def check_installed() -> None:
-    """Check that what a DICOM Segmentation is written with is there.
-
-    Raises
-    ------
-    UsageError
-        If it is not.
-    """
+    """Raise UsageError unless what a DICOM Segmentation is written with is there."""
     try:
         import highdicom  # noqa: F401
     except ImportError as error:

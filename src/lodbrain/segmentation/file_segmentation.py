@@ -142,14 +142,11 @@ def segment_file(
 
 
 def check_existing(outputs: FileSet, inputs: Mapping[tuple[int, int], Path], settings: Settings) -> None:
-    """Raise an error if outputs exist and neither `resume` nor `overwrite` is set, or if an output is an input.
+    """Raise InputError if outputs exist and neither `resume` nor `overwrite` is set, or if an output is an input.
 
     `inputs` are all those of the command, from `identities`.
 
-    Raises
-    ------
-    InputError
-        If an output exists, or is an input.
+    `inputs` are all those of the command, from `identities`.
     """
     check_not_an_input(outputs, inputs)
     existing = outputs.existing()

@@ -169,14 +169,9 @@ def segment_jobs(
     finished: Callable[[ScanOutcome], None] | None = None,
     make_page: MakePage | None = None,
 ) -> list[ScanOutcome]:
-    """Run jobs in this process; a job that fails does not stop the others.
+    """Run jobs in this process, and return the outcomes in their order; a job that fails does not stop the others.
 
     `progress` is called with the share done of all scans, `finished` with each outcome as soon as its job ends.
-
-    Returns
-    -------
-    list of ScanOutcome
-        In the order of the jobs.
 
     Raises
     ------

@@ -47,7 +47,7 @@ class Volume:
 
 
 def index_of_class(model_labels: Scheme, scheme: Scheme) -> NDArray[np.int16]:
-    """Return the index in the written label map of each class of a network.
+    """Return the index (C,) int16 in the written label map of each class of a network.
 
     Parameters
     ----------
@@ -55,10 +55,6 @@ def index_of_class(model_labels: Scheme, scheme: Scheme) -> NDArray[np.int16]:
         Scheme of the network's classes.
     scheme : {"structures", "tissue", "brain"}
         Scheme of the written label map.
-
-    Returns
-    -------
-    (C,) int16
 
     Raises
     ------

@@ -118,7 +118,7 @@ class SmoothField:
 def random_control(
     channels: int, lattice_mm: float, extent_mm: float, generator: torch.Generator, *, smooth: float = 0.0
 ) -> torch.Tensor:
-    """Return standard normal control points that cover +-`extent_mm`/2, optionally smoothed.
+    """Return standard normal control points (C, n, n, n) float32 that cover +-`extent_mm`/2, optionally smoothed.
 
     Parameters
     ----------
@@ -130,10 +130,6 @@ def random_control(
         On the CPU.
     smooth : float
         s in (0, 1): neighbours are mixed along each axis (1-s, s/2, s/2), and the variance is restored; 0 for none.
-
-    Returns
-    -------
-    (C, n, n, n) float32 tensor
     """
     n = int(extent_mm / lattice_mm) + 4
     control = torch.randn((channels, n, n, n), generator=generator)

@@ -103,7 +103,7 @@ class LabelMap:
 
 
 def raw_labels(labels: NDArray[np.integer], affine: NDArray[np.floating], name: str = "label map") -> NDArray[np.int16]:
-    """Convert the numbers of a file to raw labels.
+    """Convert the numbers of a file to raw labels (X, Y, Z) int16, which `RAW_LABELS` lists.
 
     Parameters
     ----------
@@ -111,11 +111,6 @@ def raw_labels(labels: NDArray[np.integer], affine: NDArray[np.floating], name: 
         FreeSurfer's or SynthSeg's numbers. A brain without sides is split at its mid-plane.
     affine : (4, 4) float
         Voxel to world (RAS+), mm.
-
-    Returns
-    -------
-    (X, Y, Z) int16
-        Labels of `RAW_LABELS`.
 
     Raises
     ------

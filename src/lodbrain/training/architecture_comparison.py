@@ -102,12 +102,7 @@ def compare(
 
 
 def check_comparable(configs: Sequence[TrainingConfig]) -> None:
-    """Raise unless the configurations can be compared.
-
-    Raises
-    ------
-    UsageError
-    """
+    """Raise UsageError unless the configurations can be compared."""
     first = configs[0]
     names = [config.name for config in configs]
     if twice := sorted({name for name in names if names.count(name) > 1}):

@@ -19,19 +19,12 @@ LEAST_VOXELS = 20.0
 
 
 def merge(shares: torch.Tensor, into: torch.Tensor, n: int) -> torch.Tensor:
-    """Sum the shares of classes that are merged.
+    """Return the shares (B, n, ...) of n classes, from those (B, C, ...) of the classes that are merged into them.
 
     Parameters
     ----------
-    shares : (B, C, ...) tensor
     into : (C,) int64 tensor
         Position of each class in the result.
-    n : int
-        Number of classes of the result.
-
-    Returns
-    -------
-    (B, n, ...) tensor
     """
     out = shares.new_zeros((shares.shape[0], n, *shares.shape[2:]))
     return out.index_add(1, into.to(shares.device), shares)

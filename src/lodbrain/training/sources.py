@@ -40,13 +40,7 @@ def geometry_of(config: TrainingConfig, network: Ladder | Plain) -> Geometry:
 
 
 def generator_of(config: TrainingConfig) -> GeneratorSettings:
-    """Return the generator's settings, adapted to a profile if configured.
-
-    Raises
-    ------
-    UsageError
-        If the profile cannot be read.
-    """
+    """Return the generator's settings, adapted to a profile if configured; UsageError if it cannot be read."""
     if config.tailored is None:
         return config.generator
     profile = read_profile(config.tailored.profile)

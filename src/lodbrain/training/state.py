@@ -72,14 +72,9 @@ def _defaults() -> dict[str, Any]:
 
 
 def check_same(path: Path, saved: dict[str, Any], now: dict[str, Any], *, accept: bool) -> None:
-    """Raise if a checkpoint is of another configuration, unless that is accepted.
+    """Raise UsageError, with the differences, if a checkpoint is of another configuration, unless that is accepted.
 
     A field that the checkpoint lacks, since its version had none, counts as its default.
-
-    Raises
-    ------
-    UsageError
-        If there are differences; the message lists them.
     """
     if saved.get("losses", {}).get("boundary") == 0:  # a loss of earlier versions, which was not used
         saved = {**saved, "losses": {name: weight for name, weight in saved["losses"].items() if name != "boundary"}}
