@@ -116,7 +116,7 @@ class _Graph:
         size = conv.kernel.shape[2]
         pad = size // 2 if conv.stride == 1 else 0
         weights = [self.constant(conv.kernel), *([] if conv.bias is None else [self.constant(conv.bias)])]
-        shape = {"kernel_shape": [size] * 3, "strides": [conv.stride] * 3, "pads": [pad] * 6}
+        shape: dict[str, Any] = {"kernel_shape": [size] * 3, "strides": [conv.stride] * 3, "pads": [pad] * 6}
         return self.add("Conv", x, *weights, **shape)
 
     def leaky(self, x: str) -> str:

@@ -105,7 +105,8 @@ def assess(
     """
     reference = load_reference()
     tissue = TISSUE_OF_CLASS if model_labels == "structures" else np.arange(len(TABLES["tissue"]))
-    volumes = voxels_of_class(classes, len(TABLES[model_labels])) * (math.prod(spacing_mm) / 1000)
+    voxels = voxels_of_class(classes, len(TABLES[model_labels])).astype(np.float64)
+    volumes = voxels * (math.prod(spacing_mm) / 1000)
     measures = {"brain_ml": round(float(sum(ml for c, ml in enumerate(volumes) if tissue[c])), 1), **known}
     if certainty is not None:
         measures |= _certainty(classes, certainty, tissue)
