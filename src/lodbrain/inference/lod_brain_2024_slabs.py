@@ -193,8 +193,8 @@ def _around(box: Box, whole: Box) -> Iterator[Box]:
     for axis in range(3):
         for start, stop in ((whole[axis][0], box[axis][0]), (box[axis][1], whole[axis][1])):
             if start < stop:
-                x, y, z = (*box[:axis], (start, stop), *whole[axis + 1 :])
-                yield x, y, z
+                sides = [*box[:axis], (start, stop), *whole[axis + 1 :]]
+                yield sides[0], sides[1], sides[2]
 
 
 def _sampled(box: Box, share: float, length: int) -> list[tuple[Box, float]]:
