@@ -124,7 +124,7 @@ def saturated(pair: LabelledScan) -> LabelledScan:
 def draw(labels: LabelMap, seed: int, bias: float | None, side_mm: float | None = None) -> LabelledScan:
     """A T1w scan of an undeformed map."""
     voxel = side_mm or float(labels.spacing_mm.mean())
-    settings = generator.Settings(
+    settings = generator.GeneratorSettings(
         shapes=Shapes(0, 0, 0, (1, 1), 0, 0, 0, (1, 1), 0),
         field_of_view=RandomFieldOfView((voxel, voxel), 0, 0, 0, 0),
         contrasts=Contrasts(t1w_share=1, ordered_share=0),

@@ -76,7 +76,7 @@ def read_map(path: Path, names: Path | None) -> LabelMap:
 def scores(labels: LabelMap, factor: float, model: Model, seed: int) -> Iterator[tuple[str, list[float]]]:
     """Dice of the parts, run at the scan's own voxels and at 1 mm."""
     voxel = float(labels.spacing_mm.mean())
-    settings = generator.Settings(
+    settings = generator.GeneratorSettings(
         shapes=Shapes(0, 0, 0, (1, 1), 0, 0, 0, (1, 1), 0),
         field_of_view=RandomFieldOfView((voxel, voxel), 0, 0, 0, 0),
         contrasts=Contrasts(t1w_share=1, ordered_share=0),
