@@ -12,6 +12,7 @@ FreeSurfer's numbers.
 
 import argparse
 import csv
+import runpy
 import sys
 from collections.abc import Iterator
 from dataclasses import replace
@@ -24,7 +25,6 @@ from numpy.typing import NDArray
 from lodbrain.images.io import read_labels
 from lodbrain.inference.predict import Options, predict
 from lodbrain.inference.pyramid import WorkingGrid, resample
-from lodbrain.labelmaps.named import read_named
 from lodbrain.labels import STRUCTURES
 from lodbrain.segmentation.settings import Model, Settings, load_model
 from lodbrain.synthesis import generator
@@ -67,7 +67,10 @@ def main() -> int:
 
 def read_map(path: Path, names: Path | None) -> LabelMap:
     """A label map in FreeSurfer's numbers, prepared."""
-    return prepare(read_labels(path) if names is None else read_named(path, names), path.name)
+    if names is None:
+        return prepare(read_labels(path), path.name)
+    script = runpy.run_path(str(Path(__file__).parents[1] / "configs" / "brain_maps.py"))
+    return prepare(script["read_named"](path, names), path.name)
 
 
 def scores(labels: LabelMap, factor: float, model: Model, seed: int) -> Iterator[tuple[str, list[float]]]:

@@ -14,6 +14,7 @@ from lodbrain.images import Image, write_nifti
 from lodbrain.inference.calibration import read_calibration
 from lodbrain.models import zoo
 from lodbrain.training.adaptation_config import AdaptSettings
+from lodbrain.training.requirements import LevelRequirements, Trial
 
 #: Inside of each radius: label on the left, on the right.
 SHELLS = ((0.95, 516, 516), (0.8, 24, 24), (0.74, 3, 42), (0.6, 2, 41), (0.3, 10, 49))
@@ -49,17 +50,34 @@ def config(tmp_path: Path, maps: Path, name: str, **changes: Any) -> Path:
     return path
 
 
-def test_plan_shows_every_level_and_what_fits(tmp_path: Path, maps: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_plan_shows_every_level_without_a_trial(tmp_path: Path, maps: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = config(tmp_path, maps, "tiny")
     assert commands.main(["plan", str(path), "--steps", "0", "--memory", "8GB", "2MB"]) == 0
     text = capsys.readouterr().out
     lines = [line.split() for line in text.splitlines()]
     for level in ("8", "4"):
-        rows = [line for line in lines if line[1:3] == [level, "mm"]]
-        assert len(rows) == 2  # of each table
-        assert rows[1][-2] == "│" or "nothing" in rows[1]  # 2 MB is too little
-    assert "8GB" in text and "12x16x12" in text
+        assert len([line for line in lines if line[1:3] == [level, "mm"]]) == 1
+    assert "12x16x12" in text
     assert not (tmp_path / "run").exists()
+
+
+def test_plan_tells_which_memories_the_trial_fits_into(
+    tmp_path: Path, maps: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    levels = (
+        LevelRequirements("8 mm", (40, 48, 40), 6, Trial(2 * 10**9, 3.0)),
+        LevelRequirements("4 mm", (12, 16, 12), 0, None),
+    )
+    monkeypatch.setattr("lodbrain.training.requirements.measure_requirements", lambda config, **options: levels)
+    path = config(tmp_path, maps, "tiny")
+    assert commands.main(["plan", str(path), "--memory", "2GB", "3GB"]) == 0
+    lines = [line.replace("│", "").split() for line in capsys.readouterr().out.splitlines()]
+    rows = [line for line in lines if line[:2] in (["8", "mm"], ["4", "mm"])]
+    assert rows == [
+        ["8", "mm", "40x48x40", "1", "1.86", "3.00", "0", "min"],
+        ["4", "mm", "12x16x12", "1", "-", "-", "-"],
+        ["8", "mm", "no", "yes"],
+    ]
 
 
 @pytest.mark.parametrize(

@@ -8,13 +8,13 @@ import torch
 
 from lodbrain.inference import lod_brain_2024_volume as inference
 from lodbrain.inference.lod_brain_2024_volume import (
-    RasBox,
     as_lia,
     padded_shape,
     peak_memory_bytes,
     predict_lod_brain_2024,
     tissue_posteriors,
 )
+from lodbrain.inference.tiling import Box
 from lodbrain.models import zoo
 from lodbrain.models.lod_brain_2024 import LodBrain2024
 
@@ -116,7 +116,7 @@ def test_memory_grows_with_the_grid_and_the_box_and_shrinks_with_the_dtype() -> 
 @pytest.mark.usefixtures("small_grid")
 @pytest.mark.parametrize("box", [WHOLE, ((3, 12), (8, 29), (2, 13))])
 def test_posteriors_of_a_box_are_those_of_the_prediction(
-    lod_brain_2024: LodBrain2024, scan: np.ndarray, box: RasBox
+    lod_brain_2024: LodBrain2024, scan: np.ndarray, box: Box
 ) -> None:
     expected = predict_lod_brain_2024(lod_brain_2024, scan, box=box, posteriors=True)
     found = tissue_posteriors(lod_brain_2024, scan, box).numpy()

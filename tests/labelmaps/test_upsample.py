@@ -8,8 +8,8 @@ import torch
 
 from lodbrain.errors import InputError
 from lodbrain.images.image import Image
+from lodbrain.labelmaps import label_scores
 from lodbrain.labelmaps.upsample import upsample, upsample_codes, upsample_image
-from lodbrain.synthesis import scores
 from lodbrain.synthesis.label_map import BRAIN_CODES, DISTANCE_STEP_MM, LabelMap
 
 
@@ -235,7 +235,7 @@ def test_threads_and_what_is_kept_between_passes_change_nothing(monkeypatch: pyt
     image = Image(codes.astype(np.int16), np.eye(4))
     results = []
     for threads, room in ((1, 1 << 29), (3, 1 << 29), (2, 0), (2, 1 << 20)):
-        monkeypatch.setattr(scores, "KEPT_BYTES", room)
+        monkeypatch.setattr(label_scores, "KEPT_BYTES", room)
         monkeypatch.setattr(torch, "get_num_threads", lambda threads=threads: threads)
         results.append(upsample_image(image, 0.5, block_voxels=20**3).image.data)
     assert all(np.array_equal(results[0], other) for other in results[1:])

@@ -6,7 +6,7 @@ import pytest
 from lodbrain.errors import InputError
 from lodbrain.images.io import read_labels
 from lodbrain.labels import STRUCTURES
-from lodbrain.labels.freesurfer import FREESURFER, NUMBER_OF_NAME, SYNTHSEG, structures_of
+from lodbrain.labels.freesurfer import FREESURFER, SYNTHSEG, structures_of
 from lodbrain.labels.sides import fit_midplane
 
 PARCELS = [
@@ -41,15 +41,6 @@ def test_neighbours_of_the_ranges_are_unknown() -> None:
     assert not set(unknown) & set(FREESURFER)
     assert not {136, 163, 500, 530} & set(FREESURFER)
     assert SYNTHSEG[136] == (4, 4) and SYNTHSEG[164] == (44, 44) and SYNTHSEG[530] == (0, 0)
-
-
-def test_names_are_those_of_their_numbers() -> None:
-    assert set(NUMBER_OF_NAME.values()) <= set(FREESURFER)
-    for name, number in NUMBER_OF_NAME.items():
-        side = {"Left": 0, "Right": 1}.get(name.split("-")[0])
-        structures = {label.index: label.side for label in STRUCTURES}
-        if side is not None and FREESURFER[number] != (0, 0):
-            assert structures[FREESURFER[number][side]] == ("left", "right")[side], name
 
 
 def head() -> np.ndarray:

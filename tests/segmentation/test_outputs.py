@@ -110,8 +110,9 @@ def test_a_set_is_complete_if_it_was_made_from_the_same_and_all_its_files_are_wh
     outputs.labels.write_text("12345")
     outputs.sidecar.write_text(json.dumps({"model": 1, "more": 2, "files": {"s_dseg.nii.gz": 5}}))
     assert outputs.is_complete({"model": 1})
-    assert not outputs.is_complete({"model": 2})
-    assert not outputs.is_complete({"model": 1, "settings": {}})
+    for otherwise in ({"model": 2}, {"model": 1, "settings": {}}):
+        with pytest.raises(InputError, match="made otherwise"):
+            outputs.is_complete(otherwise)
     outputs.labels.write_text("123")
     assert not outputs.is_complete({"model": 1})
     outputs.labels.unlink()

@@ -13,7 +13,6 @@ from lodbrain.images.image import Image
 from lodbrain.images.shear import straighten
 from lodbrain.inference.prediction import Prediction
 from lodbrain.labels import BRAIN, STRUCTURES, TISSUES, relabel
-from lodbrain.segmentation.scan import _sheared_again
 
 #: 0.5 x 0.8 x 1.2 mm, the columns of `OBLIQUE`
 VOXEL_MM3 = 0.48
@@ -269,8 +268,8 @@ def test_volume_and_doubt_of_a_sheared_scan_grow_with_the_voxel() -> None:
     straight, way = straighten(Image(np.ones((8, 8, 8), np.float32), SHEAR))
     soft, doubt = np.arange(33.0), np.arange(33.0) / 2
     prediction = Prediction(np.ones(straight.shape, np.uint8), soft, doubt_vox=doubt)
-    found = _sheared_again(prediction, way, 1.5)
+    found = prediction.sheared(way, 1.5)
     np.testing.assert_allclose(found.soft_volume_vox, 1.5 * soft)
     np.testing.assert_allclose(found.doubt_vox, 1.5 * doubt)
     assert found.classes.shape == (8, 8, 8)
-    assert _sheared_again(Prediction(prediction.classes, soft), way, 1.5).doubt_vox is None
+    assert Prediction(prediction.classes, soft).sheared(way, 1.5).doubt_vox is None

@@ -29,9 +29,8 @@ from lodbrain.synthesis.profile import (
     read_profile,
     write_profile,
 )
-from lodbrain.synthesis.resemblance import settings_like
 from lodbrain.synthesis.steps.fov import RandomFieldOfView
-from lodbrain.synthesis.tailored import draw_from_profile
+from lodbrain.synthesis.tailored import draw_from_profile, settings_like
 
 WHITE, CORTEX, CAUDATE = (SIDELESS.index(name) for name in ("Cerebral-White-Matter", "Cerebral-Cortex", "Caudate"))
 

@@ -1,7 +1,6 @@
 from pathlib import Path
 
 import pytest
-import torch
 
 from lodbrain.errors import UsageError
 from lodbrain.inference import precision
@@ -129,8 +128,6 @@ def test_arithmetic_is_what_the_device_is_fast_in_unless_asked(tmp_path: Path, m
         assert _read(tmp_path, GOOD + "device: cpu").autocasts is has
         assert _read(tmp_path, GOOD + "device: cpu\nbfloat16: true").autocasts
         assert not _read(tmp_path, GOOD + "device: cpu\nbfloat16: false").autocasts
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    assert _read(tmp_path, GOOD + "device: cuda").autocasts
 
 
 def test_another_arithmetic_is_another_training(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

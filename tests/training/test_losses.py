@@ -5,20 +5,18 @@ from torch.nn.functional import one_hot
 from lodbrain.labels import SIDELESS, SIDELESS_OF_CLASS, TISSUE_OF_CLASS
 from lodbrain.training import losses
 from lodbrain.training.config_fields import Losses
-from lodbrain.training.losses import (
-    boundary_loss,
-    dice_loss,
-    merge,
-    merge_target_sides,
-    segmentation_loss,
-    signed_distance,
-)
+from lodbrain.training.losses import dice_loss, merge, segmentation_loss
 
 
 def _target(classes: int = 33) -> torch.Tensor:
     """(1, C, 12, 12, 12): every class in 52 voxels or more."""
     labels = torch.arange(12**3).view(1, 12, 12, 12) % classes
     return one_hot(labels, classes).movedim(-1, 1).float()
+
+
+def merge_target_sides(target: torch.Tensor) -> torch.Tensor:
+    """Shares of 19 classes without sides."""
+    return merge(target, torch.as_tensor(SIDELESS_OF_CLASS), len(SIDELESS))
 
 
 def soft_dice_loss(p: torch.Tensor, t: torch.Tensor) -> torch.Tensor:
@@ -101,32 +99,6 @@ def test_merging_adds_shares() -> None:
     torch.testing.assert_close(sideless.sum(1), torch.ones(2, 3, 3, 3))
 
 
-def test_signed_distance_of_a_slab_is_its_depth() -> None:
-    target = torch.zeros(1, 1, 12, 5, 5)
-    target[:, :, 4:8] = 1
-    line = signed_distance(target, reach=3)[0, 0, :, 2, 2].tolist()
-    # four voxels of slab; beyond three voxels the distance ends
-    assert line == [2.5, 2.5, 1.5, 0.5, -0.5, -1.5, -1.5, -0.5, 0.5, 1.5, 2.5, 2.5]
-
-
-def test_boundary_loss_grows_with_the_distance_of_what_is_wrong() -> None:
-    target = torch.zeros(1, 2, 20, 6, 6)
-    target[:, 1, 4:8], target[:, 0] = 1, 1
-    target[:, 0, 4:8] = 0
-    assert float(boundary_loss(target, target)) == 0
-
-    def with_extra(at: int) -> float:
-        p = target.clone()
-        p[:, 0, at, 3, 3], p[:, 1, at, 3, 3] = 0, 1
-        return float(boundary_loss(p, target))
-
-    losses = [with_extra(at) for at in (8, 9, 10, 15)]
-    assert losses[0] == pytest.approx(0.5 / 720)
-    assert losses[1] == pytest.approx(1.5 / 720)
-    assert losses[2] == pytest.approx(2.5 / 720)
-    assert losses[3] == pytest.approx(3.5 / 720)  # cut off
-
-
 def test_weights_choose_the_losses() -> None:
     target, logits = _target(), torch.randn(1, 33, 12, 12, 12, generator=torch.Generator().manual_seed(0))
     none = {"cross_entropy": 0.0, "dice": 0.0, "tissue_dice": 0.0}
@@ -134,14 +106,13 @@ def test_weights_choose_the_losses() -> None:
     def loss(**weights: float) -> float:
         return float(segmentation_loss(logits, target, weights=Losses(**{**none, **weights})))
 
-    parts = [loss(cross_entropy=1), loss(dice=1), loss(tissue_dice=1), loss(boundary=1)]
-    assert len({round(part, 4) for part in parts}) == 4
+    parts = [loss(cross_entropy=1), loss(dice=1), loss(tissue_dice=1)]
+    assert len({round(part, 4) for part in parts}) == 3
     p = logits.softmax(1)
     assert parts[0] == pytest.approx(float(torch.nn.functional.cross_entropy(logits, target)), rel=1e-5)
     assert parts[1] == pytest.approx(float(soft_dice_loss(p, target)), rel=1e-5)
-    assert parts[3] == pytest.approx(float(boundary_loss(p, target)), rel=1e-5)
-    assert loss(cross_entropy=2, dice=0.5, boundary=3) == pytest.approx(
-        2 * parts[0] + 0.5 * parts[1] + 3 * parts[3], rel=1e-5
+    assert loss(cross_entropy=2, dice=0.5, tissue_dice=3) == pytest.approx(
+        2 * parts[0] + 0.5 * parts[1] + 3 * parts[2], rel=1e-5
     )
 
 

@@ -1,3 +1,4 @@
+import contextlib
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -46,10 +47,22 @@ def test_changed_configuration_is_refused_unless_accepted(tmp_path: Path) -> Non
 def test_checkpoint_of_a_version_without_a_field_has_its_default(make_config: MakeConfig) -> None:
     now = essence(make_config(real={"manifest": "scans.csv"}), 2, 1)
     before: dict[str, Any] = json.loads(json.dumps(now))  # as it is read from a checkpoint
-    del before["optimizer"], before["losses"]["boundary"], before["levels"][0]["fresh"]
+    del before["optimizer"], before["losses"]["tissue_dice"], before["levels"][0]["fresh"]
     del before["real"]["remap_share"], before["tailored"]
     check_same(Path("tiny.safetensors"), before, now, accept=False)
-    for changes in ({"optimizer": "muon"}, {"losses": {"boundary": 0.5}}):
+    for changes in ({"optimizer": "muon"}, {"losses": {"tissue_dice": 0.7}}):
         after = essence(make_config(real={"manifest": "scans.csv"}, **changes), 2, 1)
-        with pytest.raises(UsageError, match=rf"settings \({next(iter(changes))}.*: was (adamw|0.0), is"):
+        with pytest.raises(UsageError, match=rf"settings \({next(iter(changes))}.*: was (adamw|0.5), is"):
             check_same(Path("tiny.safetensors"), before, after, accept=False)
+
+
+@pytest.mark.parametrize("weight", [0.0, 0.5])
+def test_boundary_loss_of_an_earlier_version_is_a_difference_where_it_was_used(
+    weight: float, make_config: MakeConfig
+) -> None:
+    now = essence(make_config(), 2, 1)
+    before: dict[str, Any] = json.loads(json.dumps(now))
+    before["losses"]["boundary"] = weight
+    refused = pytest.raises(UsageError, match=r"losses\.boundary: was 0\.5") if weight else contextlib.nullcontext()
+    with refused:
+        check_same(Path("tiny.safetensors"), before, now, accept=False)

@@ -19,25 +19,24 @@ def plan(
     memory: Strings = None,
     steps: int = 8,
 ) -> int:
-    """Measure memory and time of every level of a training, and tell what would fit into accelerators.
+    """Measure memory and time of every level of a training, and tell what it fits into.
 
-    A few steps of each level are run in a fresh process, in the order of the training. The tensors of a step are also
-    counted without running it, for accelerators that are not present.
+    A few steps of each level are run in a fresh process, in the order of the training.
 
     Parameters
     ----------
     config
         YAML file, as for `lodbrain train`.
     memory
-        Memory sizes to fit into, such as 8GB 24GB. Default: 8GB to 192GB.
+        Memory sizes to compare the trial with, such as 8GB 24GB. Default: 8GB to 192GB.
     steps
-        Number of trial steps. With 0 no trial is run, and no time is given.
+        Number of trial steps. With 0 no trial is run: only the largest inputs are given.
     """
     from lodbrain.commands.console import wrong_usage
     from lodbrain.errors import UsageError
     from lodbrain.system.memory import parse_memory
     from lodbrain.training.config import read_config
-    from lodbrain.training.requirements import accelerator_memory, measure_requirements
+    from lodbrain.training.requirements import measure_requirements
 
     if steps < 0:
         raise UsageError("steps", None, f"steps must be 0 or more, got {steps}")
@@ -47,7 +46,7 @@ def plan(
         room = [(words, parse_memory(words)) for words in memory or MEMORIES]
     levels = measure_requirements(settings, steps=steps, report=lambda line: console.print(line, highlight=False))
     table = Table(title=f"{settings.name}: memory and time by level", title_justify="left")
-    columns = ("level", "largest input", "batch", "step, GiB", "tried, GiB", "s a step", "all")
+    columns = ("level", "largest input", "batch", "tried, GiB", "s a step", "all")
     for column in columns:
         table.add_column(column, justify="left" if column == "level" else "right")
     for level in levels:
@@ -56,20 +55,20 @@ def plan(
             level.name,
             "x".join(str(n) for n in level.shape),
             str(settings.batch),
-            f"{level.step_bytes / 2**30:.2f}",
             "-" if trial is None else f"{trial.peak_bytes / 2**30:.2f}",
             "-" if trial is None else f"{trial.seconds_per_step:.2f}",
             duration(None if trial is None else trial.seconds_per_step, level.steps),
         )
     console.print(table)
-    table = Table(title="What fits: largest cube at this batch, largest batch at this crop", title_justify="left")
+    if not steps:
+        return 0
+    table = Table(title="What it fits into, with 40% more than in the trial", title_justify="left")
     table.add_column("level")
     for words, _ in room:
         table.add_column(words, justify="right")
-    for position, level in enumerate(levels):
-        memory_of = accelerator_memory(settings, level, position)
-        cells = [memory_of.largest(amount) for _, amount in room]
-        table.add_row(level.name, *(f"{edge}³, {batch}" if edge else "nothing" for edge, batch in cells))
+    for level in levels:
+        if level.trial is not None:
+            table.add_row(level.name, *("yes" if level.trial.fits(amount) else "no" for _, amount in room))
     console.print(table)
     return 0
 

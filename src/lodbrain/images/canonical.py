@@ -16,10 +16,6 @@ def canonical(image: Image) -> tuple[Image, Reorientation]:
 
     It is `lodbrain.images.grid.to_ras` but for axes at 45 degrees to the directions of space, where the two may differ.
 
-    Parameters
-    ----------
-    image : Image
-
     Returns
     -------
     image : Image

@@ -52,15 +52,10 @@ _LONGEST_SPIN_ECHO_REPETITION_MS = 1000.0
 
 
 def not_t1w(header: DicomHeader) -> str | None:
-    """Return why a series is not T1-weighted, or None if it is.
+    """Return why a series, by the header of its first image, is not T1-weighted, or None if it is.
 
     What the header states outright comes first, then the name, then echo, inversion and repetition times: a name that
     says T1 is believed unless the times exclude it.
-
-    Parameters
-    ----------
-    header : DicomHeader
-        Of its first image.
     """
     stated = header.text("AcquisitionContrast")
     if stated in _STATED:

@@ -31,19 +31,7 @@ _LONGEST_S = 600
 
 @dataclass(frozen=True)
 class Converted:
-    """A converted series, in a temporary folder.
-
-    Attributes
-    ----------
-    nifti : Path
-        The scan.
-    files : tuple of Path
-        The DICOM files.
-    stack : FrameStack
-        Where their frames lie.
-    notes : tuple of str
-        What was corrected, one sentence each.
-    """
+    """A converted series in a temporary folder: NIfTI file, DICOM files, where their frames lie, and corrections."""
 
     nifti: Path
     files: tuple[Path, ...]
@@ -146,13 +134,7 @@ def _pixels(files: Sequence[Path]) -> NDArray[Any]:
 
 
 def converter_version() -> str:
-    """Return the name and version of the converter, such as ``dcm2niix v1.0.20260724``.
-
-    Raises
-    ------
-    InputError
-        If it is not installed.
-    """
+    """Return the converter's name and version, ``dcm2niix v1.0.20260724``; InputError if it is not installed."""
     return _version(_program(None))
 
 

@@ -61,10 +61,7 @@ class FrameStack:
     def affine_of_nifti(self, like: NDArray[np.float64]) -> NDArray[np.float64]:
         """Return the affine of the file that dcm2niix makes of this stack: rows upside down, slices in either order.
 
-        Parameters
-        ----------
-        like : (4, 4) float64
-            The file's own affine, whose third axis tells the order of the slices.
+        The third axis of the file's own affine `like` tells the order of the slices.
         """
         frames, rows, _ = self.shape
         flip = np.eye(4)
@@ -75,7 +72,7 @@ class FrameStack:
         return affine
 
     def from_volume(self, volume: NDArray[Any], affine: NDArray[np.float64]) -> NDArray[Any]:
-        """Return a volume as frames of this stack: axes are turned and flipped, no voxel is interpolated.
+        """Return a volume as frames (frame, row, column) of this stack, in the order of its files, not interpolated.
 
         Parameters
         ----------
@@ -83,11 +80,6 @@ class FrameStack:
             Values.
         affine : (4, 4) float64
             Voxel to millimetres, RAS.
-
-        Returns
-        -------
-        (frames, rows, columns)
-            In the order of the series' files.
 
         Raises
         ------

@@ -6,7 +6,7 @@ import io
 import re
 import warnings
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import IO, TYPE_CHECKING, Any
 
 import numpy as np
@@ -101,7 +101,7 @@ def read_headers(source: DicomSource) -> Iterator[DicomHeader | str]:
             try:
                 with files.file(name) as file, warnings.catch_warnings():
                     warnings.simplefilter("ignore")  # odd values in elements that nobody asked for
-                    if not _is_dicom(file):
+                    if file.read(132)[128:] != b"DICM":
                         continue
                     file.seek(0)
                     readable: Any = _Bounded(file)
@@ -116,10 +116,6 @@ def read_headers(source: DicomSource) -> Iterator[DicomHeader | str]:
                 if is_archive_fault(error):
                     raise
                 yield name
-
-
-def _is_dicom(file: IO[bytes]) -> bool:
-    return file.read(132)[128:] == b"DICM"
 
 
 class _Bounded(io.RawIOBase):
@@ -177,15 +173,11 @@ def _header(name: str, data: Dataset) -> DicomHeader:
     turns = [(_of(group, "PlaneOrientationSequence") or data).get("ImageOrientationPatient") for group in groups]
     if any(value is None for value in (*positions, *turns)) or measures.get("PixelSpacing") is None:
         return header
-    return DicomHeader(
-        name,
-        values,
-        image_type=header.image_type,
+    return replace(
+        header,
         position_mm=np.array(positions, np.float64).reshape(-1, 3),
         orientation=np.array(turns, np.float64).reshape(-1, 6),
         spacing_mm=np.array(measures.get("PixelSpacing"), np.float64).reshape(2),
-        personal=header.personal,
-        is_image=True,
     )
 
 

@@ -111,8 +111,6 @@ def group_series(source: DicomSource, headers: Iterable[DicomHeader]) -> list[Di
 
     Parameters
     ----------
-    source : DicomSource
-        Where the files are.
     headers : iterable of DicomHeader
         In any order; several copies of one image count once.
     """

@@ -34,12 +34,8 @@ def check_affine(
 
     Parameters
     ----------
-    path : Path or None
-        Named in error messages.
     affine : (4, 4) float64
         Voxel to millimetres.
-    shape : tuple of int
-        (X, Y, Z).
     allow_odd_voxels : bool
         Whether to accept voxel sides outside 0.1 to 10 mm.
 
@@ -89,13 +85,7 @@ def check_affine(
 
 
 def shear_cosine(affine: NDArray[np.float64]) -> float:
-    """Return the largest cosine between two axes: 0 at right angles.
-
-    Parameters
-    ----------
-    affine : (4, 4) float64
-        Voxel to millimetres, not singular.
-    """
+    """Return the largest cosine between two axes of an affine (4, 4) that is not singular: 0 at right angles."""
     axes = affine[:3, :3] / np.linalg.norm(affine[:3, :3], axis=0)
     return float(np.abs(axes.T @ axes - np.eye(3)).max())
 

@@ -18,49 +18,23 @@ _TIE = 1e-4
 
 @dataclass(frozen=True)
 class Reorientation:
-    """Permutation and flips of the axes.
-
-    Attributes
-    ----------
-    axes : tuple of int
-        For each new axis, the index of the old axis.
-    flipped : tuple of bool
-        For each new axis, whether it is reversed.
-    """
+    """Permutation and flips: for each new axis, the index of the old axis and whether it is reversed."""
 
     axes: tuple[int, int, int]
     flipped: tuple[bool, bool, bool]
 
     def apply(self, array: NDArray[Any]) -> NDArray[Any]:
-        """Return a view of the array in the new order.
-
-        Parameters
-        ----------
-        array : (X, Y, Z) or (X, Y, Z, C)
-        """
+        """Return a view of an array (X, Y, Z) or (X, Y, Z, C) in the new order."""
         turned = array.transpose(*self.axes, *range(3, array.ndim))
         return turned[self._flips()]
 
     def undo(self, array: NDArray[Any]) -> NDArray[Any]:
-        """Return a view of the array in the old order, the exact inverse of `apply`.
-
-        Parameters
-        ----------
-        array : (X, Y, Z) or (X, Y, Z, C)
-        """
+        """Return a view of an array (X, Y, Z) or (X, Y, Z, C) in the old order, the exact inverse of `apply`."""
         back = [self.axes.index(axis) for axis in range(3)]
         return array[self._flips()].transpose(*back, *range(3, array.ndim))
 
     def affine(self, affine: NDArray[np.float64], shape: tuple[int, int, int]) -> NDArray[np.float64]:
-        """Return the affine of the volume in the new order.
-
-        Parameters
-        ----------
-        affine : (4, 4) float64
-            Affine of the volume in the old order.
-        shape : tuple of int
-            Shape in the old order.
-        """
+        """Return the affine (4, 4) of the volume in the new order from its affine and shape in the old order."""
         return affine @ self.turn(shape)
 
     def turn(self, shape: Sequence[int]) -> NDArray[np.float64]:
@@ -111,16 +85,11 @@ def reoriented(image: Image, turn: Reorientation) -> Image:
 
 
 def closest_ras(affine: NDArray[np.float64]) -> Reorientation:
-    """Return the permutation and flips that bring the axes closest to RAS.
+    """Return the permutation and flips that bring the axes of an affine (4, 4), not singular, closest to RAS.
 
     Each of the six permutations is scored by the cosines between axes and directions, so that every axis gets exactly
     one direction, also at 45 degrees. Ties are broken by the resulting axes in space, not by the order in the file, so
     that all 48 orientations of one scan give the same result.
-
-    Parameters
-    ----------
-    affine : (4, 4) float64
-        Voxel to millimetres, not singular.
     """
     axes = affine[:3, :3] / np.linalg.norm(affine[:3, :3], axis=0)
     left, _, right = np.linalg.svd(axes)

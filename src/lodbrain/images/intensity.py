@@ -34,15 +34,7 @@ LEAST_BRAIN_VOXELS = 200
 
 @dataclass(frozen=True)
 class Scaling:
-    """Linear scaling (image - offset) / unit, clamped to +-`limit`.
-
-    Attributes
-    ----------
-    offset, unit : float
-        In the image's units.
-    limit : float
-        In units of the result.
-    """
+    """Linear scaling (image - offset) / unit, both in the image's units, clamped to +-`limit`."""
 
     offset: float
     unit: float
@@ -96,15 +88,7 @@ def from_black(data: NDArray[np.float32]) -> NDArray[np.float32]:
 def foreground_scaling(image: torch.Tensor) -> Scaling:
     """Return the scaling for the coarsest level: offset by the black level, unit the mean of all voxels above the mean.
 
-    Parameters
-    ----------
-    image : (X, Y, Z) float tensor
-        Finite values.
-
-    Returns
-    -------
-    Scaling
-        With a unit of 1 if all voxels are equal.
+    The unit is 1 if all voxels are equal.
 
     Examples
     --------

@@ -83,7 +83,7 @@ def _begin(stack: ExitStack, path: Path, frame: int | None) -> tuple[Layout, Byt
     position = layout.offset
     if layout.pair:
         stream.finish()
-        stream = stack.enter_context(ByteStream(_voxel_file(stream.path)))
+        stream = stack.enter_context(ByteStream(_partner(stream.path, ".img")))
         position = stream.skip(layout.offset)
     check_size(stream.path, layout, size=stream.size, capacity=stream.capacity, compressed=stream.compressed)
     _check_frame(path, layout, frame)
@@ -127,10 +127,6 @@ def _header_file(path: Path) -> Path:
     """Return the ``.hdr`` of an ``.img``; any other path unchanged."""
     name = path.name.lower().removesuffix(".gz")
     return _partner(path, ".hdr") if name.endswith(".img") and path.exists() else path
-
-
-def _voxel_file(header: Path) -> Path:
-    return _partner(header, ".img")
 
 
 def _partner(path: Path, suffix: str) -> Path:

@@ -29,17 +29,7 @@ _SAMPLE = 1 << 21
 
 @dataclass(frozen=True, eq=False)
 class Stored:
-    """Voxels of a scan as they are in its file.
-
-    Attributes
-    ----------
-    buffer : bytearray
-        The voxels.
-    path : Path
-        Named in error messages.
-    layout : Layout
-        Of the file, with all notes on reading it.
-    """
+    """Voxels of a scan as they are in its file, whose layout has all notes on reading it."""
 
     buffer: bytearray
     path: Path
@@ -112,8 +102,6 @@ def write_masked(path: str | os.PathLike[str], stored: Stored, mask: NDArray[np.
     ----------
     path : path
         ``.nii``, ``.nii.gz`` or ``.mgz``.
-    stored : Stored
-    mask : (X, Y, Z) bool
 
     Raises
     ------

@@ -33,20 +33,7 @@ def is_mgh(head: bytes) -> bool:
 
 
 def read_layout(stream: ByteStream, head: bytes) -> Layout:
-    """Return the layout from a checked header.
-
-    Parameters
-    ----------
-    stream : ByteStream
-        Positioned after `head`.
-    head : bytes
-        The first four bytes of the file.
-
-    Raises
-    ------
-    InputError
-        If the header is truncated, inconsistent, or does not describe a volume of real numbers.
-    """
+    """Return the layout from a checked header; parameters and errors as in `nifti.read_layout`."""
     path = stream.path
     block = head + stream.read(_DATA_OFFSET - len(head))
     if len(block) < _DATA_OFFSET:
@@ -96,8 +83,6 @@ def result_header(
 
     Parameters
     ----------
-    affine : (4, 4) float64
-        Voxel to millimetres.
     shape : tuple of int
         (X, Y, Z) or (X, Y, Z, C).
     dtype : numpy dtype
@@ -122,13 +107,7 @@ def result_header(
 
 
 def copied_header(layout: Layout) -> bytes:
-    """Return the bytes before the first voxel of a copy of a single volume; tags behind the voxels are left out.
-
-    Parameters
-    ----------
-    layout : Layout
-        Of an MGH file.
-    """
+    """Return the bytes before the first voxel of a copy of a single MGH volume; tags behind the voxels are left out."""
     header = np.frombuffer(layout.head, header_dtype, count=1).copy()
     header["dims"][0, 3] = 1
     return header.tobytes() + layout.head[header_dtype.itemsize : _DATA_OFFSET]

@@ -146,11 +146,6 @@ def copied_header(layout: Layout) -> bytes:
     """Return the bytes before the first voxel of a little-endian copy of a 3D volume with all fields of its header.
 
     Extensions are left out. The grid is that of results, which differs from the file's if it was corrected on reading.
-
-    Parameters
-    ----------
-    layout : Layout
-        Of a NIfTI file.
     """
     big = int.from_bytes(layout.head[:4], "little") not in _SIZES
     kind = _SIZES[len(layout.head)]

@@ -35,12 +35,8 @@ def read_grid(path: Path, header: Any, shape: tuple[int, int, int]) -> tuple[Aff
 
     Parameters
     ----------
-    path : Path
-        Named in error messages.
     header : Nifti1Header or Nifti2Header
         As read, little-endian, unchecked.
-    shape : tuple of int
-        (X, Y, Z).
 
     Returns
     -------

@@ -19,20 +19,9 @@ _SAME_MM = 0.01
 
 
 def classes_of(labels: Image, scan: Image, path: Path) -> NDArray[np.uint8]:
-    """Return the classes of a label map in FreeSurfer's numbers, on the grid of a scan.
+    """Return the classes (X, Y, Z) uint8 of a label map in FreeSurfer's numbers, on the grid of a scan.
 
     `lodbrain.labels.freesurfer` defines the accepted numbers and their meaning.
-
-    Parameters
-    ----------
-    labels, scan : Image
-    path : Path
-        Path of the label map, for error messages.
-
-    Returns
-    -------
-    (X, Y, Z) uint8
-        Positions in `lodbrain.labels.STRUCTURES`.
 
     Raises
     ------
@@ -51,20 +40,13 @@ def classes_of(labels: Image, scan: Image, path: Path) -> NDArray[np.uint8]:
 def to_classes(
     labels: NDArray[np.integer], affine: NDArray[np.floating], path: str | PathLike[str] | None = None
 ) -> NDArray[np.uint8]:
-    """Return the classes of FreeSurfer's numbers.
+    """Return the classes of FreeSurfer's numbers; InputError if one is unknown.
 
     Parameters
     ----------
     labels : (X, Y, Z) int
     affine : (4, 4) float
         Voxel to world (RAS+), mm. The side of some numbers is determined by position.
-    path : path, optional
-        For error messages.
-
-    Raises
-    ------
-    InputError
-        If a number is unknown.
     """
     classes: NDArray[np.uint8] = replace_numbers(structures_of(labels, affine, path=path), CLASS_OF_INDEX, np.uint8)
     return classes

@@ -24,14 +24,9 @@ _MOST_GROWTH = 8
 
 @dataclass(frozen=True, eq=False)
 class Straightening:
-    """Resampling between a sheared and an orthogonal ("straight") grid.
+    """Resampling between a sheared and an orthogonal ("straight") grid of these shapes (X, Y, Z).
 
-    Attributes
-    ----------
-    to_sheared : (4, 4) float64
-        Voxel of the straight grid to voxel of the sheared one.
-    straight, sheared : tuple of int
-        Shapes (X, Y, Z) of the grids.
+    `to_sheared` (4, 4) float64 takes voxels of the straight grid to voxels of the sheared one.
     """
 
     to_sheared: NDArray[np.float64]
@@ -39,24 +34,13 @@ class Straightening:
     sheared: tuple[int, int, int]
 
     def apply(self, data: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Return the scan on the straight grid, linearly interpolated, with its minimum outside of the scan.
-
-        Parameters
-        ----------
-        data : (X, Y, Z) float32
-            On the sheared grid.
-        """
+        """Return a scan (X, Y, Z) on the straight grid, linearly interpolated, with its minimum outside of the scan."""
         return _interpolate(data, self.to_sheared, self.straight, float(data.min()))
 
     def undo_classes(self, classes: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        """Return classes on the sheared grid: those with the largest linearly interpolated share.
+        """Return classes (X, Y, Z) on the sheared grid: those with the largest linearly interpolated share.
 
         Classes are interpolated one after the other, each in its bounding box, to save memory.
-
-        Parameters
-        ----------
-        classes : (X, Y, Z) uint8
-            On the straight grid.
         """
         best = np.zeros(self.sheared, np.uint8)
         share, total = np.zeros(self.sheared, np.float32), np.zeros(self.sheared, np.float32)
@@ -76,13 +60,7 @@ class Straightening:
         return best
 
     def undo_posteriors(self, posteriors: NDArray[np.floating]) -> NDArray[np.float16]:
-        """Return posteriors on the sheared grid; outside the straight grid all is background, the first class.
-
-        Parameters
-        ----------
-        posteriors : (C, X, Y, Z) float
-            On the straight grid.
-        """
+        """Return posteriors (C, X, Y, Z) on the sheared grid; outside the straight grid all is the first class."""
         to_straight = np.asarray(np.linalg.inv(self.to_sheared), np.float64)
         out = np.empty((len(posteriors), *self.sheared), np.float16)
         for channel, volume in enumerate(posteriors):
@@ -103,13 +81,7 @@ class Straightening:
 
 
 def is_sheared(affine: NDArray[np.float64]) -> bool:
-    """Return whether two axes deviate from a right angle by more than about a degree.
-
-    Parameters
-    ----------
-    affine : (4, 4) float64
-        Voxel to millimetres.
-    """
+    """Return whether two axes of an affine (4, 4) deviate from a right angle by more than about a degree."""
     return shear_cosine(affine) > SHEAR_COSINE
 
 
@@ -117,11 +89,6 @@ def straighten(image: Image) -> tuple[Image, Straightening]:
     """Return the scan on a straight grid that covers it, and the resampling between both grids.
 
     The straight grid has the scan's voxel sides, unless it would have more than 8 times as many voxels.
-
-    Parameters
-    ----------
-    image : Image
-        With sheared axes.
 
     Returns
     -------

@@ -44,12 +44,8 @@ def to_intensities(
 
     Parameters
     ----------
-    path : Path or None
-        Named in error messages.
     buffer : bytearray
         Stored voxels, at its end. It is overwritten: if it has four bytes per voxel, the result uses its memory.
-    dtype : numpy dtype
-        Type of the stored voxels.
     shape : (3,) int, optional
         Shape of the volume, first axis fastest. Default: one row of as many voxels as the buffer can hold.
     slope, intercept : float
@@ -145,13 +141,7 @@ def to_labels(
 
 
 def looks_like_labels(data: NDArray[np.float32]) -> bool:
-    """Return whether a volume consists of integers in constant regions, like label maps and masks.
-
-    Parameters
-    ----------
-    data : (X, Y, Z) float32
-        Only the middle slices are tested.
-    """
+    """Return whether the middle slices of a volume (X, Y, Z) are integers in constant regions, as in label maps."""
     middle = data.shape[2] // 2
     slab = data[:, :, max(0, middle - 8) : middle + 8]
     if not np.array_equal(slab, np.rint(slab)):

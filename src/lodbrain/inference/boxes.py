@@ -56,7 +56,6 @@ def boxes_around(
     ----------
     brain : Box
         On the coarsest level's grid.
-    levels : sequence of Reach
     shapes : sequence of tuple of 3 int
         Shapes of the levels' images. All three sequences are ordered coarsest first.
     voxels_mm : sequence of float

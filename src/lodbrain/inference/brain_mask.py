@@ -19,7 +19,7 @@ from lodbrain.inference.brain_search import NetworkInput, locate, plan_tiles, pr
 from lodbrain.inference.counts import occupied
 from lodbrain.inference.precision import working_dtype
 from lodbrain.inference.prediction import Options
-from lodbrain.inference.pyramid import WorkingGrid, interpolation_matrix
+from lodbrain.inference.pyramid import WorkingGrid
 from lodbrain.inference.sink import INTERPOLATED_VOXELS
 from lodbrain.inference.tiled_levels import BoxOutput, Run, each_part
 from lodbrain.inference.tiling import Box, offset, shape_of, slices
@@ -82,36 +82,19 @@ class BrainOdds:
         return out
 
     def above(self, threshold: float = THRESHOLD, *, csf: bool = True) -> NDArray[np.bool_]:
-        """Return where the posterior on the scan's grid is above a threshold.
+        """Return where (X, Y, Z) the posterior on the scan's grid is above a threshold, with or without CSF.
 
         Log odds are interpolated, not posteriors, because they change nearly linearly across a surface.
-
-        Parameters
-        ----------
-        threshold : float
-            Between 0 and 1.
-        csf : bool
-            Whether CSF belongs to the mask.
-
-        Returns
-        -------
-        (X, Y, Z) bool
         """
         odds, least = self.odds[int(csf)], math.log(threshold / (1 - threshold))
         out = np.zeros(self.scan.shape, bool)
-        matrices, spans = [], []
-        for axis, (start, stop) in enumerate(self.box):
-            low, high = max(0, start), min(self.grid.shape[axis], stop)  # without padding and alignment
-            matrix = interpolation_matrix(
-                self.scan.shape[axis], self.scan.spacing_mm[axis], self.grid.shape[axis], self.grid.spacing_mm[axis]
-            )[:, low:high]
-            inside = (matrix.sum(1) > 0.999).nonzero().flatten()
-            if not len(inside):  # a box thinner than a voxel of the scan
-                return out
-            spans.append(slice(int(inside[0]), int(inside[-1]) + 1))
-            matrices.append(matrix[spans[-1]])
-            odds = odds.narrow(axis, low - start, high - low)
-        x, y, z = spans
+        a, b, c = ((max(0, start), min(n, stop)) for (start, stop), n in zip(self.box, self.grid.shape, strict=True))
+        box: Box = (a, b, c)  # without padding and alignment
+        found = self.scan.inside(self.grid, box)
+        if found is None:
+            return out
+        matrices, (x, y, z) = found
+        odds = odds[slices(offset(box, self.box))]
         rows = max(1, INTERPOLATED_VOXELS // ((y.stop - y.start) * (z.stop - z.start)))
         for first in range(0, x.stop - x.start, rows):
             weights = matrices[0][first : first + rows]
@@ -126,13 +109,6 @@ def brain_odds(given: NetworkInput, *, network: Ladder, options: Options | None 
 
     The image of each level is the same as when all levels run, so the posteriors are those that the finest level would
     be conditioned on.
-
-    Parameters
-    ----------
-    given : NetworkInput
-    network : Ladder
-        In eval mode.
-    options : Options, optional
 
     Raises
     ------
@@ -162,16 +138,7 @@ def brain_odds(given: NetworkInput, *, network: Ladder, options: Options | None 
 
 
 def mask_work(network: Ladder, scan: WorkingGrid, grid: WorkingGrid, *, dtype: torch.dtype) -> Work:
-    """Return the work of `brain_odds`, for its memory plan.
-
-    Parameters
-    ----------
-    network : Ladder
-    scan, grid : WorkingGrid
-        From `brain_search.grids`.
-    dtype : torch.dtype
-        Type of the convolutions.
-    """
+    """Return the work of `brain_odds`, for its memory plan."""
     work = Work.of(network, scan, grid, dtype=dtype, posteriors=False)
     return work.for_mask(max(0, network.configs[0].exponent - EXPONENT))
 
@@ -209,11 +176,7 @@ def _odds(detail: Detail) -> torch.Tensor:
 
 
 def solid(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """Return the largest component of a mask, connected through faces, without holes.
-
-    Parameters
-    ----------
-    mask : (X, Y, Z) bool
+    """Return the largest component of a mask (X, Y, Z), connected through faces, without holes.
 
     Examples
     --------
@@ -234,17 +197,10 @@ def solid(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
 
 
 def moved(mask: NDArray[np.bool_], spacing_mm: tuple[float, float, float], border_mm: float) -> NDArray[np.bool_]:
-    """Return a mask whose surface is moved outwards, or below 0 inwards, by a distance.
+    """Return a mask (X, Y, Z) whose surface is moved outwards, or below 0 inwards, by a distance.
 
     Above 0, voxels are added whose centre is no further than this from the centre of a voxel of the mask; below 0,
     voxels are removed that are as near to a voxel outside of it. Voxels beyond the edge of the volume count as neither.
-
-    Parameters
-    ----------
-    mask : (X, Y, Z) bool
-    spacing_mm : (3,) float
-        Voxel sides.
-    border_mm : float
 
     Examples
     --------

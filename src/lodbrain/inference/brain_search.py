@@ -90,7 +90,6 @@ def network_input(
         Finite intensities in RAS order.
     spacing_mm : (3,) float
         Voxel sides.
-    network : torch.nn.Module
     """
     x, y, z = data.shape
     data, note = blacken_background(data)
@@ -108,10 +107,6 @@ def prepare(scan: NetworkInput, levels: tuple[FoldedLevel, ...], options: Option
 
     Parameters
     ----------
-    scan : NetworkInput
-    levels : tuple of FoldedLevel
-        Levels to run, coarsest first.
-    options : Options
     unused : int
         Number of finer levels that do not run. Their images are pooled as if they did, because the others were trained
         so.
@@ -152,7 +147,6 @@ class Located(NamedTuple):
         The coarsest level's output.
     box : Box
         Box of the brain on the coarsest grid, or the whole volume where the brain's size is implausible.
-    brain_ml : float
     note : str
         Reason for the whole volume, else empty.
     """

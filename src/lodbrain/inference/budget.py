@@ -72,7 +72,6 @@ def make_plan(
 
     Parameters
     ----------
-    work : Work
     room : float
         Bytes that may be used at the peak, beyond what the process used before; infinite for no limit.
     brain : Box, optional
@@ -143,15 +142,10 @@ def check(
 
     Parameters
     ----------
-    work : Work
     allowed_bytes : int
         Memory that the process may use at its peak.
     base_bytes : int
         Memory that it used before the scan was read.
-    path : Path, optional
-        Named in the error message.
-    brain : Box, optional
-        As for `make_plan`.
 
     Raises
     ------
@@ -168,13 +162,7 @@ def check(
 
 
 def refuse(needed_bytes: int, allowed_bytes: int, path: Path | None) -> NoReturn:
-    """Raise an error that states the memory needed.
-
-    Raises
-    ------
-    InputError
-        ``"memory"``.
-    """
+    """Raise InputError ``"memory"``, which states the memory needed."""
     needed = amount(_ROUNDED_UP * needed_bytes)
     what = f"it needs at least {needed} of memory, {amount(allowed_bytes)} are allowed or free"
     raise InputError("memory", path, what, f"Give --memory {needed} or more, on a machine that has it")

@@ -50,8 +50,6 @@ class Calibration:
 
         Parameters
         ----------
-        name : str
-            Name of a row of the volumes table.
         volume, doubt : float
             Sums of p and of p (1 - p), in the same unit, which is also that of the interval.
         """

@@ -39,13 +39,7 @@ def voxels_of_class(classes: NDArray[np.integer], count: int) -> NDArray[np.int6
 
 
 def indices_of(classes: NDArray[np.uint8], index: NDArray[np.integer]) -> NDArray[np.uint8]:
-    """Return a label map with the index of each voxel's class, converted slice by slice to save memory.
-
-    Parameters
-    ----------
-    classes : (X, Y, Z) uint8
-    index : (C,) int
-        From `index_of_class`.
+    """Return a label map (X, Y, Z) with the index of each voxel's class, converted slice by slice to save memory.
 
     Examples
     --------

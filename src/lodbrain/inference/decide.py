@@ -88,8 +88,6 @@ def decide(detail: Detail, *, posteriors: bool, pooling: Pooling | None = None) 
     ----------
     detail : Detail
         Logits (1, 33, X, Y, Z), or (1, 19, X, Y, Z) with the log odds of the side.
-    posteriors : bool
-        Whether to return the posteriors.
     pooling : tuple of int, optional
         The volume of the posteriors to which each class is added. Default: one volume of each class.
     """
@@ -116,17 +114,12 @@ def decide(detail: Detail, *, posteriors: bool, pooling: Pooling | None = None) 
 
 
 def pooled(p: torch.Tensor, pooling: Pooling | None) -> torch.Tensor:
-    """Return posteriors summed over the classes that share a volume.
+    """Return posteriors (V, X, Y, Z), summed over the classes (C, X, Y, Z) that share a volume.
 
     Parameters
     ----------
-    p : (C, X, Y, Z) tensor
     pooling : tuple of int or None
         The volume of each of the C classes; None for one volume of each class.
-
-    Returns
-    -------
-    (V, X, Y, Z) tensor
 
     Examples
     --------
@@ -142,19 +135,13 @@ def pooled(p: torch.Tensor, pooling: Pooling | None) -> torch.Tensor:
 def repooled(
     posteriors: NDArray[np.float16], wanted: Pooling | None, kept: Pooling | None = None
 ) -> NDArray[np.float16]:
-    """Return posteriors whose volumes are pooled as wanted.
+    """Return posteriors (W, X, Y, Z) float16 whose volumes are pooled as wanted, the same if nothing changes.
 
     Parameters
     ----------
-    posteriors : (V, X, Y, Z) float16
     wanted, kept : tuple of int or None
         The volume of each class that is wanted, and in `posteriors`. Unless they are equal, `kept` must be None: one
         volume of each class.
-
-    Returns
-    -------
-    (W, X, Y, Z) float16
-        `posteriors` itself if nothing changes.
     """
     if wanted == kept or wanted is None:
         return posteriors
@@ -171,7 +158,7 @@ def n_volumes(pooling: Pooling | None) -> int:
 
 
 def best_class(p: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return the most probable class of each voxel, and its posterior.
+    """Return the most probable class (...) int32 of each voxel, and its posterior (...) float32.
 
     Positive floats have the same order as their bits read as integers. The class is written into the last six bits, so
     that one comparison finds both maximum and class: three times as fast as `max`. Posteriors that differ by less than
@@ -181,11 +168,6 @@ def best_class(p: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     ----------
     p : (C, ...) float32 tensor
         Posteriors, C up to 64; overwritten.
-
-    Returns
-    -------
-    best : (...) int32 tensor
-    value : (...) float32 tensor
     """
     keys = p.view(torch.int32)
     number = torch.arange(len(p), dtype=torch.int32, device=p.device).view(-1, *(1 for _ in p.shape[1:]))

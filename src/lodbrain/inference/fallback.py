@@ -28,13 +28,6 @@ def run_with_fallback(run: Callable[[Options], Result], options: Options) -> Res
 
     A note in the result reports the retry.
 
-    Parameters
-    ----------
-    run : callable
-        Function from options to a result.
-    options : Options
-        Options of the first attempt.
-
     Raises
     ------
     MemoryError

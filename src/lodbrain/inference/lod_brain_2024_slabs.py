@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from lodbrain.inference.tiling import Box, grow, offset, shape_of, slices
 from lodbrain.models.lod_brain_2024 import LodBrain2024, doubled
 
 #: Voxels that two consecutive 3x3x3 convolutions read beyond a slab.
@@ -27,38 +28,28 @@ SAMPLE_PLANES: Final = 4
 #: Measured ratio of the process's memory to the sum of its tensors: convolutions make reordered copies.
 OVERHEAD: Final = 1.25
 
-Box = tuple[slice, slice, slice]
 
-
-def _grown(box: Box, shape: tuple[int, ...]) -> Box:
+def _grown(box: Box, shape: tuple[int, int, int]) -> Box:
     """Return the box with its halo, clipped to the grid, with even bounds so that it covers whole half-size voxels."""
-    starts = [max(0, (side.start - HALO) // 2 * 2) for side in box]
-    stops = [min(length, (side.stop + HALO + 1) // 2 * 2) for side, length in zip(box, shape, strict=True)]
-    return (slice(starts[0], stops[0]), slice(starts[1], stops[1]), slice(starts[2], stops[2]))
-
-
-def within(box: Box, outer: Box) -> Box:
-    """Return the box in the coordinates of `outer`."""
-    x, y, z = (slice(b.start - o.start, b.stop - o.start) for b, o in zip(box, outer, strict=True))
-    return (x, y, z)
+    return grow(box, (HALO, HALO, HALO), shape, 2)
 
 
 def _half(box: Box) -> Box:
     """Return the box in the coordinates of the half-size grid."""
-    x, y, z = (slice(side.start // 2, side.stop // 2) for side in box)
-    return (x, y, z)
+    x, y, z = ((start // 2, stop // 2) for start, stop in box)
+    return x, y, z
 
 
 def _cut(x: Tensor, box: Box) -> Tensor:
     """Return the view of `x` (B, C, X, Y, Z) inside the box."""
-    return x[(slice(None), slice(None), *box)]
+    return x[..., *slices(box)]
 
 
 def slabs(box: Box, thickness: int) -> Iterator[Box]:
     """Yield slabs of a box, cut along its first axis at multiples of `thickness`, an even number."""
-    first = box[0]
-    for start in range(first.start // thickness * thickness, first.stop, thickness):
-        yield (slice(max(start, first.start), min(start + thickness, first.stop)), box[1], box[2])
+    first, stop = box[0]
+    for start in range(first // thickness * thickness, stop, thickness):
+        yield (max(start, first), min(start + thickness, stop)), box[1], box[2]
 
 
 @torch.inference_mode()
@@ -85,9 +76,9 @@ def logits_in_slabs(
         In eval mode, on the device of `x`.
     x : (1, 1, X, Y, Z) float
         z-scored volume in LIA order; the sides are multiples of 8.
-    box : tuple of slice
+    box : Box
         Region of the result, in voxels of `x`.
-    scan : tuple of slice, optional
+    scan : Box, optional
         The part of `x` without padding; default: the whole.
     coarse : (1, 32, X/2, Y/2, Z/2) tensor, optional
         `network.coarse(x)`, if already computed.
@@ -98,10 +89,10 @@ def logits_in_slabs(
 
     Yields
     ------
-    tuple of slice, (1, 7, ...) float
+    Box, (1, 7, ...) float
         Slab in voxels of `x`, and its logits.
     """
-    shape = tuple(x.shape[2:])
+    shape = (x.shape[2], x.shape[3], x.shape[4])
     coarse = network.coarse(x) if coarse is None else coarse
     samples = parts(box, scan, shape, thickness=thickness, sampled=sampled)
     dtype = network.head(coarse[:, :, :1, :1, :1]).dtype  # autocast's dtype of convolutions, if enabled
@@ -110,7 +101,7 @@ def logits_in_slabs(
         """Return a slab with its halo, and its features before the GroupNorm of level 1."""
         wide = _grown(slab, shape)
         outer = _grown(wide, shape)
-        return wide, _cut(network.down.conv(network.stem(_cut(x, outer))), within(wide, outer))
+        return wide, _cut(network.down.conv(network.stem(_cut(x, outer))), offset(wide, outer))
 
     # Features are kept: those of the box, and those of the few samples. Two bytes a value suffice before the
     # normalisation, and they are most of the memory.
@@ -119,7 +110,7 @@ def logits_in_slabs(
     statistics = _Statistics()
     for slab, weight in samples:
         wide, features = before_norm(slab)
-        statistics.add(_cut(features, within(slab, wide)), weight)
+        statistics.add(_cut(features, offset(slab, wide)), weight)
         kept.append((slab, wide, features.to(kept_dtype)))
         del features
     scale, shift = (value.to(x)[:, None, None, None] for value in statistics.scale_and_shift(network.down.norm))
@@ -129,7 +120,7 @@ def logits_in_slabs(
     for (slab, wide, features), (_, weight) in zip(kept, samples, strict=True):
         part = F.relu_(torch.addcmul(shift, features, scale))
         part = network.up.conv(F.relu_(network.down.step(part)))
-        part = _cut(part, within(_half(slab), _half(wide)))
+        part = _cut(part, offset(_half(slab), _half(wide)))
         statistics.add(part, weight)
         _cut(narrow, _half(slab)).copy_(part)
     del kept, features, part
@@ -143,9 +134,9 @@ def logits_in_slabs(
         features += doubled(_cut(coarse, _half(outer)))
         features = network.out(features)
         half, wide = _half(outer), _half(_grown(outer, shape))
-        coarse_out = _cut(network.coarse.out(_cut(coarse, wide)), within(half, wide))
+        coarse_out = _cut(network.coarse.out(_cut(coarse, wide)), offset(half, wide))
         features += doubled(coarse_out)
-        yield slab, network.head(_cut(features, within(slab, outer)))
+        yield slab, network.head(_cut(features, offset(slab, outer)))
 
 
 @torch.inference_mode()
@@ -156,31 +147,30 @@ def brain_box(network: LodBrain2024, coarse: Tensor, scan: Box) -> Box:
 
     Parameters
     ----------
-    network : LodBrain2024
     coarse : (1, 32, X/2, Y/2, Z/2) tensor
         `network.coarse` of a volume.
-    scan : tuple of slice
+    scan : Box
         The part of the volume without padding.
     """
     brain = network.head(network.coarse.out(coarse))[0].argmax(0) > 0
     sides = []
-    for axis, side in enumerate(scan):
+    for axis, (start, stop) in enumerate(scan):
         at = brain.amax([other for other in range(3) if other != axis]).nonzero().flatten()
         if not len(at):
             return scan
         first, last = 2 * int(at[0]) - MARGIN, 2 * int(at[-1]) + 2 + MARGIN
-        sides.append(slice(max(side.start, first), min(side.stop, last)))
-    if any(side.stop <= side.start for side in sides):
+        sides.append((max(start, first), min(stop, last)))
+    if any(stop <= start for start, stop in sides):
         return scan
     return sides[0], sides[1], sides[2]
 
 
 def parts(
-    box: Box, scan: Box | None, shape: tuple[int, ...], *, thickness: int = THICKNESS, sampled: float = SAMPLED
+    box: Box, scan: Box | None, shape: tuple[int, int, int], *, thickness: int = THICKNESS, sampled: float = SAMPLED
 ) -> list[tuple[Box, float]]:
     """Return the slabs whose features are computed, and the weight of each; arguments as in `logits_in_slabs`."""
     inner = _grown(box, shape)  # half-size convolutions read beyond the box
-    whole = (slice(0, shape[0]), slice(0, shape[1]), slice(0, shape[2]))
+    whole = ((0, shape[0]), (0, shape[1]), (0, shape[2]))
     measured = whole if scan is None else _grown(scan, shape)
     found = [(slab, 1.0) for slab in slabs(inner, thickness)]
     for outside in _around(inner, measured):
@@ -190,27 +180,25 @@ def parts(
     return found
 
 
-def memory_bytes(box: Box, scan: Box | None, shape: tuple[int, ...], *, dtype: torch.dtype) -> int:
+def memory_bytes(box: Box, scan: Box | None, shape: tuple[int, int, int], *, dtype: torch.dtype) -> int:
     """Return the bytes that `logits_in_slabs` takes at its peak beyond the volume, with convolutions in `dtype`."""
     grid = math.prod(shape)
     coarse = 32 * dtype.itemsize * grid // 8
-    kept = sum(math.prod(s.stop - s.start for s in _grown(slab, shape)) for slab, _ in parts(box, scan, shape))
-    wide = _grown(_grown((slice(0, THICKNESS), *box[1:]), shape), shape)
-    slab = math.prod(side.stop - side.start for side in wide)
+    kept = sum(math.prod(shape_of(_grown(slab, shape))) for slab, _ in parts(box, scan, shape))
+    wide = _grown(_grown(((0, THICKNESS), box[1], box[2]), shape), shape)
+    slab = math.prod(shape_of(wide))
     narrow = 2 * 8 * 4 * grid // 8
     used = max(4 * coarse, coarse + 32 * KEPT_BYTES * kept + narrow + 32 * (4 + 2 * dtype.itemsize) * slab)
     return int(OVERHEAD * used)
 
 
-def _around(box: Box, whole: tuple[slice, ...]) -> Iterator[Box]:
+def _around(box: Box, whole: Box) -> Iterator[Box]:
     """Yield at most six boxes that cover `whole` outside of a box in it."""
-    inner: list[slice] = []
     for axis in range(3):
-        for start, stop in ((whole[axis].start, box[axis].start), (box[axis].stop, whole[axis].stop)):
+        for start, stop in ((whole[axis][0], box[axis][0]), (box[axis][1], whole[axis][1])):
             if start < stop:
-                sides: list[slice] = [*inner, slice(start, stop), *whole[axis + 1 :]]
+                sides = [*box[:axis], (start, stop), *whole[axis + 1 :]]
                 yield sides[0], sides[1], sides[2]
-        inner.append(box[axis])
 
 
 def _sampled(box: Box, share: float, length: int) -> list[tuple[Box, float]]:
@@ -219,7 +207,7 @@ def _sampled(box: Box, share: float, length: int) -> list[tuple[Box, float]]:
     All planes at the edge of the volume, of `length` planes, are included: the convolutions' zero padding makes them
     unlike all others. The other slabs, at least one, are evenly spaced.
     """
-    start, stop = box[0].start, box[0].stop
+    start, stop = box[0]
     spans = [(start, start + 2)] if start == 0 else []
     spans += [(stop - 2, stop)] if stop == length and (start > 0 or stop > 2) else []
     start, stop = start + 2 * (start == 0), stop - 2 * (stop == length)
@@ -233,7 +221,7 @@ def _sampled(box: Box, share: float, length: int) -> list[tuple[Box, float]]:
             firsts = [start + 2 * int((n + 0.5) * planes / number - thick / 2) for n in range(number)]
             spans += [(first, first + 2 * thick) for first in firsts]
             weights += [planes / (number * thick)] * number
-    return [((slice(*span), box[1], box[2]), weight) for span, weight in zip(spans, weights, strict=True)]
+    return [((span, box[1], box[2]), weight) for span, weight in zip(spans, weights, strict=True)]
 
 
 class _Statistics:

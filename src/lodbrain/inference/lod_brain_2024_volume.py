@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator
 from typing import Any, Final
 
 import numpy as np
@@ -12,34 +11,14 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from lodbrain.inference.decide import best_class
-from lodbrain.inference.lod_brain_2024_slabs import Box, brain_box, logits_in_slabs, memory_bytes, within
+from lodbrain.inference.lod_brain_2024_slabs import brain_box, logits_in_slabs, memory_bytes
+from lodbrain.inference.prediction import Prediction
+from lodbrain.inference.tiling import Box, offset, shape_of, slices
 from lodbrain.models.lod_brain_2024 import CLASSES, MULTIPLE, LodBrain2024
 from lodbrain.system.progress import Progress
 
 #: Side of the grid that the network was trained on, in voxels.
 SIDE: Final = 256
-
-#: (start, stop) along each axis of a volume in RAS order.
-RasBox = tuple[tuple[int, int], tuple[int, int], tuple[int, int]]
-
-
-@dataclass(frozen=True, eq=False)
-class LodBrain2024Prediction:
-    """LOD-Brain's prediction for one volume, on the grid of the input.
-
-    Attributes
-    ----------
-    classes : (X, Y, Z) uint8
-        The most probable of the seven classes: background and LOD-Brain's six tissues.
-    soft_volume_vox : (7,) float64
-        Sum of the posteriors of each class, in voxels.
-    posteriors : (7, X, Y, Z) float16 or None
-        Posterior of each class, if requested.
-    """
-
-    classes: NDArray[np.uint8]
-    soft_volume_vox: NDArray[np.float64]
-    posteriors: NDArray[np.float16] | None
 
 
 def as_lia(data: NDArray[Any]) -> NDArray[Any]:
@@ -47,12 +26,12 @@ def as_lia(data: NDArray[Any]) -> NDArray[Any]:
     return data[..., ::-1, :, ::-1].swapaxes(-1, -2)
 
 
-def _box_in_lia(box: RasBox, shape: tuple[int, ...], low: Sequence[int]) -> Box:
-    """Return a box of an array (X, Y, Z) in RAS order on the LIA grid that has `low` voxels of padding before it."""
+def _box_in_lia(box: Box, shape: tuple[int, ...], scan: Box) -> Box:
+    """Return a box of an array (X, Y, Z) in RAS order on a LIA grid in which the array fills the box `scan`."""
     (x, x_stop), (y, y_stop), (z, z_stop) = box
     spans = ((shape[0] - x_stop, shape[0] - x), (shape[2] - z_stop, shape[2] - z), (y, y_stop))
-    a, b, c = (slice(start + lo, stop + lo) for (start, stop), lo in zip(spans, low, strict=True))
-    return (a, b, c)
+    a, b, c = ((start + low, stop + low) for (start, stop), (low, _) in zip(spans, scan, strict=True))
+    return a, b, c
 
 
 def padded_shape(shape: tuple[int, ...]) -> tuple[int, int, int]:
@@ -67,30 +46,28 @@ def padded_shape(shape: tuple[int, ...]) -> tuple[int, int, int]:
     return (x, y, z)
 
 
-def peak_memory_bytes(shape: tuple[int, ...], *, dtype: torch.dtype = torch.float32, box: RasBox | None = None) -> int:
+def peak_memory_bytes(shape: tuple[int, ...], *, dtype: torch.dtype = torch.float32, box: Box | None = None) -> int:
     """Return an upper estimate of the memory that a segmentation takes, without the scan and the posteriors.
 
     Parameters
     ----------
     shape : (3,) int
         Shape of the scan, in RAS order.
-    dtype : torch.dtype
-        Type of the convolutions.
     box : tuple of 3 (start, stop), optional
         As in `predict_lod_brain_2024`.
     """
     x, y, z = shape
-    grid, low = _padding((x, z, y))
-    scan = tuple(slice(start, start + n) for start, n in zip(low, (x, z, y), strict=True))
-    wanted = (scan[0], scan[1], scan[2]) if box is None else _box_in_lia(box, shape, low)
+    grid, scan = _padding((x, z, y))
+    wanted = scan if box is None else _box_in_lia(box, shape, scan)
     voxels = grid[0] * grid[1] * grid[2]
-    return 4 * voxels + memory_bytes(wanted, (scan[0], scan[1], scan[2]), grid, dtype=dtype)
+    return 4 * voxels + memory_bytes(wanted, scan, grid, dtype=dtype)
 
 
-def _padding(shape: tuple[int, ...]) -> tuple[tuple[int, int, int], list[int]]:
-    """Return the padded shape of a scan in LIA order, and the position of the scan's first voxel in it."""
+def _padding(shape: tuple[int, ...]) -> tuple[tuple[int, int, int], Box]:
+    """Return the padded shape of a scan in LIA order, and the box of the scan in it."""
     grid = padded_shape(shape)
-    return grid, [(side - length) // 2 for side, length in zip(grid, shape, strict=True)]
+    x, y, z = ((side - n) // 2 for side, n in zip(grid, shape, strict=True))
+    return grid, ((x, x + shape[0]), (y, y + shape[1]), (z, z + shape[2]))
 
 
 def predict_lod_brain_2024(
@@ -99,10 +76,10 @@ def predict_lod_brain_2024(
     *,
     device: torch.device | str = "cpu",
     dtype: torch.dtype = torch.float32,
-    box: RasBox | None = None,
+    box: Box | None = None,
     posteriors: bool = False,
     progress: Progress | None = None,
-) -> LodBrain2024Prediction:
+) -> Prediction:
     """Return LOD-Brain's segmentation of a volume on the volume's own grid, without post-processing.
 
     As in the published pipeline the volume is reoriented to LIA, padded with zeros to 256^3 around its centre, z-scored
@@ -115,21 +92,15 @@ def predict_lod_brain_2024(
         With its weights; it is moved to `device`, in channels-last order, and set to eval mode.
     data : (X, Y, Z) float32
         Finite intensities in RAS order, not constant.
-    device : torch.device or str
-        Device to run the network on.
     dtype : torch.dtype
         float32, or bfloat16 for the convolutions: twice as fast on a CPU that supports it, 0.1% of voxels change.
     box : tuple of 3 (start, stop), optional
         Part of `data` that holds the brain; all voxels outside are background. Default: the brain found by level 0.
-    posteriors : bool
-        Whether to return the posteriors of all classes.
-    progress : callable, optional
-        Called with the fraction done and a text.
 
     Returns
     -------
-    LodBrain2024Prediction
-        Classes, soft volumes and, if requested, posteriors.
+    Prediction
+        Classes 0 to 6 (background and LOD-Brain's six tissues), soft volumes and, if requested, posteriors.
 
     Raises
     ------
@@ -144,35 +115,34 @@ def predict_lod_brain_2024(
     for share, slab, probabilities in _in_slabs(network, data, box, device=device, dtype=dtype):
         soft += probabilities.sum((1, 2, 3)).cpu().double().numpy()
         if kept is not None:
-            as_lia(kept)[(slice(None), *slab)] = probabilities.half().cpu().numpy()
-        as_lia(classes)[slab] = best_class(probabilities)[0].to(torch.uint8).cpu().numpy()
+            as_lia(kept)[:, *slices(slab)] = probabilities.half().cpu().numpy()
+        as_lia(classes)[slices(slab)] = best_class(probabilities)[0].to(torch.uint8).cpu().numpy()
         if progress is not None:
             progress(share, "LOD-Brain 2024")
     soft[0] += data.size - soft.sum()  # voxels beyond the box
-    return LodBrain2024Prediction(classes, soft, kept)
+    return Prediction(classes, soft, kept)
 
 
 def tissue_posteriors(
     network: LodBrain2024,
     data: NDArray[np.float32],
-    box: RasBox,
+    box: Box,
     *,
     device: torch.device | str = "cpu",
     dtype: torch.dtype = torch.float32,
 ) -> Tensor:
     """Return the posteriors (7, x, y, z) float16 of a box of a volume; arguments as in `predict_lod_brain_2024`."""
-    shape = [stop - start for start, stop in box]
-    out = np.empty((CLASSES, *shape), np.float16)
-    corner = _box_in_lia(box, data.shape, (0, 0, 0))
+    out = np.empty((CLASSES, *shape_of(box)), np.float16)
+    inside = _box_in_lia(box, data.shape, ((0, 0), (0, 0), (0, 0)))
     for _, slab, probabilities in _in_slabs(network, data, box, device=device, dtype=dtype):
-        as_lia(out)[(slice(None), *within(slab, corner))] = probabilities.half().cpu().numpy()
+        as_lia(out)[:, *slices(offset(slab, inside))] = probabilities.half().cpu().numpy()
     return torch.from_numpy(out).to(device)
 
 
 def _in_slabs(
     network: LodBrain2024,
     data: NDArray[np.float32],
-    box: RasBox | None,
+    box: Box | None,
     *,
     device: torch.device | str,
     dtype: torch.dtype,
@@ -181,21 +151,21 @@ def _in_slabs(
     if data.ndim != 3:
         raise ValueError(f"data must be (X, Y, Z), got shape {data.shape}")
     network = network.eval().to(device=torch.device(device), memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
-    scan = as_lia(data)
-    grid, low = _padding(scan.shape)
-    x0, y0, z0 = (slice(start, start + length) for start, length in zip(low, scan.shape, strict=True))
+    values = as_lia(data)
+    grid, scan = _padding(values.shape)
     # Mean and variance over the padded grid, whose added voxels are 0, without allocating it.
     voxels = float(np.prod(grid))
-    mean = scan.sum(dtype=np.float64) / voxels
-    variance = np.square(scan, dtype=np.float64).sum() / voxels - mean**2
+    mean = values.sum(dtype=np.float64) / voxels
+    variance = np.square(values, dtype=np.float64).sum() / voxels - mean**2
     if not variance > 0:
         raise ValueError(f"data must vary, got {data.flat[0]} throughout")
     volume = torch.full((1, 1, *grid), 0.0)
-    volume[0, 0, x0, y0, z0] = torch.from_numpy(scan.copy())
+    volume[0, 0, *slices(scan)] = torch.from_numpy(values.copy())
     volume = volume.sub_(mean).div_(variance**0.5).to(device)
     with torch.inference_mode(), torch.autocast(volume.device.type, dtype, enabled=dtype != torch.float32):
         coarse = network.coarse(volume)
-        wanted = brain_box(network, coarse, (x0, y0, z0)) if box is None else _box_in_lia(box, data.shape, low)
-        for slab, logits in logits_in_slabs(network, volume, wanted, scan=(x0, y0, z0), coarse=coarse):
-            share = (slab[0].stop - wanted[0].start) / (wanted[0].stop - wanted[0].start)
-            yield share, within(slab, (x0, y0, z0)), logits[0].float().softmax(0)
+        wanted = brain_box(network, coarse, scan) if box is None else _box_in_lia(box, data.shape, scan)
+        (first, last), _, _ = wanted
+        for slab, logits in logits_in_slabs(network, volume, wanted, scan=scan, coarse=coarse):
+            share = (slab[0][1] - first) / (last - first)
+            yield share, offset(slab, scan), logits[0].float().softmax(0)

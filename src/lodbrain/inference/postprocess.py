@@ -28,7 +28,7 @@ _STRAYS_AT_ONCE = 200_000
 
 
 def keep_largest(classes: NDArray[np.uint8], *, leave: tuple[int, ...] = ()) -> int:
-    """Keep the largest connected component of each class, in place.
+    """Keep the largest connected component of each class, in place; return how many voxels changed their class.
 
     Connectivity is 26. The other components are filled from outside inwards, one layer of voxels at a time: each voxel
     gets the most frequent class among those neighbours that have one (the lowest class if tied). A class therefore only
@@ -40,11 +40,6 @@ def keep_largest(classes: NDArray[np.uint8], *, leave: tuple[int, ...] = ()) -> 
         Class of each voxel, 0 for background, below 63. Modified in place.
     leave : tuple of int
         Classes besides the background that may have several components: see `SEVERAL_PIECES`.
-
-    Returns
-    -------
-    int
-        Number of voxels whose class changed.
 
     Examples
     --------

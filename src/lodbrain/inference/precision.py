@@ -8,11 +8,6 @@ import torch
 def working_dtype(asked: str, device: torch.device) -> torch.dtype:
     """Return bfloat16 if requested, or if "auto" is requested and the hardware computes in it; else float32.
 
-    Parameters
-    ----------
-    asked : {"auto", "float32", "bfloat16"}
-    device : torch.device
-
     Examples
     --------
     >>> working_dtype("float32", torch.device("cpu"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, cast
 
 import numpy as np
@@ -34,7 +35,7 @@ def predict(
     options: Options | None = None,
     progress: Progress | None = None,
 ) -> Prediction:
-    """Segment an array.
+    """Segment an array, on its own grid.
 
     Parameters
     ----------
@@ -46,14 +47,6 @@ def predict(
         Names the architecture.
     network : torch.nn.Module
         In eval mode.
-    options : Options, optional
-    progress : callable, optional
-        Called with the share done and a short text.
-
-    Returns
-    -------
-    Prediction
-        On the grid of `data`.
 
     Raises
     ------
@@ -103,13 +96,10 @@ def predict(
         posteriors=options.posteriors,
         progress=report,
     )
-    classes = result.classes
     if options.postprocess:
-        keep_largest(classes, leave=SEVERAL_PIECES["tissue"])
+        keep_largest(result.classes, leave=SEVERAL_PIECES["tissue"])
     notes = given.notes
     if min(x, y, z) < LOD_BRAIN_2024_FINEST_MM:
         notes += ("lod-brain-2024 was trained at about 1 mm and sees these voxels as they are: its result is doubtful",)
-    posteriors = result.posteriors
-    if posteriors is not None and options.pooling is not None:
-        posteriors = repooled(posteriors, options.pooling)
-    return Prediction(classes, result.soft_volume_vox, posteriors, notes=notes)
+    posteriors = None if result.posteriors is None else repooled(result.posteriors, options.pooling)
+    return replace(result, posteriors=posteriors, notes=notes)

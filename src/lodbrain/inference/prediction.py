@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
+from lodbrain.images.shear import Straightening
 from lodbrain.inference.calibration import Calibration
 
 if TYPE_CHECKING:
@@ -62,7 +63,6 @@ class CoarseView:
     ----------
     image : (X, Y, Z) float32 array
         Intensities in RAS order according to the header, not scaled.
-    voxel_mm : float
     level : FoldedLevel
         A level with separate left and right classes.
     """
@@ -90,7 +90,6 @@ class Prediction:
         Posterior variance: sum of p (1 - p) of each class, in voxels; None as for `certainty`.
     calibration : Calibration
         Calibration of the level that the result comes from.
-    quality : dict of str to float
     notes : tuple of str
         Deviations from the standard processing, and their reasons.
     peak_bytes : int or None
@@ -112,3 +111,15 @@ class Prediction:
     peak_bytes: int | None = None
     coarse: CoarseView | None = None
     disagreement: NDArray[np.bool_] | None = None
+
+    def sheared(self, shear: Straightening, share: float) -> Prediction:
+        """Return the prediction on a sheared grid, whose voxels hold a `share` of the straight one's volume in mm^3."""
+        posteriors, differing = self.posteriors, self.disagreement
+        return replace(
+            self,
+            classes=shear.undo_classes(self.classes),
+            soft_volume_vox=self.soft_volume_vox * share,
+            doubt_vox=None if self.doubt_vox is None else self.doubt_vox * share,
+            posteriors=None if posteriors is None else shear.undo_posteriors(posteriors),
+            disagreement=None if differing is None else shear.undo_classes(differing.view(np.uint8)).view(bool),
+        )

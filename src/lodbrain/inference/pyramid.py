@@ -10,6 +10,8 @@ import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
 
+from lodbrain.inference.tiling import Box
+
 #: Up to this ratio of voxel sides a scan is not resampled; the networks are trained on sides that differ by up to 15%
 #: from their mean.
 LARGEST_RATIO = 1.2
@@ -25,8 +27,6 @@ class WorkingGrid:
 
     Attributes
     ----------
-    shape : tuple of 3 int
-    spacing_mm : tuple of 3 float
     native : bool
         Whether it is the scan's own grid.
     note : str
@@ -43,14 +43,31 @@ class WorkingGrid:
         """Side of a cube that has the voxel's volume."""
         return math.prod(self.spacing_mm) ** (1 / 3)
 
+    def matrix_from(self, other: WorkingGrid, axis: int) -> torch.Tensor:
+        """Return `interpolation_matrix` along an axis from another grid with the same corner."""
+        return interpolation_matrix(self.shape[axis], self.spacing_mm[axis], other.shape[axis], other.spacing_mm[axis])
+
+    def inside(self, other: WorkingGrid, box: Box) -> tuple[list[torch.Tensor], list[slice]] | None:
+        """Return, by axis, the matrices from a box of another grid to the voxels inside of it, and where these are.
+
+        None if the box is thinner than a voxel.
+        """
+        matrices, spans = [], []
+        for axis, (start, stop) in enumerate(box):
+            matrix = self.matrix_from(other, axis)[:, start:stop]
+            within = (matrix.sum(1) > 0.999).nonzero().flatten()
+            if not len(within):
+                return None
+            spans.append(slice(int(within[0]), int(within[-1]) + 1))
+            matrices.append(matrix[spans[-1]])
+        return matrices, spans
+
 
 def working_grid(shape: tuple[int, int, int], spacing_mm: tuple[float, float, float], finest_mm: float) -> WorkingGrid:
     """Return the grid that the finest level runs on.
 
     Parameters
     ----------
-    shape, spacing_mm : tuples of 3
-        Shape and voxel sides of the scan.
     finest_mm : float
         Smallest voxel that the model's finest level was trained for.
     """
@@ -99,12 +116,7 @@ def resample(data: NDArray[np.float32], grid_from: WorkingGrid, grid_to: Working
     array of any strides is not copied as a whole.
     """
     order = sorted(range(3), key=lambda axis: -abs(data.strides[axis]))
-    slowest, *others = (
-        interpolation_matrix(
-            grid_to.shape[axis], grid_to.spacing_mm[axis], grid_from.shape[axis], grid_from.spacing_mm[axis]
-        )
-        for axis in order
-    )
+    slowest, *others = (grid_to.matrix_from(grid_from, axis) for axis in order)
     source, out = data.transpose(order), torch.empty([grid_to.shape[axis] for axis in order])
     voxels_per_row = max(1.0, len(slowest.T) / len(slowest)) * math.prod(source.shape[1:])
     for start in range(0, len(out), rows := max(1, int(RESAMPLED_VOXELS / voxels_per_row))):

@@ -17,7 +17,7 @@ from lodbrain.images.intensity import from_black
 from lodbrain.inference.decide import best_class
 from lodbrain.inference.precision import working_dtype
 from lodbrain.inference.prediction import Options
-from lodbrain.inference.pyramid import WorkingGrid, interpolation_matrix, resample
+from lodbrain.inference.pyramid import WorkingGrid, resample
 from lodbrain.inference.tiling import Box, shape_of
 from lodbrain.labels import SIDELESS, SIDELESS_OF_CLASS, TISSUE_OF_CLASS, TISSUES
 from lodbrain.models.consensus import Consensus
@@ -74,25 +74,12 @@ class SecondOpinion:
         return self.differing_vox / max(1, self.brain_vox)
 
     def over(self, grid: WorkingGrid, part: Box) -> torch.Tensor:
-        """Return posteriors over a part of another grid with the same corner, interpolated linearly.
-
-        Parameters
-        ----------
-        grid : WorkingGrid
-        part : Box
-            In voxels of `grid`.
-
-        Returns
-        -------
-        (7, x, y, z) float32 tensor
-        """
+        """Return posteriors (7, x, y, z) float32 on a part of another grid with the same corner, by interpolation."""
         if grid.shape == self.grid.shape and grid.spacing_mm == self.grid.spacing_mm:
             return self._cut(part)
         out = self.posteriors
         for axis, ((start, stop), (lo, hi)) in enumerate(zip(part, self.box, strict=True)):
-            matrix = interpolation_matrix(
-                grid.shape[axis], grid.spacing_mm[axis], self.grid.shape[axis], self.grid.spacing_mm[axis]
-            )[start:stop, lo:hi].to(out.device)
+            matrix = grid.matrix_from(self.grid, axis)[start:stop, lo:hi].to(out.device)
             used = matrix.any(0).nonzero().flatten()
             near = slice(int(used[0]), int(used[-1]) + 1) if len(used) else slice(0, 1)
             moved = out.narrow(axis + 1, near.start, near.stop - near.start).float().movedim(axis + 1, -1)
@@ -107,9 +94,6 @@ class SecondOpinion:
         ----------
         detail : Detail
             Logits (1, 33, x, y, z), or (1, 19, x, y, z) without sides.
-        grid : WorkingGrid
-        part : Box
-            Of the grid.
 
         Returns
         -------
@@ -165,13 +149,6 @@ def weight_at(agreement: float, weight: float) -> tuple[float, str]:
     The ladder was trained on strong bias fields, flat contrasts and noise; LOD-Brain was not. If the members disagree,
     LOD-Brain is assumed to be wrong.
 
-    Parameters
-    ----------
-    agreement : float
-        From `SecondOpinion.agreement`.
-    weight : float
-        Full weight, from the card.
-
     Examples
     --------
     >>> weight_at(0.9, 0.5)
@@ -210,14 +187,10 @@ def second_opinion(
 
     Parameters
     ----------
-    network : Consensus
     image : (X, Y, Z) float32 tensor
         Input of the ladder's finest level, not scaled.
-    grid : WorkingGrid
-        Grid of `image`.
     brain : Box
         Part of the grid that holds the brain, with a margin.
-    options : Options
     """
     from lodbrain.inference.lod_brain_2024_volume import tissue_posteriors
 

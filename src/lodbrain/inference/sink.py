@@ -6,7 +6,7 @@ import torch
 
 from lodbrain.inference.decide import Decision, decide
 from lodbrain.inference.prediction import Pooling
-from lodbrain.inference.pyramid import WorkingGrid, interpolation_matrix
+from lodbrain.inference.pyramid import WorkingGrid
 from lodbrain.inference.second_opinion import SecondOpinion
 from lodbrain.inference.tiling import Box, shape_of
 from lodbrain.models.lod import Detail
@@ -27,10 +27,6 @@ class Sink:
         The scan's own grid, and the grid that the networks run on.
     box : Box
         Part of the working grid that the tiles fill; all voxels outside are background.
-    posteriors : bool
-        Whether to collect the posteriors.
-    pooling : tuple of int, optional
-        As in `decide`.
     second : SecondOpinion, optional
         Averaged with the ladder's posteriors on the scan's own grid.
     """
@@ -60,8 +56,6 @@ class Sink:
 
         Parameters
         ----------
-        detail : Detail
-            Level output of one scan, over `core`.
         core : Box
             In voxels of the working grid; successive parts must not overlap.
         """
@@ -82,32 +76,21 @@ class Sink:
 
     def finish(self) -> Decision:
         """Return the decision over the whole scan; call it after the last tile."""
-        if self._kept is None:
+        kept, self._kept = self._kept, None
+        found = None if kept is None else self.scan.inside(self.grid, self.box)
+        if kept is None or found is None:
             return self.decision
-        matrices, spans = [], []
-        for axis, (lo, hi) in enumerate(self.box):
-            matrix = interpolation_matrix(
-                self.scan.shape[axis], self.scan.spacing_mm[axis], self.grid.shape[axis], self.grid.spacing_mm[axis]
-            )
-            # Scan voxels whose interpolation weights lie inside the box.
-            inside = (matrix[:, lo:hi].sum(1) > 0.999).nonzero().flatten()
-            if not len(inside):  # a box thinner than a voxel of the scan
-                self._kept = None
-                return self.decision
-            spans.append((int(inside[0]), int(inside[-1]) + 1))
-            matrices.append(matrix[spans[-1][0] : spans[-1][1], lo:hi])
-        (first, last), (y, y_stop), (z, z_stop) = spans
-        rows = max(1, INTERPOLATED_VOXELS // ((y_stop - y) * (z_stop - z)))
-        for start in range(0, last - first, rows):
+        matrices, (x, y, z) = found
+        rows = max(1, INTERPOLATED_VOXELS // ((y.stop - y.start) * (z.stop - z.start)))
+        for start in range(0, x.stop - x.start, rows):
             weights = matrices[0][start : start + rows]
             used = weights.any(0).nonzero().flatten()
             near = slice(int(used[0]), int(used[-1]) + 1)
-            slab = torch.einsum("xl,clmn->cxmn", weights[:, near], self._kept[:, near].float())
+            slab = torch.einsum("xl,clmn->cxmn", weights[:, near], kept[:, near].float())
             slab = (torch.einsum("ym,cxmn->cxyn", matrices[1], slab) @ matrices[2].T)[None]
             detail = Detail(slab, slab) if self._sided else Detail(slab, slab[:, :-1], slab[:, -1:])
-            x = (first + start, first + start + len(weights))
-            self._decide(detail, (x, spans[1], spans[2]))
-        self._kept = None
+            first = x.start + start
+            self._decide(detail, ((first, first + len(weights)), (y.start, y.stop), (z.start, z.stop)))
         return self.decision
 
     def _decide(self, detail: Detail, part: Box) -> None:

@@ -39,11 +39,6 @@ class Run:
         Coarsest first.
     images : tuple of (X, Y, Z) float32 tensors
         Input image of each level, coarsest first, not scaled; each is `pool` of the next.
-    voxels_mm : tuple of float
-        Voxel sides of the images.
-    scaling : Scaling
-        Intensity scaling of all images.
-    options : Options
     tile_voxels : tuple of int
         Largest number of voxels that a tile of each level may read; empty for no limit.
     """
@@ -67,12 +62,8 @@ def each_part(run: Run, position: int, above: BoxOutput, box: Box) -> Iterator[t
 
     Parameters
     ----------
-    run : Run
-    position : int
-        Position of the level in `run.levels`, above 0.
     above : BoxOutput
         Output of the next coarser level.
-    box : Box
 
     Yields
     ------

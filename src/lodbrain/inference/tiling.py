@@ -48,7 +48,6 @@ def grow(box: Box, margin: tuple[int, int, int], shape: tuple[int, int, int], al
 
     Parameters
     ----------
-    box : Box
     margin : tuple of 3 int
         Voxels added on either side of each axis.
     shape : tuple of 3 int
@@ -64,7 +63,7 @@ def grow(box: Box, margin: tuple[int, int, int], shape: tuple[int, int, int], al
 
 
 def tiles(box: Box, *, halo: int, align: int, most_voxels: int) -> Iterator[Tile]:
-    """Yield tiles of a box, each of which reads at most `most_voxels`.
+    """Yield tiles of a box, each of which reads at most `most_voxels`; their cores cover the box once.
 
     The box is cut into equal parts along its longest axis first, to keep the halos, which are computed twice, small.
 
@@ -78,11 +77,6 @@ def tiles(box: Box, *, halo: int, align: int, most_voxels: int) -> Iterator[Tile
         Multiple that all starts and stops lie on.
     most_voxels : int
         Largest number of voxels that one tile reads. If no aligned cube fits, the cores are cubes of side `align`.
-
-    Yields
-    ------
-    Tile
-        Their cores cover the box once.
 
     Examples
     --------

@@ -1,1 +1,1 @@
-"""Creation of label maps: from scans of heads, at another voxel size, around brains alone."""
+"""Creation of label maps: from scans of heads, at another voxel size."""

@@ -33,7 +33,7 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 
 from lodbrain.labelmaps.components import attach, tangled
-from lodbrain.synthesis.scores import WHOLE, Kept, Scores, product_along_axes
+from lodbrain.labelmaps.label_scores import WHOLE, Kept, Scores, product_along_axes
 
 #: Standard deviation of the smoothing in voxels of the coarser grid: enough to round the steps of a voxel, too little
 #: to shift a boundary.
@@ -52,15 +52,7 @@ BLOCK_VOXELS = 1 << 23
 
 @dataclass(frozen=True)
 class Axis:
-    """One axis of both grids, which start at the same outer face.
-
-    Attributes
-    ----------
-    n_in, n_out : int
-        Voxels.
-    ratio : float
-        Old voxel side over new voxel side.
-    """
+    """One axis of both grids, which start at the same outer face; `ratio` is the old voxel side over the new one."""
 
     n_in: int
     n_out: int
@@ -173,8 +165,6 @@ def resample_pass(
         Scores of earlier passes over the same map, in the same blocks.
     threads : int
         Number of blocks computed in parallel. NumPy and PyTorch release the interpreter lock meanwhile.
-    progress : callable(float)
-        Called with the share done.
     """
     finer = all(axis.ratio >= 1 for axis in axes)
     own, fill = _steps(axes) if finer else (0, 0)

@@ -44,11 +44,7 @@ def tangled(codes: NDArray[np.uint8]) -> NDArray[np.bool_]:
 def attach(labels: NDArray[np.uint8], settled: NDArray[np.bool_], *, own_steps: int) -> None:
     """Give voxels without a path of at most `own_steps` through their own label to a settled voxel a neighbour's label.
 
-    Parameters
-    ----------
-    labels : (X, Y, Z) int
-        Changed in place.
-    settled : (X, Y, Z) bool
+    The labels (X, Y, Z) are changed in place.
     """
     inner = (slice(1, -1),) * 3
     values, reached = np.pad(labels, 1), np.pad(settled, 1)

@@ -80,13 +80,7 @@ _FLUID_SHARE = 0.03
 
 @dataclass(frozen=True, eq=False)
 class HeadMap:
-    """A label training map of a head.
-
-    Attributes
-    ----------
-    labels : (X, Y, Z) int16
-        On the scan's grid: structures, and 502 to 516 outside of the brain.
-    """
+    """A label map (X, Y, Z) int16 on the scan's grid: structures, and 502 to 516 outside of the brain."""
 
     labels: NDArray[np.int16]
     notes: tuple[str, ...] = ()
@@ -148,18 +142,7 @@ def make_head_map(scan: Image, structures: NDArray[np.integer], *, name: str = "
 
 
 def check_sides(labels: NDArray[np.integer], name: str) -> None:
-    """Raise if left structures of a segmentation lie on the right.
-
-    Parameters
-    ----------
-    labels : (X, Y, Z) int
-        In RAS order.
-
-    Raises
-    ------
-    InputError
-        If the centre of the left structures lies to the right of the right ones'.
-    """
+    """Raise InputError if left structures of a segmentation (X, Y, Z) in RAS order lie on the right."""
     sides = {
         side: np.isin(labels, [label.index for label in STRUCTURES if label.side == side]) for side in ("left", "right")
     }
@@ -198,13 +181,7 @@ def _classes(
 
 
 def thresholds(values: NDArray[np.floating]) -> tuple[float, float]:
-    """Return two thresholds (dark to medium, medium to bright) from a deterministic k-means with three classes.
-
-    Parameters
-    ----------
-    values : (N,) float
-        At least one value.
-    """
+    """Return two thresholds (dark to medium, medium to bright) of values (N,) from a k-means of three classes."""
     values = np.sort(values[:: max(1, values.size // 200_000)])
     values = np.minimum(values, np.percentile(values, 99))
     sums = np.concatenate([[0.0], np.cumsum(values, dtype=np.float64)])

@@ -57,12 +57,7 @@ class SoftTarget:
 
 
 def soft_target(posteriors: NDArray[np.floating], table: tuple[Label, ...]) -> SoftTarget:
-    """Reduce posteriors to the two likeliest labels of each voxel.
-
-    Parameters
-    ----------
-    posteriors : (X, Y, Z, C) float
-        One volume for each row of `table`.
+    """Reduce posteriors (X, Y, Z, C), a volume for each row of `table`, to the two likeliest labels of each voxel.
 
     Examples
     --------
@@ -120,13 +115,7 @@ def reason_to_reject(quality: Mapping[str, float]) -> str | None:
 
 
 def write_manifest(folder: Path, rows: Iterable[tuple[Path, Path, str]]) -> Path:
-    """Write the list of accepted scans: volume, labels, site, with paths relative to the folder.
-
-    Parameters
-    ----------
-    rows : iterable of (Path, Path, str)
-        Scan, the teacher's label map, site.
-    """
+    """Write the list of accepted scans (volume, labels, site), with paths relative to the folder."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(COLUMNS)

@@ -16,8 +16,8 @@ from lodbrain.images.image import Image
 from lodbrain.images.layout import MAX_VOXELS
 from lodbrain.labelmaps.balance import rebalance
 from lodbrain.labelmaps.boundaries import BLOCK_VOXELS, Axis, resample_pass
+from lodbrain.labelmaps.label_scores import Kept
 from lodbrain.synthesis.label_map import LabelMap
-from lodbrain.synthesis.scores import Kept
 
 #: Volumes of structures above this size are preserved within `VOLUME_TOLERANCE`.
 LEAST_VOLUME_MM3 = 500.0
@@ -52,15 +52,7 @@ class LabelVolume:
 
 @dataclass(frozen=True, eq=False)
 class Resampled:
-    """A label map at another voxel size.
-
-    Attributes
-    ----------
-    image : Image
-        Of the input's dtype.
-    volumes : tuple of LabelVolume
-        One for each label but 0.
-    """
+    """A label map of the input's dtype at another voxel size, and the volume of each label but 0."""
 
     image: Image
     volumes: tuple[LabelVolume, ...]
@@ -84,8 +76,6 @@ def upsample_image(
         The new voxel side. If it equals the old one, data and affine are returned unchanged.
     block_voxels : int
         Size of the blocks; the result does not depend on it.
-    progress : callable, optional
-        Called with the share done and a short description.
 
     Returns
     -------
@@ -184,10 +174,6 @@ def resample_codes(
         0 .. L - 1.
     least_voxels : float
         Least new voxels of a label whose volume is preserved.
-    block_voxels : int
-        Size of the blocks; the result does not depend on it.
-    progress : callable, optional
-        Called with the share done and a short description.
     """
     out = np.empty([axis.n_out for axis in axes], np.uint8)
     target = target_voxels(codes, axes)
@@ -226,21 +212,7 @@ def upsample_codes(
     *,
     progress: Callable[[float, str], None] | None = None,
 ) -> torch.Tensor:
-    """Return codes on a grid `factor` times as fine.
-
-    Parameters
-    ----------
-    codes : (X, Y, Z) uint8 tensor
-    factor : int
-        1 returns the map itself.
-    progress : callable, optional
-        Called with the share done and a short description.
-
-    Returns
-    -------
-    (X * factor, Y * factor, Z * factor) uint8 tensor
-        It contains no new labels.
-    """
+    """Return codes (X, Y, Z) uint8 on a grid `factor` times as fine along each axis, without new labels."""
     if factor == 1:
         return codes.clone()
     array = codes.numpy()
@@ -252,13 +224,7 @@ def upsample_codes(
 
 
 def upsample(labels: LabelMap, factor: int, *, progress: Callable[[float, str], None] | None = None) -> LabelMap:
-    """Return a `LabelMap` with voxels `factor` times as small; coordinates in mm stay the same.
-
-    Parameters
-    ----------
-    progress : callable, optional
-        Called with the share done and a short description.
-    """
+    """Return a `LabelMap` with voxels `factor` times as small; coordinates in mm stay the same."""
     codes = upsample_codes(labels.codes, factor, progress=progress)
     spacing = labels.spacing_mm / factor
     # Skull-stripping works on whole voxels: the distance need not be finer than on the original map.

@@ -106,18 +106,6 @@ _OUTSIDE = tuple(range(500, 531))
 #: Largest number of labels that an error lists.
 _LISTED = 8
 
-#: Number of each name in FreeSurfer's colour table, including numbers that are not structures of `lodbrain.labels`.
-NUMBER_OF_NAME: Mapping[str, int] = MappingProxyType(
-    {label.name: label.index for label in STRUCTURES[1:]}
-    | {"Left-Thalamus-Proper": 10, "Right-Thalamus-Proper": 49}
-    | {"Left-Lesion": 25, "Right-Lesion": 57, "Left-undetermined": 29, "Right-undetermined": 61}
-    | {"Left-vessel": 30, "Right-vessel": 62, "Left-choroid-plexus": 31, "Right-choroid-plexus": 63}
-    | {"5th-Ventricle": 72, "Optic-Chiasm": 85, "Corpus_Callosum": 192, "Fornix": 250}
-    | {"WM-hypointensities": 77, "Left-WM-hypointensities": 78, "Right-WM-hypointensities": 79}
-    | {"non-WM-hypointensities": 80, "Left-non-WM-hypointensities": 81, "Right-non-WM-hypointensities": 82}
-    | {"CC_Posterior": 251, "CC_Mid_Posterior": 252, "CC_Central": 253, "CC_Mid_Anterior": 254, "CC_Anterior": 255}
-)
-
 
 def structures_of(
     labels: NDArray[np.integer],
@@ -132,8 +120,6 @@ def structures_of(
     labels : (X, Y, Z) int
     affine : (4, 4) float
         Voxel to world (RAS+), mm.
-    path : path, optional
-        Path of the map, for error messages.
 
     Returns
     -------
@@ -165,8 +151,6 @@ def translate(
 
     Parameters
     ----------
-    labels : (X, Y, Z) int
-    affine : (4, 4) float
     numbers : mapping of int to (int, int)
         For each number of `SYNTHSEG`, the new number on the left and on the right.
     """

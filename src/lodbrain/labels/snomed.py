@@ -19,13 +19,7 @@ FREESURFER_SCHEME = "99FREESURFER"
 
 @dataclass(frozen=True)
 class Code:
-    """A coded concept.
-
-    Attributes
-    ----------
-    scheme : str
-        ``"SCT"`` for SNOMED CT, or `FREESURFER_SCHEME`.
-    """
+    """A coded concept of the scheme ``"SCT"``, which is SNOMED CT, or `FREESURFER_SCHEME`."""
 
     value: str
     scheme: str

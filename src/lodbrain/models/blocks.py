@@ -19,10 +19,6 @@ class StandardConv(nn.Conv3d):
 
     Parameters
     ----------
-    inputs, outputs : int
-        Channels.
-    size : int
-        Edge of the kernel.
     stride : int
         With a stride of 1 the volume is padded to keep its shape; else it is not padded.
 

@@ -144,8 +144,6 @@ class FoldedLevel:
         ----------
         features : (1, F, X, Y, Z) tensor
             From `FoldedLevel.features`.
-        coarse : Detail or None
-            As passed to `FoldedLevel.features`.
         part : tuple of 3 (start, stop)
             Voxels to score; starts are even.
 
@@ -199,8 +197,6 @@ def fold(
 
     Parameters
     ----------
-    ladder : Ladder
-    dtype : torch.dtype
     last : int or None
         Position of the last level to include; None for the ladder's last.
     temperature : float
@@ -235,17 +231,12 @@ def _residual(x: torch.Tensor, first: Conv, second: Conv) -> torch.Tensor:
 
 
 def double_part(x: torch.Tensor, part: Part) -> torch.Tensor:
-    """Return a part of `blocks.double` of a volume, without computing the rest.
+    """Return a part (C, x, y, z) of `blocks.double` of a volume (C, X, Y, Z), without computing the rest.
 
     Parameters
     ----------
-    x : (C, X, Y, Z) tensor
     part : tuple of 3 (start, stop)
         Part of the upsampled volume; starts are even.
-
-    Returns
-    -------
-    (C, x, y, z) tensor
     """
     firsts = [max(0, start // 2 - 1) for start, _ in part]
     x = x[(slice(None), *(slice(first, -(-stop // 2) + 1) for first, (_, stop) in zip(firsts, part, strict=True)))]

@@ -117,17 +117,7 @@ class Detail:
 
 
 def merge_sides(logits: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return logits of 19 classes without sides, and the log odds of left against right, from logits of 33 classes.
-
-    Parameters
-    ----------
-    logits : (B, 33, X, Y, Z) tensor
-
-    Returns
-    -------
-    sideless : (B, 19, X, Y, Z) tensor
-    side : (B, 1, X, Y, Z) tensor
-    """
+    """Return logits (B, 19, X, Y, Z) and log odds of left (B, 1, X, Y, Z) from logits (B, 33, X, Y, Z)."""
     left, right = logits[:, _LEFT], logits[:, _RIGHT]
     both = torch.logaddexp(left, right)
     order = [SIDELESS_OF_CLASS[c] for c in _LEFT]
@@ -140,17 +130,12 @@ def merge_sides(logits: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
 
 
 def split_sides(sideless: torch.Tensor, side: torch.Tensor) -> torch.Tensor:
-    """Return log posteriors of 33 classes from those of 19 and the log odds of the side; `merge_sides` is the inverse.
+    """Return log posteriors (B, 33, X, Y, Z) from (B, 19, X, Y, Z) and log odds of the side: inverse of `merge_sides`.
 
     Parameters
     ----------
-    sideless : (B, 19, X, Y, Z) tensor
     side : (B, 1, X, Y, Z) tensor
         Log odds of left against right, the same for every paired structure.
-
-    Returns
-    -------
-    (B, 33, X, Y, Z) tensor
     """
     out = sideless[:, torch.as_tensor(SIDELESS_OF_CLASS, device=sideless.device)]
     out[:, _LEFT] += nn.functional.logsigmoid(side)
@@ -163,7 +148,6 @@ class Level(nn.Module):
 
     Parameters
     ----------
-    config : LevelConfig
     coarse_channels : int
         Number of features plus classes of the level above; 0 for the coarsest.
     """
@@ -248,13 +232,7 @@ class Level(nn.Module):
 
 
 class Ladder(nn.Module):
-    """Network of several levels, from coarse to fine.
-
-    Parameters
-    ----------
-    levels : sequence of LevelConfig
-        Coarsest first; exponents decrease by one.
-    """
+    """Network of several levels, coarsest first; exponents decrease by one."""
 
     def __init__(self, levels: tuple[LevelConfig, ...]) -> None:
         super().__init__()
@@ -273,12 +251,9 @@ class Ladder(nn.Module):
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> Ladder:
-        """Return the ladder described by a card's configuration, with random weights.
+        """Return the ladder of a card's configuration, with random weights.
 
-        Parameters
-        ----------
-        config : dict
-            ``{"levels": [{"exponent": 2, "channels": [16, 32], "sided": true}, ...]}``
+        It has the form ``{"levels": [{"exponent": 2, "channels": [16, 32], "sided": true}, ...]}``.
         """
         return cls(tuple(LevelConfig.from_row(row) for row in config["levels"]))
 

@@ -39,8 +39,6 @@ def level_graph(level: FoldedLevel, above: LevelConfig | None = None) -> onnx.Mo
     ----------
     level : FoldedLevel
         In float32, at temperature 1.
-    above : LevelConfig, optional
-        Of the next coarser level; None for the coarsest.
 
     Raises
     ------
@@ -114,12 +112,12 @@ class _Graph:
         self.constants.append(numpy_helper.from_array(np.ascontiguousarray(array), name))
         return name
 
-    def conv(self, x: str, conv: Conv, *, to: str = "") -> str:
+    def conv(self, x: str, conv: Conv) -> str:
         size = conv.kernel.shape[2]
         pad = size // 2 if conv.stride == 1 else 0
         weights = [self.constant(conv.kernel), *([] if conv.bias is None else [self.constant(conv.bias)])]
-        shape = {"kernel_shape": [size] * 3, "strides": [conv.stride] * 3, "pads": [pad] * 6}
-        return self.add("Conv", x, *weights, to=to, **shape)
+        shape: dict[str, Any] = {"kernel_shape": [size] * 3, "strides": [conv.stride] * 3, "pads": [pad] * 6}
+        return self.add("Conv", x, *weights, **shape)
 
     def leaky(self, x: str) -> str:
         return self.add("LeakyRelu", x, alpha=ACTIVATION_SLOPE)

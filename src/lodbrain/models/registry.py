@@ -22,7 +22,6 @@ class Architecture:
 
     Attributes
     ----------
-    name : str
     place : str
         ``module:function``, which returns the network with random weights; its module is imported when it is called.
     multiple : int
@@ -49,9 +48,9 @@ REGISTRY: dict[str, Architecture] = {
     for entry in (
         Architecture("lod", "lod:Ladder", 1, segments=True),
         Architecture("lod-brain-2024", "lod_brain_2024:LodBrain2024", 8, segments=True),
-        Architecture("meshnet", "meshnet:MeshNet", 1),
-        Architecture("segresnet", "borrowed:segresnet", 8),
-        Architecture("dynunet", "borrowed:dynunet", 8),
+        Architecture("meshnet", "comparison_networks:MeshNet", 1),
+        Architecture("segresnet", "comparison_networks:segresnet", 8),
+        Architecture("dynunet", "comparison_networks:dynunet", 8),
     )
 }
 
@@ -59,12 +58,7 @@ REGISTRY: dict[str, Architecture] = {
 class PlainLevel(nn.Module):
     """Adapter of a plain network to the interface of a level; it ignores the voxel size and the level above.
 
-    Parameters
-    ----------
-    network : torch.nn.Module
-        Maps images (B, 1, X, Y, Z) to logits (B, 33, X, Y, Z).
-    multiple : int
-        Sides of its input are multiples of this.
+    The network maps images (B, 1, X, Y, Z) to logits (B, 33, X, Y, Z); sides of its input are multiples of `multiple`.
     """
 
     def __init__(self, network: nn.Module, multiple: int) -> None:
@@ -78,17 +72,7 @@ class PlainLevel(nn.Module):
 
 
 class Plain(nn.Module):
-    """Adapter of a plain network to the interface of a ladder with one level.
-
-    Parameters
-    ----------
-    name : str
-        Key of `REGISTRY`.
-    options : dict
-        Options of the architecture.
-    exponent : int
-        log2 of its voxel size in mm.
-    """
+    """Adapter of a plain network, a key of `REGISTRY`, to the interface of a ladder with one level of this exponent."""
 
     def __init__(self, name: str, options: dict[str, Any], exponent: int) -> None:
         super().__init__()

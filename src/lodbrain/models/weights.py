@@ -48,13 +48,6 @@ def refuse_pickle(path: Path, data: bytes) -> None:
 def read_safetensors(data: bytes, path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
     """Return the tensors and the metadata of a safetensors file.
 
-    Parameters
-    ----------
-    data : bytes
-        Content of the whole file.
-    path : Path
-        Named in error messages.
-
     Raises
     ------
     WeightsError

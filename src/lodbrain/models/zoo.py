@@ -13,28 +13,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lodbrain.errors import InputError, UsageError, WeightsError
-from lodbrain.models.card import Card, members
+from lodbrain.models.card import Card as Card
+from lodbrain.models.card import members as members
 from lodbrain.system.atomic import write_bytes, write_text
 from lodbrain.system.download import Remote, cache_folder, download
 from lodbrain.system.hashing import sha256_of
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
-
-__all__ = [
-    "MODELS",
-    "Card",
-    "cache_path",
-    "card",
-    "cards",
-    "fetch",
-    "load",
-    "locate",
-    "members",
-    "read_verified",
-    "save",
-    "save_with_card",
-]
 
 MODELS = Path(__file__).resolve().parents[1] / "resources" / "models"
 #: Key of the card in a safetensors file's metadata.
@@ -191,9 +177,6 @@ def save_again(folder: str | os.PathLike[str], card: Card, network: nn.Module) -
 
     Parameters
     ----------
-    folder : str or PathLike
-    card : Card
-        With the changes.
     network : torch.nn.Module
         Of a consensus only the card is written, since its members have files of their own.
     """
@@ -211,13 +194,6 @@ def save_with_card(path: str | os.PathLike[str], card: Card, state_dict: Mapping
     ----------
     path : str or PathLike
         Path of the model file, ending in .safetensors. The card has the same name with .json.
-    card : Card
-    state_dict : mapping of str to Tensor
-
-    Returns
-    -------
-    Card
-        With the SHA-256.
     """
     _, digest = save(path, card, halved(state_dict))
     card = dataclasses.replace(card, sha256=digest)
@@ -239,8 +215,6 @@ def save(path: str | os.PathLike[str], card: Card, state_dict: Mapping[str, Tens
         Ends in .safetensors.
     card : Card
         Written without its SHA-256, which a file cannot contain itself.
-    state_dict : mapping of str to Tensor
-        Weights of the network.
 
     Returns
     -------

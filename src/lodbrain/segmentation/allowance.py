@@ -44,22 +44,7 @@ class Allowance:
 
 
 def check_header(path: Path, layout: Layout, *, model: Model, settings: Settings, allowance: Allowance) -> None:
-    """Raise an error if a scan does not fit into its memory allowance, by its header alone.
-
-    Parameters
-    ----------
-    path : Path
-        Named in the error message.
-    layout : Layout
-        Layout that the header declares.
-    model, settings, allowance
-        As for `segment_image`.
-
-    Raises
-    ------
-    InputError
-        ``"memory"``, with the amount needed.
-    """
+    """Raise InputError ``"memory"``, with the amount needed, if a scan does not fit in, by its header alone."""
     import torch
 
     from lodbrain.inference import budget
@@ -101,20 +86,7 @@ def check_header(path: Path, layout: Layout, *, model: Model, settings: Settings
 
 
 def check_mask_header(path: Path, layout: Layout, *, ladder: Ladder, settings: Settings, allowance: Allowance) -> None:
-    """Raise an error if the brain mask of a scan does not fit into its memory allowance, by the scan's header alone.
-
-    Parameters
-    ----------
-    path, layout, settings, allowance
-        As for `check_header`.
-    ladder : Ladder
-        Computes on the CPU.
-
-    Raises
-    ------
-    InputError
-        ``"memory"``, with the amount needed.
-    """
+    """Raise InputError ``"memory"``, with the amount needed, if a brain mask does not fit in, by the header alone."""
     import torch
 
     from lodbrain.inference import budget

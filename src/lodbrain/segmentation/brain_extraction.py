@@ -29,14 +29,9 @@ MOST_BORDER_MM = 30.0
 
 @dataclass(frozen=True)
 class MaskSettings:
-    """What belongs to a brain mask.
+    """What belongs to a brain mask: the CSF around the brain or not, and a border.
 
-    Attributes
-    ----------
-    csf : bool
-        Whether the CSF around the brain does.
-    border_mm : float
-        Distance by which the surface is moved outwards, or inwards if below 0.
+    `border_mm` is the distance by which the surface is moved outwards, or inwards if below 0.
     """
 
     csf: bool = True
@@ -59,8 +54,6 @@ class BrainMask:
         On the scan's own grid.
     affine : (4, 4) float64
         Voxel to RAS in mm, as in the scan.
-    volume_mm3 : float
-        Volume of the mask.
     notes : tuple of str
         Issues detected and corrected in the input, and deviations from the standard processing.
     planned_peak_bytes : int or None
@@ -78,15 +71,7 @@ class BrainMask:
         return to_nibabel(self.mask.view(np.uint8), self.affine)
 
     def save(self, path: str | PathLike[str]) -> None:
-        """Write the mask atomically, as ``.nii`` or ``.nii.gz``.
-
-        Raises
-        ------
-        ValueError
-            If the name has another suffix.
-        OutputError
-            If it cannot be written.
-        """
+        """Write the mask atomically, as ``.nii`` or ``.nii.gz``; errors as in `lodbrain.images.io.write_nifti`."""
         write_nifti(path, self.mask, Image(self.mask, self.affine))
 
 
@@ -104,7 +89,7 @@ def strip(
     frame: int | None = None,
     allow_odd_voxels: bool = False,
 ) -> BrainMask:
-    """Return the brain mask of a scan, without writing anything.
+    """Return the brain mask of a scan, without writing anything; errors as in `lodbrain.segment`.
 
     Parameters
     ----------
@@ -116,11 +101,6 @@ def strip(
         Distance by which the mask's surface is moved outwards, or inwards if below 0, the same along each axis.
     model, device, memory, threads, frame, allow_odd_voxels
         As in `lodbrain.segment`. The model's levels down to 2 mm are used.
-
-    Raises
-    ------
-    ValueError, InputError, UsageError
-        As in `lodbrain.segment`.
 
     Examples
     --------
@@ -153,13 +133,7 @@ def strip_image(
     settings: Settings,
     allowance: Allowance | None = None,
 ) -> BrainMask:
-    """Return the brain mask of an image, whose voxels are let go of as in `segment_image`.
-
-    Parameters
-    ----------
-    image, model, settings, allowance
-        As in `lodbrain.segmentation.scan.segment_image`.
-    wanted : MaskSettings
+    """Return the brain mask of an image; parameters as in `segment_image`, and its voxels are let go of as there.
 
     Raises
     ------
@@ -207,13 +181,7 @@ def strip_image(
 
 
 def ladder_of(model: Model) -> Ladder:
-    """Return the ladder of a model.
-
-    Raises
-    ------
-    UsageError
-        If it has none.
-    """
+    """Return the ladder of a model; UsageError if it has none."""
     from lodbrain.models.consensus import ladder_in
 
     ladder = ladder_in(model.network)

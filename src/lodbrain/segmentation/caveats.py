@@ -24,15 +24,10 @@ LEAST_SHARE = 0.05
 
 
 def shown_mm3(data: NDArray[np.floating], voxel_volume_mm3: float) -> float:
-    """Return the volume of all voxels that differ from the background value, in mm^3.
+    """Return the volume of all voxels of a scan (X, Y, Z) that differ from the background value, in mm^3.
 
     The background value is the most frequent value on the faces of the volume. In a scan with noise in air, hardly any
     voxel has this value.
-
-    Parameters
-    ----------
-    data : (X, Y, Z) float
-    voxel_volume_mm3 : float
 
     Examples
     --------
@@ -48,13 +43,7 @@ def shown_mm3(data: NDArray[np.floating], voxel_volume_mm3: float) -> float:
 
 
 def with_caveat(rows: Sequence[Volume], shown: float) -> tuple[tuple[Volume, ...], str]:
-    """Return the table of volumes with a note on TIV if the scan is skull-stripped, and a note for the result.
-
-    Parameters
-    ----------
-    rows : sequence of Volume
-    shown : float
-        From `shown_mm3`.
+    """Return the volumes, with a note on TIV if `shown_mm3` tells a skull-stripped scan, and a note for the result.
 
     Returns
     -------
@@ -77,8 +66,6 @@ def cut_structures(
     Parameters
     ----------
     labels : (X, Y, Z) uint8
-    volumes : sequence of Volume
-        Volumes of the same scan.
     spacing_mm : (3,) float64
         Voxel sides.
 

@@ -49,8 +49,6 @@ class DicomScan:
 
     Attributes
     ----------
-    path : Path
-        The input.
     stem : str
         What the names of the outputs begin with.
     folder : Path
@@ -83,7 +81,6 @@ def find_dicom_scans(paths: Iterable[Path], options: DicomOptions | None = None)
     ----------
     paths : iterable of Path
         A folder is searched recursively. A file stands for its whole series in its folder.
-    options : DicomOptions, optional
     """
     options = options or DicomOptions()
     scans: list[DicomScan] = []

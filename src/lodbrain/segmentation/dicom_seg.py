@@ -29,13 +29,7 @@ _PURPOSE = "For research, not a medical device"
 
 
 def check_installed() -> None:
-    """Check that what a DICOM Segmentation is written with is there.
-
-    Raises
-    ------
-    UsageError
-        If it is not.
-    """
+    """Raise UsageError unless what a DICOM Segmentation is written with is there."""
     try:
         import highdicom  # noqa: F401
     except ImportError as error:
@@ -51,14 +45,8 @@ def write_dicom_seg(path: Path, result: Segmentation, dicom: Converted, *, model
 
     Parameters
     ----------
-    path : Path
-        File to write.
     result : Segmentation
         Its labels lie on the grid that dcm2niix made of the series.
-    dicom : Converted
-        The source series.
-    model : Model
-        That made the result.
 
     Raises
     ------

@@ -43,7 +43,6 @@ def segment_file(
     out_dir: str | PathLike[str] | Outputs,
     settings: Settings | None = None,
     *,
-    stem: str | None = None,
     about: Mapping[str, object] | None = None,
     model: Model | None = None,
     progress: Progress | None = None,
@@ -54,23 +53,14 @@ def segment_file(
 
     Parameters
     ----------
-    path : path
-        The scan.
     out_dir : path
         The folder for the files named in `Outputs`, or these names themselves.
-    settings : Settings, optional
-    stem : str, optional
-        Beginning of the outputs' names; default: the input's name without its suffix.
     about : mapping, optional
         Additional fields of the JSON files, such as those of BIDS.
     model : Model, optional
         From `load_model`, to load it once for many scans.
-    progress : callable, optional
-        Called with the share done and a short text.
     ahead : ReadAhead, optional
         That has begun to read this scan.
-    dicom : Converted, optional
-        The DICOM series that the scan was converted from.
 
     Returns
     -------
@@ -89,7 +79,7 @@ def segment_file(
     """
     settings = settings or Settings()
     path = Path(path)
-    outputs = out_dir if isinstance(out_dir, Outputs) else Outputs(Path(out_dir), stem or stem_of(path))
+    outputs = out_dir if isinstance(out_dir, Outputs) else Outputs(Path(out_dir), stem_of(path))
     report = progress or (lambda share, text: None)
     clock = _Clock()
     if problem := scan_of(path).problem:
@@ -105,8 +95,6 @@ def segment_file(
         origin = made_from(path, model, settings)
         if settings.resume and outputs.is_complete(origin):
             return ScanOutcome(path, "skipped", outputs, seconds=clock.total)
-        if settings.resume:
-            outputs.check_made_from(origin)
         restart_peak()
         ready = None if ahead is None else ahead.layout(before)
         layout = ready or read_layout(path, settings.frame)
@@ -154,19 +142,11 @@ def segment_file(
 
 
 def check_existing(outputs: FileSet, inputs: Mapping[tuple[int, int], Path], settings: Settings) -> None:
-    """Raise an error if outputs exist and neither `resume` nor `overwrite` is set, or if an output is an input.
+    """Raise InputError if outputs exist and neither `resume` nor `overwrite` is set, or if an output is an input.
 
-    Parameters
-    ----------
-    outputs : FileSet
-    inputs : mapping
-        All inputs of the command, from `identities`.
-    settings : Settings
+    `inputs` are all those of the command, from `identities`.
 
-    Raises
-    ------
-    InputError
-        If an output exists, or is an input.
+    `inputs` are all those of the command, from `identities`.
     """
     check_not_an_input(outputs, inputs)
     existing = outputs.existing()

@@ -38,12 +38,7 @@ LONGEST_NAME = 255
 class FileSet(ABC):
     """Output files of one scan, the last of which is a JSON sidecar that records the others.
 
-    Attributes
-    ----------
-    folder : Path
-        Folder of the sidecar.
-    stem : str
-        Beginning of the files' names.
+    `folder` is that of the sidecar, `stem` the beginning of the files' names.
     """
 
     folder: Path
@@ -74,29 +69,19 @@ class FileSet(ABC):
         return [path for path in self.all if os.path.lexists(path)]
 
     def is_complete(self, made_from: Json) -> bool:
-        """Return whether a finished set of the same input, model and settings exists.
-
-        Parameters
-        ----------
-        made_from : dict
-            Fields that the sidecar must contain, from `sidecar.made_from`.
-        """
-        sidecar = self._finished()
-        return sidecar is not None and not _differences(sidecar, made_from)
-
-    def check_made_from(self, made_from: Json) -> None:
-        """Raise an error if a finished set of another input, model or settings exists.
+        """Return whether a finished set of the same input, model and settings (`sidecar.made_from`) exists.
 
         Raises
         ------
         InputError
-            With the differences.
+            If a finished set of another input, model or settings exists, with the differences.
         """
         sidecar = self._finished()
         if sidecar is not None and (found := _differences(sidecar, made_from)):
             what = f"this result was made otherwise ({'; '.join(found)})"
             hint = "Use --overwrite to replace it, or choose another output folder"
             raise InputError("made-otherwise", self.main, what, hint)
+        return sidecar is not None
 
     def _finished(self) -> Json | None:
         """Return the sidecar of a set whose files all exist with the recorded sizes, else None."""

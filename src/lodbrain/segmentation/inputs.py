@@ -130,7 +130,7 @@ def _each_once(scans: Iterable[Scan]) -> list[Scan]:
         groups.setdefault(_identity(scan.path), []).append(scan)
     merged = []
     for group in groups.values():
-        chosen = next((scan for scan in group if _is_no_link(scan.path)), group[0])
+        chosen = next((scan for scan in group if os.path.realpath(scan.path) == os.path.abspath(scan.path)), group[0])
         names = dict.fromkeys(os.path.abspath(scan.path) for scan in group)
         others = (Path(name) for name in names if name != os.path.abspath(chosen.path))
         merged.append(replace(chosen, also=tuple(others)))
@@ -147,10 +147,6 @@ def _identity(path: Path) -> object:
         return os.path.abspath(path)
     # Not the inode alone: some network file systems give all files the same
     return (info.st_dev, info.st_ino) if info.st_nlink > 1 and not path.is_dir() else os.path.realpath(path)
-
-
-def _is_no_link(path: Path) -> bool:
-    return os.path.realpath(path) == os.path.abspath(path)
 
 
 def _mirrored(scans: Sequence[Scan]) -> list[Scan]:

@@ -28,10 +28,6 @@ class Job:
 
     Attributes
     ----------
-    path : Path
-        The scan.
-    outputs : Outputs
-        Names of the files to write.
     about : mapping or None
         Additional fields of the JSON files.
     problem : InputError or None
@@ -40,8 +36,6 @@ class Job:
         Other names of the same file, which get no results of their own.
     series : DicomSeries or None
         What of a DICOM input is segmented.
-    told : tuple of str
-        Lines for the user about what was found in the input.
     """
 
     path: Path
@@ -64,15 +58,6 @@ def find_jobs(
 
     If two scans share a stem, the folders below the common parent of all scans are mirrored in the output. DICOM comes
     after all other scans.
-
-    Parameters
-    ----------
-    inputs : iterable of path
-    out_dir : path
-    label_format : {"nifti", "mgz"}
-        Of label maps and posteriors.
-    dicom : DicomOptions, optional
-        What is asked of DICOM inputs.
 
     Raises
     ------
@@ -141,18 +126,7 @@ def attempt(
 ) -> ScanOutcome:
     """Run one job and return its outcome; errors of the scan become an outcome.
 
-    Parameters
-    ----------
-    job : Job
-    settings : Settings
-    model : Model or None
-        None if the job has a problem.
-    progress : callable, optional
-        Called with the share done and a short text.
-    make_page : callable, optional
-        Called with the outcome if the segmentation is complete.
-    ahead : ReadAhead, optional
-        Reader that has started to read the scan.
+    The model may be None if the job has a problem. `make_page` is called with the outcome of a complete segmentation.
 
     Raises
     ------
@@ -195,23 +169,9 @@ def segment_jobs(
     finished: Callable[[ScanOutcome], None] | None = None,
     make_page: MakePage | None = None,
 ) -> list[ScanOutcome]:
-    """Run jobs in this process; a job that fails does not stop the others.
+    """Run jobs in this process, and return the outcomes in their order; a job that fails does not stop the others.
 
-    Parameters
-    ----------
-    jobs : sequence of Job
-    settings : Settings, optional
-    progress : callable, optional
-        Called with the share done of all scans, and a short text.
-    finished : callable, optional
-        Called with each outcome as soon as its job ends.
-    make_page : callable, optional
-        As in `attempt`.
-
-    Returns
-    -------
-    list of ScanOutcome
-        In the order of the jobs.
+    `progress` is called with the share done of all scans, `finished` with each outcome as soon as its job ends.
 
     Raises
     ------

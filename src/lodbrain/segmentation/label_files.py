@@ -16,8 +16,6 @@ def label_file(table: Sequence[Label], program: Program) -> str:
 
     Parameters
     ----------
-    table : sequence of Label
-        Background first.
     program : {"bids", "freesurfer", "itksnap", "slicer"}
         ``_dseg.tsv`` of BIDS; colour look-up table of FreeSurfer (``freeview -v map.nii.gz:colormap=lut:lut=FILE``);
         label descriptions of ITK-SNAP; colour table of 3D Slicer (``.ctbl``).

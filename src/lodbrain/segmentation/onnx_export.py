@@ -78,7 +78,6 @@ def inference_card(card: Card, levels: Sequence[FoldedLevel]) -> dict[str, Any]:
 
     Parameters
     ----------
-    card : Card
     levels : sequence of FoldedLevel
         All of the ladder, coarsest first.
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
 from itertools import permutations, product
 
 import numpy as np
@@ -31,30 +30,11 @@ _LARGEST_MISFIT = 0.1
 _LEAST_SUPPORT = 0.0
 
 
-@dataclass(frozen=True)
-class Orientation:
-    """Orientation of a scan, estimated from rotated copies.
-
-    Attributes
-    ----------
-    axes : str
-        Estimated directions of the scan's axes: ``"RAS"`` if they agree with the header.
-    brain : bool
-        Whether any copy shows a brain.
-    """
-
-    axes: str
-    brain: bool
-
-
 def second_look(view: CoarseView, quality: Quality, reorientation: Reorientation, *, fitted: bool) -> tuple[str, ...]:
     """Return the QC warnings of a suspicious result, plus one if other axes fit better than the header's.
 
     Parameters
     ----------
-    view : CoarseView
-    quality : Quality
-        Quality of the result.
     reorientation : Reorientation
         Reorientation from the file's axes to those of `view`.
     fitted : bool
@@ -65,10 +45,10 @@ def second_look(view: CoarseView, quality: Quality, reorientation: Reorientation
     InputError
         ``"no-brain"`` if neither the result nor any rotated copy shows a brain.
     """
-    orientation = find_orientation(view)
-    if orientation.axes != "RAS":
-        return (_about_axes(orientation.axes, reorientation), *quality.reasons)
-    if fitted and quality.is_no_brain and not orientation.brain:
+    axes, brain = find_orientation(view)
+    if axes != "RAS":
+        return (_about_axes(axes, reorientation), *quality.reasons)
+    if fitted and quality.is_no_brain and not brain:
         what = f"no brain was found in it ({len(quality.reasons)} signs of trouble)"
         raise InputError("no-brain", None, what, "Is this a head, and does the scan show the brain?")
     return quality.reasons
@@ -88,8 +68,8 @@ def _about_axes(axes: str, reorientation: Reorientation) -> str:
     )
 
 
-def find_orientation(view: CoarseView) -> Orientation:
-    """Return the orientation estimated from rotated copies of a scan.
+def find_orientation(view: CoarseView) -> tuple[str, bool]:
+    """Return the directions of a scan's axes, ``"RAS"`` if the header is right, and whether any copy shows a brain.
 
     Mirrored copies are not compared, because left and right look alike.
     """
@@ -98,7 +78,7 @@ def find_orientation(view: CoarseView) -> Orientation:
     best = max(found, key=lambda turn: found[turn][0])
     support, misfit = found[best]
     turned = support > own[0] + _FAR_BETTER and misfit <= _LARGEST_MISFIT
-    return Orientation(axis_codes(best) if turned else "RAS", support > _LEAST_SUPPORT)
+    return axis_codes(best) if turned else "RAS", support > _LEAST_SUPPORT
 
 
 def rotations() -> Iterator[Reorientation]:

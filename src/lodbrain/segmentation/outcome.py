@@ -18,20 +18,14 @@ class ScanOutcome:
 
     Attributes
     ----------
-    path : Path
-        The input.
     status : {"done", "skipped", "failed"}
         Skipped: the outputs were complete.
-    outputs : Outputs
-        Names of the files, present or not.
     volumes : tuple of Volume
         Empty unless done.
     seconds : float
         Wall-clock time.
     signs : int
         Number of QC warnings, see `lodbrain.segmentation.quality`.
-    error : LodbrainError or None
-        Error of a failed scan.
     page_error : LodbrainError or None
         Error of a requested report page that could not be written; the segmentation is complete.
     """
@@ -48,15 +42,6 @@ class ScanOutcome:
 
 def failure(error: Exception, path: Path, more_memory: str = "Use a larger machine.") -> LodbrainError:
     """Return an exception as the error of one input, with its path and a hint.
-
-    Parameters
-    ----------
-    error : Exception
-        The exception raised.
-    path : Path
-        The input.
-    more_memory : str
-        Hint if memory ran out.
 
     Raises
     ------

@@ -27,8 +27,6 @@ class Outputs(FileSet):
 
     Attributes
     ----------
-    folder : Path
-        The output folder.
     stem : str
         The input's name without its ending.
     label_format : {"nifti", "mgz"}
@@ -155,19 +153,7 @@ def identities(paths: Iterable[Path]) -> dict[tuple[int, int], Path]:
 
 
 def check_not_an_input(outputs: FileSet, inputs: Mapping[tuple[int, int], Path]) -> None:
-    """Raise an error if an output would overwrite an input of the same command.
-
-    Parameters
-    ----------
-    outputs : FileSet
-    inputs : mapping
-        From `identities`.
-
-    Raises
-    ------
-    InputError
-        If an output is one of the inputs, directly or through links.
-    """
+    """Raise InputError if an output would overwrite an input (from `identities`), directly or through links."""
     for identity in identities(outputs.existing()):
         if identity in inputs:
             what = "this input would be overwritten"

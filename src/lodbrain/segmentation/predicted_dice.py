@@ -8,7 +8,7 @@ fit is that of the default model.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -33,14 +33,12 @@ class DiceFit:
 
     Attributes
     ----------
-    intercept : float
     weights : mapping of str to float
         Weights by feature.
     low, high : float
         The score is clipped to this range, which is the range of Dice in the fitted cases for a linear fit.
     limits : mapping of str to (float, str)
         By feature: limit beyond which a QC warning is given, and its text.
-    link : {"identity", "logit"}
     """
 
     intercept: float
@@ -80,10 +78,12 @@ def read_fit(content: Mapping[str, Any]) -> DiceFit | None:
     if not content:
         return None
     try:
+        low, high = content.get("range", (0.0, 1.0))
         fit = DiceFit(
             float(content["intercept"]),
             {str(name): float(weight) for name, weight in content["weights"].items()},
-            *_pair(content.get("range", (0.0, 1.0))),
+            float(low),
+            float(high),
             {str(name): (float(limit), str(words)) for name, (limit, words) in content.get("limits", {}).items()},
             str(content.get("link", "identity")),
         )
@@ -94,8 +94,3 @@ def read_fit(content: Mapping[str, Any]) -> DiceFit | None:
     if not sound or not fit.weights or not set(fit.weights) | set(fit.limits) <= set(SIGNS):
         raise WeightsError("card", None, "the model's fit of quality is out of range")
     return fit
-
-
-def _pair(range_: Sequence[float]) -> tuple[float, float]:
-    low, high = range_
-    return float(low), float(high)

@@ -98,9 +98,6 @@ def assess(
         In RAS order.
     certainty : (X, Y, Z) uint8 or None
         Posterior of the most probable structure, times 255.
-    model_labels : {"structures", "tissue"}
-        Scheme of the classes.
-    spacing_mm : tuple of 3 float
     known : mapping of str to float
         Measures of the inference (such as ``moved_share``, the share of the brain relabelled as small components).
     fit : DiceFit, optional
@@ -108,7 +105,8 @@ def assess(
     """
     reference = load_reference()
     tissue = TISSUE_OF_CLASS if model_labels == "structures" else np.arange(len(TABLES["tissue"]))
-    volumes = _volumes_ml(classes, model_labels, math.prod(spacing_mm) / 1000)
+    voxels = voxels_of_class(classes, len(TABLES[model_labels])).astype(np.float64)
+    volumes = voxels * (math.prod(spacing_mm) / 1000)
     measures = {"brain_ml": round(float(sum(ml for c, ml in enumerate(volumes) if tissue[c])), 1), **known}
     if certainty is not None:
         measures |= _certainty(classes, certainty, tissue)
@@ -135,13 +133,6 @@ def load_reference() -> dict[str, Any]:
     """Return the ranges of volumes (ml), limits of asymmetry, and the fit of the score."""
     content: dict[str, Any] = json.loads(REFERENCE.read_text(encoding="utf-8"))
     return content
-
-
-def _volumes_ml(
-    classes: NDArray[np.uint8], model_labels: Literal["structures", "tissue"], voxel_ml: float
-) -> NDArray[np.float64]:
-    voxels = voxels_of_class(classes, len(TABLES[model_labels])).astype(np.float64)
-    return voxels * voxel_ml
 
 
 def _certainty(

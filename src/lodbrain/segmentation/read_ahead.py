@@ -29,12 +29,6 @@ class ReadAhead:
 
     Errors are not reported here: of a scan that is invalid or large `layout` returns None, and the caller reads the
     scan itself and gets the usual error.
-
-    Parameters
-    ----------
-    path : Path
-    settings : Settings
-        Settings of the segmentation.
     """
 
     def __init__(self, path: Path, settings: Settings) -> None:

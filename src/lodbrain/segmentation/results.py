@@ -27,8 +27,6 @@ class Result:
 
     Attributes
     ----------
-    outputs : Outputs
-        Names of its files.
     sidecar : dict
         Content of ``_dseg.json``.
     volumes : tuple of Volume
@@ -49,12 +47,7 @@ class Result:
 
 
 def find_results(folders: Iterable[str | PathLike[str]]) -> list[Result]:
-    """Return the finished segmentations in folders and their subfolders, sorted by path.
-
-    Parameters
-    ----------
-    folders : iterable of path
-        Folders, or label maps (``_dseg.nii.gz``).
+    """Return the finished segmentations in folders and below, or of label maps (``_dseg.nii.gz``), sorted by path.
 
     Raises
     ------

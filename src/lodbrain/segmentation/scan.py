@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import asdict, dataclass, field, fields
 from os import PathLike
 from typing import TYPE_CHECKING, Any
 
@@ -13,10 +13,9 @@ from lodbrain.errors import InputError, UsageError, install_hint
 from lodbrain.images.image import Image
 from lodbrain.images.io import write_nifti
 from lodbrain.images.scan_input import as_image, to_nibabel
-from lodbrain.images.shear import Straightening, upright
+from lodbrain.images.shear import upright
 from lodbrain.inference.counts import indices_of
 from lodbrain.inference.postprocess import SEVERAL_PIECES, keep_largest
-from lodbrain.inference.prediction import Prediction
 from lodbrain.labels import TABLES, Label, Scheme
 from lodbrain.segmentation.allowance import Allowance
 from lodbrain.segmentation.caveats import cut_structures, shown_mm3, with_caveat
@@ -79,10 +78,7 @@ class Segmentation:
     def volumes_table(self) -> pandas.DataFrame:
         """Return `volumes` as a data frame with one column per field; the index of TIV and brain is missing.
 
-        Raises
-        ------
-        UsageError
-            If pandas is not installed.
+        Raises UsageError if pandas is not installed.
         """
         try:
             import pandas
@@ -97,15 +93,7 @@ class Segmentation:
         return to_nibabel(self.labels, self.affine)
 
     def save(self, path: str | PathLike[str]) -> None:
-        """Write the label map atomically, as ``.nii`` or ``.nii.gz``.
-
-        Raises
-        ------
-        ValueError
-            If the name has another suffix.
-        OutputError
-            If it cannot be written.
-        """
+        """Write the label map atomically, as ``.nii`` or ``.nii.gz``; errors as in `lodbrain.images.io.write_nifti`."""
         write_nifti(path, self.labels, Image(self.labels, self.affine))
 
 
@@ -205,8 +193,6 @@ def segment_image(
 
     Parameters
     ----------
-    image, model, settings, progress
-        As in `segment`.
     allowance : Allowance, optional
         Memory limits; default: the budget of the settings, else the free memory.
 
@@ -263,7 +249,7 @@ def segment_image(
     if prediction.coarse is not None and quality.is_suspicious:
         reasons = second_look(prediction.coarse, quality, reorientation, fitted=has_fit(model.card))
     if shear is not None:
-        prediction = _sheared_again(prediction, shear, growth)
+        prediction = prediction.sheared(shear, growth)
         if settings.postprocess:  # again: interpolation may split thin parts
             keep_largest(prediction.classes, leave=SEVERAL_PIECES[model.card.labels])
         notes.append("It was resampled to axes at right angles; the labels were brought back to its own grid.")
@@ -275,7 +261,6 @@ def segment_image(
         posteriors = reorientation.undo(np.moveaxis(repooled(prediction.posteriors, rows_of_class, kept), 0, -1))
     if prediction.posteriors is not None and settings.tissue_maps:
         maps = tissue_maps_of(prediction.posteriors, kept).turned(reorientation.undo)
-    differing = prediction.disagreement
     rows = volumes(
         prediction.classes,
         prediction.soft_volume_vox,
@@ -297,22 +282,9 @@ def segment_image(
         volumes=rows,
         posteriors=posteriors,
         tissue_maps=maps,
-        disagreement=None if differing is None else reorientation.undo(differing),
+        disagreement=None if prediction.disagreement is None else reorientation.undo(prediction.disagreement),
         notes=tuple(notes),
         quality={**quality.measures, **({} if quality.score is None else {"score": quality.score})},
         quality_reasons=reasons,
         planned_peak_bytes=prediction.peak_bytes,
-    )
-
-
-def _sheared_again(prediction: Prediction, shear: Straightening, share: float) -> Prediction:
-    """The prediction on the sheared grid, whose voxels hold a `share` of the straight one's volume in mm^3."""
-    posteriors, differing = prediction.posteriors, prediction.disagreement
-    return replace(
-        prediction,
-        classes=shear.undo_classes(prediction.classes),
-        soft_volume_vox=prediction.soft_volume_vox * share,
-        doubt_vox=None if prediction.doubt_vox is None else prediction.doubt_vox * share,
-        posteriors=None if posteriors is None else shear.undo_posteriors(posteriors),
-        disagreement=None if differing is None else shear.undo_classes(differing.view(np.uint8)).view(bool),
     )

@@ -88,7 +88,6 @@ class Model:
 
     Attributes
     ----------
-    card : Card
     network : torch.nn.Module
         On the CPU, in eval mode.
     device : str

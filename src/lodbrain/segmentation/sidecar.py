@@ -22,12 +22,7 @@ _SETTINGS = ("labels", "posteriors", "frame", "allow_odd_voxels", "postprocess")
 def made_from(path: Path, model: Model, settings: Settings) -> Json:
     """Return the model, settings and input of a result: the fields of a sidecar that resume compares.
 
-    Parameters
-    ----------
-    path : Path
-        The input. Only its name is recorded, because folder names may identify the participant.
-    model, settings
-        As in `segment_image`.
+    Only the input's name is recorded, because folder names may identify the participant.
     """
     return {
         "model": {"name": model.card.name, "sha256": model.sha256},
@@ -43,8 +38,6 @@ def sidecar(
 
     Parameters
     ----------
-    result, image
-        The segmentation, and the scan as read.
     origin : dict
         From `made_from`.
     run : mapping

@@ -39,15 +39,12 @@ class Stripped:
 
     Attributes
     ----------
-    job : StripJob
     status : {"done", "skipped", "failed"}
         Skipped: the outputs were complete.
     volume_mm3 : float
         Volume of the mask; 0 unless done.
     seconds : float
         Wall-clock time.
-    error : LodbrainError or None
-        Error of a failed scan.
     """
 
     job: StripJob
@@ -81,8 +78,6 @@ def strip_file(job: StripJob, wanted: MaskSettings, settings: Settings, *, model
         origin = _made_from(path, model, wanted, settings)
         if settings.resume and outputs.is_complete(origin):
             return Stripped(job, "skipped", seconds=time.monotonic() - began)
-        if settings.resume:
-            outputs.check_made_from(origin)
         restart_peak()
         allowance = Allowance.now(settings, model.device)
         layout = read_layout(path, settings.frame)
@@ -131,14 +126,6 @@ def strip_jobs(
     finished: Callable[[Stripped], None] | None = None,
 ) -> list[Stripped]:
     """Run jobs one after the other; a job that fails does not stop the others.
-
-    Parameters
-    ----------
-    jobs : sequence of StripJob
-    wanted : MaskSettings
-    settings : Settings
-    finished : callable, optional
-        Called with each outcome as soon as its job ends.
 
     Raises
     ------

@@ -74,16 +74,7 @@ class StripOutputs(FileSet):
 
 @dataclass(frozen=True, eq=False)
 class StripJob:
-    """One scan, and the names of its results.
-
-    Attributes
-    ----------
-    path : Path
-        The scan.
-    outputs : StripOutputs
-    problem : InputError or None
-        Error that is known before any processing.
-    """
+    """One scan, the names of its results, and the error that is known before any processing."""
 
     path: Path
     outputs: StripOutputs
@@ -95,7 +86,6 @@ def find_strip_jobs(inputs: Iterable[str | PathLike[str]], out: Path, mask: Path
 
     Parameters
     ----------
-    inputs : iterable of path
     out : Path
         Name of the brain, which ends as an image does, if the input is one file; else the output folder.
     mask : Path, optional

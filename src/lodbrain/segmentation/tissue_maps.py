@@ -56,12 +56,6 @@ def kept_pooling(model_labels: Scheme, settings: Settings) -> Pooling | None:
     """Return how inference pools the posteriors of classes before it stores them.
 
     It pools them to what is wanted, to save memory; None if it must keep one volume of each class, or none at all.
-
-    Parameters
-    ----------
-    model_labels : {"structures", "tissue"}
-        Scheme of the network's classes.
-    settings : Settings
     """
     if settings.tissue_maps:
         return None if settings.posteriors else _POOLING
@@ -105,14 +99,8 @@ def write_tissue_maps(
     ----------
     maps : TissueMaps
         On the grid of `image`.
-    image : Image
-        The scan as read.
-    files : TissueFiles
-        Names to write.
     about : mapping
         Fields of BIDS on the source of the results.
-    made_by : str
-        Software and model, for headers and descriptions.
 
     Raises
     ------

@@ -34,8 +34,6 @@ class Reference:
         ``"brain"``: the volume is divided by the brain's; ``"mm3"``: it is not divided.
     mean_log, sd_log : float
         Mean and standard deviation of the natural logarithm.
-    n : int
-        Number of heads.
     """
 
     name: str
@@ -68,8 +66,6 @@ def reference_of(name: str, volumes_mm3: Mapping[str, float]) -> tuple[Reference
 
     Parameters
     ----------
-    name : str
-        Name of the row.
     volumes_mm3 : mapping of str to float
         All rows; without the brain, only the brain and TIV have references.
 

@@ -33,21 +33,13 @@ def subject_names(results: Sequence[Result]) -> list[str]:
     The name of ``sub-06_T1w`` is ``sub-06``; if subjects have several scans, session and run are kept
     (``sub-06_ses-1``); if names are still not unique, the names of the results are used. Results without BIDS names
     always keep their own.
-
-    Parameters
-    ----------
-    results : sequence of Result
     """
     scans = [result.scan for result in results]
-    for shorten in (_subject, _entities):
+    for shorten in (lambda scan: scan.split("_")[0], _entities):
         names = [shorten(scan) if scan.startswith("sub-") else scan for scan in scans]
         if len(set(names)) == len(names):
             return names
     return scans
-
-
-def _subject(scan: str) -> str:
-    return scan.split("_")[0]
 
 
 def _entities(scan: str) -> str:
@@ -60,8 +52,6 @@ def volumes_csv(results: Sequence[Result], *, counted: bool = False) -> str:
 
     Parameters
     ----------
-    results : sequence of Result
-        At least one.
     counted : bool
         Whether to use volumes of counted voxels. Default: sums of posteriors, as in SynthSeg.
 
@@ -78,7 +68,7 @@ def volumes_csv(results: Sequence[Result], *, counted: bool = False) -> str:
     names = same_labels(results)
     columns = {name: name for name in names}
     if set(_ORDER) <= set(names):
-        columns = {name: _synthseg_name(name) for name in _ORDER}
+        columns = {name: _SYNTHSEG.get(name) or name.replace("-", " ").lower() for name in _ORDER}
     file = io.StringIO()
     writer = csv.writer(file, lineterminator="\n")
     writer.writerow(["subject", *columns.values()])
@@ -90,12 +80,6 @@ def volumes_csv(results: Sequence[Result], *, counted: bool = False) -> str:
 
 def aseg_stats(result: Result, subject: str | None = None) -> str:
     """Return volumes in the format of FreeSurfer's ``aseg.stats``, which ``asegstats2table`` reads.
-
-    Parameters
-    ----------
-    result : Result
-    subject : str, optional
-        Default: the result's name.
 
     Raises
     ------
@@ -131,7 +115,3 @@ def aseg_stats(result: Result, subject: str | None = None) -> str:
         count = round(mm3[label.name] / voxel_mm3)
         lines.append(f"{number:3d} {label.index:3d} {count:8d} {mm3[label.name]:12.1f}  {label.name}")
     return "\n".join(lines) + "\n"
-
-
-def _synthseg_name(name: str) -> str:
-    return _SYNTHSEG.get(name) or name.replace("-", " ").lower()

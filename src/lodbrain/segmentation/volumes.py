@@ -47,7 +47,7 @@ class Volume:
 
 
 def index_of_class(model_labels: Scheme, scheme: Scheme) -> NDArray[np.int16]:
-    """Return the index in the written label map of each class of a network.
+    """Return the index (C,) int16 in the written label map of each class of a network.
 
     Parameters
     ----------
@@ -55,10 +55,6 @@ def index_of_class(model_labels: Scheme, scheme: Scheme) -> NDArray[np.int16]:
         Scheme of the network's classes.
     scheme : {"structures", "tissue", "brain"}
         Scheme of the written label map.
-
-    Returns
-    -------
-    (C,) int16
 
     Raises
     ------
@@ -117,14 +113,10 @@ def volumes(
         Network classes.
     soft_volume_vox : (C,) float
         Sum of the posteriors of each class, in voxels.
-    model_labels, scheme
-        As in `index_of_class`.
     voxel_volume_mm3 : float
         |det| of the affine's 3x3 part.
     doubt_vox : (C,) float, optional
         Sum of p (1 - p) of each class, in voxels, for the intervals.
-    calibration : Calibration, optional
-        Calibration of the intervals.
 
     Returns
     -------

@@ -43,13 +43,7 @@ class Anatomy:
 
 @dataclass(frozen=True, eq=False)
 class Body:
-    """A head that can be sampled on any grid.
-
-    Attributes
-    ----------
-    parts : RandomField
-        Determines the sub-class at each point.
-    """
+    """A head that can be sampled on any grid; `parts` determines the sub-class at each point."""
 
     labels: LabelMap
     deformation: Deformation

@@ -41,14 +41,7 @@ SPREAD = 0x9E3779B1
 
 @dataclass(frozen=True, eq=False)
 class LabelledScan:
-    """A scan and its labels on the same grid.
-
-    Attributes
-    ----------
-    image : (X, Y, Z) float32 tensor
-        In RAS order.
-    labels : (X, Y, Z) uint8 tensor
-    """
+    """A scan (X, Y, Z) float32 in RAS order and its labels, uint8, on the same grid."""
 
     image: torch.Tensor
     labels: torch.Tensor
@@ -108,7 +101,7 @@ def motion(pair: LabelledScan, strength: float, generator: torch.Generator) -> L
     order = torch.fft.fftfreq(n).abs().argsort(stable=True)[2 * still :]
     for lines in order.chunk(POSITIONS):
         turn, shift = ((2 * torch.rand(3, generator=generator) - 1) * strength for _ in range(2))
-        moved = _turned(pair.image, pair.spacing_mm, _rotation(*torch.deg2rad(turn).tolist()), shift)
+        moved = _turned(pair.image, pair.spacing_mm, torch.matrix_exp(_cross(torch.deg2rad(turn))), shift)
         spectrum[:, lines] = _spectrum(moved)[:, lines]
     return pair.with_image(torch.fft.irfftn(spectrum, s=tuple(pair.image.shape), dim=(0, 1, 2)).clamp_(min=0))
 
@@ -154,13 +147,7 @@ def background(pair: LabelledScan, strength: float, generator: torch.Generator) 
 
 @dataclass(frozen=True)
 class Degradation:
-    """A degradation and its tested strengths.
-
-    Attributes
-    ----------
-    steps : tuple of float
-        Strengths to test, from mild to clinically unacceptable.
-    """
+    """A degradation and the strengths to test, from mild to clinically unacceptable."""
 
     name: str
     unit: str
@@ -234,11 +221,6 @@ def _cross(axis: torch.Tensor) -> torch.Tensor:
     """Return the matrix whose exponential rotates around an axis by its length in radians."""
     x, y, z = axis.tolist()
     return torch.tensor([[0.0, -z, y], [z, 0.0, -x], [-y, x, 0.0]])
-
-
-def _rotation(x: float, y: float, z: float) -> torch.Tensor:
-    """Return the rotation by a vector of angles in radians around the three axes."""
-    return torch.matrix_exp(_cross(torch.tensor([x, y, z])))
 
 
 def _turned(

@@ -88,12 +88,7 @@ def _spline_weights(at_mm: torch.Tensor, lattice_mm: float, n: int) -> torch.Ten
 class SmoothField:
     """A cubic B-spline field, centred on the origin of scanner space.
 
-    Attributes
-    ----------
-    control : (C, L, M, N) float32 tensor
-        Values at the control points.
-    lattice_mm : float
-        Distance of the control points.
+    Control points (C, L, M, N) float32 are `lattice_mm` apart.
     """
 
     control: torch.Tensor
@@ -104,17 +99,7 @@ class SmoothField:
         return SmoothField(self.control.to(device), self.lattice_mm)
 
     def on(self, grid: Grid, rows: slice = slice(None)) -> torch.Tensor:
-        """Return the values on a grid.
-
-        Parameters
-        ----------
-        rows : slice
-            Part of the grid's first axis, for evaluation in chunks.
-
-        Returns
-        -------
-        (C, X, Y, Z) float32 tensor
-        """
+        """Return the values (C, X, Y, Z) float32 on a grid, or on some rows of its first axis."""
         planes, weights = self.planes(grid, rows)
         return planes @ weights
 
@@ -133,7 +118,7 @@ class SmoothField:
 def random_control(
     channels: int, lattice_mm: float, extent_mm: float, generator: torch.Generator, *, smooth: float = 0.0
 ) -> torch.Tensor:
-    """Return standard normal control points that cover +-`extent_mm`/2, optionally smoothed.
+    """Return standard normal control points (C, n, n, n) float32 that cover +-`extent_mm`/2, optionally smoothed.
 
     Parameters
     ----------
@@ -145,10 +130,6 @@ def random_control(
         On the CPU.
     smooth : float
         s in (0, 1): neighbours are mixed along each axis (1-s, s/2, s/2), and the variance is restored; 0 for none.
-
-    Returns
-    -------
-    (C, n, n, n) float32 tensor
     """
     n = int(extent_mm / lattice_mm) + 4
     control = torch.randn((channels, n, n, n), generator=generator)

@@ -21,7 +21,6 @@ from lodbrain.synthesis.generator_settings import GeneratorSettings
 from lodbrain.synthesis.grain import grain
 from lodbrain.synthesis.intensities import Contrast, draw_contrast
 from lodbrain.synthesis.label_map import LabelMap
-from lodbrain.synthesis.resemblance import settings_like
 from lodbrain.synthesis.steps.background_noise import Background
 from lodbrain.synthesis.steps.blur import Blur
 from lodbrain.synthesis.steps.defacing import Defacing
@@ -40,7 +39,7 @@ from lodbrain.synthesis.steps.ventricles import Ventricles
 from lodbrain.synthesis.steps.view import Step, View
 from lodbrain.synthesis.steps.wrap import Wrap
 from lodbrain.synthesis.streams import Stream
-from lodbrain.synthesis.tailored import draw_from_profile
+from lodbrain.synthesis.tailored import draw_from_profile, settings_like
 
 __all__ = ["GeneratorSettings", "ScanPlan", "draw_plan", "render"]
 

@@ -39,7 +39,7 @@ class GeneratorSettings:
     profile : ContrastProfile or None
         Scans are sampled from this profile with probability `profile_share`: their intensities, bias field, noise,
         blur, voxel size and background are the profile's and override these settings
-        (`lodbrain.synthesis.resemblance`).
+        (`lodbrain.synthesis.tailored`).
     """
 
     shapes: Shapes = field(default_factory=Shapes)

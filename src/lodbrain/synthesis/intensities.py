@@ -142,13 +142,7 @@ class Contrast:
 
 
 def draw_contrast(contrasts: Contrasts, generator: torch.Generator) -> Contrast:
-    """Sample the class intensities of one scan.
-
-    Parameters
-    ----------
-    generator : torch.Generator
-        On the CPU.
-    """
+    """Sample the class intensities of one scan, from a generator on the CPU."""
 
     def normal(*shape: int) -> torch.Tensor:
         return torch.randn(shape, generator=generator)
@@ -184,7 +178,8 @@ def draw_contrast(contrasts: Contrasts, generator: torch.Generator) -> Contrast:
     if float(uniform(0, 1)) < contrasts.same_sides_share:
         means = (means + means[MIRROR_OF_CODE]) / 2
     # These two steps consume no random numbers when switched off, so that later samples do not change.
-    if contrasts.bright_deep_share and kind in ("t1w", "ordered") and _chance(contrasts.bright_deep_share, uniform):
+    brightens = contrasts.bright_deep_share and kind in ("t1w", "ordered")
+    if brightens and float(uniform(0, 1)) < contrasts.bright_deep_share:
         white, way = means[MIRROR_OF_CODE[_WM]].add(means[_WM]) / 2, uniform(0.5, 1.0, N_CODES)
         way = torch.maximum(way, way[MIRROR_OF_CODE])  # the same on both sides
         means[_DEEP] += (way * (white - means))[_DEEP]
@@ -200,10 +195,6 @@ def draw_contrast(contrasts: Contrasts, generator: torch.Generator) -> Contrast:
     sds[_OUTSIDE_CODES] = sds[_OUTSIDE_CODES] + uniform(0, 12, len(_OUTSIDE_CODES), N_SUBCLASSES)
     sds[0] = 0
     return Contrast(table, sds, kind)
-
-
-def _chance(share: float, uniform: Callable[..., torch.Tensor]) -> bool:
-    return float(uniform(0, 1)) < share
 
 
 def _ordered_t1w(spread: float, normal: Callable[[int], torch.Tensor]) -> tuple[float, float, float]:

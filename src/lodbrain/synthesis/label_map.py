@@ -103,7 +103,7 @@ class LabelMap:
 
 
 def raw_labels(labels: NDArray[np.integer], affine: NDArray[np.floating], name: str = "label map") -> NDArray[np.int16]:
-    """Convert the numbers of a file to raw labels.
+    """Convert the numbers of a file to raw labels (X, Y, Z) int16, which `RAW_LABELS` lists.
 
     Parameters
     ----------
@@ -111,11 +111,6 @@ def raw_labels(labels: NDArray[np.integer], affine: NDArray[np.floating], name: 
         FreeSurfer's or SynthSeg's numbers. A brain without sides is split at its mid-plane.
     affine : (4, 4) float
         Voxel to world (RAS+), mm.
-
-    Returns
-    -------
-    (X, Y, Z) int16
-        Labels of `RAW_LABELS`.
 
     Raises
     ------
@@ -139,11 +134,7 @@ def encode(labels: NDArray[np.integer], affine: NDArray[np.floating], name: str 
 def prepare(image: Image, name: str = "label map") -> LabelMap:
     """Crop a label image to the head, encode it, and compute the distance to the brain.
 
-    Parameters
-    ----------
-    image : Image
-        Labels of a head or brain on any orthogonal grid, in FreeSurfer's or SynthSeg's numbers, with or
-        without sides.
+    The head or brain may lie on any orthogonal grid, in FreeSurfer's or SynthSeg's numbers, with or without sides.
 
     Raises
     ------

@@ -23,13 +23,7 @@ def seed_of(*words: int | str) -> int:
 
 
 class Stream:
-    """Random numbers of one step of one scan.
-
-    Parameters
-    ----------
-    *words : int or str
-        The scan's seed and the step's name.
-    """
+    """Random numbers of one step of one scan, by the scan's seed and the step's name."""
 
     def __init__(self, *words: int | str) -> None:
         self.generator = torch.Generator().manual_seed(seed_of(*words))

@@ -27,7 +27,6 @@ from lodbrain.synthesis.profile import ContrastProfile
 from lodbrain.training.adaptation_config import AdaptSettings, tuning_config
 from lodbrain.training.adaptation_measures import Measures, Probe, decide
 from lodbrain.training.adaptation_report import AdaptReport, write_report
-from lodbrain.training.config import TrainingConfig
 from lodbrain.training.training_run import train
 from lodbrain.training.workers import device_named
 
@@ -54,8 +53,6 @@ def adapt(
         Scans, folders or globs.
     out : path
         The model to write, a .safetensors file.
-    report : callable(str)
-        Called with lines of progress.
     refused : callable(Analysed)
         Called with each scan that could not be analysed; the other scans are used.
 
@@ -84,7 +81,7 @@ def adapt(
     config = tuning_config(base.network, last, out, settings, device)
 
     report(f"tuning {settings.levels} of {last + 1} levels for {settings.minutes:g} minutes")
-    tuned = zoo.load(train(config, report=report))[1]
+    trained, tuned = zoo.load(train(config, report=report))
     assert isinstance(tuned, Ladder)
 
     probe = Probe(config, profile, chosen, last, held_out=settings.held_out, frame=settings.frame, device=device)
@@ -104,7 +101,7 @@ def adapt(
         verdict=verdict,
         volumes=probe.volumes(before, after),
         minutes=settings.minutes,
-        steps=_steps(config),
+        steps=trained.training["steps"],
     )
     write_report(out, result)
     shutil.rmtree(config.out)
@@ -213,9 +210,3 @@ def _card(out: Path, base: Model, settings: AdaptSettings, profile: ContrastProf
         },
         dice={},
     )
-
-
-def _steps(config: TrainingConfig) -> dict[str, int]:
-    card = zoo.load(config.out / f"{config.name}.safetensors")[0]
-    steps: dict[str, int] = card.training["steps"]
-    return steps

@@ -40,8 +40,6 @@ class AdaptSettings:
         Number of the given scans on which consistency is measured.
     labelmaps : Path or None
         Folder of label maps for synthesis; every fifth is held out. None for the published ones.
-    frame : int or None
-        Volume of a 4D file.
     """
 
     base: str = "default"
@@ -69,13 +67,7 @@ def tuning_config(
     settings: AdaptSettings,
     device: str,
 ) -> TrainingConfig:
-    """Return the configuration that tunes the finest levels on scans that resemble those of the profile beside `out`.
-
-    Parameters
-    ----------
-    last : int
-        Position of the finest level that the scans use.
-    """
+    """Return the configuration that tunes levels up to position `last` on scans like those of the profile at `out`."""
     names = [path.name.split(".nii")[0] for path in find_labelmaps(settings.labelmaps)]
     # The published maps 17 to 20 are for validation everywhere; of other maps every fifth is.
     held = names[16:] if settings.labelmaps is None else names[4::5] or names[-1:]

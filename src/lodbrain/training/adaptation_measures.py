@@ -74,13 +74,7 @@ class Measures:
 
 
 def paired_interval(differences: NDArray[np.float64]) -> tuple[float, float, float]:
-    """Return the mean of paired differences, and its bootstrap interval with a fixed seed.
-
-    Parameters
-    ----------
-    differences : (N,) float
-        After minus before; NaN are ignored.
-    """
+    """Return the mean of paired differences (N,), NaN ignored, and its bootstrap interval with a fixed seed."""
     values = differences[np.isfinite(differences)]
     if not len(values):
         return math.nan, math.nan, math.nan
@@ -117,8 +111,6 @@ class Probe:
 
     Parameters
     ----------
-    config : TrainingConfig
-        Configuration of the tuning, with its label maps and crops.
     last : int
         Position of the evaluated level.
     held_out : int

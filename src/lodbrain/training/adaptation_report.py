@@ -35,8 +35,6 @@ class AdaptReport:
         The file that was written, and the model from which it was tuned.
     kept : bool
         Whether the file holds the tuned model; otherwise it holds the base model's weights.
-    scans : tuple of str
-        Scans on which consistency was measured.
     before, after : dict of str to float
         Measurements of the base model, and of the tuned one (of the first attempt if none was kept).
     verdict : tuple of str

@@ -26,7 +26,6 @@ from lodbrain.training.pairs import PairSource
 from lodbrain.training.sources import SYNTHETIC, geometry_of, make_sources
 from lodbrain.training.stage import checkpoint_path
 from lodbrain.training.stage_networks import forward_levels, level_name, load_trained_levels
-from lodbrain.training.step_memory import step_memory
 from lodbrain.training.training_run import JOINT, build, train
 from lodbrain.training.validation import VALIDATION_SEED, ValidationScores, score
 
@@ -46,7 +45,7 @@ class ArchitectureResult:
     Attributes
     ----------
     training_bytes : int
-        Predicted memory of a step of its finest level on the largest evaluated scan.
+        Peak memory of its training: of all tensors on an accelerator, of the process on the CPU.
     seconds_per_scan : float
         Median time of a forward pass through all levels, on the device of the training.
     scores : dict of str to ValidationScores
@@ -103,12 +102,7 @@ def compare(
 
 
 def check_comparable(configs: Sequence[TrainingConfig]) -> None:
-    """Raise unless the configurations can be compared.
-
-    Raises
-    ------
-    UsageError
-    """
+    """Raise UsageError unless the configurations can be compared."""
     first = configs[0]
     names = [config.name for config in configs]
     if twice := sorted({name for name in names if names.count(name) > 1}):
@@ -161,26 +155,25 @@ def _measure(config: TrainingConfig, scans: int) -> ArchitectureResult:
     for name, (samples, n) in sets.items():
         source = PairSource(network, last, samples, None, bfloat16=config.autocasts)
         scores[name] = score(source.draw, network.level(last), n, bfloat16=config.autocasts)
-    times, shapes = [], []
+    times = []
     for n in range(min(3, scans)):
         sample = sets[SYNTHETIC][0].sample(VALIDATION_SEED + n, last)
         began = time.perf_counter()
         with torch.no_grad():
             deque(forward_levels(network, sample, bfloat16=config.autocasts), maxlen=0)
         times.append(time.perf_counter() - began)
-        shapes.append(sample.views[-1].image.shape)
-    x, y, z = max(shapes, key=lambda shape: shape.numel())
-    steps, spent = {}, 0.0
+    steps, spent, peak_bytes = {}, 0.0, 0
     for stage in (*(level_name(config, position) for position in range(len(config.levels))), JOINT):
         found = load_checkpoint(checkpoint_path(config, stage))
         if found is not None:
             steps[stage] = int(found[1]["step"])
             spent += float(found[1]["seconds"])
+            peak_bytes = max(peak_bytes, int(found[1].get("peak_bytes", 0)))
     return ArchitectureResult(
         name=config.name,
         architecture=config.architecture,
         parameters=sum(p.numel() for p in network.parameters()),
-        training_bytes=step_memory(config, last, (x, y, z)).peak,
+        training_bytes=peak_bytes,
         seconds=spent,
         steps=steps,
         seconds_per_scan=statistics.median(times),
@@ -223,7 +216,7 @@ def to_markdown(rows: Sequence[ArchitectureResult]) -> str:
     overview = (
         ("architecture", [row.architecture for row in rows]),
         ("parameters", [f"{row.parameters:,}" for row in rows]),
-        ("memory of a training step, GiB", [f"{row.training_bytes / 2**30:.2f}" for row in rows]),
+        ("peak memory of training, GiB", [f"{row.training_bytes / 2**30:.2f}" for row in rows]),
         ("seconds of training", [f"{row.seconds:.0f}" for row in rows]),
         ("steps", [" + ".join(str(n) for n in row.steps.values()) for row in rows]),
         ("seconds a scan, forward", [f"{row.seconds_per_scan:.2f}" for row in rows]),

@@ -56,12 +56,6 @@ def load_checkpoint(path: Path) -> tuple[Groups, dict[str, Any]] | None:
 
     A file is intact if its tensors and state match the checksum that was written with them. Files of versions before
     0.2 have no checksum and are accepted.
-
-    Returns
-    -------
-    groups : dict of dict of tensors
-    state : dict
-        As passed to `save_checkpoint`.
     """
     return _read(path) or _read(_previous(path))
 

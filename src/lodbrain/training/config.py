@@ -58,7 +58,6 @@ class TrainingConfig(Strict):
     clip: float = Field(default=1.0, gt=0)
     ema: float = Field(default=0.999, ge=0, lt=1)
     bfloat16: bool | None = None
-    checkpointing: bool = False
     device: str = "auto"
     threads: int | None = Field(default=None, gt=0)
     validate_every: int = Field(default=500, gt=0)
@@ -76,8 +75,6 @@ class TrainingConfig(Strict):
         """Whether convolutions compute in bfloat16: as configured, else where the device supports it in hardware."""
         if self.bfloat16 is not None:
             return self.bfloat16
-        if self.device.startswith(("cuda", "rocm")) and not torch.cuda.is_available():
-            return True  # a plan for a device that is not present
         return working_dtype("auto", torch.device(device_named(self.device))) is torch.bfloat16
 
     @model_validator(mode="after")
@@ -113,12 +110,7 @@ class TrainingConfig(Strict):
 
 
 def read_config(path: str | Path) -> TrainingConfig:
-    """Read a training configuration.
-
-    Parameters
-    ----------
-    path : path
-        A YAML file, such as ``configs/default.yaml``.
+    """Read a training configuration from a YAML file.
 
     Raises
     ------

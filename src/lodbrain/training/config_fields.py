@@ -68,19 +68,15 @@ class Corruption(Strict):
 
 
 class Losses(Strict):
-    """Weights of the losses; 0 disables a loss.
-
-    `dice` is over the structures, `tissue_dice` over the six tissues, `boundary` is Kervadec's over the structures.
-    """
+    """Weights of the losses; 0 disables a loss. `dice` is over the structures, `tissue_dice` over the six tissues."""
 
     cross_entropy: float = Field(default=1.0, ge=0)
     dice: float = Field(default=1.0, ge=0)
     tissue_dice: float = Field(default=0.5, ge=0)
-    boundary: float = Field(default=0.0, ge=0)
 
     @model_validator(mode="after")
     def _something(self) -> Self:
-        if not any((self.cross_entropy, self.dice, self.tissue_dice, self.boundary)):
+        if not any((self.cross_entropy, self.dice, self.tissue_dice)):
             raise ValueError("at least one weight must be above 0")
         return self
 

@@ -14,19 +14,9 @@ from lodbrain.training.stage import Outcome
 
 
 def export(network: Ladder | Plain, config: TrainingConfig, outcomes: dict[str, Outcome], count: int) -> Path:
-    """Write the model file of the trained levels, and its card with the file's SHA-256 beside it.
+    """Write the model file of the first `count` levels and, beside it, its card with the SHA-256; return its path.
 
     The two files have the form of `resources/models`. Half precision does not lower the Dice.
-
-    Parameters
-    ----------
-    count : int
-        Number of trained levels, from the coarsest; the others are omitted.
-
-    Returns
-    -------
-    Path
-        The safetensors file.
     """
     path = config.out / f"{config.name}.safetensors"
     options: dict[str, Any]

@@ -58,11 +58,6 @@ class FineMaps(Mapping[str, LabelMap]):
 
     On the CPU a map is opened for each access and released with the samples made from it: otherwise the pages of all
     maps would count as the process's memory, 0.13 GB per head at 0.5 mm. On an accelerator opened maps are kept.
-
-    Parameters
-    ----------
-    folder : Path
-        Folder of the cache files, one for each map that is refined.
     """
 
     def __init__(self, maps: Mapping[str, LabelMap], folder: Path, voxel_mm: float) -> None:
@@ -89,11 +84,6 @@ class FineMaps(Mapping[str, LabelMap]):
 
     def __len__(self) -> int:
         return len(self.maps)
-
-    @property
-    def nbytes(self) -> int:
-        """Total bytes of all maps."""
-        return sum(2 * labels.codes.numel() * self._factor(name) ** 3 for name, labels in self.maps.items())
 
     def make(self, report: Callable[[str], None]) -> None:
         """Write the cache files that are missing, or were made from another map or by another version."""
@@ -164,16 +154,6 @@ def fine_maps(
     """
     if voxel_mm is None:
         return maps
-    fine = _fine_maps(config, maps, voxel_mm)
+    fine = FineMaps(maps, (config.fine_labelmaps or config.out) / f"labelmaps_{voxel_mm:g}mm", voxel_mm)
     fine.make(report)
     return fine
-
-
-def maps_bytes(config: TrainingConfig, maps: Mapping[str, LabelMap], voxel_mm: float | None) -> int:
-    """Return the bytes of the maps, and of their finer versions where all are kept, as on an accelerator."""
-    fine = 0 if voxel_mm is None else _fine_maps(config, maps, voxel_mm).nbytes
-    return sum(2 * labels.codes.numel() for labels in maps.values()) + fine
-
-
-def _fine_maps(config: TrainingConfig, maps: Mapping[str, LabelMap], voxel_mm: float) -> FineMaps:
-    return FineMaps(maps, (config.fine_labelmaps or config.out) / f"labelmaps_{voxel_mm:g}mm", voxel_mm)

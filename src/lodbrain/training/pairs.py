@@ -119,8 +119,6 @@ class PairSource:
     ----------
     ladder : Ladder or Plain
         Levels above `position` are run with the weights they have at construction; the ladder is not modified.
-    position : int
-        Position of the level to train, 0 the coarsest.
     corruption : Corruption or None
         None for validation.
     bfloat16 : bool
@@ -243,16 +241,8 @@ def prefetch(
 
     Parameters
     ----------
-    draw : callable
-        Function such as `PairSource.draw`.
-    keys : iterator
-        Arguments of `draw`, infinitely many.
     threads : int
         Torch threads of the background thread.
-
-    Yields
-    ------
-    Results of `draw`.
     """
     device = torch.device(device)
     stream = None

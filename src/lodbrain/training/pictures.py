@@ -20,8 +20,6 @@ def picture(pair: TrainingPair, predicted: torch.Tensor) -> NDArray[np.uint8]:
 
     Parameters
     ----------
-    pair : TrainingPair
-        A pair of one example.
     predicted : (1, X, Y, Z) int64 tensor
         Classes.
 

@@ -82,8 +82,6 @@ class RealSamples(SampleSource):
     ----------
     augmentation : Augmentation or None
         None for validation: scan number `seed` without changes.
-    device : str
-        Device on which scans are pooled and augmented.
     """
 
     def __init__(
@@ -196,8 +194,6 @@ def remapped(image: torch.Tensor, bright: float, random: torch.Generator) -> tor
     ----------
     bright : float
         Intensity of bright tissue: the curve has six pieces from 0 to 1.2 times this.
-    random : torch.Generator
-        Draws the values at the ends of the pieces, between 0 and `bright`.
 
     Returns
     -------

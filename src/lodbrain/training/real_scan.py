@@ -18,7 +18,7 @@ from lodbrain.images.grid import to_ras
 from lodbrain.images.intensity import from_black
 from lodbrain.images.io import read_image, read_labels
 from lodbrain.images.scan_labels import classes_of
-from lodbrain.inference.pyramid import WorkingGrid, interpolation_matrix, pool, resample, working_grid
+from lodbrain.inference.pyramid import WorkingGrid, pool, resample, working_grid
 from lodbrain.labels import N_CLASSES
 from lodbrain.synthesis.fields import Grid
 
@@ -96,10 +96,7 @@ def _resampled(case: RealScan, to: WorkingGrid, spacing_mm: tuple[float, float, 
     """Resample a scan to another grid: intensities and shares of classes are interpolated linearly."""
     x, y, z = case.image.shape
     own = WorkingGrid((x, y, z), spacing_mm, True)
-    matrices = [
-        interpolation_matrix(to.shape[axis], to.spacing_mm[axis], own.shape[axis], own.spacing_mm[axis])
-        for axis in range(3)
-    ]
+    matrices = [to.matrix_from(own, axis) for axis in range(3)]
     best, second = (torch.zeros(to.shape, dtype=torch.uint8) for _ in range(2))
     most, next_most, rest = torch.zeros(to.shape), torch.zeros(to.shape), torch.ones(to.shape)
 

@@ -1,10 +1,10 @@
-"""Memory and time that a training requires, measured in a trial, and the crops that fit into accelerators."""
+"""Memory and time that a training requires, measured in a trial."""
 
 from __future__ import annotations
 
 import math
 import multiprocessing
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,19 +13,21 @@ from tempfile import TemporaryDirectory
 import torch
 
 from lodbrain.synthesis.fields import Grid
+from lodbrain.synthesis.label_map import LabelMap
 from lodbrain.training.config import TrainingConfig
-from lodbrain.training.heads import first_heads, heads_of_stage, largest_shape
-from lodbrain.training.maps import load_maps, maps_bytes
-from lodbrain.training.pairs import READY
-from lodbrain.training.samples import Voxels
-from lodbrain.training.step_memory import step_memory
-from lodbrain.training.training_run import TrainingRun, build
+from lodbrain.training.maps import load_maps
+from lodbrain.training.samples import Voxels, drawn
+from lodbrain.training.sources import generator_of
+from lodbrain.training.stage import stage_seed
+from lodbrain.training.training_run import TrainingRun
 from lodbrain.training.workers import join
 
-#: Memory for sampling a scan in addition to the pair: per voxel, and for the points sampled at a time.
-DRAW_BYTES_PER_VOXEL, DRAW_BYTES = 40, 150 * 2**20
-#: Memory of an accelerator's driver, and the share of its memory that is left free for fragmentation.
-DRIVER_BYTES, SPARE = 600 * 2**20, 0.08
+#: Number of a stage's examples that are sampled; each takes four milliseconds. Later ones are rarely larger.
+MOST_EXAMPLES = 1000
+#: Number of seeds among which a trial searches for one that starts with a large head.
+SEEDS = 64
+#: A training takes up to this much more than its trial: see docs/howto/training.md.
+GROWTH = 1.4
 _WARM_UP = 1
 
 
@@ -33,35 +35,26 @@ _WARM_UP = 1
 class Trial:
     """Measurements of a few real steps of a level, in a process that has run the levels before it.
 
-    On the CPU `peak_bytes` is that of the process, which grows by up to 40% over the first tens of steps.
+    `peak_bytes` is that of the process on the CPU, of all tensors on an accelerator.
     """
 
     peak_bytes: int
     seconds_per_step: float
 
+    def fits(self, memory_bytes: int) -> bool:
+        """Return whether a training of this level fits into a memory, with room for `GROWTH`."""
+        return GROWTH * self.peak_bytes <= memory_bytes
+
 
 @dataclass(frozen=True)
 class LevelRequirements:
-    """Requirements of one level.
+    """Requirements of one level: its largest input, number of steps, and trial.
 
-    Attributes
-    ----------
-    shape : tuple of 3 int
-        Largest input.
-    step_bytes : int
-        Count of all tensors of a step: weights, Adam, activations, gradients.
-    maps_bytes : int
-        Bytes of the label maps, which an accelerator keeps.
-    steps : int or None
-        None for a budget of seconds.
-    trial : Trial or None
-        None without a trial, and for a level that is not trained.
+    `steps` is None for a budget of seconds, `trial` without a trial and for a level that is not trained.
     """
 
     name: str
     shape: Voxels
-    step_bytes: int
-    maps_bytes: int
     steps: int | None
     trial: Trial | None
 
@@ -69,72 +62,20 @@ class LevelRequirements:
 def measure_requirements(
     config: TrainingConfig, *, steps: int = 8, report: Callable[[str], None] = lambda line: None
 ) -> tuple[LevelRequirements, ...]:
-    """Return the requirements of every level.
-
-    Parameters
-    ----------
-    config : TrainingConfig
-        Its device need not be present if there is no trial.
-    steps : int
-        Number of trial steps of each level after one warm-up step; 0 for no trial.
-    """
+    """Return the requirements of every level, from a trial of `steps` steps after one warm-up step; 0 for no trial."""
     maps = load_maps(config, report)
     trials = _try_levels(config, steps, first_heads(config, maps)) if steps else {}
     out = []
     for position, level in enumerate(config.levels):
-        shape = level.crop or largest_shape(config, position, heads_of_stage(config, maps, position))
         out.append(
             LevelRequirements(
                 name=f"{2.0**level.exponent:g} mm",
-                shape=shape,
-                step_bytes=step_memory(config, position, shape).peak,
-                maps_bytes=maps_bytes(config, maps, level.labelmap_mm),
+                shape=level.crop or largest_shape(config, position, heads_of_stage(config, maps, position)),
                 steps=level.steps,
                 trial=trials.get(position),
             )
         )
     return tuple(out)
-
-
-@dataclass(frozen=True)
-class AcceleratorMemory:
-    """Memory of a level on an accelerator as a linear function of the voxels of a batch.
-
-    Attributes
-    ----------
-    stride : int
-        Alignment of crop sizes in voxels.
-    """
-
-    fixed_bytes: float
-    bytes_per_voxel: float
-    stride: int
-    crop: Voxels
-    batch: int
-
-    def largest(self, memory_bytes: int) -> tuple[int, int]:
-        """Return the edge of the largest cube at this batch, and the largest batch at this crop; 0 if none fits.
-
-        The driver's share and a reserve for fragmentation are left free.
-        """
-        voxels = (memory_bytes * (1 - SPARE) - DRIVER_BYTES - self.fixed_bytes) / self.bytes_per_voxel
-        if voxels <= 0:
-            return 0, 0
-        edge = int((voxels / self.batch) ** (1 / 3) / self.stride + 1e-6) * self.stride
-        return edge, int(voxels / math.prod(self.crop))
-
-
-def accelerator_memory(config: TrainingConfig, level: LevelRequirements, position: int) -> AcceleratorMemory:
-    """Return the memory of a level as a linear function, from counts at two sizes."""
-    stride = 2 * build(config.model_copy(update={"start": None})).level(position).stride
-    voxels, taken = [], []
-    for edge in (4 * stride, 8 * stride):
-        memory = step_memory(config, position, (edge, edge, edge), batch=1)
-        voxels.append(edge**3)
-        taken.append(memory.peak + READY * memory.pair + DRAW_BYTES_PER_VOXEL * edge**3)
-    slope = (taken[1] - taken[0]) / (voxels[1] - voxels[0])
-    fixed = taken[0] - slope * voxels[0] + level.maps_bytes + DRAW_BYTES
-    return AcceleratorMemory(fixed, slope, stride, level.shape, config.batch)
 
 
 def _try_levels(config: TrainingConfig, steps: int, heads: dict[int, Grid]) -> dict[int, Trial]:
@@ -166,3 +107,30 @@ def _trials(config: TrainingConfig) -> dict[int, Trial]:
                 outcome = run.level(position)
                 trials[position] = Trial(outcome.peak_bytes, outcome.seconds_per_step)
     return trials
+
+
+def heads_of_stage(config: TrainingConfig, maps: Mapping[str, LabelMap], number: int) -> list[Grid]:
+    """Return the grids of the scans that stage `number` of one process samples, in order; empty without label maps."""
+    steps = config.levels[number].steps
+    n = MOST_EXAMPLES if steps is None else min(MOST_EXAMPLES, steps * config.batch * config.accumulate)
+    return _heads(config, maps, [stage_seed(config, number, index) for index in range(n)])
+
+
+def first_heads(config: TrainingConfig, maps: Mapping[str, LabelMap]) -> dict[int, Grid]:
+    """Return the grid of the first scan for each of several seeds of a run, as sampled by its first stage."""
+    seeds = range(config.seed, config.seed + SEEDS)
+    first = [stage_seed(config.model_copy(update={"seed": seed}), 0, 0) for seed in seeds]
+    return dict(zip(seeds, _heads(config, maps, first), strict=False))
+
+
+def _heads(config: TrainingConfig, maps: Mapping[str, LabelMap], seeds: Sequence[int]) -> list[Grid]:
+    own, settings = [maps[name] for name in config.train], generator_of(config)
+    return [drawn(seed, own, settings)[1].scan for seed in seeds] if own else []
+
+
+def largest_shape(config: TrainingConfig, position: int, heads: Sequence[Grid]) -> Voxels:
+    """Return the largest shape of heads on a level's grid; a cube of 256 mm at 1 mm without heads."""
+    factor = 2 ** (len(config.levels) - 1 - position)
+    if not heads:
+        return (256 // factor,) * 3
+    return max((scan.coarser(factor).shape for scan in heads), key=math.prod)

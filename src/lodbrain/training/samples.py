@@ -88,13 +88,7 @@ class SampleSource(Protocol):
 
 @dataclass(frozen=True)
 class Geometry:
-    """Positions and sizes of the levels' crops.
-
-    Attributes
-    ----------
-    strides : tuple of int
-        Alignment in voxels of each level's input.
-    """
+    """Positions and sizes of the levels' crops; `strides` is the alignment in voxels of each level's input."""
 
     levels: tuple[LevelSettings, ...]
     strides: tuple[int, ...]
@@ -125,15 +119,10 @@ def log_voxel_of(grid: Grid, exponent: int) -> torch.Tensor:
 
 
 def foci_of(inside: torch.Tensor, whole: Grid, random: torch.Generator, count: int = 1) -> list[list[float]]:
-    """Return points spread over the brain, in mm from the corner of the scan; the centre if there is no brain.
+    """Return points spread over a brain (X, Y, Z), in mm from the corner of the scan; the scan's centre without brain.
 
     The brain is bisected repeatedly, along one axis after the other, into parts of equal size, and one voxel is chosen
     from each. Every voxel has the same probability, whatever the number of points.
-
-    Parameters
-    ----------
-    inside : (X, Y, Z) bool tensor
-        Mask of the brain.
     """
     places = inside.nonzero()
     if len(places) == 0:
@@ -173,8 +162,6 @@ class SyntheticSamples(SampleSource):
 
     Parameters
     ----------
-    names : sequence of str
-        Names of the maps that are sampled.
     maps, fine : mapping of str to LabelMap
         The trained level is rendered from `fine`: `maps`, or finer versions, which may be opened at each access.
     """
@@ -218,13 +205,7 @@ class SyntheticSamples(SampleSource):
 
 
 class MixedSamples(SampleSource):
-    """Multi-resolution samples of two sources.
-
-    Parameters
-    ----------
-    share : float
-        Share of `other`.
-    """
+    """Multi-resolution samples of two sources, from `other` with probability `share`."""
 
     def __init__(self, one: SampleSource, other: SampleSource, share: float) -> None:
         self.one, self.other, self.share = one, other, share

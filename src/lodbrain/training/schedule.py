@@ -13,13 +13,7 @@ from lodbrain.training.config_fields import Budget
 
 
 class Clock:
-    """Seconds spent on a stage: processor time on the CPU, wall-clock time elsewhere.
-
-    Parameters
-    ----------
-    spent : float
-        Seconds before this process.
-    """
+    """Seconds spent on a stage, `spent` of them before this process: processor time on the CPU, else wall clock."""
 
     def __init__(self, device: torch.device, spent: float = 0.0) -> None:
         self._now = time.process_time if device.type == "cpu" else time.monotonic

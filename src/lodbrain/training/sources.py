@@ -26,12 +26,8 @@ SYNTHETIC = ""
 class Sources:
     """Multi-resolution samples of one stage.
 
-    Attributes
-    ----------
-    training : SampleSource or None
-        None where a configuration has no training data.
-    validation : dict of str to (SampleSource, int)
-        Source and number of examples of each set, by name.
+    `training` is None where a configuration has no training data; `validation` holds by name the source of each set
+    and its number of examples.
     """
 
     training: SampleSource | None
@@ -44,13 +40,7 @@ def geometry_of(config: TrainingConfig, network: Ladder | Plain) -> Geometry:
 
 
 def generator_of(config: TrainingConfig) -> GeneratorSettings:
-    """Return the generator's settings, adapted to a profile if configured.
-
-    Raises
-    ------
-    UsageError
-        If the profile cannot be read.
-    """
+    """Return the generator's settings, adapted to a profile if configured; UsageError if it cannot be read."""
     if config.tailored is None:
         return config.generator
     profile = read_profile(config.tailored.profile)

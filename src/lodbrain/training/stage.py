@@ -78,7 +78,7 @@ class Outcome:
     seconds_per_step : float
         Wall-clock time of this call's steps except the first, which waits for the first examples; 0 without steps.
     peak_bytes : int
-        Peak memory during this call's steps.
+        Peak memory during the steps of all calls.
     """
 
     steps: int
@@ -150,8 +150,6 @@ def run_stage(
     ----------
     log : callable(step, values)
         Called with the mean loss every 50 steps, and with validation scores; in the first process only.
-    accept_changes : bool
-        Continue from a checkpoint of another configuration.
 
     Raises
     ------
@@ -163,13 +161,14 @@ def run_stage(
     optimizer = make_optimizer(network, config, stage.rate)
     ema = {name: value.detach().clone() for name, value in network.state_dict().items()}
     settings = essence(config, stage.number + 1, workers.count)
-    step, skipped, spent, over = 0, 0, 0.0, False
+    step, skipped, spent, peak_bytes, over = 0, 0, 0.0, 0, False
     found = load_checkpoint(path)
     if found is not None:
         groups, state = found
         check_same(path, state["config"], settings, accept=accept_changes)
         ema = restore(network, optimizer, groups)
         step, skipped, spent = int(state["step"]), int(state["skipped"]), float(state["seconds"])
+        peak_bytes = int(state.get("peak_bytes", 0))  # earlier versions did not keep it
         # A completed stage limited by seconds is final; a stage whose number of steps was raised continues.
         over = stage.budget.seconds is not None and bool(state["over"])
     module = workers.wrap(stage.loss)
@@ -183,7 +182,7 @@ def run_stage(
     network.train()
     _restart_peak(device)
     losses, counted = torch.zeros((), device=device), 0
-    peak_bytes, durations, tick = 0, [], time.monotonic()
+    durations, tick = [], time.monotonic()
     over = over or is_over(stage.budget, step, elapsed())
     while not over:
         rate = rate_of(stage.budget, step, elapsed(), stage.rate, config.warm_up)
@@ -211,14 +210,15 @@ def run_stage(
         tick += durations[-1]
         over = is_over(stage.budget, step, elapsed())
         if step % _LOG_EVERY == 0 or over:
-            peak_bytes = _peak_bytes(device)
+            peak_bytes = max(peak_bytes, _peak_bytes(device))
             if workers.first:
                 values = {"loss": float(losses) / counted, "rate": rate, "seconds": fmean(durations[-counted:])}
                 log(step, {**values, "skipped": float(skipped), "peak_gib": peak_bytes / 2**30})
             losses.zero_()
             counted = 0
         if (step % config.checkpoint_every == 0 or over) and workers.first:
-            state = {"step": step, "skipped": skipped, "seconds": clock.seconds, "over": over, "config": settings}
+            counts = {"step": step, "skipped": skipped, "seconds": clock.seconds, "over": over}
+            state = {**counts, "peak_bytes": peak_bytes, "config": settings}
             save(path, network, ema, optimizer, state)
         if step % config.validate_every == 0 or over:
             with clock.paused():

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 
 import torch
 from torch import nn
-from torch.utils.checkpoint import checkpoint
 
 from lodbrain.errors import UsageError
 from lodbrain.models import zoo
-from lodbrain.models.blocks import PlainConv, Residual
 from lodbrain.models.lod import Detail, Ladder, Level, LevelConfig
 from lodbrain.models.registry import Plain
 from lodbrain.training.checkpoint import load_checkpoint
@@ -44,15 +42,10 @@ def level_configs(config: TrainingConfig) -> tuple[LevelConfig, ...]:
 
 
 def average_with_start(ladder: Ladder, config: TrainingConfig) -> None:
-    """Interpolate the weights towards those that the run started from, by `start_share` (WiSE-FT).
+    """Interpolate the trained weights towards those that the run started from, in place, by `start_share` (WiSE-FT).
 
     The mean of two sets of weights on one training path is often better than either: the gain of the stage is kept,
     with less forgetting. Levels that did not start from the model (absent, or `fresh`) are unchanged.
-
-    Parameters
-    ----------
-    ladder : Ladder
-        Trained from the configuration's `start`; changed in place.
 
     References
     ----------
@@ -123,13 +116,7 @@ def load_trained_levels(network: Ladder | Plain, config: TrainingConfig, upto: i
 
 
 class LevelLoss(nn.Module):
-    """The loss of one level on a batch of pairs.
-
-    Parameters
-    ----------
-    level : torch.nn.Module
-        Called in the same way as `Level`.
-    """
+    """The loss of one level, a module called in the same way as `Level`, on a batch of pairs."""
 
     def __init__(self, level: nn.Module, weights: Losses, *, bfloat16: bool) -> None:
         super().__init__()
@@ -183,27 +170,3 @@ def channels_last(module: nn.Module) -> None:
     for parameter in module.parameters():
         if parameter.dim() == 5 and parameter[0, 0].numel() > 1:
             parameter.data = parameter.data.contiguous(memory_format=torch.channels_last_3d)
-
-
-def checkpoint_blocks(network: nn.Module) -> int:
-    """Use gradient checkpointing: blocks discard their activations and recompute them in the backward pass.
-
-    Returns
-    -------
-    int
-        Number of blocks.
-    """
-    blocks: list[nn.Module] = [m for m in network.modules() if isinstance(m, (Residual, PlainConv))]
-    for block in blocks:
-        block.forward = _again(block.forward)
-    return len(blocks)
-
-
-def _again(forward: Callable[[torch.Tensor], torch.Tensor]) -> Callable[[torch.Tensor], torch.Tensor]:
-    def call(x: torch.Tensor) -> torch.Tensor:
-        if not torch.is_grad_enabled():
-            return forward(x)
-        out: torch.Tensor = checkpoint(forward, x, use_reentrant=False, preserve_rng_state=False)
-        return out
-
-    return call

@@ -28,20 +28,14 @@ FREE = frozenset(
         "pictures",
         "levels",
         "joint",
-        "checkpointing",
     }
 )
 
 
 def essence(config: TrainingConfig, upto: int, workers: int) -> dict[str, Any]:
-    """Return the settings that determine the result of a stage: all but the `FREE` ones, levels up to its own.
+    """Return the settings that determine the result of a stage: all but the `FREE` ones, and the first `upto` levels.
 
-    Parameters
-    ----------
-    upto : int
-        Number of levels that count; one more than there are for the joint stage.
-    workers : int
-        Number of processes that train together.
+    For the joint stage `upto` is one more than there are levels.
     """
     fields = config.model_dump(mode="json", by_alias=True)
     kept = {name: value for name, value in fields.items() if name not in FREE}
@@ -78,15 +72,12 @@ def _defaults() -> dict[str, Any]:
 
 
 def check_same(path: Path, saved: dict[str, Any], now: dict[str, Any], *, accept: bool) -> None:
-    """Raise if a checkpoint is of another configuration, unless that is accepted.
+    """Raise UsageError, with the differences, if a checkpoint is of another configuration, unless that is accepted.
 
     A field that the checkpoint lacks, since its version had none, counts as its default.
-
-    Raises
-    ------
-    UsageError
-        If there are differences; the message lists them.
     """
+    if saved.get("losses", {}).get("boundary") == 0:  # a loss of earlier versions, which was not used
+        saved = {**saved, "losses": {name: weight for name, weight in saved["losses"].items() if name != "boundary"}}
     changed = differences(saved, now, _defaults())
     if changed and not accept:
         what = f"was trained with other settings ({'; '.join(changed[:4])}{'; ...' if len(changed) > 4 else ''})"

@@ -25,7 +25,6 @@ from lodbrain.training.stage_networks import (
     average_with_start,
     build_ladder,
     channels_last,
-    checkpoint_blocks,
     level_name,
     load_trained_levels,
 )
@@ -54,12 +53,8 @@ def train(
 
     Parameters
     ----------
-    report : callable(str)
-        Called with a line of progress, in the first process.
     stop_after : int or None
         Number of levels to train in this call; None for all, and the joint stage.
-    accept_changes : bool
-        Continue from checkpoints of other settings.
 
     Returns
     -------
@@ -146,8 +141,6 @@ class TrainingRun:
         sources = self._sources(position)
         level = network.level(position)
         channels_last(level)
-        if config.checkpointing:
-            checkpoint_blocks(level)
         assert sources.training is not None
         crops = settings.crops_per_head if position and settings.crop is not None else 1
         source = PairSource(
@@ -176,8 +169,6 @@ class TrainingRun:
         assert config.joint is not None
         load_trained_levels(ladder, config, len(config.levels))
         channels_last(ladder.requires_grad_(True))
-        if config.checkpointing:
-            checkpoint_blocks(ladder)
         last = len(config.levels) - 1
         sources = self._sources(last)
         training = sources.training

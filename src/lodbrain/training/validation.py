@@ -94,13 +94,7 @@ def classes_of(pair: TrainingPair, level: nn.Module, *, bfloat16: bool) -> torch
 
 
 def dice(p: torch.Tensor, t: torch.Tensor) -> torch.Tensor:
-    """(C - 1,): Dice of each foreground class; NaN where the target has fewer than 10 voxels.
-
-    Parameters
-    ----------
-    p, t : (1, C, X, Y, Z) tensors
-        One-hot.
-    """
+    """(C - 1,): Dice of each foreground class of one-hot (1, C, X, Y, Z); NaN where `t` has fewer than 10 voxels."""
     overlap, size = (p * t).sum((0, 2, 3, 4))[1:], (p + t).sum((0, 2, 3, 4))[1:]
     return torch.where(t.sum((0, 2, 3, 4))[1:] >= LEAST_VOXELS, 2 * overlap / size.clamp(min=1), torch.nan)
 

@@ -17,13 +17,7 @@ from lodbrain.segmentation.settings import choose_device
 
 @dataclass(frozen=True)
 class Workers:
-    """One of the processes that train together.
-
-    Attributes
-    ----------
-    rank, count : int
-        Number of this process, from 0, and number of processes.
-    """
+    """One of `count` processes that train together; ranks count from 0."""
 
     rank: int
     count: int

@@ -52,13 +52,7 @@ class RandomFieldOfView:
     stripped_tight_share: float = 0.5
 
     def draw(self, stream: Stream, brain_box_mm: torch.Tensor, pose: Deformation, *, stripped: bool = False) -> Grid:
-        """Sample the grid of one scan.
-
-        Parameters
-        ----------
-        brain_box_mm : (2, 3) tensor
-            Lowest and highest corner of the brain in the label map.
-        """
+        """Sample the grid of one scan; `brain_box_mm` (2, 3) holds the lowest and highest corner of the brain."""
         low, high = brain_box_mm - torch.tensor(pose.origin_mm, dtype=brain_box_mm.dtype)
         corners = torch.tensor(pose.to_scanner(torch.cartesian_prod(*torch.stack([low, high], 1)).tolist()))
         box = torch.stack([corners.min(0).values, corners.max(0).values])

@@ -87,13 +87,7 @@ class RandomStripping:
     error_mm: float = 2.0
 
     def draw(self, stream: Stream, brain_mm: tuple[float, float, float]) -> Stripping | None:
-        """Sample the stripping of one scan, or return None.
-
-        Parameters
-        ----------
-        brain_mm : tuple of 3 float
-            Size of the brain, mm; parts are removed at its surface.
-        """
+        """Sample the stripping of one scan, or return None; bites are taken from the surface of such a brain."""
         if not stream.chance(self.share):
             return None
         margin, error = stream.uniform(*self.margin_mm), self.error_mm * stream.uniform() ** 2

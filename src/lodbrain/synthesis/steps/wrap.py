@@ -26,14 +26,7 @@ class Wrap:
     strength: float = 1.0
 
     def apply(self, image: torch.Tensor, view: View, signal: Callable[[View], torch.Tensor]) -> torch.Tensor:
-        """Return the image with the aliased signal added.
-
-        Parameters
-        ----------
-        image : (..., X, Y, Z) tensor
-        signal : callable
-            Function that returns the signal of the head in another view.
-        """
+        """Return the image with the aliased signal added; `signal` returns that of the head in another view."""
         if self.strength == 0:
             return image
         period = view.fov_mm[self.axis]

@@ -1,9 +1,9 @@
 import numpy as np
 import pytest
+from brain_maps import surround
 
 from lodbrain.errors import InputError
 from lodbrain.images.image import Image
-from lodbrain.labelmaps.surround import surround
 
 SKIN, BONE = 511, 515
 

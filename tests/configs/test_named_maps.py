@@ -2,12 +2,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from brain_maps import NUMBER_OF_NAME, read_named
 
 from lodbrain.errors import InputError
 from lodbrain.images.image import Image
 from lodbrain.images.io import write_nifti
-from lodbrain.labelmaps.named import read_named
 from lodbrain.labels import STRUCTURES
+from lodbrain.labels.freesurfer import FREESURFER
 from lodbrain.synthesis.label_map import CLASS_OF_CODE, CODE_OF_RAW, encode, prepare
 
 TABLE = """#No. Label Name:          R   G   B   A
@@ -71,6 +72,15 @@ def test_names_of_what_does_not_occur_need_not_be_known(tmp_path: Path) -> None:
     path = _write(tmp_path, [0, 1, 1, 0])
     (tmp_path / "names.txt").write_text(TABLE + "9 Left-Something-Else 0 0 0 0\n")
     assert read_named(path, tmp_path / "names.txt").data[0, 0].tolist() == [0, 3, 3, 0]
+
+
+def test_names_are_those_of_their_numbers() -> None:
+    assert set(NUMBER_OF_NAME.values()) <= set(FREESURFER)
+    for name, number in NUMBER_OF_NAME.items():
+        side = {"Left": 0, "Right": 1}.get(name.split("-")[0])
+        structures = {label.index: label.side for label in STRUCTURES}
+        if side is not None and FREESURFER[number] != (0, 0):
+            assert structures[FREESURFER[number][side]] == ("left", "right")[side], name
 
 
 @pytest.mark.data
