@@ -61,28 +61,28 @@ def bids(
     Parameters
     ----------
     bids_dir
-        BIDS data set; nothing is written into it.
+        Segment the scans of this BIDS dataset; nothing is written into it.
     out
-        Folder for the derivatives, such as BIDS_DIR/derivatives/lodbrain.
+        Write the derivatives to this folder, such as BIDS_DIR/derivatives/lodbrain.
     level
-        Analysis level: participant or group.
+        Run this analysis level: participant or group.
     participant_label
         Process only these participants, with or without sub-. Default: all.
     session_id
         Process only these sessions, with or without ses-. Default: all.
     bids_filter_file
-        JSON filter in fMRIPrep's format; its entry t1w is used, such as {"t1w": {"acquisition": "mprage"}}.
-        Default: no filter.
+        Select scans by a JSON filter in fMRIPrep's format; its entry t1w is used, such as {"t1w": {"acquisition":
+        "mprage"}}. Default: no filter.
     pipeline
-        Write what this pipeline reuses, too. For smriprep (sMRIPrep and fMRIPrep), of each T1w: brain mask,
-        segmentation into GM, WM and CSF, and three probability maps, to be found with --derivatives OUT. By default
+        Also write what this pipeline reuses. For smriprep (sMRIPrep and fMRIPrep), this is a brain mask, a
+        segmentation into GM, WM and CSF, and three probability maps of each T1w, for --derivatives OUT. By default
         nothing is written for other pipelines.
     dry_run
         Print what would be done without doing it.
     work_dir
-        Folder for temporary files of --jobs. Default: the system's temporary folder.
+        Write temporary files of --jobs to this folder. Default: the system's temporary folder.
     skip_bids_validation
-        Accepted for compatibility with BIDS Apps; the data set is not validated.
+        Accept this option for compatibility with BIDS Apps; the dataset is never validated.
     """
     options = options or SegmentOptions()
     if level == "group":

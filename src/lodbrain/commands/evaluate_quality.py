@@ -44,11 +44,11 @@ def quality(
     Parameters
     ----------
     out
-        Folder for the results.
+        Write the results to this folder.
     draws
-        Number of synthetic scans.
+        Generate this number of synthetic scans.
     voxel_size
-        Smallest and largest voxel side in mm.
+        Sample voxel sides between these two sizes in mm.
     """
     options = options or ValidationOptions()
     loaded = options.load()

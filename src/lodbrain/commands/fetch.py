@@ -25,7 +25,7 @@ def labelmaps(*, out: OptionalOut = None) -> int:
     Parameters
     ----------
     out
-        Folder for the files. Default: the cache, where training looks for them.
+        Write the files to this folder. Default: the cache, where training looks for them.
     """
     with progress_bar() as progress:
         folder = source.fetch_labelmaps(out, progress=progress)
@@ -52,16 +52,16 @@ def openneuro(
     Parameters
     ----------
     accession
-        Accession number, such as ds005216.
+        Download the dataset with this accession number, such as ds005216.
     out
-        Folder for the data set.
+        Write the dataset to this folder.
     version
-        Version to require; any other is an error. The server holds the latest version only. Default: any.
+        Require this version; any other is an error. The server has the latest version only. Default: any version.
     subject
-        One or more subjects, with or without sub-. Default: all.
+        Download these subjects only, with or without sub-. Default: all.
     pattern
-        One or more patterns of file names such as '*_T1w.nii.gz'; * matches any characters, including slashes. Default:
-        all files except derivatives.
+        Download files with names of these patterns only, such as '*_T1w.nii.gz'; * matches any characters, including
+        slashes. Default: all files except derivatives.
     """
     selection = Selection(tuple(subject or ()), tuple(pattern or ()))
     with progress_bar(show=not quiet) as progress:
@@ -77,16 +77,16 @@ def ultracortex(
     subject: Strings = None,
     quiet: Quiet = False,
 ) -> int:
-    """Download the 12 scans of UltraCortex (9.4 T, CC0) with manual labels, and those labels: about 3 GB.
+    """Download the 12 scans of UltraCortex (9.4 T, CC0) with manual labels, and the labels (about 3 GB).
 
     Parameters
     ----------
     out
-        Folder for the data set.
+        Write the dataset to this folder.
     version
-        Version to require; any other is an error. Version 1.0 contains three scans twice.
+        Require this version; any other is an error. Version 1.0 contains three scans twice.
     subject
-        One or more other subjects: all their scans, without derivatives. Default: the 12 with manual labels.
+        Download all scans of these subjects instead, without derivatives. Default: the 12 with manual labels.
     """
     with progress_bar(show=not quiet) as progress:
         done = uc.fetch_ultracortex(

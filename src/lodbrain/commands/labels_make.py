@@ -68,14 +68,16 @@ def make(
     Parameters
     ----------
     inputs
-        Scans (.nii, .nii.gz, .mgz), quoted globs, or folders. Of a BIDS data set all T1w scans are used.
+        Make label maps of these scans (.nii, .nii.gz, .mgz), quoted globs, or folders. In a BIDS dataset all T1w
+        scans are used.
     out
-        Folder for the maps.
+        Write the maps to this folder.
     labels
-        Segmentation with FreeSurfer's numbers on the scan's grid, or a folder with one for each scan. Default: the
-        model's.
+        Take brain structures from this segmentation with FreeSurfer's numbers on the scan's grid, or from a folder
+        with one per scan. Default: from the model.
     teacher
-        Model whose soft labels are written as training targets, such as accurate; it replaces --model. Default: none.
+        Also write soft labels of this model as training targets, such as accurate; it replaces --model. Default:
+        none.
     """
     options = options or ModelOptions()
     if teacher is not None:

@@ -19,7 +19,7 @@ def plan(
     memory: Strings = None,
     steps: int = 8,
 ) -> int:
-    """Measure memory and time of every level of a training, and tell what would fit into accelerators.
+    """Measure memory and time of every level of a training, and list what fits into accelerators.
 
     A few steps of each level are run in a fresh process, in the order of the training. The tensors of a step are also
     counted without running it, for accelerators that are not present.
@@ -27,11 +27,11 @@ def plan(
     Parameters
     ----------
     config
-        YAML file, as for `lodbrain train`.
+        Read this YAML file, as for `lodbrain train`.
     memory
-        Memory sizes to fit into, such as 8GB 24GB. Default: 8GB to 192GB.
+        List what fits into these memory sizes, such as 8GB 24GB. Default: 8GB to 192GB.
     steps
-        Number of trial steps. With 0 no trial is run, and no time is given.
+        Run this number of trial steps per level. With 0 there is no trial, and no estimate of the time.
     """
     from lodbrain.commands.usage import wrong_usage
     from lodbrain.errors import UsageError
