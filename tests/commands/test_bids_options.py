@@ -158,7 +158,7 @@ def test_results_among_the_scans_or_of_others_are_wrong_usage(
     [
         (["--participant-label", "../../x"], 2, "no label of BIDS"),
         (["--participant-label", "99"], 4, ""),
-        (["--session-id", "9"], 4, "no T1w-like scan of this data set is wanted"),
+        (["--session-id", "9"], 4, "no T1w-like scan of this dataset is selected"),
         (["--threads", "0"], 2, "threads must be at least 1"),
         (["--bids-filter-file", "gone.json"], 2, "gone.json: it cannot be read"),
     ],

@@ -58,7 +58,7 @@ def test_limits_are_what_one_in_twenty_good_results_goes_beyond() -> None:
     good = np.array([row["confidence"] for row in rows[::2] if row["dice"] >= 0.8])
     limit, words = conclude(rows, "fake").fit["limits"]["confidence"]
     assert (good < limit).mean() == pytest.approx(0.05, abs=0.02)
-    assert words == "the network is unsure of the brain"
+    assert words == "low confidence over the brain"
 
 
 def test_refused_scans_are_counted_and_not_fitted() -> None:

@@ -118,7 +118,7 @@ def test_existing_results_are_kept_resumed_or_replaced(
     assert run(*words, "--resume") == 0
     assert capsys.readouterr().out == f"head.nii.gz: {tmp_path / 'b.nii.gz'} is complete, skipped\n"
     assert run(*words, "--resume", "--border", "4") == 4
-    assert "made otherwise (border_mm: 0.0, now 4.0)" in capsys.readouterr().err
+    assert "or another scan (border_mm: 0.0, now 4.0)" in capsys.readouterr().err
     (tmp_path / "b.nii.gz").unlink()
     assert run(*words, "--resume") == 0
     assert (tmp_path / "b.nii.gz").is_file()

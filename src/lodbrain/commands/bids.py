@@ -104,8 +104,8 @@ def bids(
             f"scans of several sessions: {named}; give sMRIPrep --subject-anatomical-reference sessionwise", flush=True
         )
     if not plan.jobs:
-        what = "no T1w-like scan of this data set is wanted"
-        raise InputError("no-scans", bids_dir, what, "See what there is with --dry-run and fewer filters")
+        what = "no T1w-like scan of this dataset is selected"
+        raise InputError("no-scans", bids_dir, what, "List the scans with --dry-run and fewer filters")
     if dry_run:
         return _show(plan, settings)
     check_writable(out)
@@ -245,19 +245,19 @@ _QUALITY = {
     "spacing_x_mm": "Voxel size along the first axis, in mm",
     "spacing_y_mm": "Voxel size along the second axis, in mm",
     "spacing_z_mm": "Voxel size along the third axis, in mm",
-    "confidence": "Mean posterior of the chosen label inside of the brain: low where the model hesitates",
-    "brain_ml": "Volume of the brain in the label map, in ml",
-    "coarse_brain_ml": "Volume of the brain as the coarsest level saw it, in ml: should be alike",
-    "moved_share": "Voxels of stray pieces that went to the structure around them, per voxel of the brain",
-    "score": "Dice of the six tissues to be expected, from the measures of quality",
-    "least_confidence": "Mean posterior of the chosen label in the least certain of the six tissues",
-    "border_entropy": "Mean entropy, in bits, at voxels of the brain that touch another class",
-    "volume_misfit": "Mean over structures of the log ratio by which a volume lies outside of its range",
-    "asymmetry": "Mean relative difference of left and right over the paired structures",
-    "cut_mm2": "Area of brain at the edges of the scan, in mm^2: it is cut off",
-    "signs": "How many signs of trouble there are; see the reasons in the JSON of each result",
-    "notes": "How many things were found in the scan and mended, or done differently; see the JSON of each result",
-    "seconds": "Time that the segmentation took",
+    "confidence": "Mean posterior of the assigned label in the brain; low if the model is uncertain",
+    "brain_ml": "Brain volume of the label map, in ml",
+    "coarse_brain_ml": "Brain volume of the coarsest level, in ml; should be similar",
+    "moved_share": "Voxels of small components relabelled as the surrounding structure, per brain voxel",
+    "score": "Predicted mean Dice of the six tissues, from the quality measures",
+    "least_confidence": "Mean posterior of the assigned label in the least certain of the six tissues",
+    "border_entropy": "Mean entropy, in bits, of brain voxels that touch another class",
+    "volume_misfit": "Mean over structures of the log ratio by which a volume lies outside its range",
+    "asymmetry": "Mean relative left-right difference of the paired structures",
+    "cut_mm2": "Area of brain at the edges of the scan, in mm^2, where it is cut off",
+    "signs": "Number of QC warnings; see the reasons in the JSON of each result",
+    "notes": "Number of notes on corrections of the input and deviations in processing; see the JSON of each result",
+    "seconds": "Seconds of the segmentation",
 }
 
 

@@ -209,7 +209,7 @@ def find_bids_scans(root: Path, choice: Choice | None = None) -> Found:
         own = [scan for folder in _sessions(root / person, choice) for scan in _scans(root, folder, choice)]
         scans += own
         if not own and choice.participants:
-            what = "there is no T1w-like scan of this participant that is wanted"
+            what = "no T1w-like scan of this participant is selected"
             problem = InputError("no-scan", root / person, what, "Check sessions and filters")
             scans.append(BidsScan(root / person, person, {"sub": person[4:]}, "T1w", problem))
         elif not own:

@@ -134,18 +134,18 @@ def _read(path: Path) -> dict[str, Any]:
 
 _README = """# Brain segmentations by lodbrain
 
-For each T1w-like scan of the raw data set (`bids:raw:` in the JSON files; `DatasetLinks` says where it is):
+For each T1w-like scan of the raw dataset (`bids:raw:` in the JSON files; `DatasetLinks` gives its location):
 
 - `*_dseg.nii.gz`: label map on the scan's own grid. `*_dseg.tsv`: names and colours of its numbers.
-- `*_dseg.json`: how it was made, what was found and mended in the scan, signs of trouble.
+- `*_dseg.json`: provenance, issues detected and corrected in the scan, QC warnings.
 - `*_volumes.tsv`: volumes in mm^3, counted and from the posteriors.
-- `*_probseg.nii.gz`, where it was asked for: posteriors, one volume for each entry of `LabelMap` in its JSON.
-- `*_differ.nii.gz`, for a consensus of models: 1 where its members see different tissues.
+- `*_probseg.nii.gz`, if requested: posteriors, one volume for each entry of `LabelMap` in its JSON.
+- `*_differ.nii.gz`, for a consensus of models: 1 where its members assign different tissues.
 - `*_desc-brain_mask.nii.gz`, `*_dseg.nii.gz` (1 grey matter, 2 white matter, 3 CSF) and `*_label-*_probseg.nii.gz`
-  without `seg-lodbrain`, where they were asked for: for sMRIPrep and fMRIPrep (`--derivatives`), axes in RAS order.
-- `*_report.html` and `index.html`, where they were asked for: pages to look at, of a scan and of all.
+  without `seg-lodbrain`, if requested: for sMRIPrep and fMRIPrep (`--derivatives`), axes in RAS order.
+- `*_report.html` and `index.html`, if requested: report pages of each scan and of all.
 
 `group_volumes.tsv` and `group_quality.tsv` have one row for each scan.
 
-For research, not a medical device. Look at every result before you use it.
+For research, not a medical device. Inspect every result before use.
 """

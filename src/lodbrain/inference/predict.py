@@ -108,7 +108,7 @@ def predict(
         keep_largest(classes, leave=SEVERAL_PIECES["tissue"])
     notes = given.notes
     if min(x, y, z) < LOD_BRAIN_2024_FINEST_MM:
-        notes += ("lod-brain-2024 was trained at about 1 mm and sees these voxels as they are: its result is doubtful",)
+        notes += ("lod-brain-2024 was trained at about 1 mm; on these voxels its result may be inaccurate",)
     posteriors = result.posteriors
     if posteriors is not None and options.pooling is not None:
         posteriors = repooled(posteriors, options.pooling)

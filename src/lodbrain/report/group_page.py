@@ -79,8 +79,8 @@ def group_page(folder: Path, group: Sequence[ScanResults], *, broken: Sequence[s
             for member, link in outliers[:MOST_OUTLIERS]
         ],
         more_outliers=max(0, len(outliers) - MOST_OUTLIERS),
-        rule=f"Listed are scans with a sign of trouble, without a structure, or with a volume {compared}further than "
-        f"{FAR_FROM_USUAL:.0f} standard deviations from what is usual. Look at them; none is wrong for being here.",
+        rule=f"Listed are scans with a QC warning, without a structure, or with a volume {compared}further than "
+        f"{FAR_FROM_USUAL:.0f} standard deviations from the usual value. Inspect them; they may still be correct.",
         spreads=_spreads(folder, members, links),
         hidden_dots=len(members) > MOST_DOTS,
         reference=SOURCE,
