@@ -71,7 +71,7 @@ def test_a_page_is_made_anew_only_if_its_results_have_changed(own: ScanResults) 
 
 def test_without_the_scan_labels_are_shown_and_the_page_is_never_up_to_date(own: ScanResults) -> None:
     html = write_scan_page(own, None).read_text()
-    assert "The scan itself was not found" in html
+    assert "The scan was not found" in html
     assert not is_up_to_date(own)
 
 
@@ -120,8 +120,8 @@ def test_volumes_out_of_the_ordinary_are_named_beside_the_checks(own: ScanResult
     calm = change(own, quality={"score": 0.9, "reasons": []})
     html = scan_page(calm, None)
     assert "There are no QC warnings." in html
-    assert "outside of the usual range" not in html
+    assert "outside the usual range" not in html
     line = next(line for line in lines if line[1] == "Left-Pallidum")
     table.write_text(usual.replace("\t".join(line), "\t".join([*line[:2], str(2 * float(line[2])), *line[3:]])))
-    assert "outside of the usual range" in scan_page(calm, None)
+    assert "outside the usual range" in scan_page(calm, None)
     assert "Left pallidum (high)" in scan_page(calm, None)
