@@ -119,7 +119,7 @@ def test_draws_are_segmented_scored_and_kept(map_file: Path, tmp_path: Path, mon
     assert read_fit(card.quality) == read_fit(content["score"])
     again = validate_quality(tmp_path / "out", 12, model(), maps=[map_file], voxel_mm=(9.0, 11.0))
     assert len(asked) == 12  # nothing was done again
-    with pytest.raises(UsageError, match="draws of another model"):
+    with pytest.raises(UsageError, match="samples of another model"):
         validate_quality(tmp_path / "out", 12, model(), maps=[map_file], contrasts="any", voxel_mm=(9.0, 11.0))
     assert again.judged.pearson == pytest.approx(found.judged.pearson, abs=1e-4, nan_ok=True)
 

@@ -562,7 +562,7 @@ CASES: tuple[Case, ...] = (
         "a model that names itself ../../x",
         REFUSED,
         lambda m: m.model_named("../../x"),
-        ("which is no plain file name",),
+        ("which is not a plain file name",),
         5,
     ),
     Case(
@@ -570,7 +570,7 @@ CASES: tuple[Case, ...] = (
         "a model with an absolute name",
         REFUSED,
         lambda m: m.model_named("/tmp/x"),
-        ("which is no plain file name",),
+        ("which is not a plain file name",),
         5,
     ),
     Case(

@@ -178,7 +178,7 @@ def test_nothing_of_the_person_is_in_the_other_outputs(tmp_path: Path) -> None:
 
 def test_a_scan_that_is_no_dicom_gets_none(tmp_path: Path, head_4mm: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert commands.main(["segment", str(head_4mm), "-o", str(tmp_path / "out"), "--dicom-seg"]) == 2
-    assert "belongs to a DICOM series, and this is none" in capsys.readouterr().err
+    assert "needs a DICOM series, which this is not" in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
 
 

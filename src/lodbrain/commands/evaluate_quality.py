@@ -142,7 +142,7 @@ def validate_quality(
     run = f"{model.card.name}@{model.sha256[:12]}, {contrasts}, {voxel_mm[0]:g} to {voxel_mm[1]:g} mm, seed {seed}"
     rows = {int(row["case"]): row for row in _read(folder / CASES)}
     if any(row["run"] != run for row in rows.values()):
-        what = "it holds draws of another model, or with other options"
+        what = "it contains samples of another model, or with other options"
         raise UsageError("draws", folder / CASES, what, "Name another folder")
     loaded: dict[int, LabelMap] = {}
     for number in range(n):

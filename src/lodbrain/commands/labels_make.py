@@ -244,7 +244,7 @@ def find_segmentation(case: Case, given: Path) -> Path:
             return path
     what = f"there is no segmentation of it in {given}"
     raise InputError(
-        "no-labels", case.path, what, f"Expected one called {' or '.join(f'{name}.nii.gz' for name in names)}."
+        "no-labels", case.path, what, f"Expected one called {' or '.join(f'{name}.nii.gz' for name in names)}"
     )
 
 
@@ -253,9 +253,9 @@ def _on_grid(path: Path, scan: Image) -> NDArray[np.integer]:
     image = read_labels(path)
     if image.shape != scan.shape:
         ours, theirs = (" x ".join(map(str, shape)) for shape in (scan.shape, image.shape))
-        raise InputError("grid", path, f"its grid is {theirs}, the scan's {ours}", "Resample it to the scan first.")
+        raise InputError("grid", path, f"its grid is {theirs}, the scan's {ours}", "Resample it to the scan first")
     if np.abs(image.affine - scan.affine).max() > _SAME_GRID_MM:
-        raise InputError("grid", path, "it lies elsewhere in space than the scan", "Resample it to the scan first.")
+        raise InputError("grid", path, "it lies elsewhere in space than the scan", "Resample it to the scan first")
     return image.data
 
 

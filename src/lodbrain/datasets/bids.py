@@ -296,7 +296,7 @@ def _checked(scan: BidsScan) -> BidsScan:
         if scan.path.is_symlink():
             annexed = "annex" in os.readlink(scan.path)
             what = "its content is not here (a git-annex link)" if annexed else "this link points to no file"
-            hint = f"Run: datalad get {scan.path}" if annexed else "Mend the link"
+            hint = f"Run: datalad get {scan.path}" if annexed else "Repair the link"
             problem = InputError("broken-link", scan.path, what, hint)
         else:
             problem = InputError("missing", scan.path, "there is no such file", "Is it being changed?")

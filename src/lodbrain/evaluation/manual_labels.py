@@ -75,7 +75,7 @@ def check_unseen(model: Model, subjects: tuple[str, ...]) -> None:
         raise UsageError("labels", None, what, "Name a model of structures")
     if seen := trained_on(model.card, subjects):
         listed = ", ".join(f"sub-{subject}" for subject in seen)
-        what = f"the card of model {model.card.name} lists {listed} among its training data: a test on them is none"
+        what = f"the card of model {model.card.name} lists {listed} in its training data"
         raise UsageError("seen", None, what, "Test a model that has not seen them")
 
 

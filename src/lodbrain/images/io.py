@@ -95,11 +95,11 @@ def read_array(data: NDArray[Any], affine: NDArray[np.float64], *, allow_odd_vox
     """
     data, affine = np.asarray(data), np.asarray(affine, dtype=np.float64)
     if data.ndim != 3 or 1 in data.shape or 0 in data.shape:
-        raise InputError("bad-array", None, f"the array's shape is {data.shape}", "Give a volume (X, Y, Z).")
+        raise InputError("bad-array", None, f"the array's shape is {data.shape}", "Give a volume (X, Y, Z)")
     if data.dtype.kind not in "biuf":
-        raise InputError("bad-array", None, f"the array holds {data.dtype}", "Give real numbers.")
+        raise InputError("bad-array", None, f"the array holds {data.dtype}", "Give real numbers")
     if affine.shape != (4, 4):
-        raise InputError("bad-affine", None, f"the affine's shape is {affine.shape}", "Give (4, 4).")
+        raise InputError("bad-affine", None, f"the affine's shape is {affine.shape}", "Give (4, 4)")
     if data.dtype.kind == "b" or data.dtype.itemsize not in (1, 2, 4, 8) or data.dtype == np.float16:
         data = data.astype(np.float32)
     shape = (data.shape[0], data.shape[1], data.shape[2])

@@ -67,7 +67,7 @@ def read_grid(path: Path, header: Any, shape: tuple[int, int, int]) -> tuple[Aff
     qform = _qform(grid) if grid["qform_code"] > 0 else None
     if grid["qform_code"] > 0 and qform is None:
         if sform is None:
-            raise InputError("bad-affine", path, "its qform is not a rotation", "Convert the scan again from DICOM.")
+            raise InputError("bad-affine", path, "its qform is not a rotation", "Convert the scan again from DICOM")
         notes.append("The qform is not a rotation; it was dropped and the sform is used.")
         _drop_qform(grid)
     if sform is None and qform is None:
@@ -123,7 +123,7 @@ def _mend_pixdim(path: Path, grid: Any, sform: Affine | None) -> list[str]:
     if sform is None:
         if not usable.all():
             raise InputError(
-                "bad-affine", path, f"its voxel size is {_numbers(stated)}", "Convert the scan again from DICOM."
+                "bad-affine", path, f"its voxel size is {_numbers(stated)}", "Convert the scan again from DICOM"
             )
         grid["pixdim"][1:4] = np.abs(stated)
         return ["Negative voxel sizes were made positive."] if (stated < 0).any() else []

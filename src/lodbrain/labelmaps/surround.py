@@ -62,7 +62,7 @@ def surround(brain: Image, head: Image, *, name: str = "label map") -> Image:
     dice = 2 * np.count_nonzero(fitted & ours) / (np.count_nonzero(fitted) + np.count_nonzero(ours))
     if dice < LEAST_DICE:
         what = f"its brain overlaps the fitted brain of the head by a Dice of {dice:.2f} (at least {LEAST_DICE})"
-        raise InputError("surround", name, what, "Give label maps of whole brains.")
+        raise InputError("surround", name, what, "Give label maps of whole brains")
 
     low, shape = _room(there, matrix, offset, labels.shape)
     around = _sample(there, matrix, offset + matrix @ low, shape)

@@ -92,7 +92,7 @@ class Card:
         for entry in ("name", "file"):
             # These become paths in the cache, and a card can come with a file from any source.
             if given[entry].startswith(".") or set(given[entry]) & set("/\\\0"):
-                what = f"the model's card has the {entry} {given[entry]!r}, which is no plain file name"
+                what = f"the model's card has the {entry} {given[entry]!r}, which is not a plain file name"
                 raise WeightsError("card", path, what)
         return cls(**given)
 

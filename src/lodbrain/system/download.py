@@ -90,7 +90,7 @@ def download(remote: Remote, folder: Path, *, progress: Progress | None = None, 
             try:
                 with atomic(target) as temporary:
                     _receive(opened, remote, temporary, progress)
-                    hint = f"Try again later, or get the file from {remote.url} by other means"
+                    hint = f"Try again later, or download the file from {remote.url} in another way"
                     _verify(temporary, remote, target, hint=hint)
                 return target
             except (Passing, Refused) as error:
