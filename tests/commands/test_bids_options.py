@@ -72,7 +72,7 @@ def test_dry_run_says_what_would_be_done_and_writes_nothing(
     assert run(data_set, "--dry-run") == 3
     text = capsys.readouterr()
     assert text.out.splitlines() == [
-        "left out, without such a scan: 1 participant(s), sub-03",
+        "skipped, without such a scan: 1 participant(s), sub-03",
         *(
             f"{data_set}/{place}_T1w.nii.gz -> {tmp_path}/out/{place}_seg-lodbrain_desc-T1w_dseg.nii.gz"
             for place in ("sub-01/ses-1/anat/sub-01_ses-1", "sub-01/ses-2/anat/sub-01_ses-2", "sub-02/anat/sub-02")

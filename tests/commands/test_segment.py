@@ -285,7 +285,7 @@ def test_jobs_and_scheduler_say_where_the_work_is_done(
     assert asked == []
 
 
-def test_signs_of_trouble_are_told_of_where_the_user_looks(tmp_path: Path) -> None:
+def test_qc_warnings_are_counted_in_the_lines_of_the_command(tmp_path: Path) -> None:
     outputs = Outputs(tmp_path, "a")
     brain = (Volume(None, "brain", 1_234_567.0, 1_234_000.0),)
     good = ScanOutcome(tmp_path / "a.nii", "done", outputs, brain, 2.0)

@@ -203,7 +203,7 @@ def test_resume_keeps_a_complete_set_and_makes_the_missing_segmentation(
 def test_an_enhanced_series_of_a_scanner(data_dir: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     nifti, dicom = segment(data_dir / "dicom" / "xa30_T1w_2mm", tmp_path / "out")
     assert capsys.readouterr().out.startswith(
-        "xa30_T1w_2mm: series 5 (anat-T1w-acq-tfl) is taken, 96 slices of 128 x 128\n"
+        "xa30_T1w_2mm: series 5 (anat-T1w-acq-tfl) is selected, 96 slices of 128 x 128\n"
     )
     assert nifti.name == "series-5_anat-T1w-acq-tfl_dseg.nii.gz"
     assert np.abs(voxels_of(pydicom.dcmread(dicom)) - expected_voxels(nifti)).max() < 0.02

@@ -95,9 +95,9 @@ def bids(
     plan = plan_participants(bids_dir, out, choice, tissue_maps=settings.tissue_maps)
     if plan.without and not options.quiet:
         named = ", ".join(plan.without[:10]) + (" ..." if len(plan.without) > 10 else "")
-        print(f"left out, without such a scan: {len(plan.without)} participant(s), {named}", flush=True)
+        print(f"skipped, without such a scan: {len(plan.without)} participant(s), {named}", flush=True)
     for copy, scan in () if options.quiet else plan.copies:
-        print(f"left out, a copy in another space: {shown(copy)}; {shown(scan)} is taken", flush=True)
+        print(f"skipped, a copy in another space: {shown(copy)}; {shown(scan)} is used", flush=True)
     if plan.several_sessions and settings.tissue_maps and not options.quiet:
         named = ", ".join(plan.several_sessions[:10]) + (" ..." if len(plan.several_sessions) > 10 else "")
         print(

@@ -81,7 +81,7 @@ def check_unseen(model: Model, subjects: tuple[str, ...]) -> None:
 
 def protocol_lines(protocol: Sequence[Shares]) -> list[str]:
     """Describe the treatment of our structures by the manual labels, one line each."""
-    words = {"grey": "grey matter", "white": "white matter", "nothing": "nothing", "mixed": "mixed, and is left out"}
+    words = {"grey": "grey matter", "white": "white matter", "nothing": "nothing", "mixed": "mixed, and is excluded"}
     return [
         f"{row.structure}: {row.grey:.0%} grey, {row.white:.0%} white, {row.nothing:.0%} nothing: "
         f"counts as {words[row.treatment]}"
