@@ -436,7 +436,7 @@ CASES: tuple[Case, ...] = (
         "shear",
         CORRECTED,
         _sform(lambda a: np.add(a[:3, 1], 0.2 * a[:3, 0], out=a[:3, 1])),
-        ("sheared by 11", "It was resampled to axes at right angles"),
+        ("sheared by 11", "It was resampled to orthogonal axes"),
     ),
     Case("37a", "oblique: result on its own grid", ACCEPTED, lambda m: m.nifti("scan.nii.gz"), same=True),
     Case(
@@ -460,7 +460,7 @@ CASES: tuple[Case, ...] = (
         ACCEPTED,
         lambda m: [str(m.nifti("scan.nii", None, np.diag([6.0, 6, 12, 1]))), "--allow-odd-voxels"],
     ),
-    Case("40", "voxels of 0.5 x 0.5 x 5 mm", WARNED, _slices, ("far from cubes", "guessed", "resampled from 0.50 x")),
+    Case("40", "voxels of 0.5 x 0.5 x 5 mm", WARNED, _slices, ("strongly anisotropic", "uncertain", "resampled from 0.50 x")),
     Case(
         "41",
         "tiny field of view; cut structures are named",

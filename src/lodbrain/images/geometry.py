@@ -78,7 +78,7 @@ def check_affine(
     if cosine > _NOTED_COSINE:
         notes.append(f"The axes are sheared by {_degrees(cosine):.1f} degrees.")
     if spacing.max() > _THICK_RATIO * spacing.min():
-        notes.append(f"The voxels are far from cubes ({sides} mm); what lies between the slices is guessed.")
+        notes.append(f"The voxels are strongly anisotropic ({sides} mm): structures between slices are uncertain.")
     field = spacing * shape
     if field.min() < _SMALL_FIELD_MM:
         notes.append(

@@ -266,7 +266,7 @@ def segment_image(
         prediction = _sheared_again(prediction, shear, growth)
         if settings.postprocess:  # again: interpolation may split thin parts
             keep_largest(prediction.classes, leave=SEVERAL_PIECES[model.card.labels])
-        notes.append("It was resampled to axes at right angles; the labels were brought back to its own grid.")
+        notes.append("It was resampled to orthogonal axes, and the labels back to its own grid.")
     index = index_of_class(model.card.labels, settings.labels)
     table = TABLES[settings.labels]
     posteriors = maps = None
