@@ -21,7 +21,7 @@ from lodbrain.system.progress import Progress
 from lodbrain.system.records import json_text
 from lodbrain.version import __version__
 
-#: Folders of a BIDS data set without scans.
+#: Folders of a BIDS dataset without scans.
 _NOT_RAW = ("derivatives", "sourcedata", "code")
 
 
@@ -138,7 +138,7 @@ def find_cases(inputs: Iterable[str | PathLike[str]], suffix: str) -> list[Case]
     ----------
     inputs : iterable of path
     suffix : str
-        Suffix of the files to use in a BIDS data set, such as ``"_T1w"``, and in any folder that has such files. Of
+        Suffix of the files to use in a BIDS dataset, such as ``"_T1w"``, and in any folder that has such files. Of
         other folders every image is used.
 
     Raises

@@ -1,4 +1,4 @@
-"""Files of a synthetic pair, in a data set in the form of BIDS derivatives."""
+"""Files of a synthetic pair, in a dataset in the form of BIDS derivatives."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ class SyntheticPair:
     Attributes
     ----------
     folder : Path
-        Folder of the data set.
+        Folder of the dataset.
     number : int
         From 1.
     """

@@ -51,7 +51,7 @@ def bids(
     skip_bids_validation: Annotated[Flag, Parameter(name=_SKIP)] = False,
     options: SegmentOptions | None = None,
 ) -> int:
-    """Segment the T1w-like scans (T1w and UNIT1) of a BIDS data set, all runs and sessions, on their own grids.
+    """Segment the T1w-like scans (T1w and UNIT1) of a BIDS dataset, all runs and sessions, on their own grids.
 
     At level participant, each sub-X[_ses-Y]..._T1w.nii.gz gives sub-X[_ses-Y]..._seg-lodbrain_desc-T1w with
     _dseg.nii.gz (label map), _dseg.tsv (names and colours), _volumes.tsv (mm^3) and _dseg.json (provenance), in the
@@ -174,12 +174,12 @@ class ParticipantJobs:
 def plan_participants(
     bids_dir: Path, out: Path, choice: Choice | None = None, *, tissue_maps: bool = False
 ) -> ParticipantJobs:
-    """Return the jobs of a data set, without writing anything.
+    """Return the jobs of a dataset, without writing anything.
 
     Parameters
     ----------
     bids_dir, out : Path
-        The data set, and the folder of the derivatives.
+        The dataset, and the folder of the derivatives.
     choice : Choice, optional
         Selection of scans.
     tissue_maps : bool
@@ -188,9 +188,9 @@ def plan_participants(
     Raises
     ------
     InputError
-        If there is no such data set.
+        If there is no such dataset.
     UsageError
-        If `out` holds another data set, or two scans would have the same results.
+        If `out` holds another dataset, or two scans would have the same results.
     """
     derivatives.check_out(bids_dir, out)
     found = find_bids_scans(bids_dir, choice)

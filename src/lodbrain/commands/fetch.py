@@ -44,7 +44,7 @@ def openneuro(
     pattern: Strings = None,
     quiet: Quiet = False,
 ) -> int:
-    """Download a data set of OpenNeuro, or a part of it, without an account.
+    """Download a dataset of OpenNeuro, or a part of it, without an account.
 
     An interrupted download continues where it stopped when the command is run again. The size of each file is checked,
     and its MD5 if the server provides one; sizes and SHA-256 are written to .lodbrain-fetch.json.

@@ -116,7 +116,7 @@ def make_maps(
     Parameters
     ----------
     inputs : iterable of path
-        Scans, globs, folders. Of a BIDS data set the T1w scans are used.
+        Scans, globs, folders. Of a BIDS dataset the T1w scans are used.
     out_dir : path
         Output folder, with the input's subfolders; each scan gets map, table of labels, picture and, last, a sidecar.
     settings : Settings, optional

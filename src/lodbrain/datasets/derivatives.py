@@ -1,4 +1,4 @@
-"""BIDS derivative data set of the results: description, README, ``.bidsignore`` and sidecar fields."""
+"""BIDS derivative dataset of the results: description, README, ``.bidsignore`` and sidecar fields."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from lodbrain.version import __version__
 
 BIDS_VERSION = "1.11.1"
 
-#: Name of the raw data set in BIDS URIs: ``bids:raw:sub-01/anat/...``.
+#: Name of the raw dataset in BIDS URIs: ``bids:raw:sub-01/anat/...``.
 RAW = "raw"
 
 #: BIDS has no name for tables of volumes of a scan, for where two models disagree, nor for pages.
@@ -39,9 +39,9 @@ def about(scan: BidsScan) -> dict[str, Any]:
 
 
 def description(raw: Path, out: Path) -> dict[str, Any]:
-    """Return the content of ``dataset_description.json`` for results of the data set `raw` in the folder `out`.
+    """Return the content of ``dataset_description.json`` for results of the dataset `raw` in the folder `out`.
 
-    The path of the raw data set is relative to `out`, since absolute paths are not portable. Its name, DOI, license and
+    The path of the raw dataset is relative to `out`, since absolute paths are not portable. Its name, DOI, license and
     authors are copied.
     """
     source = _read(raw / "dataset_description.json")
@@ -71,14 +71,14 @@ def description(raw: Path, out: Path) -> dict[str, Any]:
 
 
 def begin(raw: Path, out: Path) -> None:
-    """Write the description, README and ``.bidsignore`` of a derivative data set into `out`.
+    """Write the description, README and ``.bidsignore`` of a derivative dataset into `out`.
 
     The description is updated; an existing README or ``.bidsignore`` is kept.
 
     Raises
     ------
     UsageError
-        If `out` is the raw data set, or contains another data set.
+        If `out` is the raw dataset, or contains another dataset.
     OutputError
         If it cannot be written.
     """
@@ -104,12 +104,12 @@ def describe_derivative(out: Path, name: str) -> None:
 
 
 def check_out(raw: Path, out: Path) -> None:
-    """Raise an error if an output folder contains another data set.
+    """Raise an error if an output folder contains another dataset.
 
     Raises
     ------
     UsageError
-        If `out` is the raw data set, or its description names another pipeline.
+        If `out` is the raw dataset, or its description names another pipeline.
     """
     if raw.exists() and out.exists() and raw.samefile(out):
         hint = "Name another folder, such as derivatives/lodbrain in it"
@@ -119,7 +119,7 @@ def check_out(raw: Path, out: Path) -> None:
     made_by = _read(out / "dataset_description.json").get("GeneratedBy")
     names = [entry.get("Name") for entry in made_by if isinstance(entry, Mapping)] if isinstance(made_by, list) else []
     if "lodbrain" not in names:
-        what = f"this folder holds {f'results of {names[0]}' if names else 'another data set'}"
+        what = f"this folder holds {f'results of {names[0]}' if names else 'another dataset'}"
         raise UsageError("other-data-set", out, what, "Name a new folder")
 
 

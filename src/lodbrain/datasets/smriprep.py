@@ -104,9 +104,9 @@ def usable_by_smriprep(scans: Iterable[BidsScan], out: Path) -> list[BidsScan]:
     Parameters
     ----------
     scans : iterable of BidsScan
-        Those of a data set that are to be segmented.
+        Those of a dataset that are to be segmented.
     out : Path
-        The derivative data set.
+        The derivative dataset.
     """
     scans = list(scans)
     count = Counter(map(_session, scans))  # also of those that cannot be read here: sMRIPrep looks for them, too
@@ -119,7 +119,7 @@ def usable_by_smriprep(scans: Iterable[BidsScan], out: Path) -> list[BidsScan]:
             problem = InputError("several-scans", scan.path, what, hint)
         elif problem is None and set(_DERIVED) & set(scan.entities):
             what = "it is a derivative, and sMRIPrep reads scans as they were acquired"
-            problem = InputError("derived-scan", scan.path, what, "Name the data set of the original scans")
+            problem = InputError("derived-scan", scan.path, what, "Name the dataset of the original scans")
         elif problem is None and (other := _other_mask(scan, out)) is not None:
             what = f"{other} is there already, and sMRIPrep cannot tell two brain masks apart"
             problem = InputError(

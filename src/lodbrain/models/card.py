@@ -39,7 +39,7 @@ class Card:
     parameters : int
         Number of learned values.
     training, dice, calibration, quality : dict
-        Training procedure; measured Dice by data set and structure; temperatures and volume intervals, see
+        Training procedure; measured Dice by dataset and structure; temperatures and volume intervals, see
         `lodbrain.inference.calibration`; fit of predicted Dice, see `lodbrain.segmentation.predicted_dice`.
     """
 
