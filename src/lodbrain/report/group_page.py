@@ -128,7 +128,7 @@ _SCAN = _Column("Scan", numeric=False)
 _COLUMNS = (
     _Column("Brain, ml", BRAIN),
     _Column("TIV, ml", TIV),
-    _Column("Expected Dice", "score", 3),
+    _Column("Predicted Dice", "score", 3),
     _Column("Mean posterior", "confidence", 3),
     _Column("Unusual volumes", "unusual"),
     _Column("Outlying", "outlying", 1),
