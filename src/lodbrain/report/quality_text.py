@@ -50,7 +50,7 @@ def quality_of(content: Mapping[str, object]) -> QualityText:
     --------
     >>> shown = quality_of({"confidence": 0.84, "reasons": ["the field of view cuts the cerebellum"]})
     >>> shown.reasons, shown.measures
-    (['the field of view cuts the cerebellum'], [('Mean posterior of the chosen labels', '0.84')])
+    (['the field of view cuts the cerebellum'], [('Mean posterior of the assigned labels', '0.84')])
     """
     reasons = content.get("reasons")
     return QualityText(
