@@ -29,8 +29,8 @@ def audit() -> Any:
     ("packages", "status", "said"),
     [
         ([FINE, FINE], 0, "no known weaknesses in 2 packages"),
-        ([FINE, WEAK], 1, "b 2: PYSEC-1, mended in 2.1"),
-        ([WEAK, UNKNOWN], 1, "b 2: PYSEC-1, mended in 2.1"),
+        ([FINE, WEAK], 1, "b 2: PYSEC-1, fixed in 2.1"),
+        ([WEAK, UNKNOWN], 1, "b 2: PYSEC-1, fixed in 2.1"),
         ([FINE, UNKNOWN], 1, "these could not be looked up: c"),
         ([UNKNOWN, UNKNOWN], 0, "left out: the index in use has no list"),
     ],

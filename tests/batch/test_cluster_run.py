@@ -107,8 +107,8 @@ def test_a_scan_whose_workers_are_killed_is_set_aside_with_advice(make_jobs: Mak
 
     outcome = run._outcome(0, Future(), Settings())
     assert str(outcome.error) == (
-        f"{job.path}: the process working on it was killed 3 times. Perhaps memory ran out: try it alone, with fewer "
-        "--jobs or a smaller --memory"
+        f"{job.path}: the process working on it was killed 3 times. Memory may have run out: process it alone, "
+        "with fewer --jobs or a smaller --memory"
     )
 
 

@@ -58,7 +58,7 @@ def test_a_killed_worker_loses_nothing_and_bad_scans_are_named(head_4mm: Path, t
         lines.append(process.stdout.readline())
     rest, errors = process.communicate(timeout=600)
     assert process.returncode == 3
-    assert errors == f"lodbrain: {folder}/bad.nii.gz: the file is empty. Copy or download it again.\n"
+    assert errors == f"lodbrain: {folder}/bad.nii.gz: the file is empty. Copy or download it again\n"
     assert "8 done, 1 failed" in rest
     names = [
         f"s{number}_{ending}"

@@ -189,4 +189,4 @@ def test_processes_of_their_own_load_both_members(head_4mm: Path, tmp_path: Path
     for name in ("a", "b"):
         content = sidecar(tmp_path / "out" / f"{name}_dseg.json")
         assert content["model"]["name"] == "accurate"  # type: ignore[index]
-        assert any("LOD-Brain was not asked" in note for note in content["notes"])  # type: ignore[union-attr]
+        assert any("LOD-Brain was not used" in note for note in content["notes"])  # type: ignore[union-attr]

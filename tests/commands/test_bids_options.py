@@ -72,7 +72,7 @@ def test_dry_run_says_what_would_be_done_and_writes_nothing(
     assert run(data_set, "--dry-run") == 3
     text = capsys.readouterr()
     assert text.out.splitlines() == [
-        "left out, without such a scan: 1 participant(s), sub-03",
+        "skipped, without such a scan: 1 participant(s), sub-03",
         *(
             f"{data_set}/{place}_T1w.nii.gz -> {tmp_path}/out/{place}_seg-lodbrain_desc-T1w_dseg.nii.gz"
             for place in ("sub-01/ses-1/anat/sub-01_ses-1", "sub-01/ses-2/anat/sub-01_ses-2", "sub-02/anat/sub-02")
@@ -158,7 +158,7 @@ def test_results_among_the_scans_or_of_others_are_wrong_usage(
     [
         (["--participant-label", "../../x"], 2, "no label of BIDS"),
         (["--participant-label", "99"], 4, ""),
-        (["--session-id", "9"], 4, "no T1w-like scan of this data set is wanted"),
+        (["--session-id", "9"], 4, "no T1w-like scan of this dataset is selected"),
         (["--threads", "0"], 2, "threads must be at least 1"),
         (["--bids-filter-file", "gone.json"], 2, "gone.json: it cannot be read"),
     ],

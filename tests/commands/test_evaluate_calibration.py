@@ -46,7 +46,7 @@ def scans(monkeypatch: pytest.MonkeyPatch) -> list[ValidationScan]:
     return drawn
 
 
-def test_overconfident_network_is_mended_and_intervals_hold(
+def test_overconfident_network_is_calibrated_and_intervals_hold(
     model: Any, map_file: Path, scans: list[ValidationScan], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     rng = np.random.default_rng(0)

@@ -59,7 +59,7 @@ def test_limits_are_what_one_in_twenty_good_results_goes_beyond() -> None:
     good = np.array([row["confidence"] for row in rows[::2] if row["dice"] >= 0.8])
     limit, words = conclude(rows, "fake").fit["limits"]["confidence"]
     assert (good < limit).mean() == pytest.approx(0.05, abs=0.02)
-    assert words == "the network is unsure of the brain"
+    assert words == "low confidence over the brain"
 
 
 def test_refused_scans_are_counted_and_not_fitted() -> None:
@@ -120,7 +120,7 @@ def test_draws_are_segmented_scored_and_kept(map_file: Path, tmp_path: Path, mon
     assert read_fit(card.quality) == read_fit(content["score"])
     again = validate_quality(tmp_path / "out", 12, model(), ValidationOptions(maps=[map_file]), voxel_mm=(9.0, 11.0))
     assert len(asked) == 12  # nothing was done again
-    with pytest.raises(UsageError, match="draws of another model"):
+    with pytest.raises(UsageError, match="samples of another model"):
         validate_quality(
             tmp_path / "out", 12, model(), ValidationOptions(maps=[map_file], contrasts="any"), voxel_mm=(9.0, 11.0)
         )

@@ -134,7 +134,7 @@ def test_model_that_has_seen_a_test_subject_is_refused_before_any_work(
     tree: Path, segmenter: SimpleNamespace, tmp_path: Path
 ) -> None:
     segmenter.training = {"data": "UltraCortex", "subjects": ["sub-3", "sub-4"]}
-    with pytest.raises(UsageError, match="lists sub-3 among its training data"):
+    with pytest.raises(UsageError, match="lists sub-3 in its training data"):
         verify(tmp_path / "out", data=tree)
     segmenter.training, segmenter.labels = {}, "tissue"
     with pytest.raises(UsageError, match="tissue classes without sides"):

@@ -285,13 +285,13 @@ def test_jobs_and_scheduler_say_where_the_work_is_done(
     assert asked == []
 
 
-def test_signs_of_trouble_are_told_of_where_the_user_looks(tmp_path: Path) -> None:
+def test_qc_warnings_are_counted_in_the_lines_of_the_command(tmp_path: Path) -> None:
     outputs = Outputs(tmp_path, "a")
     brain = (Volume(None, "brain", 1_234_567.0, 1_234_000.0),)
     good = ScanOutcome(tmp_path / "a.nii", "done", outputs, brain, 2.0)
     odd, bad = replace(good, signs=1), replace(good, signs=17)
     assert many.result_line(good).endswith("brain 1235 ml, 2.0 s")
-    assert many.result_line(odd).endswith("brain 1235 ml, 1 sign of trouble, 2.0 s")
-    assert many.result_line(bad).endswith("brain 1235 ml, 17 signs of trouble, 2.0 s")
+    assert many.result_line(odd).endswith("brain 1235 ml, 1 QC warning, 2.0 s")
+    assert many.result_line(bad).endswith("brain 1235 ml, 17 QC warnings, 2.0 s")
     assert many.summary([good]) == "1 done"
-    assert many.summary([good, odd, bad]) == "3 done; 2 with signs of trouble: look at them"
+    assert many.summary([good, odd, bad]) == "3 done; 2 with QC warnings: inspect them"

@@ -43,8 +43,8 @@ def test_a_series_among_others_is_named_and_segmented(
     assert run(tmp_path / "export") == 0
     lines = capsys.readouterr().out.splitlines()
     assert lines[:2] == [
-        "export: series 4 (t1-mprage-sag-p2) is taken, 32 slices of 30 x 36",
-        "export: series 9 (t2-space-dark-fluid-sag) is left out: FLAIR",
+        "export: series 4 (t1-mprage-sag-p2) is selected, 32 slices of 30 x 36",
+        "export: series 9 (t2-space-dark-fluid-sag) is skipped: FLAIR",
     ]
     stem = "series-4_t1-mprage-sag-p2"
     assert lines[2].startswith(f"export: {tmp_path}/out/{stem}_dseg.nii.gz, brain ")

@@ -118,7 +118,7 @@ def test_existing_results_are_kept_resumed_or_replaced(
     assert run(*words, "--resume") == 0
     assert capsys.readouterr().out == f"head.nii.gz: {tmp_path / 'b.nii.gz'} is complete, skipped\n"
     assert run(*words, "--resume", "--border", "4") == 4
-    assert "made otherwise (border_mm: 0.0, now 4.0)" in capsys.readouterr().err
+    assert "or another scan (border_mm: 0.0, now 4.0)" in capsys.readouterr().err
     (tmp_path / "b.nii.gz").unlink()
     assert run(*words, "--resume") == 0
     assert (tmp_path / "b.nii.gz").is_file()
@@ -205,7 +205,7 @@ def test_orientation_and_shear_of_the_file_do_not_matter(template_4mm: Template)
     np.testing.assert_array_equal(other.mask[::-1].transpose(1, 2, 0), plain.mask)
     sheared = affine.copy()
     sheared[:3, 1] += 0.1 * sheared[:3, 0]
-    assert any("right angles" in note for note in strip(data, affine=sheared, threads=1).notes)
+    assert any("orthogonal axes" in note for note in strip(data, affine=sheared, threads=1).notes)
 
 
 def test_what_limits_a_mask_is_noted(template_4mm: Template) -> None:

@@ -261,7 +261,7 @@ def test_a_scan_that_memory_cannot_hold_is_refused_before_it_is_computed(
     visit.give(tiny / "head.nii.gz")
     visit.enters("error")
     text = visit.page.inner_text("#error")
-    words = r"head\.nii\.gz: The scan needs about 0\.\d GB of memory, the browser admits to 0\.3 GB\. Use a computer .+"
+    words = r"head\.nii\.gz: The scan needs about 0\.\d GB of memory, the browser reports 0\.3 GB\. Use a computer .+"
     assert re.fullmatch(words, text), text
     assert visit.page.inner_text("#where") == ""  # the viewer has not been given the scan
     visit.context.close()

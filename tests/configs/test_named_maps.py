@@ -49,8 +49,8 @@ def test_number_that_is_not_listed_is_an_error_and_does_not_wrap(tmp_path: Path)
     ("content", "what"),
     [
         (b"1 Left-Cortex 0 0 0 0\n", "Left-Cortex is no structure that is known"),
-        (b"# numbers\n\n1\n", "line 3 is no number and name: '1'"),
-        (b"Left-Thalamus 10\n", "line 1 is no number and name"),
+        (b"# numbers\n\n1\n", "line 3 is not number and name: '1'"),
+        (b"Left-Thalamus 10\n", "line 1 is not number and name"),
         (b"1 Left-Thalamus\n1 Left-Caudate\n", "line 2 names 1 again"),
         (b"# none\n", "names no label"),
         (b"\xff\xfe\x00", "it is no text"),

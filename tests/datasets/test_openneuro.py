@@ -129,7 +129,7 @@ def test_another_version_is_refused_before_any_file(bucket: Bucket, tmp_path: Pa
 
 @pytest.mark.parametrize(
     ("selection", "why"),
-    [(Selection(("99",)), "no file of it is"), (Selection(patterns=("*.mgz",)), "no file of it is")],
+    [(Selection(("99",)), "no file matches"), (Selection(patterns=("*.mgz",)), "no file matches")],
 )
 def test_nothing_selected_says_what_there_is(selection: Selection, why: str, bucket: Bucket, tmp_path: Path) -> None:
     with pytest.raises(InputError, match=why) as caught:

@@ -55,7 +55,7 @@ def test_what_stalls_goes_on_after_the_time_limit(bucket: Bucket, tmp_path: Path
 
 def test_what_always_breaks_off_is_kept_hidden_and_the_next_call_goes_on(bucket: Bucket, tmp_path: Path) -> None:
     bucket.faults[KEY] = [Fault(cut_after=20_000), Fault(503), Fault(503)]
-    with client(attempts=3) as web, pytest.raises(InputError, match=r"HTTP 503.*goes on at 16384 of 72000 bytes"):
+    with client(attempts=3) as web, pytest.raises(InputError, match=r"HTTP 503.*resumes at 16384 of 72000 bytes"):
         transfer(web, source(bucket), tmp_path / "b.nii")
     (left,) = tmp_path.iterdir()
     assert (left.name[:10], left.suffix, left.stat().st_size) == (".lodbrain-", ".part", 16384)

@@ -44,7 +44,7 @@ def test_other_subjects_come_with_all_their_scans(bucket: Bucket, tmp_path: Path
 
 
 def test_version_with_duplicates_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="sub-62_ses-2 are other scans once more"):
+    with pytest.raises(UsageError, match="sub-62_ses-2 are copies of other scans"):
         fetch_ultracortex(tmp_path, version="1.0.0")
 
 
@@ -69,7 +69,7 @@ def test_duplicates_missing_scans_and_empty_folders_are_refused(tmp_path: Path) 
     with pytest.raises(InputError, match=r"its scan sub-3_ses-1_T1w\.nii is not there"):
         find_cases(tmp_path)
     plant(tmp_path / "old", "derivatives/manual_segmentation/sub-3_ses-3_seg.nii")
-    with pytest.raises(InputError, match="another one once more"):
+    with pytest.raises(InputError, match="a copy of another one"):
         find_cases(tmp_path / "old")
 
 

@@ -73,7 +73,7 @@ def test_result_of_a_pair_is_a_single_file(files):
     np.testing.assert_array_equal(np.asarray(nib.load(files.folder / "out.nii").dataobj), files.voxels())
 
 
-def test_mended_pixdim_is_written(files):
+def test_corrected_pixdim_is_written(files):
     image = read_image(files.nifti(pixdim=np.zeros(8)))
     write_nifti(files.folder / "out.nii", files.voxels(), image)
     result = nib.load(files.folder / "out.nii")

@@ -92,7 +92,7 @@ REFUSED: dict[str, tuple[str, Callable]] = {
     "55 circular link": ("broken-link", lambda f: link(f, "scan.nii.gz", "scan.nii.gz")),
 }
 
-MENDED: dict[str, tuple[str, Callable]] = {
+CORRECTED: dict[str, tuple[str, Callable]] = {
     "6 garbage behind gz": ("9 bytes behind", lambda f: f.raw("scan.nii.gz", gz(f) + b"\0trailing")),
     "6 garbage in gz": ("8 bytes behind", lambda f: f.raw("scan.nii.gz", gzip.compress(f.nifti_bytes() + bytes(8)))),
     "6 garbage behind nii": ("3 bytes behind", lambda f: f.raw("scan.nii", f.nifti_bytes() + b"abc")),
@@ -117,9 +117,9 @@ def test_broken_file_is_refused_in_one_line(case, files):
     assert "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize("case", MENDED)
+@pytest.mark.parametrize("case", CORRECTED)
 def test_odd_file_is_read_and_noted(case, files):
-    note, make = MENDED[case]
+    note, make = CORRECTED[case]
     image = read_image(make(files))
     assert [note in text for text in image.notes].count(True) == 1
     np.testing.assert_array_equal(image.data, files.voxels())

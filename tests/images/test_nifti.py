@@ -79,7 +79,7 @@ def test_bad_header_is_refused(case, files):
 
 
 SHEARED = np.array([[1.0, 0.2, 0, 0], [0, 1, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1]])
-MENDED: dict[str, tuple[str, Callable]] = {
+CORRECTED: dict[str, tuple[str, Callable]] = {
     "28 big-endian": ("big-endian", lambda f: f.nifti(big=True)),
     "33 forms disagree": ("the sform is used. sform [-1 0 0 30;", lambda f: f.nifti(qoffset_x=35)),
     "33 qform no rotation": ("it was dropped", lambda f: f.nifti(quatern_c=np.nan)),
@@ -97,9 +97,9 @@ MENDED: dict[str, tuple[str, Callable]] = {
 }
 
 
-@pytest.mark.parametrize("case", MENDED)
+@pytest.mark.parametrize("case", CORRECTED)
 def test_odd_header_is_accepted_and_noted(case, files):
-    note, make = MENDED[case]
+    note, make = CORRECTED[case]
     image = read_image(make(files))
     assert [note in text for text in image.notes].count(True) == 1
     np.testing.assert_array_equal(image.data, files.voxels())

@@ -1,4 +1,4 @@
-"""Intensities and labels: what is mended, what is refused, what is noted."""
+"""Intensities and labels: what is corrected, what is refused, what is noted."""
 
 from __future__ import annotations
 

@@ -110,7 +110,7 @@ def test_scan_far_from_1_mm_is_the_ladders_and_says_so(
     sides = (side_mm, side_mm, side_mm)
     both, alone = _run(network, sides), _run(network, sides, alone=True)
     np.testing.assert_array_equal(both.classes, alone.classes)
-    assert any("LOD-Brain was not asked" in note for note in both.notes)
+    assert any("LOD-Brain was not used" in note for note in both.notes)
     assert "disagreement" not in both.quality
 
 

@@ -17,8 +17,8 @@ import numpy as np
 import tiny_model
 from image_files import Files
 
-REFUSED, MENDED, WARNED, ACCEPTED = "refused", "mended", "warned", "accepted"
-Verdict = Literal["refused", "mended", "warned", "accepted"]
+REFUSED, CORRECTED, WARNED, ACCEPTED = "refused", "corrected", "warned", "accepted"
+Verdict = Literal["refused", "corrected", "warned", "accepted"]
 
 AGAIN = "Copy or download"
 
@@ -125,7 +125,7 @@ class Case:
     make : callable or None
         Writes the input; returns it, or the words after ``lodbrain segment``. None: a fault with a test of its own.
     says : tuple of str
-        What stands in the one line on stderr (refused), or in the notes of the sidecar (mended, warned).
+        What stands in the one line on stderr (refused), or in the notes of the sidecar (corrected, warned).
     exit : int
         Exit status: 4 for a refused input if it is the only one (3 beside good ones).
     same : bool
@@ -278,7 +278,7 @@ CASES: tuple[Case, ...] = (
     Case(
         "7",
         "gzip file named .nii",
-        MENDED,
+        CORRECTED,
         lambda m: m.raw("scan.nii", m.packed()),
         ("gzip-compressed although its name ends in .nii",),
         same=True,
@@ -286,7 +286,7 @@ CASES: tuple[Case, ...] = (
     Case(
         "8",
         "plain file named .nii.gz",
-        MENDED,
+        CORRECTED,
         lambda m: m.raw("scan.nii.gz", m.nifti_bytes()),
         ("not compressed although its name ends in .gz",),
         same=True,
@@ -328,7 +328,7 @@ CASES: tuple[Case, ...] = (
     Case("16", "unknown type of voxels", REFUSED, lambda m: m.nifti(datatype=9999), ("unknown type of voxels", _HDR)),
     Case("17", ".hdr without .img", REFUSED, _pair_without_voxels, ("scan.img is missing", "Copy both files")),
     # the data
-    Case("18", "4D with one frame", MENDED, _frames(1), ("4D with one frame; it is read as 3D",), same=True),
+    Case("18", "4D with one frame", CORRECTED, _frames(1), ("4D with one frame; it is read as 3D",), same=True),
     Case("19a", "4D with several frames", REFUSED, _frames(2), ("it holds 2 volumes", "Choose one with --frame N")),
     Case(
         "19b", "4D with several frames and --frame", ACCEPTED, lambda m: [str(_frames(2)(m)), "--frame", "1"], same=True
@@ -337,11 +337,11 @@ CASES: tuple[Case, ...] = (
     Case("21", "2D", REFUSED, _dims(32, 36), ("it is a flat picture", "Give a 3D scan")),
     Case("22", "RGB", REFUSED, lambda m: m.nifti(datatype=128), ("colour picture (RGB)", "Give the scan itself")),
     Case("23", "complex numbers", REFUSED, lambda m: m.nifti(datatype=32), ("complex numbers", "magnitude image")),
-    Case("24a", "NaN and Inf in some voxels", MENDED, lambda m: m.changed(_spoil(0.01)), ("NaN or Inf in",)),
+    Case("24a", "NaN and Inf in some voxels", CORRECTED, lambda m: m.changed(_spoil(0.01)), ("NaN or Inf in",)),
     Case(
         "24b",
         "NaN around a head in more than half, as SPM writes it",
-        MENDED,
+        CORRECTED,
         lambda m: m.changed(lambda d: _strip(d, np.nan)),
         ("NaN or Inf around the head", "were taken as background"),
     ),
@@ -362,7 +362,7 @@ CASES: tuple[Case, ...] = (
     Case(
         "26a",
         "negative values: whole scan shifted by -1024",
-        MENDED,
+        CORRECTED,
         lambda m: m.changed(lambda d: np.subtract(d, 1024, out=d)),
         ("Negative intensities", "the darkest count as black"),
         same=True,
@@ -377,21 +377,21 @@ CASES: tuple[Case, ...] = (
     Case(
         "26c",
         "background of one value within the head's intensities",
-        MENDED,
+        CORRECTED,
         lambda m: m.changed(lambda d: _strip(d, 450)),
         ("The background (450) lies within the intensities", "was set to their darkest"),
     ),
     Case(
         "26d",
         "background far below the head's intensities",
-        MENDED,
+        CORRECTED,
         lambda m: m.changed(lambda d: _strip(d, -9000)),
         ("The background (-9000) lies outside of the intensities", "was set to their darkest"),
     ),
     Case(
         "26e",
         "intensities at an offset that float32 cannot hold",
-        MENDED,
+        CORRECTED,
         lambda m: m.nifti("scan.nii.gz", m.voxels(np.float64) + 1e12),
         ("were shifted to begin at 0",),
         same=True,
@@ -407,12 +407,12 @@ CASES: tuple[Case, ...] = (
         ("intensity scaling", "was ignored"),
         same=True,
     ),
-    Case("28", "big-endian", MENDED, lambda m: m.nifti(big=True), ("The file is big-endian",), same=True),
+    Case("28", "big-endian", CORRECTED, lambda m: m.nifti(big=True), ("The file is big-endian",), same=True),
     Case("29", "NIfTI-2", ACCEPTED, lambda m: m.nifti(version=2), same=True),
     Case(
         "30",
         "float64 up to 1e200",
-        MENDED,
+        CORRECTED,
         lambda m: m.nifti("scan.nii.gz", m.voxels(np.float64) * 1e197),
         ("were multiplied by",),
     ),
@@ -434,9 +434,9 @@ CASES: tuple[Case, ...] = (
     Case(
         "36",
         "shear",
-        MENDED,
+        CORRECTED,
         _sform(lambda a: np.add(a[:3, 1], 0.2 * a[:3, 0], out=a[:3, 1])),
-        ("sheared by 11", "It was resampled to axes at right angles"),
+        ("sheared by 11", "It was resampled to orthogonal axes"),
     ),
     Case("37a", "oblique: result on its own grid", ACCEPTED, lambda m: m.nifti("scan.nii.gz"), same=True),
     Case(
@@ -445,8 +445,8 @@ CASES: tuple[Case, ...] = (
         ACCEPTED,
         lambda m: m.nifti("scan.nii.gz", None, m.affine @ np.diag([-1.0, 1, 1, 1])),
     ),
-    Case("38a", "lengths in metres", MENDED, _scaled(1e-3, 1), ("in metres; they were converted to mm",)),
-    Case("38b", "lengths in micrometres", MENDED, _scaled(1e3, 3), ("in micrometres; they were converted to mm",)),
+    Case("38a", "lengths in metres", CORRECTED, _scaled(1e-3, 1), ("in metres; they were converted to mm",)),
+    Case("38b", "lengths in micrometres", CORRECTED, _scaled(1e3, 3), ("in micrometres; they were converted to mm",)),
     Case(
         "39a",
         "voxels outside of 0.1 to 10 mm",
@@ -460,7 +460,7 @@ CASES: tuple[Case, ...] = (
         ACCEPTED,
         lambda m: [str(m.nifti("scan.nii", None, np.diag([6.0, 6, 12, 1]))), "--allow-odd-voxels"],
     ),
-    Case("40", "voxels of 0.5 x 0.5 x 5 mm", WARNED, _slices, ("far from cubes", "guessed", "resampled from 0.50 x")),
+    Case("40", "voxels of 0.5 x 0.5 x 5 mm", WARNED, _slices, ("anisotropic", "uncertain", "resampled from 0.50 x")),
     Case(
         "41",
         "tiny field of view; cut structures are named",
@@ -484,7 +484,7 @@ CASES: tuple[Case, ...] = (
     Case(
         "43",
         "pixdim 0: volumes come from the affine",
-        MENDED,
+        CORRECTED,
         lambda m: m.nifti("scan.nii.gz", qform_code=0, pixdim=[1, 0, 0, 0, 1, 1, 1, 1]),
         ("pixdim (0 0 0) is impossible",),
         same=True,
@@ -522,7 +522,7 @@ CASES: tuple[Case, ...] = (
     Case(
         "48",
         "GPU out of memory: smaller tiles, then the processor",
-        MENDED,
+        CORRECTED,
         shown=_faults("test_gpu_out_of_memory_ends_on_the_processor_with_the_same_labels"),
     ),
     Case(
@@ -562,7 +562,7 @@ CASES: tuple[Case, ...] = (
         "a model that names itself ../../x",
         REFUSED,
         lambda m: m.model_named("../../x"),
-        ("which is no plain file name",),
+        ("which is not a plain file name",),
         5,
     ),
     Case(
@@ -570,7 +570,7 @@ CASES: tuple[Case, ...] = (
         "a model with an absolute name",
         REFUSED,
         lambda m: m.model_named("/tmp/x"),
-        ("which is no plain file name",),
+        ("which is not a plain file name",),
         5,
     ),
     Case(

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from trust_cases import CASES, MENDED, REFUSED, WARNED, Case
+from trust_cases import CASES, CORRECTED, REFUSED, WARNED, Case
 
 PAGE = Path(__file__).parents[2] / "docs" / "reference" / "trust.md"
 BEGIN, END = "<!-- begin of the table: make trust-page -->", "<!-- end of the table -->"
@@ -41,7 +41,7 @@ def _exit(case: Case) -> str:
 def _words(case: Case) -> str:
     if case.make is None:
         return f"`{case.shown.partition('::')[2]}`"
-    if case.verdict in (REFUSED, MENDED, WARNED):
+    if case.verdict in (REFUSED, CORRECTED, WARNED):
         return " … ".join(_plain(words) for words in case.says)
     return "the same labels as the plain file" if case.same else ""
 

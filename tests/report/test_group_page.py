@@ -59,4 +59,4 @@ def test_scripts_in_names_stay_text_and_links_stay_links(make_results: Make, tmp
 
 def test_a_group_of_nothing_says_so(tmp_path: Path) -> None:
     html = write_group_page(tmp_path, [], broken=["a: it cannot be read"]).read_text()
-    assert "<li>a: it cannot be read</li>" in html and "No scan stands out." in html
+    assert "<li>a: it cannot be read</li>" in html and "There are no outliers." in html

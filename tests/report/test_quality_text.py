@@ -4,7 +4,7 @@ from lodbrain.report.quality_text import quality_of
 def test_measures_are_shown_known_or_not() -> None:
     found = quality_of({"confidence": 0.84375, "new_measure": -2.5, "count": 3, "gone": None, "big": 12345.6})
     assert dict(found.measures) == {
-        "Mean posterior of the chosen labels": "0.8438",
+        "Mean posterior of the assigned labels": "0.8438",
         "New measure": "\u22122.5",
         "Count": "3",
         "Gone": "not known",

@@ -43,7 +43,7 @@ def test_notes_and_reasons_are_listed_and_counted(own: ScanResults) -> None:
     changed = change(own, notes=["NaN in 0.1% of the voxels were set to 0."], quality={"reasons": ["cut at the <top>"]})
     html = scan_page(changed, own.path.with_name("head.nii.gz"))
     assert "<li>NaN in 0.1% of the voxels were set to 0.</li>" in html and "<li>cut at the &lt;top&gt;</li>" in html
-    assert "1 note<" in html and "1 sign of trouble" in html
+    assert "1 note<" in html and "1 QC warning" in html
 
 
 def test_scripts_in_names_notes_and_labels_stay_text(own: ScanResults) -> None:
@@ -71,7 +71,7 @@ def test_a_page_is_made_anew_only_if_its_results_have_changed(own: ScanResults) 
 
 def test_without_the_scan_labels_are_shown_and_the_page_is_never_up_to_date(own: ScanResults) -> None:
     html = write_scan_page(own, None).read_text()
-    assert "The scan itself was not found" in html
+    assert "The scan was not found" in html
     assert not is_up_to_date(own)
 
 
@@ -119,9 +119,9 @@ def test_volumes_out_of_the_ordinary_are_named_beside_the_checks(own: ScanResult
     table.write_text(usual)
     calm = change(own, quality={"score": 0.9, "reasons": []})
     html = scan_page(calm, None)
-    assert "No sign of trouble was found." in html
-    assert "outside of the usual range" not in html
+    assert "There are no QC warnings." in html
+    assert "outside the usual range" not in html
     line = next(line for line in lines if line[1] == "Left-Pallidum")
     table.write_text(usual.replace("\t".join(line), "\t".join([*line[:2], str(2 * float(line[2])), *line[3:]])))
-    assert "outside of the usual range" in scan_page(calm, None)
+    assert "outside the usual range" in scan_page(calm, None)
     assert "Left pallidum (high)" in scan_page(calm, None)

@@ -1,4 +1,4 @@
-"""DICOM inputs: what is taken of each, where its results go, and what the user is told."""
+"""DICOM inputs: the selected series, the places of the results, and the lines for the user."""
 
 from __future__ import annotations
 
@@ -39,9 +39,9 @@ def write_export(folder: Path, *, study: int = 1, t1w: bool = True, localizer_on
 def test_of_an_export_the_t1w_is_taken_and_the_others_are_listed(tmp_path: Path) -> None:
     scan = only(write_export(tmp_path / "export"))
     assert scan.told == (
-        "export: series 2 (t1-mprage-sag-p2) is taken, 32 slices of 30 x 36",
-        "export: series 1 (localizer) is left out: a localizer",
-        "export: series 3 (t2-space-dark-fluid-sag) is left out: FLAIR",
+        "export: series 2 (t1-mprage-sag-p2) is selected, 32 slices of 30 x 36",
+        "export: series 1 (localizer) is skipped: a localizer",
+        "export: series 3 (t2-space-dark-fluid-sag) is skipped: FLAIR",
     )
     assert (scan.stem, scan.folder, scan.problem) == ("series-2_t1-mprage-sag-p2", Path(), None)
     assert scan.about["dicom"] | {"converter": ""} == {  # type: ignore[operator]
@@ -115,7 +115,7 @@ def test_a_damaged_file_is_counted(tmp_path: Path) -> None:
 def test_a_series_may_be_chosen_by_its_number(tmp_path: Path) -> None:
     export = write_export(tmp_path / "export", t1w=False)
     assert only(export, series=3).stem == "series-3_t2-space-dark-fluid-sag"
-    assert only(export, series=3).told[1:] == ("export: series 1 (localizer) is left out: it was not asked for",)
+    assert only(export, series=3).told[1:] == ("export: series 1 (localizer) is skipped: not requested",)
     problem = only(export, series=4).problem
     assert "it has no series 4; there are 1, 3. Choose one of these" in str(problem)
 

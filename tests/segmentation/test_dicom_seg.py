@@ -178,7 +178,7 @@ def test_nothing_of_the_person_is_in_the_other_outputs(tmp_path: Path) -> None:
 
 def test_a_scan_that_is_no_dicom_gets_none(tmp_path: Path, head_4mm: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert commands.main(["segment", str(head_4mm), "-o", str(tmp_path / "out"), "--dicom-seg"]) == 2
-    assert "belongs to a DICOM series, and this is none" in capsys.readouterr().err
+    assert "needs a DICOM series, which this is not" in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
 
 
@@ -203,7 +203,7 @@ def test_resume_keeps_a_complete_set_and_makes_the_missing_segmentation(
 def test_an_enhanced_series_of_a_scanner(data_dir: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     nifti, dicom = segment(data_dir / "dicom" / "xa30_T1w_2mm", tmp_path / "out")
     assert capsys.readouterr().out.startswith(
-        "xa30_T1w_2mm: series 5 (anat-T1w-acq-tfl) is taken, 96 slices of 128 x 128\n"
+        "xa30_T1w_2mm: series 5 (anat-T1w-acq-tfl) is selected, 96 slices of 128 x 128\n"
     )
     assert nifti.name == "series-5_anat-T1w-acq-tfl_dseg.nii.gz"
     assert np.abs(voxels_of(pydicom.dcmread(dicom)) - expected_voxels(nifti)).max() < 0.02

@@ -245,7 +245,7 @@ def test_resume_does_not_replace_what_was_made_with_other_settings(
     segment_file(path, out)
     before = {name: (out / name).read_bytes() for name in FILES}
     ((name, value),) = setting.items()
-    with pytest.raises(InputError, match=rf"made otherwise \({name}: .*, now {value}\)\. Use --overwrite") as caught:
+    with pytest.raises(InputError, match=rf"or another scan \({name}: .*, now {value}\)\. Use --overwrite") as caught:
         segment_file(path, out, Settings(resume=True, **setting))
     assert caught.value.code == "made-otherwise"
     assert {name: (out / name).read_bytes() for name in names(out)} == before

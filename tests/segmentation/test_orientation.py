@@ -85,7 +85,7 @@ def test_no_brain_where_nothing_supports_one(best, found, fitted, refused, monke
     if not refused:
         assert second_look(view(), found, AS_IT_IS, fitted=fitted) == ("odd",)
         return
-    with pytest.raises(InputError, match=r"no brain was found in it \(1 signs of trouble\)") as caught:
+    with pytest.raises(InputError, match=r"no brain was found in it \(1 QC warning\)") as caught:
         second_look(view(), found, AS_IT_IS, fitted=fitted)
     assert caught.value.code == "no-brain"
 

@@ -9,7 +9,7 @@ CONTENT: dict[str, Any] = {
     "intercept": -0.2,
     "weights": dict.fromkeys(SIGNS, 0.5),
     "range": [0.4, 0.9],
-    "limits": {"confidence": [0.8, "the network is unsure of the brain"]},
+    "limits": {"confidence": [0.8, "low confidence over the brain"]},
 }
 
 
@@ -41,9 +41,7 @@ def test_limits_look_the_way_their_feature_points() -> None:
 
 def test_what_a_card_holds_is_read() -> None:
     fit = read_fit(CONTENT)
-    assert fit == DiceFit(
-        -0.2, CONTENT["weights"], 0.4, 0.9, {"confidence": (0.8, "the network is unsure of the brain")}
-    )
+    assert fit == DiceFit(-0.2, CONTENT["weights"], 0.4, 0.9, {"confidence": (0.8, "low confidence over the brain")})
     assert read_fit({}) is None
 
 

@@ -107,7 +107,7 @@ def test_feature_beyond_its_limit_is_a_reason(monkeypatch: pytest.MonkeyPatch, t
     content["score"] = {
         "intercept": 0.0,
         "weights": {"confidence": 1.0},
-        "limits": {"confidence": [0.8, "the network is unsure of the brain"]},
+        "limits": {"confidence": [0.8, "low confidence over the brain"]},
     }
     (tmp_path / "quality.json").write_text(json.dumps(content))
     monkeypatch.setattr(module, "REFERENCE", tmp_path / "quality.json")
@@ -115,9 +115,10 @@ def test_feature_beyond_its_limit_is_a_reason(monkeypatch: pytest.MonkeyPatch, t
     try:
         classes = halves()
         unsure = judge(classes, np.full(classes.shape, 102, np.uint8))
-        assert "the network is unsure of the brain (confidence 0.4, limit 0.8)" in unsure.reasons
+        assert "low confidence over the brain (confidence 0.4, limit 0.8)" in unsure.reasons
         assert unsure.score == pytest.approx(0.4)
-        assert not any("unsure" in reason for reason in judge(classes, np.full(classes.shape, 255, np.uint8)).reasons)
+        sure = judge(classes, np.full(classes.shape, 255, np.uint8))
+        assert not any("low confidence" in reason for reason in sure.reasons)
     finally:
         load_reference.cache_clear()
 
@@ -125,13 +126,13 @@ def test_feature_beyond_its_limit_is_a_reason(monkeypatch: pytest.MonkeyPatch, t
 def test_fit_of_the_model_comes_before_the_packages() -> None:
     classes = halves()
     certainty = np.full(classes.shape, 51, np.uint8)
-    own = DiceFit(0.5, {"confidence": 1.0}, limits={"confidence": (0.1, "the network is unsure of the brain")})
+    own = DiceFit(0.5, {"confidence": 1.0}, limits={"confidence": (0.1, "low confidence over the brain")})
     found = assess(
         classes, certainty, model_labels="structures", spacing_mm=(1, 1, 1), known={"moved_share": 0.01}, fit=own
     )
     assert found.score == pytest.approx(0.7)
-    assert not any("unsure" in reason for reason in found.reasons)
-    assert any("unsure" in reason for reason in judge(classes, certainty).reasons)
+    assert not any("low confidence" in reason for reason in found.reasons)
+    assert any("low confidence" in reason for reason in judge(classes, certainty).reasons)
 
 
 def test_fit_that_lacks_a_measure_gives_way_to_the_packages() -> None:

@@ -255,7 +255,7 @@ def test_soft_volumes_of_a_sheared_scan_are_those_of_the_straight_one(
     thin = affine @ strong
     result = lodbrain.segment(data, affine=thin, posteriors=True, postprocess=False)
     assert result.posteriors is not None
-    assert any("right angles" in note for note in result.notes)
+    assert any("orthogonal axes" in note for note in result.notes)
     hard, soft = np.array([(row.volume_mm3, row.soft_volume_mm3) for row in result.volumes]).T
     sums = result.posteriors.sum((0, 1, 2), dtype=np.float64)[1:] * abs(np.linalg.det(thin[:3, :3]))
     # Interpolation moves little: what is summed on the straight grid is there on the sheared one as well.

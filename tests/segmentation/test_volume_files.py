@@ -110,7 +110,7 @@ def test_a_damaged_table_is_named(tmp_path: Path) -> None:
     outputs = Outputs(tmp_path, "s")
     write(outputs, structures())
     outputs.volumes.write_text("index\tname\n1\tx\n")
-    with pytest.raises(InputError, match=r"s_volumes\.tsv: it is no table of volumes"):
+    with pytest.raises(InputError, match=r"s_volumes\.tsv: it is not a table of volumes"):
         find_results([tmp_path])
 
 

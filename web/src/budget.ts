@@ -7,7 +7,7 @@ import { product, UserError, type Box, type Card, type LevelRow, type Triple } f
 /** More makes tiles no faster. */
 const MOST_TILE_BYTES = 1.5e9;
 const LEAST_TILE_BYTES = 2e7;
-/** Share of the memory that the browser admits to that one tile may take, and what it has where it does not tell. */
+/** Share of the memory reported by the browser that one tile may take, and the memory assumed if it reports none. */
 const TILE_SHARE = 0.2;
 const UNTOLD_BYTES = 4e9;
 /** What WebAssembly can address. */
@@ -20,7 +20,7 @@ const SCAN_COPIES = 5;
 const LARGEST_BRAIN_MM: Triple = [170, 200, 180];
 
 export interface Limits {
-  /** Memory that the browser admits to, in bytes; null where it does not tell. */
+  /** Memory that the browser reports, in bytes; null if it reports none. */
   memoryBytes: number | null;
   /** Bytes of the largest tensor that the device takes. */
   tensorBytes: number;
@@ -52,7 +52,7 @@ function refusal({ peakBytes, wasmBytes }: Plan, allowed: number): UserError {
   const gb = (bytes: number): string => `${(bytes / 1e9).toFixed(1)} GB`;
   const what =
     peakBytes > allowed
-      ? `The scan needs about ${gb(peakBytes)} of memory, the browser admits to ${gb(allowed)}`
+      ? `The scan needs about ${gb(peakBytes)} of memory, the browser reports ${gb(allowed)}`
       : `The scan needs about ${gb(wasmBytes)} in WebAssembly, which can address ${gb(ADDRESSABLE_BYTES)}`;
   return new UserError(what, "Use a computer with more memory, or the command line there (lodbrain segment), which needs less");
 }

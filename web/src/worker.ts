@@ -15,7 +15,7 @@ export interface Start {
   runtime: RuntimeFiles;
   dcm2niix: ArrayBuffer;
   threads: number;
-  /** Memory that the browser admits to, in bytes; null where it does not tell. */
+  /** Memory that the browser reports, in bytes; null if it reports none. */
   memoryBytes: number | null;
   /** Which volume of a 4D file, from 0; null if none has been chosen. */
   volume: number | null;

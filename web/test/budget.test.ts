@@ -33,10 +33,10 @@ test("where memory is short tiles are smaller, until the plan fits", () => {
 });
 
 test("a scan that does not fit is refused in a sentence that says what helps", () => {
-  for (const [gb, words] of [[0.5, /^The scan needs about \d\.\d GB of memory, the browser admits to 0\.5 GB\. Use a computer with more memory, or the command line/], [0.25, /needs about/]] as const) {
+  for (const [gb, words] of [[0.5, /^The scan needs about \d\.\d GB of memory, the browser reports 0\.5 GB\. Use a computer with more memory, or the command line/], [0.25, /needs about/]] as const) {
     assert.throws(() => planned(card, ...head, limits(gb)), (error) => error instanceof UserError && words.test(error.message));
   }
-  assert.throws(() => planned(card, [1200, 1400, 1400], [0.2, 0.2, 0.2], limits(32)), /needs about .* GB of memory, the browser admits to 32\.0 GB/);
+  assert.throws(() => planned(card, [1200, 1400, 1400], [0.2, 0.2, 0.2], limits(32)), /needs about .* GB of memory, the browser reports 32\.0 GB/);
 });
 
 test("what WebAssembly cannot address is refused although the browser does not tell its memory", () => {

@@ -21,7 +21,7 @@ from lodbrain.system.progress import Progress, silent
 from lodbrain.system.records import json_text
 from lodbrain.version import __version__
 
-#: Folders of a BIDS data set without scans.
+#: Folders of a BIDS dataset without scans.
 _NOT_RAW = ("derivatives", "sourcedata", "code")
 
 
@@ -105,7 +105,7 @@ class CaseOutcome:
 def find_cases(inputs: Iterable[str | PathLike[str]], suffix: str) -> list[Scan]:
     """Return files, folders and globs as cases; results of a folder's files go into subfolders of the same names.
 
-    Results of single files also go into subfolders if two files share a stem. In a BIDS data set, and in any folder
+    Results of single files also go into subfolders if two files share a stem. In a BIDS dataset, and in any folder
     that has such files, only files with the suffix are used, such as ``"_T1w"``; of other folders every image.
 
     Raises

@@ -158,7 +158,7 @@ class _Run:
             raise
         except KilledWorker as error:
             what = f"the process working on it was killed {error.allowed_failures + 1} times"
-            hint = "Perhaps memory ran out: try it alone, with fewer --jobs or a smaller --memory"
+            hint = "Memory may have run out: process it alone, with fewer --jobs or a smaller --memory"
             return _failed(job, InputError("killed", job.path, what, hint))
         except (CancelledError, FutureCancelledError):
             what, hint = "the scheduler lost it", "Run the same command again with --resume"

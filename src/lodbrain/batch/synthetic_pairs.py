@@ -1,4 +1,4 @@
-"""Files of a synthetic pair, in a data set in the form of BIDS derivatives."""
+"""Files of a synthetic pair, in a dataset in the form of BIDS derivatives."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ _NUMBERS = np.array([label.index for label in STRUCTURES], np.uint8)
 
 @dataclass(frozen=True)
 class SyntheticPair:
-    """Files of one pair of a data set, numbered from 1; the sidecar is written last and marks completion."""
+    """Files of one pair of a dataset, numbered from 1; the sidecar is written last and marks completion."""
 
     folder: Path
     number: int

@@ -29,7 +29,7 @@ GROUPS = {
         "demo": "Segment an example head; nothing is downloaded.",
         "segment": "Segment scans: write label maps, volumes and their provenance.",
         "strip": "Extract the brain of scans: brain and mask.",
-        "bids": "Segment the T1w-like scans of a BIDS data set (BIDS App).",
+        "bids": "Segment the T1w-like scans of a BIDS dataset (BIDS App).",
         "volumes": "Collect volumes as SynthSeg's CSV or FreeSurfer's aseg.stats.",
         "report": "Write HTML reports: a page for each scan, and one for all.",
         "models": "List, show, verify, get and export models.",

@@ -38,23 +38,23 @@ def adapt(
     Parameters
     ----------
     inputs
-        Scans of one protocol (.nii, .nii.gz, .mgz), folders or quoted globs.
+        Adapt to these scans of one protocol (.nii, .nii.gz, .mgz), folders or quoted globs.
     out
-        Model file to write (.safetensors), for `lodbrain segment --model`.
+        Write the model to this file (.safetensors), for `lodbrain segment --model`.
     minutes
-        Minutes of fine-tuning, without analysis and evaluation. On the CPU, this is processor time.
+        Fine-tune for this number of minutes, without analysis and evaluation. On the CPU, this is processor time.
     base
-        Model to start from: a name from `lodbrain models list`, or a file.
+        Start from this model: a name from `lodbrain models list`, or a file.
     levels
-        Number of levels to tune, counted from the finest that the scans use.
+        Tune this number of levels, counted from the finest that the scans use.
     held_out
-        Number of held-out synthetic scans of each kind.
+        Evaluate on this number of held-out synthetic scans of each kind.
     scans
-        Number of the given scans on which consistency is measured.
+        Measure consistency on this number of the given scans.
     labelmaps
-        Folder of label maps for synthesis. Default: those of `lodbrain fetch labelmaps`.
+        Generate synthetic scans from the label maps in this folder. Default: those of `lodbrain fetch labelmaps`.
     device
-        Device to compute on: cpu, cuda, cuda:1 ..., rocm, mps, or auto, which takes a GPU if there is one.
+        Compute on this device: cpu, cuda, cuda:1 ..., rocm, mps, or auto (a GPU if there is one).
     quiet
         Print only errors and the name of the written file.
     """

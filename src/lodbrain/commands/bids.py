@@ -51,7 +51,7 @@ def bids(
     skip_bids_validation: Annotated[Flag, Parameter(name=_SKIP)] = False,
     options: SegmentOptions | None = None,
 ) -> int:
-    """Segment the T1w-like scans (T1w and UNIT1) of a BIDS data set, all runs and sessions, on their own grids.
+    """Segment the T1w-like scans (T1w and UNIT1) of a BIDS dataset, all runs and sessions, on their own grids.
 
     At level participant, each sub-X[_ses-Y]..._T1w.nii.gz gives sub-X[_ses-Y]..._seg-lodbrain_desc-T1w with
     _dseg.nii.gz (label map), _dseg.tsv (names and colours), _volumes.tsv (mm^3) and _dseg.json (provenance), in the
@@ -61,28 +61,28 @@ def bids(
     Parameters
     ----------
     bids_dir
-        BIDS data set; nothing is written into it.
+        Segment the scans of this BIDS dataset; nothing is written into it.
     out
-        Folder for the derivatives, such as BIDS_DIR/derivatives/lodbrain.
+        Write the derivatives to this folder, such as BIDS_DIR/derivatives/lodbrain.
     level
-        Analysis level: participant or group.
+        Run this analysis level: participant or group.
     participant_label
         Process only these participants, with or without sub-. Default: all.
     session_id
         Process only these sessions, with or without ses-. Default: all.
     bids_filter_file
-        JSON filter in fMRIPrep's format; its entry t1w is used, such as {"t1w": {"acquisition": "mprage"}}.
-        Default: no filter.
+        Select scans by a JSON filter in fMRIPrep's format; its entry t1w is used, such as {"t1w": {"acquisition":
+        "mprage"}}. Default: no filter.
     pipeline
-        Write what this pipeline reuses, too. For smriprep (sMRIPrep and fMRIPrep), of each T1w: brain mask,
-        segmentation into GM, WM and CSF, and three probability maps, to be found with --derivatives OUT. By default
+        Also write what this pipeline reuses. For smriprep (sMRIPrep and fMRIPrep), this is a brain mask, a
+        segmentation into GM, WM and CSF, and three probability maps of each T1w, for --derivatives OUT. By default
         nothing is written for other pipelines.
     dry_run
         Print what would be done without doing it.
     work_dir
-        Folder for temporary files of --jobs. Default: the system's temporary folder.
+        Write temporary files of --jobs to this folder. Default: the system's temporary folder.
     skip_bids_validation
-        Accepted for compatibility with BIDS Apps; the data set is not validated.
+        Accept this option for compatibility with BIDS Apps; the dataset is never validated.
     """
     options = options or SegmentOptions()
     if level == "group":
@@ -96,8 +96,8 @@ def bids(
     for line in () if options.quiet else _remarks(found, tissue_maps=settings.tissue_maps):
         print(line, flush=True)
     if not jobs:
-        what = "no T1w-like scan of this data set is wanted"
-        raise InputError("no-scans", bids_dir, what, "See what there is with --dry-run and fewer filters")
+        what = "no T1w-like scan of this dataset is selected"
+        raise InputError("no-scans", bids_dir, what, "List the scans with --dry-run and fewer filters")
     if dry_run:
         return _show(jobs, settings)
     check_writable(out)
@@ -159,16 +159,16 @@ _KEYS = {"sub": "participant_id", "ses": "session_id"}
 def plan_participants(
     bids_dir: Path, out: Path, choice: Choice | None = None, *, tissue_maps: bool = False
 ) -> tuple[list[Job], Found]:
-    """Return a job for each scan of a data set, also for those that cannot be processed, and the search's result.
+    """Return a job for each scan of a dataset, also for those that cannot be processed, and the search's result.
 
     With `tissue_maps`, brain mask and maps of tissues are to be written for sMRIPrep, too.
 
     Raises
     ------
     InputError
-        If there is no such data set.
+        If there is no such dataset.
     UsageError
-        If `out` holds another data set, or two scans would have the same results.
+        If `out` holds another dataset, or two scans would have the same results.
     """
     derivatives.check_out(bids_dir, out)
     found = find_bids_scans(bids_dir, choice)
@@ -221,19 +221,19 @@ _QUALITY = {
     "spacing_x_mm": "Voxel size along the first axis, in mm",
     "spacing_y_mm": "Voxel size along the second axis, in mm",
     "spacing_z_mm": "Voxel size along the third axis, in mm",
-    "confidence": "Mean posterior of the chosen label inside of the brain: low where the model hesitates",
-    "brain_ml": "Volume of the brain in the label map, in ml",
-    "coarse_brain_ml": "Volume of the brain as the coarsest level saw it, in ml: should be alike",
-    "moved_share": "Voxels of stray pieces that went to the structure around them, per voxel of the brain",
-    "score": "Dice of the six tissues to be expected, from the measures of quality",
-    "least_confidence": "Mean posterior of the chosen label in the least certain of the six tissues",
-    "border_entropy": "Mean entropy, in bits, at voxels of the brain that touch another class",
-    "volume_misfit": "Mean over structures of the log ratio by which a volume lies outside of its range",
-    "asymmetry": "Mean relative difference of left and right over the paired structures",
-    "cut_mm2": "Area of brain at the edges of the scan, in mm^2: it is cut off",
-    "signs": "How many signs of trouble there are; see the reasons in the JSON of each result",
-    "notes": "How many things were found in the scan and mended, or done differently; see the JSON of each result",
-    "seconds": "Time that the segmentation took",
+    "confidence": "Mean posterior of the assigned label in the brain; low if the model is uncertain",
+    "brain_ml": "Brain volume of the label map, in ml",
+    "coarse_brain_ml": "Brain volume of the coarsest level, in ml; should be similar",
+    "moved_share": "Voxels of small components relabelled as the surrounding structure, per brain voxel",
+    "score": "Predicted mean Dice of the six tissues, from the quality measures",
+    "least_confidence": "Mean posterior of the assigned label in the least certain of the six tissues",
+    "border_entropy": "Mean entropy, in bits, of brain voxels that touch another class",
+    "volume_misfit": "Mean over structures of the log ratio by which a volume lies outside its range",
+    "asymmetry": "Mean relative left-right difference of the paired structures",
+    "cut_mm2": "Area of brain at the edges of the scan, in mm^2, where it is cut off",
+    "signs": "Number of QC warnings; see the reasons in the JSON of each result",
+    "notes": "Number of notes on corrections of the input and deviations in processing; see the JSON of each result",
+    "seconds": "Seconds of the segmentation",
 }
 
 

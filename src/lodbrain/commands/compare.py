@@ -28,14 +28,14 @@ def compare(
     Parameters
     ----------
     configs
-        YAML files as for `lodbrain train` that differ only in architecture and levels.
+        Train these YAML files, as for `lodbrain train`, which differ only in architecture and levels.
     out
-        Folder for the trainings and for comparison.md and comparison.json.
+        Write the trainings, comparison.md and comparison.json to this folder.
     seconds
-        Seconds of training per architecture: processor time on the CPU, wall-clock time elsewhere. Default: as
-        configured.
+        Train each architecture for this number of seconds: processor time on the CPU, wall-clock time elsewhere.
+        Default: as configured.
     scans
-        Number of validation scans.
+        Validate on this number of scans.
     """
     from lodbrain.errors import UsageError
     from lodbrain.training.architecture_comparison import compare as run

@@ -37,13 +37,13 @@ def contrast(
     Parameters
     ----------
     inputs
-        Scans of one protocol (.nii, .nii.gz, .mgz), folders (searched recursively) or quoted globs.
+        Analyse these scans of one protocol (.nii, .nii.gz, .mgz), folders (searched recursively) or quoted globs.
     out
-        YAML file to write.
+        Write the profile to this YAML file.
     labels
-        Label map in FreeSurfer's numbers, or a folder with one for each scan. Default: posteriors of the model.
+        Use this label map with FreeSurfer's numbers, or a folder with one per scan. Default: posteriors of the model.
     figure
-        PNG to write with fitted and observed histograms of each scan. Default: none.
+        Write a PNG with fitted and observed histograms of each scan. Default: none.
     """
     with wrong_usage():
         settings = Settings(model=model, device=device, threads=threads, frame=frame, posteriors=labels is None)

@@ -33,14 +33,14 @@ def demo(
 ) -> int:
     """Segment an example head, print its volumes and save a picture.
 
-    The example is the ICBM152 template (T1w, 1 mm, skull-stripped) that is included in nilearn. No download is needed.
+    The example is the ICBM152 template (T1w, 1 mm, skull-stripped) from nilearn. Nothing is downloaded.
 
     Parameters
     ----------
     out
-        Folder for the scan, its segmentation and the picture; earlier results in it are replaced.
+        Write the scan, its segmentation and the picture to this folder; earlier results in it are replaced.
     fetch
-        Use a real head from OpenNeuro (15 MB, CC0) instead; it is downloaded once.
+        Segment a real head from OpenNeuro (15 MB, CC0) instead; it is downloaded once.
     """
     keep_freed_memory()
     with progress_bar() as progress:

@@ -47,11 +47,11 @@ def calibration(
     Parameters
     ----------
     out
-        Folder for the results.
+        Write the results to this folder.
     draws
-        Number of synthetic scans for the finest level; each coarser level uses twice as many.
+        Generate this number of synthetic scans for the finest level; each coarser level uses twice as many.
     coverage
-        Nominal coverage of the volume intervals, as a share of the true volumes.
+        Fit volume intervals that contain this share of the true volumes.
     """
     options = options or ValidationOptions()
     loaded = options.load()

@@ -47,25 +47,25 @@ def groups(
     Parameters
     ----------
     results
-        Folders of `lodbrain evaluate labels`, as NAME=FOLDER to name the model. Folders of `lodbrain segment` give
-        volumes for test-retest. Folders of the same name are combined.
+        Compare these folders of `lodbrain evaluate labels`, as NAME=FOLDER to name the model. Folders of `lodbrain
+        segment` give volumes for test-retest. Folders of the same name are combined.
     out
-        Folder for the page, tables and figures.
+        Write page, tables and figures to this folder.
     participants
-        BIDS participants.tsv, whose columns --by and --seen-column refer to. Default: none.
+        Read the columns of --by and --seen-column from this BIDS participants.tsv. Default: none.
     by
-        Columns by which cases are grouped, such as site scanner age. Numeric columns are divided into thirds.
-        Default: all cases are one group.
+        Group cases by these columns, such as site scanner age. Numeric columns are divided into thirds. Default: all
+        cases are one group.
     cut
-        Limits of the groups of a numeric column, such as age=40,60. Default: thirds of the cases.
+        Divide a numeric column at these limits, such as age=40,60. Default: into thirds of the cases.
     seen
-        Sites that the models were trained on; all others count as unseen. Default: this is not compared.
+        Compare these sites, on which the models were trained, with all others. Default: no comparison.
     seen_column
-        Column with the site.
+        Read the site from this column.
     title
-        Heading of the page.
+        Give the page this heading.
     seed
-        Seed of the bootstrap.
+        Start the bootstrap from this seed.
     """
     settings = GroupSettings(
         participants=participants,

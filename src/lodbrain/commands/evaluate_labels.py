@@ -48,28 +48,28 @@ def labels(
     Parameters
     ----------
     pred
-        Label maps to evaluate: a file, a folder or a BIDS tree.
+        Evaluate these label maps: a file, a folder or a BIDS tree.
     ref
-        References; they are paired with the label maps by name.
+        Compare with these references, which are paired with the label maps by name.
     out
-        Folder for the results. Default: results are only printed.
+        Write the results to this folder. Default: results are only printed.
     pred_table
-        Label table of the predictions: structures, tissue, brain, freesurfer, or a TSV with the columns index and
-        freesurfer (or tissue, brain). Default: detected from the map.
+        Read predictions with this label table: structures, tissue, brain, freesurfer, or a TSV with the columns index
+        and freesurfer (or tissue, brain). Default: detected from the map.
     ref_table
-        Label table of the references, as for --pred-table. Default: detected from the map.
+        Read references with this label table, as for --pred-table. Default: detected from the map.
     pred_pattern
-        Pattern of the predictions in a folder, such as '*_dseg.nii.gz'. Default: all label maps.
+        Use predictions in a folder that match this pattern, such as '*_dseg.nii.gz'. Default: all label maps.
     ref_pattern
-        Pattern of the references in a folder, such as '*/mri/aparc+aseg.mgz'. Default: all label maps.
+        Use references in a folder that match this pattern, such as '*/mri/aparc+aseg.mgz'. Default: all label maps.
     overlap_only
         Compute only Dice and volumes, which is much faster.
     resample
         Resample predictions on another grid to the reference's, by nearest neighbour.
     sides
-        Print left and right sides, too. The files always contain them.
+        Also print left and right sides. The files always contain them.
     threads
-        Number of regions computed in parallel. Default: one per core.
+        Compute this number of regions in parallel. Default: one per core.
     """
     settings = EvaluateSettings(
         pred_table=table_named(pred_table) if pred_table is not None else None,

@@ -44,11 +44,11 @@ def quality(
     Parameters
     ----------
     out
-        Folder for the results.
+        Write the results to this folder.
     draws
-        Number of synthetic scans.
+        Generate this number of synthetic scans.
     voxel_size
-        Smallest and largest voxel side in mm.
+        Sample voxel sides between these two sizes in mm.
     """
     options = options or ValidationOptions()
     loaded = options.load()
@@ -104,7 +104,7 @@ def validate_quality(
     )
     rows = {int(row["case"]): row for row in _read(out / CASES)}
     if any(row["run"] != run for row in rows.values()):
-        what = "it holds draws of another model, or with other options"
+        what = "it contains samples of another model, or with other options"
         raise UsageError("draws", out / CASES, what, "Name another folder")
     for number in range(draws):
         if number not in rows:

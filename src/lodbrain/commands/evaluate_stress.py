@@ -65,25 +65,25 @@ def stress(
     Parameters
     ----------
     inputs
-        Scans, folders or quoted globs.
+        Degrade these scans, folders or quoted globs.
     out
-        Folder for the results.
+        Write the results to this folder.
     labels
-        A label map for each scan. Default: each method is compared with its own result on the undegraded scan, which
-        measures its stability, not its accuracy.
+        Compare with these label maps, one per scan. Default: each method is compared with its own result on the
+        original scan, which measures its stability, not its accuracy.
     labels_table
-        Label table of the labels, as in `lodbrain evaluate labels`. Default: detected from each map.
+        Read the labels with this label table, as in `lodbrain evaluate labels`. Default: detected from each map.
     against
-        Other models to compare with, such as lod-brain-2024. Default: none.
+        Also test these models, such as lod-brain-2024. Default: none.
     finest_alone
         Also test the model's finest level without conditioning on the coarser ones.
     only
-        One or more degradations: 'bias field', noise, resolution, 'thick slices', motion, 'field of view', rotation,
-        contrast, offset, background. Default: all.
+        Apply these degradations only: 'bias field', noise, resolution, 'thick slices', motion, 'field of view',
+        rotation, contrast, offset, background. Default: all.
     steps
-        Number of strengths of each degradation, 1 to 4.
+        Apply this number of strengths of each degradation, 1 to 4.
     threshold
-        Dice below which a method has failed.
+        Count a Dice below this value as a failure.
     """
     others = (*([FINEST] if finest_alone else []), *(against or ()))
     with wrong_usage():

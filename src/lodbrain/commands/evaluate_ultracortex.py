@@ -60,9 +60,10 @@ def ultracortex(
     Parameters
     ----------
     out
-        Folder for the results.
+        Write the results to this folder.
     data
-        Folder laid out as OpenNeuro ds005216. Default: the cache; missing files are downloaded, about 3 GB.
+        Read the scans from this folder, laid out as OpenNeuro ds005216. Default: the cache; missing files are
+        downloaded, about 3 GB.
     overlap_only
         Compute only Dice and volumes, which is much faster.
     """

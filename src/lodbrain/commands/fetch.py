@@ -24,7 +24,7 @@ def labelmaps(*, out: OptionalOut = None) -> int:
     Parameters
     ----------
     out
-        Folder for the files. Default: the cache, where training looks for them.
+        Write the files to this folder. Default: the cache, where training looks for them.
     """
     with progress_bar() as progress:
         folder = source.fetch_labelmaps(out, progress=progress)
@@ -43,7 +43,7 @@ def openneuro(
     pattern: Strings = None,
     quiet: Quiet = False,
 ) -> int:
-    """Download a data set of OpenNeuro, or a part of it, without an account.
+    """Download a dataset of OpenNeuro, or a part of it, without an account.
 
     An interrupted download continues where it stopped when the command is run again. The size of each file is checked,
     and its MD5 if the server provides one; sizes and SHA-256 are written to .lodbrain-fetch.json.
@@ -51,16 +51,16 @@ def openneuro(
     Parameters
     ----------
     accession
-        Accession number, such as ds005216.
+        Download the dataset with this accession number, such as ds005216.
     out
-        Folder for the data set.
+        Write the dataset to this folder.
     version
-        Version to require; any other is an error. The server holds the latest version only. Default: any.
+        Require this version; any other is an error. The server has the latest version only. Default: any version.
     subject
-        One or more subjects, with or without sub-. Default: all.
+        Download these subjects only, with or without sub-. Default: all.
     pattern
-        One or more patterns of file names such as '*_T1w.nii.gz'; * matches any characters, including slashes. Default:
-        all files except derivatives.
+        Download files with names of these patterns only, such as '*_T1w.nii.gz'; * matches any characters, including
+        slashes. Default: all files except derivatives.
     """
     selection = Selection(tuple(subject or ()), tuple(pattern or ()))
     with progress_bar(show=not quiet) as progress:
@@ -76,16 +76,16 @@ def ultracortex(
     subject: Strings = None,
     quiet: Quiet = False,
 ) -> int:
-    """Download the 12 scans of UltraCortex (9.4 T, CC0) with manual labels, and those labels: about 3 GB.
+    """Download the 12 scans of UltraCortex (9.4 T, CC0) with manual labels, and the labels (about 3 GB).
 
     Parameters
     ----------
     out
-        Folder for the data set.
+        Write the dataset to this folder.
     version
-        Version to require; any other is an error. Version 1.0 contains three scans twice.
+        Require this version; any other is an error. Version 1.0 contains three scans twice.
     subject
-        One or more other subjects: all their scans, without derivatives. Default: the 12 with manual labels.
+        Download all scans of these subjects instead, without derivatives. Default: the 12 with manual labels.
     """
     with progress_bar(show=not quiet) as progress:
         done = uc.fetch_ultracortex(

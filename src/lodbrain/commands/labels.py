@@ -52,11 +52,11 @@ def upsample(
     Parameters
     ----------
     inputs
-        Label maps (.nii, .nii.gz, .mgz), quoted globs, or folders.
+        Upsample these label maps (.nii, .nii.gz, .mgz), quoted globs, or folders.
     out
-        Folder for the new maps.
+        Write the new maps to this folder.
     voxel_size
-        New voxel side in mm.
+        Resample to voxels of this side in mm.
     """
     if resume and overwrite:
         raise UsageError("setting", None, "--resume and --overwrite exclude each other")
@@ -87,11 +87,11 @@ def export(
     Parameters
     ----------
     program
-        Format: bids (_dseg.tsv), freesurfer (colour LUT), itksnap (label descriptions) or slicer (.ctbl).
+        Write this format: bids (_dseg.tsv), freesurfer (colour LUT), itksnap (label descriptions) or slicer (.ctbl).
     labels
-        Label table: structures, tissue or brain.
+        Export this label table: structures, tissue or brain.
     out
-        File to write. Default: the table is printed.
+        Write to this file. Default: the table is printed.
     """
     text = label_file(TABLES[labels], program)
     if out is None:

@@ -68,14 +68,16 @@ def make(
     Parameters
     ----------
     inputs
-        Scans (.nii, .nii.gz, .mgz), quoted globs, or folders. Of a BIDS data set all T1w scans are used.
+        Make label maps of these scans (.nii, .nii.gz, .mgz), quoted globs, or folders. In a BIDS dataset all T1w
+        scans are used.
     out
-        Folder for the maps.
+        Write the maps to this folder.
     labels
-        Segmentation with FreeSurfer's numbers on the scan's grid, or a folder with one for each scan. Default: the
-        model's.
+        Take brain structures from this segmentation with FreeSurfer's numbers on the scan's grid, or from a folder
+        with one per scan. Default: from the model.
     teacher
-        Model whose soft labels are written as training targets, such as accurate; it replaces --model. Default: none.
+        Also write soft labels of this model as training targets, such as accurate; it replaces --model. Default:
+        none.
     """
     options = options or ModelOptions()
     if teacher is not None:
@@ -229,7 +231,7 @@ def find_segmentation(case: Scan, given: Path) -> Path:
             return path
     what = f"there is no segmentation of it in {given}"
     raise InputError(
-        "no-labels", case.path, what, f"Expected one called {' or '.join(f'{name}.nii.gz' for name in names)}."
+        "no-labels", case.path, what, f"Expected one called {' or '.join(f'{name}.nii.gz' for name in names)}"
     )
 
 
@@ -238,9 +240,9 @@ def _on_grid(path: Path, scan: Image) -> NDArray[np.integer]:
     image = read_labels(path)
     if image.shape != scan.shape:
         ours, theirs = (" x ".join(map(str, shape)) for shape in (scan.shape, image.shape))
-        raise InputError("grid", path, f"its grid is {theirs}, the scan's {ours}", "Resample it to the scan first.")
+        raise InputError("grid", path, f"its grid is {theirs}, the scan's {ours}", "Resample it to the scan first")
     if np.abs(image.affine - scan.affine).max() > _SAME_GRID_MM:
-        raise InputError("grid", path, "it lies elsewhere in space than the scan", "Resample it to the scan first.")
+        raise InputError("grid", path, "it lies elsewhere in space than the scan", "Resample it to the scan first")
     return image.data
 
 

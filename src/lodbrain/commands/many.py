@@ -79,15 +79,14 @@ def result_line(outcome: ScanOutcome) -> str:
     if outcome.status == "skipped":
         return f"{shown(outcome.path.name)}: {shown(outcome.outputs.labels)} is complete, skipped"
     brain = [f", brain {row.volume_mm3 / 1000:.0f} ml" for row in outcome.volumes if row.name == BRAIN]
-    signs = f", {outcome.signs} sign{'s' * (outcome.signs > 1)} of trouble" if outcome.signs else ""
-    return (
-        f"{shown(outcome.path.name)}: {shown(outcome.outputs.labels)}{''.join(brain)}{signs}, {outcome.seconds:.1f} s"
-    )
+    warnings = f", {outcome.signs} QC warning{'s' * (outcome.signs > 1)}" if outcome.signs else ""
+    name, labels = shown(outcome.path.name), shown(outcome.outputs.labels)
+    return f"{name}: {labels}{''.join(brain)}{warnings}, {outcome.seconds:.1f} s"
 
 
 def summary(outcomes: Sequence[ScanOutcome]) -> str:
     """Return counts of done, skipped and failed scans, such as ``"3 done, 1 failed"``, and of QC warnings."""
     counts = {status: sum(outcome.status == status for outcome in outcomes) for status in ("done", "skipped", "failed")}
-    doubtful = sum(outcome.signs > 0 for outcome in outcomes)
+    warned = sum(outcome.signs > 0 for outcome in outcomes)
     words = ", ".join(f"{count} {status}" for status, count in counts.items() if count)
-    return f"{words}; {doubtful} with signs of trouble: look at them" if doubtful else words
+    return f"{words}; {warned} with QC warnings: inspect them" if warned else words

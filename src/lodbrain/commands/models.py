@@ -33,7 +33,7 @@ def show(name: str) -> int:
     Parameters
     ----------
     name
-        Name from `lodbrain models list`.
+        Use the model with this name from `lodbrain models list`.
     """
     card = zoo.card(name)
     rows = {
@@ -61,7 +61,7 @@ def verify(name: str | None = None) -> int:
     Parameters
     ----------
     name
-        Name of a model, whose weights must be on disk. Default: every model whose weights are on disk.
+        Check this model, whose weights must be on disk. Default: every model with weights on disk.
     """
     wrong: WeightsError | None = None
     for card in zoo.cards().values() if name is None else _networks(zoo.card(name)):
@@ -87,12 +87,12 @@ def verify(name: str | None = None) -> int:
 
 @app.command
 def get(name: str) -> int:
-    """Download a model's weights into the cache unless they are there, and verify them.
+    """Download missing weights of a model into the cache, and verify them.
 
     Parameters
     ----------
     name
-        Name from `lodbrain models list`.
+        Use the model with this name from `lodbrain models list`.
     """
     for card in _networks(zoo.card(name)):
         path = zoo.fetch(card)
@@ -103,16 +103,16 @@ def get(name: str) -> int:
 
 @app.command
 def export(name: str, *, out: Out, onnx: Flag = False) -> int:
-    """Export a ladder for other programs: as ONNX, a graph for each level and a JSON card with all constants.
+    """Export a ladder as ONNX: one graph per level, and a JSON card with all constants.
 
     Parameters
     ----------
     name
-        Name from `lodbrain models list`, or a model file.
+        Export this model: a name from `lodbrain models list`, or a model file.
     out
-        Folder for the files; files of the same names are replaced.
+        Write the files to this folder; files of the same names are replaced.
     onnx
-        Write ONNX. It must be given: there is no other format yet.
+        Write ONNX. This option is required, since there is no other format.
     """
     if not onnx:
         raise UsageError("format", None, "the format to export is missing", "Add --onnx")

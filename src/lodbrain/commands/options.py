@@ -47,15 +47,16 @@ class SegmentOptions(ModelOptions):
     Parameters
     ----------
     labels
-        Labels to write: 32 structures with FreeSurfer's numbers, 6 tissue classes, or a brain mask.
+        Write these labels: 32 structures with FreeSurfer's numbers, 6 tissue classes, or a brain mask.
     posteriors
-        Write the posteriors, too: _probseg.nii.gz, with one large volume for each label.
+        Also write the posteriors (_probseg.nii.gz), one large volume per label.
     report
-        Write an HTML report, too: _report.html, with viewer, outlines, volumes and quality.
+        Also write an HTML report (_report.html) with viewer, outlines, volumes and quality.
     jobs
-        Number of scans processed in parallel, each in its own process; they share memory and cores.
+        Process this number of scans in parallel, each in its own process; they share memory and cores.
     scheduler
-        Address of a Dask scheduler, or its scheduler file; its workers process the scans. Default: this computer does.
+        Process the scans on the workers of this Dask scheduler (address or scheduler file). Default: on this
+        computer.
     """
 
     labels: Scheme = "structures"

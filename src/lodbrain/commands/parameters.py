@@ -19,35 +19,39 @@ Out: TypeAlias = Annotated[Path, Parameter(name=["--out", "-o"])]
 OptionalOut: TypeAlias = Annotated[Path | None, Parameter(name=["--out", "-o"])]
 
 Quiet: TypeAlias = Annotated[Flag, Parameter(name=["--quiet", "-q"], help="Print only errors.")]
-Overwrite: TypeAlias = Annotated[Flag, Parameter(help="Replace existing results, which are otherwise an error.")]
+Overwrite: TypeAlias = Annotated[Flag, Parameter(help="Replace existing results. By default they are an error.")]
 ResumeScans: TypeAlias = Annotated[
     Flag,
     Parameter(
-        help="Skip scans whose results are complete, and process the others. Complete results of another model, other "
+        help="Skip scans with complete results, and process the others. Complete results of another model, other "
         "settings or a changed scan are an error unless --overwrite is given."
     ),
 ]
 ResumeMaps: TypeAlias = Annotated[
     Flag,
-    Parameter(help="Keep results that are complete and made with the same settings, and make the others."),
+    Parameter(help="Keep complete results with the same settings, and make the others."),
 ]
 Frame: TypeAlias = Annotated[
     int | None,
-    Parameter(help="Volume of a 4D file to use, counted from 0. Default: a file of several volumes is refused."),
+    Parameter(help="Use this volume of a 4D file, counted from 0. Default: files with several volumes are refused."),
 ]
 OddVoxels: TypeAlias = Annotated[
-    Flag, Parameter(help="Accept voxels smaller than 0.1 mm or larger than 10 mm, which are otherwise refused.")
+    Flag, Parameter(help="Accept voxels smaller than 0.1 mm or larger than 10 mm. By default they are refused.")
 ]
-ModelName: TypeAlias = Annotated[str, Parameter(help="Name from `lodbrain models list`, or a model file.")]
+ModelName: TypeAlias = Annotated[
+    str, Parameter(help="Use this model: a name from `lodbrain models list`, or a model file.")
+]
 Device: TypeAlias = Annotated[
     str,
-    Parameter(help="Device to compute on: cpu, cuda, cuda:1 ..., mps, or auto, which takes a GPU if there is one."),
+    Parameter(help="Compute on this device: cpu, cuda, cuda:1 ..., mps, or auto (a GPU if there is one)."),
 ]
 Memory: TypeAlias = Annotated[
     str | None,
     Parameter(
-        help="Memory budget of all processes together, such as 4GB or 800MiB. Default: free memory minus a margin."
+        help="Limit the memory of all processes together, such as 4GB or 800MiB. Default: free memory minus a margin."
     ),
 ]
-Threads: TypeAlias = Annotated[int | None, Parameter(help="Number of CPU threads per process. Default: one per core.")]
-Seed: TypeAlias = Annotated[int, Parameter(help="Seed of the random numbers.")]
+Threads: TypeAlias = Annotated[
+    int | None, Parameter(help="Use this number of CPU threads per process. Default: one per core.")
+]
+Seed: TypeAlias = Annotated[int, Parameter(help="Start the random numbers from this seed.")]

@@ -19,18 +19,18 @@ def plan(
     memory: Strings = None,
     steps: int = 8,
 ) -> int:
-    """Measure memory and time of every level of a training, and tell what it fits into.
+    """Measure memory and time of every level of a training, and say which memory sizes it fits into.
 
     A few steps of each level are run in a fresh process, in the order of the training.
 
     Parameters
     ----------
     config
-        YAML file, as for `lodbrain train`.
+        Read this YAML file, as for `lodbrain train`.
     memory
-        Memory sizes to compare the trial with, such as 8GB 24GB. Default: 8GB to 192GB.
+        Compare the trial with these memory sizes, such as 8GB 24GB. Default: 8GB to 192GB.
     steps
-        Number of trial steps. With 0 no trial is run: only the largest inputs are given.
+        Run this number of trial steps per level. With 0 there is no trial, only the largest inputs are given.
     """
     from lodbrain.commands.console import wrong_usage
     from lodbrain.errors import UsageError

@@ -40,11 +40,11 @@ def report(
     Parameters
     ----------
     folder
-        Folder with results of `lodbrain segment`, or with BIDS derivatives.
+        Make the pages of this folder with results of `lodbrain segment`, or with BIDS derivatives.
     scans
-        Folders with the segmented scans. Default: the scans are looked for beside the results.
+        Find the segmented scans in these folders. Default: beside the results.
     overwrite
-        Rewrite pages that are up to date.
+        Also write pages that are up to date.
     """
     with progress_bar(show=not quiet) as progress:
         made = write_pages(folder, scans=scans or (), overwrite=overwrite, progress=progress)

@@ -38,22 +38,23 @@ def segment(
     Parameters
     ----------
     inputs
-        Scans (.nii, .nii.gz, .mgz), folders (searched recursively) or quoted globs. Of a FreeSurfer subject's folder
-        mri/T1.mgz is taken, or else mri/orig.mgz. Of DICOM, a folder, a zip archive or a file of it, the T1w 3D series.
+        Segment these scans (.nii, .nii.gz, .mgz), folders (searched recursively) or quoted globs. In a FreeSurfer
+        subject's folder, mri/T1.mgz is segmented, or else mri/orig.mgz; in a folder, zip archive or file of DICOM,
+        the T1w 3D series.
     out
-        Folder for the results.
+        Write the results to this folder.
     no_postprocess
-        Leave stray pieces of structures as the network draws them. By default every structure but the lateral
-        ventricles and the CSF becomes one connected component.
+        Keep small components of structures. By default every structure except lateral ventricles and CSF is reduced
+        to one connected component.
     label_format
-        Format of label maps and posteriors: nifti (.nii.gz) or mgz.
+        Write label maps and posteriors in this format: nifti (.nii.gz) or mgz.
     series
-        Number of the DICOM series to take, whatever it shows. By default the T1w-like 3D series is found.
+        Segment the DICOM series with this number, whatever its contrast. By default the T1w-like 3D series is found.
     dicom_seg
-        Write a DICOM Segmentation, too: _dseg.dcm. It carries the patient and study of the DICOM input.
+        Also write a DICOM Segmentation (_dseg.dcm), which contains patient and study of the DICOM input.
     identify
-        Write PatientID, PatientName, StudyDate and UIDs of DICOM input into the JSON. By default no output but the
-        DICOM Segmentation tells who was scanned.
+        Write PatientID, PatientName, StudyDate and UIDs of DICOM input into the JSON. By default only a DICOM
+        Segmentation identifies the person.
     """
     options = options or SegmentOptions()
     settings = options.settings(frame=frame, allow_odd_voxels=allow_odd_voxels, postprocess=not no_postprocess)

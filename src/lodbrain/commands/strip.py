@@ -40,16 +40,16 @@ def strip(
     Parameters
     ----------
     inputs
-        Scans (.nii, .nii.gz, .mgz), folders (searched recursively) or quoted globs.
+        Extract the brain of these scans (.nii, .nii.gz, .mgz), folders (searched recursively) or quoted globs.
     out
-        Name of the brain for one scan: .nii.gz, .nii or .mgz. Otherwise the folder for NAME_brain, NAME_mask and
-        NAME_mask.json of each scan NAME.
+        Write the brain of a single scan to this file (.nii.gz, .nii or .mgz), or NAME_brain, NAME_mask and
+        NAME_mask.json of each scan NAME to this folder.
     mask
-        Name of the mask, of one scan. By default it is written into a folder only.
+        Write the mask of a single scan to this file. By default a mask is written only if --out is a folder.
     border
-        Millimetres by which the surface of the mask is moved outwards, or inwards if negative.
+        Move the surface of the mask outwards by this distance in mm, or inwards if it is negative.
     no_csf
-        Leave out the CSF around the brain.
+        Exclude the CSF around the brain.
     """
     with wrong_usage():
         wanted = MaskSettings(csf=not no_csf, border_mm=border)

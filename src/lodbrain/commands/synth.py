@@ -58,23 +58,23 @@ def synth(
     Parameters
     ----------
     inputs
-        Label maps of heads (.nii, .nii.gz, .mgz), folders or quoted globs, used in turn. Their grids may differ.
+        Use these label maps of heads (.nii, .nii.gz, .mgz), folders or quoted globs in turn. Their grids may differ.
     out
-        Folder for the data set.
+        Write the dataset to this folder.
     number
-        Number of pairs to generate; required without --replay.
+        Generate this number of pairs; required without --replay.
     contrast
-        Profile from `lodbrain contrast`; the scans resemble it. Default: any contrast.
+        Give the scans the contrast of this profile from `lodbrain contrast`. Default: random contrast.
     contrast_share
-        Share of the scans that resemble the profile; the others have any contrast.
+        Give this share of the scans the contrast of the profile; the others have random contrast.
     voxel_size
-        Voxel side in mm. Default: that of the profile, else 0.6 to 1.4 mm.
+        Generate voxels of this side in mm. Default: that of the profile, else 0.6 to 1.4 mm.
     figure
-        PNG to write with the first pairs. Default: none.
+        Write a PNG with the first pairs. Default: none.
     replay
-        The _T1w.json of a pair, which is generated again from its label map. Default: new pairs.
+        Generate the pair of this _T1w.json again from its label map. Default: new pairs.
     threads
-        Number of pairs generated in parallel. Default: one per core.
+        Generate this number of pairs in parallel. Default: one per core.
     """
     if (number is None) == (replay is None):
         raise UsageError("number", None, "say how many pairs to make (-n), or which to make again (--replay)")

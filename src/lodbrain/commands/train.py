@@ -18,9 +18,9 @@ def train(config: Path, *, levels: int | None = None, accept_changes: Flag = Fal
     Parameters
     ----------
     config
-        YAML file, such as configs/default.yaml; the documentation's page on training explains every field.
+        Read this YAML file, such as configs/default.yaml; the documentation's page on training explains every field.
     levels
-        Number of levels to train, from the coarsest. Default: all.
+        Train this number of levels, from the coarsest. Default: all.
     accept_changes
         Continue even if the configuration differs from the one that the run started with.
     """

@@ -20,12 +20,12 @@ class ValidationOptions:
     Parameters
     ----------
     maps
-        Label maps that the model was not trained on. Default: the four of `lodbrain fetch labelmaps` that are reserved
-        for validation.
+        Generate scans from these label maps, on which the model was not trained. Default: the four of `lodbrain fetch
+        labelmaps` that are reserved for validation.
     contrasts
-        Contrasts of the scans: t1w, or any for a model of every contrast.
+        Generate scans of these contrasts: t1w, or any for a model of every contrast.
     seed
-        Seed of the synthetic scans.
+        Start the synthetic scans from this seed.
     """
 
     maps: Paths = None

@@ -30,13 +30,13 @@ def volumes(
     Parameters
     ----------
     results
-        Folders written by `lodbrain segment` or `lodbrain bids`, or single label maps.
+        Read volumes from these folders written by `lodbrain segment` or `lodbrain bids`, or from single label maps.
     out
-        CSV file, or folder for aseg.stats files; existing files are replaced.
+        Write to this CSV file, or this folder for aseg.stats files; existing files are replaced.
     form
-        Format: synthseg or freesurfer.
+        Write this format: synthseg or freesurfer.
     counted
-        Write voxel counts in the CSV instead of sums of posteriors, which SynthSeg writes. aseg.stats always has
+        Write voxel counts in the CSV instead of sums of posteriors, which SynthSeg uses. aseg.stats always has
         counts.
     """
     found = find_results(results)

@@ -25,20 +25,20 @@ def web(
     serve: Flag = False,
     port: int = 8000,
 ) -> int:
-    """Build the page that segments scans in a browser, for any web server; no scan leaves the visitor's computer.
+    """Build the static page that segments scans in a browser; no scan leaves the visitor's computer.
 
     The page is built from the checkout with npm (Node.js 20 or newer), which installs its pinned packages once.
 
     Parameters
     ----------
     out
-        Folder for the page; an earlier page in it is replaced.
+        Write the page to this folder; an earlier page in it is replaced.
     model
-        Name from `lodbrain models list`, or a model file. It must be a ladder.
+        Use this ladder: a name from `lodbrain models list`, or a model file.
     serve
         Serve the page on this computer only, until Ctrl-C.
     port
-        Port to serve it on; 0 for any that is free.
+        Serve it on this port; 0 selects any free port.
     """
     page = build_page(out, model)
     print(page)

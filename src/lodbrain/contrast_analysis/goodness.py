@@ -118,7 +118,7 @@ def check_fit(mixture: Mixture, histogram: Histogram, *, name: str | None = None
     """
 
     def refuse(what: str) -> None:
-        raise InputError("bad-fit", name, what, "Look at its segmentation, or give its labels with --labels")
+        raise InputError("bad-fit", name, what, "Inspect its segmentation, or give its labels with --labels")
 
     for position, tissue in ((WHITE_MATTER, "white matter"), (CORTEX, "cortex")):
         if not mixture.voxels[position] >= FEWEST_VOXELS:

@@ -1,4 +1,4 @@
-"""Discovery and selection of scans in a BIDS data set, and names of their derivatives.
+"""Discovery and selection of scans in a BIDS dataset, and names of their derivatives.
 
 bids2table is not used: it returned nothing for a folder with a dot in its name and 41 copies of each file with a
 circular link, and it needs 170 MB of pyarrow. Names of anatomical scans are simple enough to be parsed here.
@@ -46,12 +46,12 @@ _LABEL = re.compile(r"[A-Za-z0-9+]+")
 
 @dataclass(frozen=True)
 class BidsScan:
-    """One scan of a data set.
+    """One scan of a dataset.
 
     Attributes
     ----------
     relative : str
-        Path relative to the data set, with forward slashes.
+        Path relative to the dataset, with forward slashes.
     entities : dict of str to str
         Entity key -> value, in the order of the file name.
     suffix : str
@@ -68,7 +68,7 @@ class BidsScan:
 
     @property
     def folder(self) -> Path:
-        """Folder of its results in a derivative data set: the same as that of the scan in the raw data set."""
+        """Folder of its results in a derivative dataset: the same as that of the scan in the raw dataset."""
         return Path(self.relative).parent
 
     @property
@@ -92,7 +92,7 @@ class BidsScan:
 
 @dataclass(frozen=True)
 class Choice:
-    """Selection of scans in a data set: labels without ``sub-`` and ``ses-``, empty for all, and filters.
+    """Selection of scans in a dataset: labels without ``sub-`` and ``ses-``, empty for all, and filters.
 
     `filters` are by name of an entity, ``suffix``, ``extension`` or ``datatype``: a value, a list of values, None (has
     none) or ``"*"`` (has any).
@@ -105,7 +105,7 @@ class Choice:
 
 @dataclass(frozen=True)
 class Found:
-    """Selected scans of a data set.
+    """Selected scans of a dataset.
 
     Attributes
     ----------
@@ -167,7 +167,7 @@ def read_filter(path: Path) -> dict[str, Any]:
 
 
 def find_bids_scans(root: Path, choice: Choice | None = None) -> Found:
-    """Return the T1w-like scans of a BIDS data set.
+    """Return the T1w-like scans of a BIDS dataset.
 
     Only ``sub-*/[ses-*/]anat`` is searched, so circular links are harmless. Of a scan and its copies in other spaces
     (``space-MNI152NLin2009cAsym_res-2``, as written by fMRIPrep), the scan in its native space is selected, or the
@@ -181,10 +181,10 @@ def find_bids_scans(root: Path, choice: Choice | None = None) -> Found:
     choice = choice or Choice()
     if not root.is_dir():
         what = "this is not a folder" if os.path.lexists(root) else "there is no such folder"
-        raise InputError("no-data-set", root, what, "Name the folder of a BIDS data set")
+        raise InputError("no-data-set", root, what, "Name the folder of a BIDS dataset")
     people = sorted(entry.name for entry in os.scandir(root) if re.fullmatch(f"sub-{_LABEL.pattern}", entry.name))
     if not people:
-        hint = "Name the folder of a BIDS data set, or use `lodbrain segment` for plain folders"
+        hint = "Name the folder of a BIDS dataset, or use `lodbrain segment` for plain folders"
         raise InputError("no-participants", root, "there are no participants (sub-*) in this folder", hint)
     scans, without = [], []
     for person in [f"sub-{label}" for label in choice.participants] or people:
@@ -195,7 +195,7 @@ def find_bids_scans(root: Path, choice: Choice | None = None) -> Found:
         own = [scan for folder in _sessions(root / person, choice) for scan in _scans(root, folder, choice)]
         scans += own
         if not own and choice.participants:
-            what = "there is no T1w-like scan of this participant that is wanted"
+            what = "no T1w-like scan of this participant is selected"
             problem = InputError("no-scan", root / person, what, "Check sessions and filters")
             scans.append(BidsScan(root / person, person, {"sub": person[4:]}, "T1w", problem))
         elif not own:
@@ -217,7 +217,7 @@ def find_bids_scans(root: Path, choice: Choice | None = None) -> Found:
 
 
 def scan_at(relative: str, root: Path = Path()) -> BidsScan:
-    """Return a scan with the entities parsed from its name; `relative` is its path in the data set."""
+    """Return a scan with the entities parsed from its name; `relative` is its path in the dataset."""
     name = relative.rsplit("/", 1)[-1]
     stem = next((name[: -len(end)] for end in _EXTENSIONS if name.endswith(end)), name)
     *pairs, suffix = stem.split("_")
@@ -276,7 +276,7 @@ def _checked(scan: BidsScan) -> BidsScan:
         if scan.path.is_symlink():
             annexed = "annex" in os.readlink(scan.path)
             what = "its content is not here (a git-annex link)" if annexed else "this link points to no file"
-            hint = f"Run: datalad get {scan.path}" if annexed else "Mend the link"
+            hint = f"Run: datalad get {scan.path}" if annexed else "Repair the link"
             problem = InputError("broken-link", scan.path, what, hint)
         else:
             problem = InputError("missing", scan.path, "there is no such file", "Is it being changed?")

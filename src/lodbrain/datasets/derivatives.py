@@ -1,4 +1,4 @@
-"""BIDS derivative data set of the results: description, README, ``.bidsignore`` and sidecar fields."""
+"""BIDS derivative dataset of the results: description, README, ``.bidsignore`` and sidecar fields."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from lodbrain.version import __version__
 
 BIDS_VERSION = "1.11.1"
 
-#: Name of the raw data set in BIDS URIs: ``bids:raw:sub-01/anat/...``.
+#: Name of the raw dataset in BIDS URIs: ``bids:raw:sub-01/anat/...``.
 RAW = "raw"
 
 #: BIDS has no name for tables of volumes of a scan, for where two models disagree, nor for pages.
@@ -39,9 +39,9 @@ def about(scan: BidsScan) -> dict[str, Any]:
 
 
 def description(raw: Path, out: Path) -> dict[str, Any]:
-    """Return the content of ``dataset_description.json`` for results of the data set `raw` in the folder `out`.
+    """Return the content of ``dataset_description.json`` for results of the dataset `raw` in the folder `out`.
 
-    The path of the raw data set is relative to `out`, since absolute paths are not portable. Its name, DOI, license and
+    The path of the raw dataset is relative to `out`, since absolute paths are not portable. Its name, DOI, license and
     authors are copied.
     """
     source = _read(raw / "dataset_description.json")
@@ -71,12 +71,12 @@ def description(raw: Path, out: Path) -> dict[str, Any]:
 
 
 def begin(raw: Path, out: Path) -> None:
-    """Write description, README and ``.bidsignore`` of a derivative data set; the latter two are kept if they exist.
+    """Write description, README and ``.bidsignore`` of a derivative dataset; the latter two are kept if they exist.
 
     Raises
     ------
     UsageError
-        If `out` is the raw data set, or contains another data set.
+        If `out` is the raw dataset, or contains another dataset.
     """
     check_out(raw, out)
     texts = {"dataset_description.json": json_text(description(raw, out))}
@@ -100,12 +100,12 @@ def describe_derivative(out: Path, name: str) -> None:
 
 
 def check_out(raw: Path, out: Path) -> None:
-    """Raise an error if an output folder contains another data set.
+    """Raise an error if an output folder contains another dataset.
 
     Raises
     ------
     UsageError
-        If `out` is the raw data set, or its description names another pipeline.
+        If `out` is the raw dataset, or its description names another pipeline.
     """
     if raw.exists() and out.exists() and raw.samefile(out):
         hint = "Name another folder, such as derivatives/lodbrain in it"
@@ -115,7 +115,7 @@ def check_out(raw: Path, out: Path) -> None:
     made_by = _read(out / "dataset_description.json").get("GeneratedBy")
     names = [entry.get("Name") for entry in made_by if isinstance(entry, Mapping)] if isinstance(made_by, list) else []
     if "lodbrain" not in names:
-        what = f"this folder holds {f'results of {names[0]}' if names else 'another data set'}"
+        what = f"this folder holds {f'results of {names[0]}' if names else 'another dataset'}"
         raise UsageError("other-data-set", out, what, "Name a new folder")
 
 
@@ -130,18 +130,18 @@ def _read(path: Path) -> dict[str, Any]:
 
 _README = """# Brain segmentations by lodbrain
 
-For each T1w-like scan of the raw data set (`bids:raw:` in the JSON files; `DatasetLinks` says where it is):
+For each T1w-like scan of the raw dataset (`bids:raw:` in the JSON files; `DatasetLinks` gives its location):
 
 - `*_dseg.nii.gz`: label map on the scan's own grid. `*_dseg.tsv`: names and colours of its numbers.
-- `*_dseg.json`: how it was made, what was found and mended in the scan, signs of trouble.
+- `*_dseg.json`: provenance, issues detected and corrected in the scan, QC warnings.
 - `*_volumes.tsv`: volumes in mm^3, counted and from the posteriors.
-- `*_probseg.nii.gz`, where it was asked for: posteriors, one volume for each entry of `LabelMap` in its JSON.
-- `*_differ.nii.gz`, for a consensus of models: 1 where its members see different tissues.
+- `*_probseg.nii.gz`, if requested: posteriors, one volume for each entry of `LabelMap` in its JSON.
+- `*_differ.nii.gz`, for a consensus of models: 1 where its members assign different tissues.
 - `*_desc-brain_mask.nii.gz`, `*_dseg.nii.gz` (1 grey matter, 2 white matter, 3 CSF) and `*_label-*_probseg.nii.gz`
-  without `seg-lodbrain`, where they were asked for: for sMRIPrep and fMRIPrep (`--derivatives`), axes in RAS order.
-- `*_report.html` and `index.html`, where they were asked for: pages to look at, of a scan and of all.
+  without `seg-lodbrain`, if requested: for sMRIPrep and fMRIPrep (`--derivatives`), axes in RAS order.
+- `*_report.html` and `index.html`, if requested: report pages of each scan and of all.
 
 `group_volumes.tsv` and `group_quality.tsv` have one row for each scan.
 
-For research, not a medical device. Look at every result before you use it.
+For research, not a medical device. Inspect every result before use.
 """

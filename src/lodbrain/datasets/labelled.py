@@ -1,4 +1,4 @@
-"""Lists of real scans with labels and sites, from a CSV manifest or a BIDS data set with label maps."""
+"""Lists of real scans with labels and sites, from a CSV manifest or a BIDS dataset with label maps."""
 
 from __future__ import annotations
 
@@ -92,7 +92,7 @@ def read_manifest(path: str | PathLike[str]) -> tuple[Labelled, ...]:
 
 
 def read_bids(root: str | PathLike[str]) -> tuple[Labelled, ...]:
-    """Return the T1w scans of a BIDS data set that have a label map in the scan's own space.
+    """Return the T1w scans of a BIDS dataset that have a label map in the scan's own space.
 
     A label map is a ``*_dseg`` file whose name begins with the scan's name without its suffix, among the raw data or
     anywhere under ``derivatives/``; of several the first by name is used. The site is the column ``site`` of
@@ -101,12 +101,12 @@ def read_bids(root: str | PathLike[str]) -> tuple[Labelled, ...]:
     Raises
     ------
     InputError
-        If the folder is not a data set, or no scan has labels.
+        If the folder is not a dataset, or no scan has labels.
     """
     root = Path(root)
     hint = "Label maps are derivatives/*/sub-*/[ses-*/]anat/*_dseg.nii.gz, on the grid of the scan"
     if not root.is_dir():
-        raise InputError("no-bids", root, "is no folder", "Give the root of a BIDS data set")
+        raise InputError("no-bids", root, "is no folder", "Give the root of a BIDS dataset")
     sites = read_sites(root / "participants.tsv")
     maps = sorted(path for suffix in _SUFFIXES for path in root.rglob(f"*_dseg{suffix}") if "_space-" not in path.name)
     found = []

@@ -140,7 +140,7 @@ def fetch_dataset(
         wanted = {name: o for name, o in sorted(listed.items()) if selection.takes(name)}
         if not any("/" in name for name in wanted):
             some = ", ".join([name for name in sorted(listed) if "/" in name][:3])
-            what = "no file of it is of these subjects and patterns"
+            what = "no file matches these subjects and patterns"
             raise InputError("no-files", accession, what, f"It has files such as {some}" if some else "")
         _check_space(root, wanted)
         manifest = Manifest.read(root)

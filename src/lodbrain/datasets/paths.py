@@ -43,5 +43,5 @@ def contained(root: Path, relative: str) -> Path:
 
 
 def _unsafe(relative: str) -> InputError:
-    what = f"the name {relative[:120]!r} does not stay inside of the folder, or is none that a file can have"
-    return InputError("unsafe-name", None, what, "It is left out; tell the publisher")
+    what = f"the name {relative[:120]!r} leads out of the folder, or is not a valid file name"
+    return InputError("unsafe-name", None, what, "It is skipped; report it to the publisher")

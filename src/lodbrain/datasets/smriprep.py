@@ -106,7 +106,7 @@ def usable_by_smriprep(scans: Iterable[BidsScan], out: Path) -> list[BidsScan]:
             problem = InputError("several-scans", scan.path, what, hint)
         elif problem is None and set(_DERIVED) & set(scan.entities):
             what = "it is a derivative, and sMRIPrep reads scans as they were acquired"
-            problem = InputError("derived-scan", scan.path, what, "Name the data set of the original scans")
+            problem = InputError("derived-scan", scan.path, what, "Name the dataset of the original scans")
         elif problem is None and (other := _other_mask(scan, out)) is not None:
             what = f"{other} is there already, and sMRIPrep cannot tell two brain masks apart"
             problem = InputError(

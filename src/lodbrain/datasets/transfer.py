@@ -58,7 +58,7 @@ def transfer(
                 failures = 1 if _size(file) > have else failures + 1
                 if failures >= client.attempts:
                     what = f"could not be downloaded from {source.url} ({error})"
-                    hint = f"Run the command again: it goes on at {_size(file)} of {source.size} bytes"
+                    hint = f"Run the command again: it resumes at {_size(file)} of {source.size} bytes"
                     raise InputError("download", target, what, hint) from error
                 client.pause(failures, error.wait_s)
         entry = check(part, source, version_id=version)

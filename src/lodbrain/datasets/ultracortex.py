@@ -72,7 +72,7 @@ def fetch_ultracortex(
     `options` and errors are those of `fetch_dataset`. Version 1.0 is rejected because it contains duplicates.
     """
     if version.startswith("1.0."):
-        what = f"version {version} holds duplicates ({', '.join(DUPLICATES)} are other scans once more)"
+        what = f"version {version} holds duplicates ({', '.join(DUPLICATES)} are copies of other scans)"
         raise UsageError("version", None, what, f"Use version {VERSION}")
     selection = Selection(subjects) if subjects else Selection(patterns=TEST_FILES)
     return fetch_dataset(ACCESSION, folder, selection, version=version, **options)
@@ -104,7 +104,7 @@ def find_cases(folder: str | PathLike[str]) -> tuple[ManualScan, ...]:
         stem = labels.name.split("_seg.nii")[0]
         subject, session = stem.split("_ses-")
         if stem in DUPLICATES:
-            raise InputError("duplicate", labels, "this scan is another one once more", f"Use version {VERSION}")
+            raise InputError("duplicate", labels, "this scan is a copy of another one", f"Use version {VERSION}")
         scans = sorted((root / subject / f"ses-{session}" / "anat").glob(f"{stem}_T1w.nii*"))
         if not scans:
             raise InputError("missing", labels, f"its scan {stem}_T1w.nii is not there", "Fetch it as well")

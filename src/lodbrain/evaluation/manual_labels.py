@@ -82,13 +82,13 @@ def check_unseen(model: Model, subjects: tuple[str, ...]) -> None:
         raise UsageError("labels", None, what, "Name a model of structures")
     if seen := trained_on(model.card, subjects):
         listed = ", ".join(f"sub-{subject}" for subject in seen)
-        what = f"the card of model {model.card.name} lists {listed} among its training data: a test on them is none"
+        what = f"the card of model {model.card.name} lists {listed} in its training data"
         raise UsageError("seen", None, what, "Test a model that has not seen them")
 
 
 def protocol_lines(protocol: Sequence[Shares]) -> list[str]:
     """Describe the treatment of our structures by the manual labels, one line each."""
-    words = {"grey": "grey matter", "white": "white matter", "nothing": "nothing", "mixed": "mixed, and is left out"}
+    words = {"grey": "grey matter", "white": "white matter", "nothing": "nothing", "mixed": "mixed, and is excluded"}
     return [
         f"{row.structure}: {row.grey:.0%} grey, {row.white:.0%} white, {row.nothing:.0%} nothing: "
         f"counts as {words[row.treatment]}"

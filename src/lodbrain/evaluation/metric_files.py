@@ -76,7 +76,7 @@ def read_volumes(folder: Path) -> list[ScoreRow]:
             volumes = {line["name"]: float(line["volume_mm3"]) for line in read_tsv(path)}
         except (OSError, KeyError, ValueError) as error:
             hint = "Expected a table of `lodbrain segment`"
-            raise InputError("bad-result", path, "it is no table of volumes", hint) from error
+            raise InputError("bad-result", path, "it is not a table of volumes", hint) from error
         blank = dict.fromkeys(METRICS, math.nan)
         rows += [
             ScoreRow(

@@ -34,10 +34,10 @@ CASES = "cases.tsv"
 
 #: Reasons stated when a feature exceeds its limit.
 WORDS = {
-    "confidence": "the network is unsure of the brain",
-    "least_confidence": "the network is unsure of a tissue",
-    "border_entropy": "borders of structures are blurred",
-    "moved_share": "the brain came in many pieces",
+    "confidence": "low confidence over the brain",
+    "least_confidence": "low confidence in a tissue",
+    "border_entropy": "uncertain boundaries of structures",
+    "moved_share": "many small components",
 }
 
 

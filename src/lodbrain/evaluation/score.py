@@ -180,8 +180,8 @@ def _partial(rows: Sequence[ScoreRow]) -> list[str]:
     if 2 * invented <= len(single):
         return []
     return [
-        f"The reference lacks {invented} of {len(single)} structures that the prediction has: they score 0. If they "
-        "were never drawn, give a table that leaves them out."
+        f"The reference lacks {invented} of {len(single)} structures of the prediction, which score 0. If they "
+        "were never labelled, give a table without them."
     ]
 
 

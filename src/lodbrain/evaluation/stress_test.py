@@ -206,5 +206,5 @@ def check_same(folder: Path, made: dict[str, Any]) -> None:
     methods = dict(before.get("methods", {}))
     same = all(before.get(key) == made[key] for key in ("reference", "seed"))
     if not same or any(methods.get(name, how) != how for name, how in made["methods"].items()):
-        what = "this folder holds results that were made otherwise (reference, seed or weights)"
+        what = "this folder contains results with another reference, seed or weights"
         raise UsageError("other-results", folder, what, "Choose another -o, or delete them")

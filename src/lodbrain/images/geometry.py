@@ -45,7 +45,7 @@ def check_affine(
         ``bad-affine`` if it is not finite, out of range, singular or sheared by more than 45 degrees. ``odd-voxels``
         if voxel sides are outside 0.1 to 10 mm.
     """
-    hint = "Its orientation is lost: convert it again from DICOM."
+    hint = "Its orientation is lost: convert it again from DICOM"
     if not np.isfinite(affine).all():
         raise InputError("bad-affine", path, "its affine holds values that are not numbers", hint)
     if np.abs(affine).max() > _FARTHEST_MM:
@@ -64,7 +64,7 @@ def check_affine(
             "odd-voxels",
             path,
             f"its voxels are {sides} mm",
-            f"Voxel sides of {MIN_VOXEL_MM:g} to {MAX_VOXEL_MM:g} mm are expected; --allow-odd-voxels accepts others.",
+            f"Voxel sides of {MIN_VOXEL_MM:g} to {MAX_VOXEL_MM:g} mm are expected; --allow-odd-voxels accepts others",
         )
     notes = []
     cosine = shear_cosine(affine)
@@ -74,7 +74,7 @@ def check_affine(
     if cosine > _NOTED_COSINE:
         notes.append(f"The axes are sheared by {_degrees(cosine):.1f} degrees.")
     if spacing.max() > _THICK_RATIO * spacing.min():
-        notes.append(f"The voxels are far from cubes ({sides} mm); what lies between the slices is guessed.")
+        notes.append(f"The voxels are strongly anisotropic ({sides} mm): structures between slices are uncertain.")
     field = spacing * shape
     if field.min() < _SMALL_FIELD_MM:
         notes.append(

@@ -70,10 +70,10 @@ def read_image(path: PathLike, *, frame: int | None = None, allow_odd_voxels: bo
 
 def as_scan(path: Path, layout: Layout, buffer: bytearray, notes: list[str]) -> Image:
     """Return stored voxels as a scan; they lie at the end of the buffer, which is overwritten."""
-    values, mended = to_intensities(
+    values, corrections = to_intensities(
         path, buffer, layout.dtype, shape=layout.shape, slope=layout.slope, intercept=layout.intercept
     )
-    return _as_image(values, layout.shape, layout.affine, layout.header, [*notes, *mended])
+    return _as_image(values, layout.shape, layout.affine, layout.header, [*notes, *corrections])
 
 
 def read_array(data: NDArray[Any], affine: NDArray[np.float64], *, allow_odd_voxels: bool = False) -> Image:
@@ -95,17 +95,17 @@ def read_array(data: NDArray[Any], affine: NDArray[np.float64], *, allow_odd_vox
     """
     data, affine = np.asarray(data), np.asarray(affine, dtype=np.float64)
     if data.ndim != 3 or 1 in data.shape or 0 in data.shape:
-        raise InputError("bad-array", None, f"the array's shape is {data.shape}", "Give a volume (X, Y, Z).")
+        raise InputError("bad-array", None, f"the array's shape is {data.shape}", "Give a volume (X, Y, Z)")
     if data.dtype.kind not in "biuf":
-        raise InputError("bad-array", None, f"the array holds {data.dtype}", "Give real numbers.")
+        raise InputError("bad-array", None, f"the array holds {data.dtype}", "Give real numbers")
     if affine.shape != (4, 4):
-        raise InputError("bad-affine", None, f"the affine's shape is {affine.shape}", "Give (4, 4).")
+        raise InputError("bad-affine", None, f"the affine's shape is {affine.shape}", "Give (4, 4)")
     if data.dtype.kind == "b" or data.dtype.itemsize not in (1, 2, 4, 8) or data.dtype == np.float16:
         data = data.astype(np.float32)
     shape = (data.shape[0], data.shape[1], data.shape[2])
     notes = check_affine(None, affine, shape, allow_odd_voxels=allow_odd_voxels)
-    values, mended = to_intensities(None, bytearray(data.tobytes("F")), data.dtype, shape=shape)
-    return _as_image(values, shape, affine, None, [*notes, *mended])
+    values, corrections = to_intensities(None, bytearray(data.tobytes("F")), data.dtype, shape=shape)
+    return _as_image(values, shape, affine, None, [*notes, *corrections])
 
 
 def read_labels(path: PathLike) -> Image:
@@ -129,9 +129,9 @@ def read_labels(path: PathLike) -> Image:
     source = Path(path)
     layout, buffer, notes = load(source, None)
     check_affine(source, layout.affine, layout.shape, allow_odd_voxels=True)
-    labels, mended = to_labels(source, buffer, layout.dtype, slope=layout.slope, intercept=layout.intercept)
+    labels, corrections = to_labels(source, buffer, layout.dtype, slope=layout.slope, intercept=layout.intercept)
     data = labels.reshape(layout.shape, order="F")
-    return Image(data, layout.affine, layout.header, tuple([*notes, *mended]))
+    return Image(data, layout.affine, layout.header, tuple([*notes, *corrections]))
 
 
 def write_nifti(path: PathLike, data: NDArray[Any], like: Image, *, description: str = "") -> None:

@@ -82,14 +82,14 @@ def checked_shape(path: Path, dims: list[int]) -> tuple[tuple[int, int, int], in
         If sizes are not positive, there are fewer than three or more than four dimensions, or more than `MAX_VOXELS`.
     """
     if any(size <= 0 for size in dims):
-        raise InputError("bad-header", path, f"its header claims the shape {_times(dims)}", "Export the scan again.")
+        raise InputError("bad-header", path, f"its header claims the shape {_times(dims)}", "Export the scan again")
     if len(dims) < 3 or 1 in dims[:3]:
-        raise InputError("2d", path, f"it is a flat picture ({_times(dims)}), not a volume", "Give a 3D scan.")
+        raise InputError("2d", path, f"it is a flat picture ({_times(dims)}), not a volume", "Give a 3D scan")
     if len(dims) > 4:
-        raise InputError("5d", path, f"it has {len(dims)} dimensions ({_times(dims)})", "Give a 3D scan.")
+        raise InputError("5d", path, f"it has {len(dims)} dimensions ({_times(dims)})", "Give a 3D scan")
     x, y, z = dims[:3]
     if x * y * z > MAX_VOXELS:
-        raise InputError("too-large", path, f"its header claims {_times(dims)} voxels", "Export the scan again.")
+        raise InputError("too-large", path, f"its header claims {_times(dims)} voxels", "Export the scan again")
     return (x, y, z), dims[3] if len(dims) == 4 else 1
 
 
@@ -109,11 +109,11 @@ def check_size(path: Path, layout: Layout, *, size: int, capacity: int, compress
             "truncated",
             path,
             f"its header claims {_bytes(claimed)}, the file ({_bytes(size)}) cannot hold them",
-            "Copy or download the file again.",
+            "Copy or download the file again",
         )
     if compressed and claimed > _RATIO_FROM_BYTES and claimed > _MAX_RATIO * size:
         raise InputError(
-            "gzip-bomb", path, f"{_bytes(size)} that unpack to {_bytes(claimed)} are no scan", "Export it again."
+            "gzip-bomb", path, f"{_bytes(size)} that unpack to {_bytes(claimed)} are no scan", "Export it again"
         )
 
 

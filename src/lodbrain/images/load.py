@@ -12,7 +12,7 @@ from lodbrain.images import mgh, nifti
 from lodbrain.images.layout import Layout, check_size
 from lodbrain.images.stream import ByteStream
 
-_AGAIN = "Copy or download the file again."
+_AGAIN = "Copy or download the file again"
 _GZIP_NAMES, _PLAIN_NAMES, _MGH_NAMES = (".gz", ".mgz"), (".nii", ".hdr", ".img", ".mgh"), (".mgh", ".mgz", ".mgh.gz")
 
 
@@ -55,7 +55,7 @@ def load(path: Path, frame: int | None, *, room: int = 1) -> tuple[Layout, bytea
         try:
             buffer = bytearray(max(layout.frame_bytes, room * math.prod(layout.shape)))
         except MemoryError as error:
-            raise InputError("too-large", path, "its voxels do not fit into memory", "Use a larger machine.") from error
+            raise InputError("too-large", path, "its voxels do not fit into memory", "Use a larger machine") from error
         before = (frame or 0) * layout.frame_bytes
         after = (layout.frames - 1) * layout.frame_bytes - before
         complete = (
@@ -100,7 +100,7 @@ def _layout(stream: ByteStream, head: bytes) -> Layout:
             return mgh.read_layout(stream, head)
         if nifti.is_nifti(head):
             return nifti.read_layout(stream, head)
-        raise InputError("wrong-format", stream.path, "it is not a NIfTI or MGH image", "Convert the scan to NIfTI.")
+        raise InputError("wrong-format", stream.path, "it is not a NIfTI or MGH image", "Convert the scan to NIfTI")
     except InputError as shallow:
         try:
             stream.finish()
@@ -117,10 +117,10 @@ def _check_frame(path: Path, layout: Layout, frame: int | None) -> None:
             path,
             f"it holds {layout.frames} volumes",
             f"Choose one with --frame N, from 0 to {layout.frames - 1}, where a command has this option; "
-            "for others save that volume in a file of its own.",
+            "for others save that volume in a file of its own",
         )
     if frame is not None and not 0 <= frame < layout.frames:
-        raise InputError("no-such-frame", path, f"it has no frame {frame}", f"Its frames are 0 to {layout.frames - 1}.")
+        raise InputError("no-such-frame", path, f"it has no frame {frame}", f"Its frames are 0 to {layout.frames - 1}")
 
 
 def _header_file(path: Path) -> Path:
@@ -136,7 +136,7 @@ def _partner(path: Path, suffix: str) -> Path:
     for name in (stem + suffix, stem + suffix + ".gz", stem + suffix.upper()):
         if (partner := path.with_name(name)).exists():
             return partner
-    raise InputError("missing-pair", path, f"{stem}{suffix} is missing beside it", "Copy both files of the pair.")
+    raise InputError("missing-pair", path, f"{stem}{suffix} is missing beside it", "Copy both files of the pair")
 
 
 def _name_notes(stream: ByteStream, head: bytes) -> list[str]:

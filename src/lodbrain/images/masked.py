@@ -48,7 +48,7 @@ class Stored:
             buffer = bytearray(spare) + self.buffer
         except MemoryError as error:
             what = "its voxels do not fit into memory"
-            raise InputError("too-large", self.path, what, "Use a larger machine.") from error
+            raise InputError("too-large", self.path, what, "Use a larger machine") from error
         return as_scan(self.path, layout, buffer, list(layout.notes))
 
     def black(self) -> float:

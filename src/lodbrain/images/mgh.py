@@ -37,17 +37,17 @@ def read_layout(stream: ByteStream, head: bytes) -> Layout:
     path = stream.path
     block = head + stream.read(_DATA_OFFSET - len(head))
     if len(block) < _DATA_OFFSET:
-        raise InputError("truncated", path, "it ends within its header", "Copy or download the file again.")
+        raise InputError("truncated", path, "it ends within its header", "Copy or download the file again")
     # Not `MGHHeader`, which hides that a file states no orientation.
     header = np.frombuffer(block, header_dtype, count=1)[0]
     *dims, frames = (int(size) for size in header["dims"])
     shape, frames = checked_shape(path, [*dims, frames])
     code = int(header["type"])
     if code == _COLOUR:
-        raise InputError("rgb", path, "it is a colour picture (RGB)", "Give the scan itself, not a rendering of it.")
+        raise InputError("rgb", path, "it is a colour picture (RGB)", "Give the scan itself, not a rendering of it")
     if code not in _DTYPES:
         raise InputError(
-            "unknown-dtype", path, f"its header names an unknown type of voxels ({code})", "Export the scan again."
+            "unknown-dtype", path, f"its header names an unknown type of voxels ({code})", "Export the scan again"
         )
     notes: list[str] = []
     affine = np.eye(4)

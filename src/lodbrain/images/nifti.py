@@ -44,7 +44,7 @@ _GRID_FIELDS = (
     *("srow_x", "srow_y", "srow_z", "xyzt_units"),
 )
 
-_AGAIN = "Export the scan again."
+_AGAIN = "Export the scan again"
 _SIZES: dict[int, Any] = {348: Nifti1Header, 540: Nifti2Header}
 
 
@@ -73,7 +73,7 @@ def read_layout(stream: ByteStream, head: bytes) -> Layout:
     size = int.from_bytes(head, "big" if big else "little")
     block = head + stream.read(size - 4)
     if len(block) < size:
-        raise InputError("truncated", path, "it ends within its header", "Copy or download the file again.")
+        raise InputError("truncated", path, "it ends within its header", "Copy or download the file again")
     pair = _check_magic(path, block, size)
     header: Any = _SIZES[size](block, endianness=">" if big else "<", check=False)
     notes = ["The file is big-endian; the values were converted."] if big else []
@@ -186,9 +186,9 @@ def _check_magic(path: Path, block: bytes, size: int) -> bool:
 def _dtype(path: Path, header: Any) -> np.dtype[np.generic]:
     code, bits = int(header["datatype"]), int(header["bitpix"])
     if code in _COLOUR:
-        raise InputError("rgb", path, "it is a colour picture (RGB)", "Give the scan itself, not a rendering of it.")
+        raise InputError("rgb", path, "it is a colour picture (RGB)", "Give the scan itself, not a rendering of it")
     if code in _COMPLEX:
-        raise InputError("complex", path, "it holds complex numbers", "Give the magnitude image.")
+        raise InputError("complex", path, "it holds complex numbers", "Give the magnitude image")
     if code not in _DTYPES:
         raise InputError("unknown-dtype", path, f"its header names an unknown type of voxels ({code})", _AGAIN)
     dtype = np.dtype(_DTYPES[code])
@@ -211,7 +211,7 @@ def _offset(stream: ByteStream, header: Any, size: int, *, pair: bool, big: bool
         raise InputError("bad-header", path, f"its header puts the voxels at byte {offset}", _AGAIN)
     flag, position = stream.read(4), size + 4
     if len(flag) < 4:
-        raise InputError("truncated", path, "it ends behind its header", "Copy or download the file again.")
+        raise InputError("truncated", path, "it ends behind its header", "Copy or download the file again")
     if flag[0] and offset == position:
         return offset, ["The header announces extensions, but there are none."]
     while flag[0] and position + 8 <= offset:

@@ -63,7 +63,7 @@ def read_grid(path: Path, header: Any, shape: tuple[int, int, int]) -> tuple[Aff
     qform = _qform(grid) if grid["qform_code"] > 0 else None
     if grid["qform_code"] > 0 and qform is None:
         if sform is None:
-            raise InputError("bad-affine", path, "its qform is not a rotation", "Convert the scan again from DICOM.")
+            raise InputError("bad-affine", path, "its qform is not a rotation", "Convert the scan again from DICOM")
         notes.append("The qform is not a rotation; it was dropped and the sform is used.")
         _drop_qform(grid)
     if sform is None and qform is None:
@@ -119,19 +119,19 @@ def _mend_pixdim(path: Path, grid: Any, sform: Affine | None) -> list[str]:
     if sform is None:
         if not usable.all():
             raise InputError(
-                "bad-affine", path, f"its voxel size is {_numbers(stated)}", "Convert the scan again from DICOM."
+                "bad-affine", path, f"its voxel size is {_numbers(stated)}", "Convert the scan again from DICOM"
             )
         grid["pixdim"][1:4] = np.abs(stated)
         return ["Negative voxel sizes were made positive."] if (stated < 0).any() else []
     sides = np.linalg.norm(sform[:3, :3], axis=0)
-    mended = np.where(usable, np.abs(stated), sides)
-    if not (np.isfinite(mended).all() and mended.all()):
+    corrected = np.where(usable, np.abs(stated), sides)
+    if not (np.isfinite(corrected).all() and corrected.all()):
         return []  # the sform is singular as well and is rejected later
-    grid["pixdim"][1:4] = mended
-    if not (stated == mended).all():
+    grid["pixdim"][1:4] = corrected
+    if not (stated == corrected).all():
         return [f"The pixdim ({_numbers(stated)}) is impossible; the affine's ({_numbers(sides)}) is used."]
     with np.errstate(divide="ignore", invalid="ignore"):
-        ratio = np.max(np.maximum(sides / mended, mended / sides))
+        ratio = np.max(np.maximum(sides / corrected, corrected / sides))
     if not ratio <= _PIXDIM_RATIO:
         return [f"The pixdim ({_numbers(stated)}) is not the affine's voxel size ({_numbers(sides)}), which is used."]
     return []

@@ -74,15 +74,15 @@ def read_nibabel(scan: Any, *, frame: int | None = None, allow_odd_voxels: bool 
         If the image is not a scan, or does not have this frame.
     """
     if scan.affine is None:
-        raise InputError("bad-affine", None, "the image has no affine", "Give one: it says which side is left.")
+        raise InputError("bad-affine", None, "the image has no affine", "Give one: it says which side is left")
     data = np.asanyarray(scan.dataobj)
     if data.ndim == 4:
         frames = data.shape[3]
         if frame is None and frames > 1:
-            hint = f"Choose one with frame, from 0 to {frames - 1}."
+            hint = f"Choose one with frame, from 0 to {frames - 1}"
             raise InputError("4d", None, f"the image holds {frames} volumes", hint)
         if frame is not None and not 0 <= frame < frames:
-            raise InputError("no-such-frame", None, f"it has no frame {frame}", f"Its frames are 0 to {frames - 1}.")
+            raise InputError("no-such-frame", None, f"it has no frame {frame}", f"Its frames are 0 to {frames - 1}")
         data = data[..., frame or 0]
     return read_array(data, np.asarray(scan.affine, dtype=np.float64), allow_odd_voxels=allow_odd_voxels)
 

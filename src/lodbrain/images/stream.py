@@ -129,7 +129,7 @@ class ByteStream:
             surplus += len(part)
             if surplus > _MAX_SURPLUS:
                 raise InputError(
-                    "gzip-bomb", self.path, "it unpacks to far more than its header claims", "Export the scan again."
+                    "gzip-bomb", self.path, "it unpacks to far more than its header claims", "Export the scan again"
                 )
         return surplus, self._garbage
 
@@ -140,11 +140,11 @@ class ByteStream:
         except zlib.error as error:
             reason = str(error).rpartition(": ")[2]
             raise InputError(
-                "damaged", self.path, f"its gzip stream is damaged ({reason})", "Copy or download the file again."
+                "damaged", self.path, f"its gzip stream is damaged ({reason})", "Copy or download the file again"
             ) from error
         except OSError as error:
             what = f"it cannot be read ({error.strerror})"
-            raise InputError("unreadable", self.path, what, "Check the disk.") from error
+            raise InputError("unreadable", self.path, what, "Check the disk") from error
 
     def _inflated(self, limit: int) -> bytes:
         while True:
@@ -159,7 +159,7 @@ class ByteStream:
                 self._pending = self._file.read(_CHUNK)
                 if not self._pending:
                     raise InputError(
-                        "truncated", self.path, "its gzip stream ends too early", "Copy or download the file again."
+                        "truncated", self.path, "its gzip stream ends too early", "Copy or download the file again"
                     )
 
     def _next_member(self) -> bool:
@@ -180,9 +180,9 @@ def _open(path: Path) -> tuple[int, BinaryIO]:
         status = path.stat()
         if not stat.S_ISREG(status.st_mode):
             what = "it is a folder" if stat.S_ISDIR(status.st_mode) else "it is not a regular file"
-            raise InputError("not-a-file", path, what, "Name an image file.")
+            raise InputError("not-a-file", path, what, "Name an image file")
         if status.st_size == 0:
-            raise InputError("empty", path, "the file is empty", "Copy or download it again.")
+            raise InputError("empty", path, "the file is empty", "Copy or download it again")
         return status.st_size, path.open("rb")
     except (FileNotFoundError, NotADirectoryError) as error:
         if path.is_symlink():
@@ -190,19 +190,19 @@ def _open(path: Path) -> tuple[int, BinaryIO]:
                 raise InputError(
                     "annex-missing", path, "its content is not here (a broken git-annex link)", "Run: datalad get"
                 ) from error
-            raise InputError("broken-link", path, "it is a link to a missing file", "Mend the link.") from error
-        raise InputError("missing", path, "no such file", "Check the path.") from error
+            raise InputError("broken-link", path, "it is a link to a missing file", "Repair the link") from error
+        raise InputError("missing", path, "no such file", "Check the path") from error
     except OSError as error:
         if error.errno == errno.ELOOP:
-            raise InputError("broken-link", path, "its links lead in a circle", "Mend the link.") from error
-        raise InputError("unreadable", path, f"it cannot be opened ({error.strerror})", "Check permissions.") from error
+            raise InputError("broken-link", path, "its links lead in a circle", "Repair the link") from error
+        raise InputError("unreadable", path, f"it cannot be opened ({error.strerror})", "Check permissions") from error
 
 
 def _refuse_stand_ins(path: Path, head: bytes) -> None:
     """Raise an error for content that is often found in place of an image, such as a web page or an LFS pointer."""
     text = head.lstrip(b"\xef\xbb\xbf \t\r\n").lower()
     if text.startswith((b"<!doctype", b"<html", b"<head", b"<?xml", b"<!--")):
-        raise InputError("html-page", path, "it is a web page, not an image", "The download failed: fetch it again.")
+        raise InputError("html-page", path, "it is a web page, not an image", "The download failed: fetch it again")
     if text.startswith(b"version https://git-lfs"):
         raise InputError("lfs-pointer", path, "it is a git LFS pointer, not the image", "Run: git lfs pull")
     if b"annex/objects/" in head[:512].replace(b"\\", b"/") and b"\x00" not in head:
@@ -211,4 +211,4 @@ def _refuse_stand_ins(path: Path, head: bytes) -> None:
     if head[128:132] == b"DICM":
         kind = "a DICOM file"
     if kind:
-        raise InputError("wrong-format", path, f"it is {kind}, not NIfTI or MGH", "Convert it to NIfTI (dcm2niix).")
+        raise InputError("wrong-format", path, f"it is {kind}, not NIfTI or MGH", "Convert it to NIfTI (dcm2niix)")

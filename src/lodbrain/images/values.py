@@ -71,7 +71,7 @@ def to_intensities(
     if n_bad > _MAX_BAD * n_voxels:
         if shape is None or not _is_compact(np.isfinite(stored).reshape(shape, order="F")):
             what = f"{n_bad / n_voxels:.0%} of its voxels are NaN or Inf"
-            raise InputError("not-finite", path, what, "Export the scan again.")
+            raise InputError("not-finite", path, what, "Export the scan again")
         notes.append(f"NaN or Inf around the head, {n_bad / n_voxels:.0%} of the voxels, were taken as background.")
     elif n_bad:
         notes.append(f"NaN or Inf in {n_bad / n_voxels:.2%} of the voxels; they were set to the darkest intensity.")
@@ -80,7 +80,7 @@ def to_intensities(
     factor, limit = 1.0, np.inf
     magnitude = max(-lowest, highest)
     if not np.isfinite(magnitude):
-        raise InputError("not-finite", path, "its intensity scaling leads beyond all numbers", "Export the scan again.")
+        raise InputError("not-finite", path, "its intensity scaling leads beyond all numbers", "Export the scan again")
     with np.errstate(over="ignore"):
         extent = highest - lowest
     if magnitude > _MOST_OFFSET * extent > 0:
@@ -102,7 +102,7 @@ def to_intensities(
         intensities = _convert(buffer, dtype, begin, slope * factor, intercept * factor, limit, fill)
     low, high = float(intensities.min()), float(intensities.max())
     if low == high:
-        raise InputError("constant", path, f"all of its voxels are {low:g}", "Give the scan itself.")
+        raise InputError("constant", path, f"all of its voxels are {low:g}", "Give the scan itself")
     if low < 0:
         notes.append(f"Negative intensities (down to {low:.4g}) were kept; the darkest count as black.")
     return intensities, notes
@@ -122,7 +122,7 @@ def to_labels(
     lowest, highest, n_bad = _bounds(stored)
     if n_bad > _MAX_BAD * stored.size:
         what = f"{n_bad / stored.size:.0%} of its voxels are NaN or Inf"
-        raise InputError("not-finite", path, what, "Export it again.")
+        raise InputError("not-finite", path, what, "Export it again")
     scaled = [lowest * slope + intercept, highest * slope + intercept]
     target = next((t for t in (np.int16, np.int32, np.int64) if _fits(scaled, t)), None)
     what, hint = "it holds values that are not labels", "Give a label map: whole numbers."

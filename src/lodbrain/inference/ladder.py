@@ -56,7 +56,7 @@ def run_ladder(
     dtype = working_dtype(options.dtype, device)
     asked = consensus is not None and is_asked(scan)
     if consensus is not None and not asked:
-        notes.append(f"LOD-Brain was not asked: voxels of {scan.voxel_mm:.2f} mm are too far from its 1 mm")
+        notes.append(f"LOD-Brain was not used: voxels of {scan.voxel_mm:.2f} mm are too far from its 1 mm")
     work = Work.of(
         network, scan, grid, dtype=dtype, posteriors=options.posteriors, pooling=options.pooling, second=asked
     )

@@ -100,6 +100,6 @@ def predict(
         keep_largest(result.classes, leave=SEVERAL_PIECES["tissue"])
     notes = given.notes
     if min(x, y, z) < LOD_BRAIN_2024_FINEST_MM:
-        notes += ("lod-brain-2024 was trained at about 1 mm and sees these voxels as they are: its result is doubtful",)
+        notes += ("lod-brain-2024 was trained at about 1 mm; on these voxels its result may be inaccurate",)
     posteriors = None if result.posteriors is None else repooled(result.posteriors, options.pooling)
     return replace(result, posteriors=posteriors, notes=notes)

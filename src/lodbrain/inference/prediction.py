@@ -97,7 +97,7 @@ class Prediction:
     coarse : CoarseView or None
         What the coarsest of several levels saw; None for networks that are not ladders.
     disagreement : (X, Y, Z) bool or None
-        Where the members of a consensus see different tissues; None where the second was not asked.
+        Where the members of a consensus assign different tissues; None if the second was not used.
     """
 
     classes: NDArray[np.uint8]

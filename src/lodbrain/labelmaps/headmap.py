@@ -151,7 +151,7 @@ def check_sides(labels: NDArray[np.integer], name: str) -> None:
     across = np.arange(labels.shape[0])
     left, right = (np.average(across, weights=sides[side].sum((1, 2))) for side in ("left", "right"))
     if left >= right:
-        raise InputError("sides", name, "its left structures lie on the right", "Check its orientation.")
+        raise InputError("sides", name, "its left structures lie on the right", "Check its orientation")
 
 
 def _classes(

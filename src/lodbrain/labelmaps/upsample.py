@@ -108,7 +108,7 @@ def upsample_image(
     shape = (axes[0].n_out, axes[1].n_out, axes[2].n_out)
     if math.prod(shape) > MAX_VOXELS:
         what = f"at {voxel_mm:g} mm it would have {' x '.join(map(str, shape))} voxels"
-        raise InputError("too-large", name, what, "Choose larger voxels, or crop the map.")
+        raise InputError("too-large", name, what, "Choose larger voxels, or crop the map")
     affine = image.affine @ np.diag([*(1 / ratios), 1.0])
     affine[:3, 3] = image.affine[:3, 3] + image.affine[:3, :3] @ ((1 / ratios - 1) / 2)
     least = LEAST_VOLUME_MM3 / voxel_mm**3
@@ -134,7 +134,7 @@ def check_label_map(image: Image, name: str) -> NDArray[np.integer]:
         If the map is empty, or holds too many or too scattered values to be labels.
     """
     data = image.data
-    hint = "Give a label map: one whole number for each structure."
+    hint = "Give a label map: one whole number for each structure"
     if data.ndim != 3 or data.dtype.kind not in "iu":
         raise InputError("not-labels", name, f"it holds {data.dtype} of shape {data.shape}, not labels", hint)
     indices: NDArray[np.integer] = np.unique(data)

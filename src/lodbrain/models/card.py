@@ -39,7 +39,7 @@ class Card:
     parameters : int
         Number of learned values.
     training, dice, calibration, quality : dict
-        Training procedure; measured Dice by data set and structure; temperatures and volume intervals, see
+        Training procedure; measured Dice by dataset and structure; temperatures and volume intervals, see
         `lodbrain.inference.calibration`; fit of predicted Dice, see `lodbrain.segmentation.predicted_dice`.
     """
 
@@ -92,7 +92,7 @@ class Card:
         for entry in ("name", "file"):
             # These become paths in the cache, and a card can come with a file from any source.
             if given[entry].startswith(".") or set(given[entry]) & set("/\\\0"):
-                what = f"the model's card has the {entry} {given[entry]!r}, which is no plain file name"
+                what = f"the model's card has the {entry} {given[entry]!r}, which is not a plain file name"
                 raise WeightsError("card", path, what)
         return cls(**given)
 

@@ -109,7 +109,7 @@ def _means_tables(found: Statistics, overall: Sequence[GroupMean], places: Seque
                 counts = [Cell(str(max(each.interval.n for each in mine)))]
                 counts += [Cell(str(mine[0].missed or "")), Cell(str(mine[0].invented or ""))]
                 rows.append(TableRow(name_of(place), (*values, *counts), place.region == MEAN))
-        headings = ("region", *(LABELS[m] for m in metrics), "subjects", "missed", "invented")
+        headings = ("region", *(LABELS[m] for m in metrics), "subjects", "false negatives", "false positives")
         tables.append(PageTable(f"{model}: mean (95% interval)", headings, tuple(rows)))
     return tables
 

@@ -63,8 +63,8 @@ def group_page(folder: Path, group: Sequence[ScanResults], *, broken: Sequence[s
             for member, link in outliers[:MOST_OUTLIERS]
         ],
         more_outliers=max(0, len(outliers) - MOST_OUTLIERS),
-        rule=f"Listed are scans with a sign of trouble, without a structure, or with a volume {compared}further than "
-        f"{FAR_FROM_USUAL:.0f} standard deviations from what is usual. Look at them; none is wrong for being here.",
+        rule=f"Listed are scans with a QC warning, without a structure, or with a volume {compared}further than "
+        f"{FAR_FROM_USUAL:.0f} standard deviations from the usual value. Inspect them; they may still be correct.",
         spreads=_spreads(folder, members, links),
         hidden_dots=len(members) > MOST_DOTS,
         reference=SOURCE,
@@ -104,7 +104,7 @@ def _ml(member: Member, name: str) -> float | None:
 _COLUMNS = (
     _Column("Brain, ml", lambda member: _ml(member, BRAIN)),
     _Column("TIV, ml", lambda member: _ml(member, TIV)),
-    _Column("Expected Dice", lambda member: member.results.part("quality").get("score"), 3),
+    _Column("Predicted Dice", lambda member: member.results.part("quality").get("score"), 3),
     _Column("Mean posterior", lambda member: member.results.part("quality").get("confidence"), 3),
     _Column("Unusual volumes", lambda member: sum(abs(z) > USUAL_SD for z in member.z.values()) if member.z else None),
     _Column("Outlying", lambda member: member.outlying, 1),

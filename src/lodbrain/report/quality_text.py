@@ -9,19 +9,19 @@ from lodbrain.report.pages import MINUS, number
 
 #: Measures and their descriptions; all others are shown under their keys.
 _WORDS = {
-    "score": "Dice to be expected",
+    "score": "Predicted Dice",
     "least_confidence": "The same, of the least certain tissue",
-    "border_entropy": "Entropy at borders, bits",
-    "volume_misfit": "Volumes outside of their ranges, mean log ratio",
+    "border_entropy": "Entropy at boundaries, bits",
+    "volume_misfit": "Volumes outside their ranges, mean log ratio",
     "asymmetry": "Mean difference of left and right",
     "cut_mm2": "Brain at the edges of the scan, mm²",
-    "confidence": "Mean posterior of the chosen labels",
+    "confidence": "Mean posterior of the assigned labels",
     "brain_ml": "Brain, ml",
-    "coarse_brain_ml": "Brain as the coarsest level saw it, ml",
+    "coarse_brain_ml": "Brain, coarsest level, ml",
     "agreement": "Agreement of the members, Dice of the tissues at 2 mm",
     "disagreement": "Members with different tissues, share of the brain",
     "second_weight": "Weight of the second member",
-    "moved_share": "Voxels taken from stray pieces, share of the brain",
+    "moved_share": "Relabelled voxels of small components, share of the brain",
 }
 
 _MOST_DIGITS = 4
@@ -42,7 +42,7 @@ def quality_of(content: Mapping[str, object]) -> QualityText:
     --------
     >>> shown = quality_of({"confidence": 0.84, "reasons": ["the field of view cuts the cerebellum"]})
     >>> shown.reasons, shown.measures
-    (['the field of view cuts the cerebellum'], [('Mean posterior of the chosen labels', '0.84')])
+    (['the field of view cuts the cerebellum'], [('Mean posterior of the assigned labels', '0.84')])
     """
     reasons = content.get("reasons")
     return QualityText(

@@ -120,16 +120,16 @@ def facts_of(results: ScanResults, volumes_mm3: Mapping[str, float]) -> list[Fac
         if key in volumes_mm3
     ]
     quality = results.part("quality")
-    for key, name in (("score", "Dice to be expected"), ("confidence", "Mean posterior")):
+    for key, name in (("score", "Predicted Dice"), ("confidence", "Mean posterior")):
         if isinstance(value := quality.get(key), (int, float)):
             facts.append(Fact(name, f"{value:.2f}"))
             break
     shown = quality_of(quality)
     if shown.reasons:
-        signs = f"{len(shown.reasons)} sign{'s' if len(shown.reasons) != 1 else ''} of trouble"
-        facts.append(Fact("Quality", signs, warn=True))
+        count = len(shown.reasons)
+        facts.append(Fact("Quality", f"{count} QC warning{'s' if count != 1 else ''}", warn=True))
     notes = len(results.lines("notes"))
-    facts.append(Fact("Input", f"{notes} note{'s' if notes != 1 else ''}" if notes else "nothing mended"))
+    facts.append(Fact("Input", f"{notes} note{'s' if notes != 1 else ''}" if notes else "no corrections"))
     return facts
 
 

@@ -35,9 +35,7 @@ def quality_figure(
     left.scatter(score, dice, s=14, color="#0072b2", alpha=0.75, linewidths=0)
     left.axhline(FAILED_DICE, color="0.6", linewidth=0.8, linestyle="--")
     low = max(0.0, float(min(score.min(), dice.min())) - 0.05)
-    left.set(
-        xlim=(low, 1), ylim=(low, 1), xlabel="score (Dice to be expected)", ylabel="true Dice, mean of six tissues"
-    )
+    left.set(xlim=(low, 1), ylim=(low, 1), xlabel="score (predicted Dice)", ylabel="true Dice, mean of six tissues")
     left.set_title(f"Pearson {found.pearson:.2f}, Spearman {found.spearman:.2f}, n {found.n}", fontsize=9)
     right.plot([0, 1], [0, 1], color="0.7", linewidth=0.8)
     if not np.isnan(found.auc):

@@ -165,7 +165,7 @@ def strip_image(
     mask = moved(mask, (x_mm, y_mm, z_mm), wanted.border_mm)
     if shear is not None:
         mask = shear.undo_classes(mask.view(np.uint8)).view(bool)
-        notes.append("It was resampled to axes at right angles; the mask was brought back to its own grid.")
+        notes.append("It was resampled to orthogonal axes, and the mask back to its own grid.")
     if not mask.any():
         raise InputError(
             "no-brain", None, "nothing is left of the brain mask", "Is this a head? Is --border too small?"
@@ -174,7 +174,7 @@ def strip_image(
     final = np.ascontiguousarray(reorientation.undo(mask))
     volume_mm3 = float(np.count_nonzero(final)) * voxel_volume_mm3
     if shown < MOST_RATIO * volume_mm3:
-        notes.append("The scan is skull-stripped already: the mask cannot be larger than what is left of the head.")
+        notes.append("The scan is skull-stripped already: the mask cannot extend beyond the stripped brain.")
     if any(final.take(at, axis).any() for axis in range(3) for at in (0, -1)):
         notes.append("The mask reaches the edge of the field of view: the brain may be cut.")
     return BrainMask(final, affine, volume_mm3, tuple(notes), odds.peak_bytes)

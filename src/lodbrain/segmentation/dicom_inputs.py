@@ -60,7 +60,7 @@ class DicomScan:
     about : mapping
         More fields for the JSON files.
     told : tuple of str
-        Lines for the user: what is taken, and what is left out for which reason.
+        Lines for the user: the selected series, and the reasons for skipping the others.
     """
 
     path: Path
@@ -165,9 +165,9 @@ def _scan(path: Path, study: Sequence[DicomSeries], options: DicomOptions, *, ve
         problem = InputError(code, path, f"{chosen.title}: {what}", _HINTS.get(code, "Name another series: --series N"))
         return DicomScan(path, path.name, problem=problem)
     rows, columns = chosen.size
-    told = [f"{shown(path.name)}: {chosen.title} is taken, {chosen.images} slices of {rows} x {columns}"]
+    told = [f"{shown(path.name)}: {chosen.title} is selected, {chosen.images} slices of {rows} x {columns}"]
     others = [one for one in study if one is not chosen]
-    told += [f"{shown(path.name)}: {one.title} is left out: {_why(one, chosen, options)}" for one in others]
+    told += [f"{shown(path.name)}: {one.title} is skipped: {_why(one, chosen, options)}" for one in others]
     if damaged:
         told.append(f"{shown(path.name)}: files that could not be read: {damaged}")
     about: dict[str, object] = {
@@ -189,7 +189,7 @@ def _numbered(study: Sequence[DicomSeries], number: int) -> DicomSeries | None:
 
 def _why(one: DicomSeries, chosen: DicomSeries, options: DicomOptions) -> str:
     if options.series is not None:
-        return "it was not asked for"
+        return "not requested"
     if one.reason is not None:
         return one.reason
     return one.problem[1] if one.problem is not None else f"T1w as well, but {chosen.title} is preferred"

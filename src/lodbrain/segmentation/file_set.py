@@ -78,7 +78,7 @@ class FileSet(ABC):
         """
         sidecar = self._finished()
         if sidecar is not None and (found := _differences(sidecar, made_from)):
-            what = f"this result was made otherwise ({'; '.join(found)})"
+            what = f"this result has another model, other settings or another scan ({'; '.join(found)})"
             hint = "Use --overwrite to replace it, or choose another output folder"
             raise InputError("made-otherwise", self.main, what, hint)
         return sidecar is not None

@@ -69,7 +69,7 @@ def find_jobs(
     scans = find_scans(inputs)
     others = [scan for scan in scans if not is_dicom_input(scan)]
     if dicom.segmentation and (odd := next((scan for scan in others if scan.problem is None), None)):
-        what = "a DICOM Segmentation belongs to a DICOM series, and this is none"
+        what = "a DICOM Segmentation needs a DICOM series, which this is not"
         raise UsageError("dicom-seg", odd.path, what, "Leave out --dicom-seg, or name the DICOM files")
     jobs = [
         Job(

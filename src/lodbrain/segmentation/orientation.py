@@ -49,7 +49,8 @@ def second_look(view: CoarseView, quality: Quality, reorientation: Reorientation
     if axes != "RAS":
         return (_about_axes(axes, reorientation), *quality.reasons)
     if fitted and quality.is_no_brain and not brain:
-        what = f"no brain was found in it ({len(quality.reasons)} signs of trouble)"
+        count = len(quality.reasons)
+        what = f"no brain was found in it ({count} QC warning{'s' * (count != 1)})"
         raise InputError("no-brain", None, what, "Is this a head, and does the scan show the brain?")
     return quality.reasons
 

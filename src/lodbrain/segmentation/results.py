@@ -108,7 +108,7 @@ def read_volumes(path: Path) -> tuple[Volume, ...]:
             "unreadable", path, f"it cannot be read ({error.strerror})", "Segment the scan again"
         ) from error
     except (KeyError, ValueError, TypeError) as error:
-        raise InputError("no-volumes", path, "it is no table of volumes", "Segment the scan again") from error
+        raise InputError("no-volumes", path, "it is not a table of volumes", "Segment the scan again") from error
 
 
 def _number(text: str | None) -> float | None:

@@ -252,7 +252,7 @@ def segment_image(
         prediction = prediction.sheared(shear, growth)
         if settings.postprocess:  # again: interpolation may split thin parts
             keep_largest(prediction.classes, leave=SEVERAL_PIECES[model.card.labels])
-        notes.append("It was resampled to axes at right angles; the labels were brought back to its own grid.")
+        notes.append("It was resampled to orthogonal axes, and the labels back to its own grid.")
     index = index_of_class(model.card.labels, settings.labels)
     table = TABLES[settings.labels]
     posteriors = maps = None

@@ -136,7 +136,7 @@ def load_model(settings: Settings) -> Model:
     device = choose_device(settings.device)
     card, network = zoo.load(settings.model)
     if card.architecture in REGISTRY and not REGISTRY[card.architecture].segments:
-        what = f"is a network of the architecture {card.architecture}, which is there for comparisons only"
+        what = f"has the architecture {card.architecture}, which is for comparisons only"
         raise UsageError("model", settings.model, what, "Use a ladder, such as --model default")
     _check_labels(card, settings)
     # a card inside a weights file cannot hold that file's hash

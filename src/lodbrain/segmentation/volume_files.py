@@ -94,7 +94,7 @@ def aseg_stats(result: Result, subject: str | None = None) -> str:
     voxel_mm3 = float(result.sidecar["grid"]["voxel_volume_mm3"])
     mm3 = {row.name: row.volume_mm3 for row in result.volumes}
     if TIV not in mm3 or STRUCTURES[1].name not in mm3:
-        what = "it has no structures, which aseg.stats is about"
+        what = "it has no structures, which aseg.stats needs"
         raise InputError("no-structures", result.outputs.labels, what, "Segment with --labels structures")
     caveat = next((row.note for row in result.volumes if row.name == TIV and row.note), None)
     lines = [

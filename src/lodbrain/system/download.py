@@ -66,7 +66,7 @@ def download(remote: Remote, folder: Path, *, progress: Progress = silent, clien
         def attempt() -> Path:
             with atomic(target) as temporary:
                 _receive(opened, remote, temporary, progress)
-                hint = f"Try again later, or get the file from {remote.url} by other means"
+                hint = f"Try again later, or download the file from {remote.url} in another way"
                 _verify(temporary, remote, target, hint=hint)
             return target
 

@@ -128,7 +128,7 @@ class Client:
                 for block in answer.iter_content(1 << 16):
                     body += block
                     if len(body) > most_bytes:
-                        what = f"is larger than {most_bytes} bytes, which it should not be"
+                        what = f"is larger than the limit of {most_bytes} bytes"
                         raise InputError("download", url, what)
             return body
 

@@ -82,7 +82,7 @@ class Losses(Strict):
 
 
 class LabelledSet(Strict):
-    """Real scans with labels: a CSV with columns volume, labels, site, or a BIDS data set with label maps."""
+    """Real scans with labels: a CSV with columns volume, labels, site, or a BIDS dataset with label maps."""
 
     manifest: Path | None = None
     bids: Path | None = None

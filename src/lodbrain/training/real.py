@@ -68,7 +68,7 @@ class Augmentation:
 
 
 def read_set(settings: LabelledSet) -> tuple[Labelled, ...]:
-    """Return the scans of a manifest or of a BIDS data set."""
+    """Return the scans of a manifest or of a BIDS dataset."""
     return read_manifest(settings.manifest) if settings.manifest else read_bids(str(settings.bids))
 
 

@@ -81,7 +81,7 @@ def check_same(path: Path, saved: dict[str, Any], now: dict[str, Any], *, accept
     changed = differences(saved, now, _defaults())
     if changed and not accept:
         what = f"was trained with other settings ({'; '.join(changed[:4])}{'; ...' if len(changed) > 4 else ''})"
-        hint = "Use another `out`, or go on all the same with --accept-changes"
+        hint = "Use another `out`, or continue with --accept-changes"
         raise UsageError("changed-config", path, what, hint)
 
 

@@ -1,4 +1,4 @@
-"""Defacing: removal of the face along a plane, by which data sets are made anonymous before they are shared."""
+"""Defacing: removal of the face along a plane, by which datasets are made anonymous before they are shared."""
 
 from __future__ import annotations
 
