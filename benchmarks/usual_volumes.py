@@ -19,7 +19,7 @@ import numpy as np
 from lodbrain.images.io import read_labels
 from lodbrain.labels import N_CLASSES, TABLES, Scheme
 from lodbrain.segmentation.usual_volumes import Reference
-from lodbrain.segmentation.volumes import BRAIN, TIV, volumes
+from lodbrain.segmentation.volume_table import BRAIN, TIV, volumes
 from lodbrain.synthesis.label_map import CLASS_OF_CODE, encode
 
 _PARTS: tuple[Scheme, ...] = ("structures", "tissue")

@@ -20,14 +20,14 @@ from lodbrain.version import __version__
 if TYPE_CHECKING:
     from lodbrain.segmentation.brain_extraction import BrainMask, strip
     from lodbrain.segmentation.scan import Segmentation, segment
-    from lodbrain.segmentation.volumes import Volume
+    from lodbrain.segmentation.volume_table import Volume
 
 __all__ = ["BrainMask", "Segmentation", "Volume", "__version__", "segment", "strip"]
 
 _PLACES = {
     "BrainMask": "lodbrain.segmentation.brain_extraction",
     "Segmentation": "lodbrain.segmentation.scan",
-    "Volume": "lodbrain.segmentation.volumes",
+    "Volume": "lodbrain.segmentation.volume_table",
     "segment": "lodbrain.segmentation.scan",
     "strip": "lodbrain.segmentation.brain_extraction",
 }

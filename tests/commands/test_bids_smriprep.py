@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from official_validator import validate
 
 from lodbrain.commands import main
-from lodbrain.datasets.bids import ENTITIES, scan_at
+from lodbrain.datasets.bids_scans import ENTITIES, scan_at
 from lodbrain.labels import INDEX_OF_CLASS
 from lodbrain.labels.gm_wm_csf import GM_WM_CSF_OF_CLASS
 

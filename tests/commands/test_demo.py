@@ -13,7 +13,7 @@ from lodbrain.images.io import read_image, write_nifti
 from lodbrain.labels import CLASS_OF_INDEX, STRUCTURES
 from lodbrain.segmentation.scan import Segmentation
 from lodbrain.segmentation.settings import Settings
-from lodbrain.segmentation.volumes import volumes
+from lodbrain.segmentation.volume_table import volumes
 
 SHAPE = (197, 233, 189)
 

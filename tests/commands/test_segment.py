@@ -18,7 +18,7 @@ from lodbrain.segmentation.outcome import ScanOutcome
 from lodbrain.segmentation.outputs import Outputs
 from lodbrain.segmentation.scan import Segmentation
 from lodbrain.segmentation.settings import Settings
-from lodbrain.segmentation.volumes import Volume
+from lodbrain.segmentation.volume_table import Volume
 
 Write = Callable[..., Path]
 

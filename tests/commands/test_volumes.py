@@ -6,7 +6,7 @@ import pytest
 from lodbrain.commands import main
 from lodbrain.labels import STRUCTURES
 from lodbrain.segmentation.outputs import Outputs
-from lodbrain.segmentation.volumes import Volume, volumes_tsv
+from lodbrain.segmentation.volume_table import Volume, volumes_tsv
 
 
 @pytest.fixture

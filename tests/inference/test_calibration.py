@@ -6,7 +6,7 @@ import pytest
 from lodbrain.errors import WeightsError
 from lodbrain.inference.calibration import Calibration, read_calibration, write_calibration
 from lodbrain.labels import N_CLASSES
-from lodbrain.segmentation.volumes import volumes
+from lodbrain.segmentation.volume_table import volumes
 
 PUTAMEN = {"Putamen": 2.0}
 

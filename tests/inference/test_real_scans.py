@@ -14,7 +14,7 @@ from lodbrain.commands.demo import template
 from lodbrain.images import read_labels
 from lodbrain.inference.postprocess import SEVERAL_PIECES
 from lodbrain.labels import STRUCTURES
-from lodbrain.segmentation.volumes import BRAIN, TIV
+from lodbrain.segmentation.volume_table import BRAIN, TIV
 
 pytestmark = [pytest.mark.data, pytest.mark.slow]
 

@@ -31,7 +31,7 @@ from lodbrain.models.folded import fold
 from lodbrain.models.lod import Detail
 from lodbrain.segmentation.caveats import cut_structures, shown_mm3, with_caveat
 from lodbrain.segmentation.onnx_export import inference_card
-from lodbrain.segmentation.volumes import Volume, volumes, volumes_tsv
+from lodbrain.segmentation.volume_table import Volume, volumes, volumes_tsv
 
 PATH = Path(__file__).resolve().parents[2] / "web" / "test" / "vectors.json"
 

@@ -3,7 +3,7 @@ import pytest
 
 import lodbrain
 from lodbrain.segmentation.caveats import LIMITED, cut_structures, shown_mm3, with_caveat
-from lodbrain.segmentation.volumes import Volume
+from lodbrain.segmentation.volume_table import Volume
 
 ROWS = (Volume(24, "CSF", 100.0, 90.0), Volume(None, "TIV", 1000.0, 990.0), Volume(None, "brain", 900.0, 900.0))
 

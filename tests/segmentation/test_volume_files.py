@@ -11,7 +11,7 @@ from lodbrain.labels import STRUCTURES, TISSUES
 from lodbrain.segmentation.outputs import Outputs
 from lodbrain.segmentation.results import Result, find_results
 from lodbrain.segmentation.volume_files import aseg_stats, subject_names, volumes_csv
-from lodbrain.segmentation.volumes import Volume, volumes_tsv
+from lodbrain.segmentation.volume_table import Volume, volumes_tsv
 
 #: The header of SynthSeg's --vol, without its fold of cortical areas.
 SYNTHSEG = (

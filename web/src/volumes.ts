@@ -1,4 +1,4 @@
-/** The table of volumes with its intervals; see segmentation/volumes.py and inference/calibration.py. */
+/** The table of volumes with its intervals; see segmentation/volume_table.py and inference/calibration.py. */
 
 import type { Card, LevelRow } from "./types.ts";
 

@@ -13,8 +13,8 @@ from lodbrain.commands.many import do_jobs
 from lodbrain.commands.options import SegmentOptions
 from lodbrain.commands.parameters import Flag
 from lodbrain.datasets import derivatives
-from lodbrain.datasets.bids import Choice, Found, find_bids_scans, read_filter, scan_at
-from lodbrain.datasets.bids import labels as bare_labels
+from lodbrain.datasets.bids_scans import Choice, Found, find_bids_scans, read_filter, scan_at
+from lodbrain.datasets.bids_scans import labels as bare_labels
 from lodbrain.datasets.smriprep import several_sessions, smriprep_stem, usable_by_smriprep
 from lodbrain.errors import InputError, UsageError, shown
 from lodbrain.report.segment_pages import check_installed

@@ -20,7 +20,7 @@ from lodbrain.segmentation.file_segmentation import segment_file
 from lodbrain.segmentation.outcome import ScanOutcome
 from lodbrain.segmentation.outputs import check_writable
 from lodbrain.segmentation.settings import Settings
-from lodbrain.segmentation.volumes import Volume
+from lodbrain.segmentation.volume_table import Volume
 from lodbrain.system.atomic import write_bytes
 from lodbrain.system.memory import keep_freed_memory
 from lodbrain.system.progress import Progress, silent

@@ -12,7 +12,7 @@ from lodbrain.report.segment_pages import add_page, check_installed
 from lodbrain.segmentation.jobs import Job, segment_jobs
 from lodbrain.segmentation.outcome import ScanOutcome
 from lodbrain.segmentation.settings import Settings
-from lodbrain.segmentation.volumes import BRAIN
+from lodbrain.segmentation.volume_table import BRAIN
 from lodbrain.system.memory import keep_freed_memory
 
 

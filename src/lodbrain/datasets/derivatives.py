@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from lodbrain.datasets.bids import BidsScan
+from lodbrain.datasets.bids_scans import BidsScan
 from lodbrain.errors import InputError, UsageError
 from lodbrain.system.atomic import write_text
 from lodbrain.system.records import json_text

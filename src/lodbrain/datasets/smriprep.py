@@ -18,7 +18,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from lodbrain.datasets.bids import ENTITIES, BidsScan
+from lodbrain.datasets.bids_scans import ENTITIES, BidsScan
 from lodbrain.errors import InputError
 from lodbrain.labels.gm_wm_csf import GM_WM_CSF
 
@@ -82,7 +82,7 @@ def smriprep_stem(scan: BidsScan) -> str:
 
     Examples
     --------
-    >>> from lodbrain.datasets.bids import scan_at
+    >>> from lodbrain.datasets.bids_scans import scan_at
     >>> smriprep_stem(scan_at("sub-01/ses-1/anat/sub-01_ses-1_run-1_T1w.nii.gz"))
     'sub-01_ses-1_run-1'
     """

@@ -19,7 +19,7 @@ from lodbrain.inference.predict import Options, predict
 from lodbrain.inference.prediction import Prediction
 from lodbrain.labels import TISSUE_OF_CLASS, Scheme
 from lodbrain.segmentation.settings import Model
-from lodbrain.segmentation.volumes import volumes
+from lodbrain.segmentation.volume_table import volumes
 
 #: Margin around the true brain within which voxels are sampled: farther away, decisions are trivial.
 DILATION_MM = 6.0

@@ -14,7 +14,7 @@ from lodbrain.errors import InputError
 from lodbrain.evaluation.regions import INTRACRANIAL, REGIONS
 from lodbrain.evaluation.score import COLUMNS, METRICS, ScoreRow
 from lodbrain.segmentation.results import GROUP_VOLUMES
-from lodbrain.segmentation.volumes import BRAIN, TIV
+from lodbrain.segmentation.volume_table import BRAIN, TIV
 from lodbrain.system.records import NOT_AVAILABLE, read_tsv, write_tsv
 
 TSV, JSON = "evaluation.tsv", "evaluation.json"

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
 from lodbrain.labels import CLASS_OF_INDEX, STRUCTURES, TISSUES
-from lodbrain.segmentation.volumes import TIV
+from lodbrain.segmentation.volume_table import TIV
 
 RegionLevel: TypeAlias = Literal["structure", "merged", "tissue", "brain"]
 RegionSide: TypeAlias = Literal["left", "right", "both", "midline"]

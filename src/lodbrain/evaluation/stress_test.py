@@ -28,7 +28,7 @@ from lodbrain.inference.predict import Options, predict
 from lodbrain.segmentation.predicted_dice import read_fit
 from lodbrain.segmentation.quality import assess
 from lodbrain.segmentation.settings import Model, Settings, load_model
-from lodbrain.segmentation.volumes import index_of_class
+from lodbrain.segmentation.volume_table import index_of_class
 from lodbrain.synthesis.degradations import DEGRADATIONS, LabelledScan
 from lodbrain.system.memory import free_bytes
 from lodbrain.version import __version__

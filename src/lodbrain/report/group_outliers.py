@@ -11,7 +11,7 @@ from lodbrain.report.quality_text import quality_of
 from lodbrain.report.sidecars import ScanResults
 from lodbrain.report.volume_rows import in_words
 from lodbrain.segmentation.usual_volumes import reference_of
-from lodbrain.segmentation.volumes import BRAIN, TIV
+from lodbrain.segmentation.volume_table import BRAIN, TIV
 
 #: Least group size for comparison within the group; smaller groups are only compared with the reference.
 FEWEST = 8

@@ -15,7 +15,7 @@ from lodbrain.report.scan_page import Fact
 from lodbrain.report.sidecars import ScanResults
 from lodbrain.report.volume_rows import STRIP_SD, in_words
 from lodbrain.segmentation.usual_volumes import SOURCE, USUAL_SD
-from lodbrain.segmentation.volumes import BRAIN, TIV
+from lodbrain.segmentation.volume_table import BRAIN, TIV
 from lodbrain.system.atomic import write_text
 
 NAME = "index.html"

@@ -22,7 +22,7 @@ from lodbrain.report.sidecars import ScanResults, read_results
 from lodbrain.report.slice_pictures import PLANES, Slice, slices, window_of
 from lodbrain.report.volume_rows import VolumeRow, in_words, volume_rows
 from lodbrain.segmentation.usual_volumes import SOURCE
-from lodbrain.segmentation.volumes import BRAIN, TIV
+from lodbrain.segmentation.volume_table import BRAIN, TIV
 from lodbrain.system.atomic import write_text
 
 #: The line with the sidecar's digest is within this many bytes of the page's beginning.

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lodbrain.images.black_background import face_value
-from lodbrain.segmentation.volumes import TIV, Volume
+from lodbrain.segmentation.volume_table import TIV, Volume
 
 #: Ratio of foreground volume to segmented intracranial volume below which a scan is skull-stripped. The ratio is 1.03
 #: to 1.07 in 10 stripped scans of three sources, and 2.83 or more in 15 heads.

@@ -27,7 +27,7 @@ from lodbrain.segmentation.scan import Segmentation, segment_image
 from lodbrain.segmentation.settings import Model, Settings, load_model
 from lodbrain.segmentation.sidecar import made_from, posteriors_sidecar, sidecar
 from lodbrain.segmentation.tissue_maps import write_tissue_maps
-from lodbrain.segmentation.volumes import volumes_tsv
+from lodbrain.segmentation.volume_table import volumes_tsv
 from lodbrain.system.atomic import write_text
 from lodbrain.system.memory import give_back, restart_peak
 from lodbrain.system.progress import Progress

@@ -9,7 +9,7 @@ from typing import Literal
 
 from lodbrain.errors import InputError, LodbrainError, OutputError, UsageError, WeightsError, exit_status
 from lodbrain.segmentation.outputs import Outputs
-from lodbrain.segmentation.volumes import Volume
+from lodbrain.segmentation.volume_table import Volume
 
 
 @dataclass(frozen=True, eq=False)

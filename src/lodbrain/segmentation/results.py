@@ -14,7 +14,7 @@ from lodbrain.errors import InputError, shown
 from lodbrain.segmentation.file_set import Json
 from lodbrain.segmentation.inputs import files_below
 from lodbrain.segmentation.outputs import Outputs
-from lodbrain.segmentation.volumes import Volume
+from lodbrain.segmentation.volume_table import Volume
 from lodbrain.system.records import read_tsv
 
 #: Table of all scans that the BIDS App writes; not the volumes of a single scan, despite its ending.

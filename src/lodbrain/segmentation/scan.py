@@ -23,7 +23,7 @@ from lodbrain.segmentation.predicted_dice import read_fit
 from lodbrain.segmentation.quality import assess, has_fit
 from lodbrain.segmentation.settings import Model, Settings, load_model
 from lodbrain.segmentation.tissue_maps import TissueMaps, kept_pooling, tissue_maps_of
-from lodbrain.segmentation.volumes import Volume, index_of_class, pooling_of, volumes
+from lodbrain.segmentation.volume_table import Volume, index_of_class, pooling_of, volumes
 from lodbrain.system.memory import give_back, parse_memory
 from lodbrain.system.progress import Progress
 from lodbrain.system.threads import use_threads

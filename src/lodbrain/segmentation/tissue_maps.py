@@ -18,7 +18,7 @@ from lodbrain.inference.prediction import Pooling
 from lodbrain.labels import TABLES, Scheme
 from lodbrain.labels.gm_wm_csf import GM_WM_CSF, GM_WM_CSF_OF_CLASS
 from lodbrain.segmentation.outputs import labels_tsv
-from lodbrain.segmentation.volumes import index_of_class, pooling_of
+from lodbrain.segmentation.volume_table import index_of_class, pooling_of
 from lodbrain.system.atomic import write_text
 from lodbrain.system.records import json_text
 

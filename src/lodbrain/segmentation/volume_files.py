@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from lodbrain.errors import InputError
 from lodbrain.labels import STRUCTURES
 from lodbrain.segmentation.results import Result, same_labels
-from lodbrain.segmentation.volumes import BRAIN, TIV
+from lodbrain.segmentation.volume_table import BRAIN, TIV
 from lodbrain.version import __version__
 
 #: SynthSeg's names that are not FreeSurfer's names in lower case with spaces.

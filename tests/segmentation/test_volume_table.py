@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from lodbrain.labels import CLASS_OF_INDEX, STRUCTURES, TABLES, Scheme
-from lodbrain.segmentation.volumes import (
+from lodbrain.segmentation.volume_table import (
     Volume,
     index_of_class,
     volumes,

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from lodbrain.datasets.bids import Choice, find_bids_scans, labels, read_filter, scan_at
+from lodbrain.datasets.bids_scans import Choice, find_bids_scans, labels, read_filter, scan_at
 from lodbrain.errors import InputError, UsageError
 
 
