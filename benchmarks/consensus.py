@@ -67,17 +67,17 @@ class Watched(consensus.SecondOpinion):
 
     found: dict[float, NDArray[np.uint8]]
 
-    def mixed(self, detail, grid, part):  # type: ignore[no-untyped-def]
-        """The detail itself; what is decided for each weight is put into `found`."""
+    def mixed(self, output, grid, part):  # type: ignore[no-untyped-def]
+        """The output itself; what is decided for each weight is put into `found`."""
         for weight, classes in self.found.items():
             self.weight = weight
-            mean, differing = super().mixed(detail, grid, part)
+            mean, differing = super().mixed(output, grid, part)
             best = mean.logits[0].argmax(0)
-            if detail.side is None:  # a coarse level, whose classes have sides
+            if output.side is None:  # a coarse level, whose classes have sides
                 best = torch.as_tensor(SIDELESS_OF_CLASS)[best]
             x, y, z = (slice(*span) for span in part)
             classes[x, y, z] = best.to(torch.uint8).numpy()
-        return detail, differing
+        return output, differing
 
 
 def main() -> int:

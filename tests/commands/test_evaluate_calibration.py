@@ -71,7 +71,7 @@ def test_overconfident_network_is_calibrated_and_intervals_hold(
             p.argmax(0).astype(np.uint8),
             p.sum((1, 2, 3), dtype=np.float64),
             p.astype(np.float16),
-            doubt_vox=(p * (1 - p)).sum((1, 2, 3), dtype=np.float64),
+            variance_vox=(p * (1 - p)).sum((1, 2, 3), dtype=np.float64),
         )
 
     monkeypatch.setattr(calibration_fit, "predict", predict)

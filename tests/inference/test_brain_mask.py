@@ -15,7 +15,7 @@ from lodbrain.inference.pyramid import WorkingGrid
 from lodbrain.inference.tiled_levels import refine
 from lodbrain.labels import SIDELESS, SIDELESS_OF_CLASS, TISSUE_OF_CLASS
 from lodbrain.models.folded import fold
-from lodbrain.models.lod import Detail, Ladder, LevelConfig
+from lodbrain.models.lod import Ladder, LevelConfig, LevelOutput
 
 CONFIGS = (LevelConfig(2, (4, 8, 8)), LevelConfig(1, (4, 8), False), LevelConfig(0, (4, 8), False))
 
@@ -58,7 +58,7 @@ def test_odds_are_those_of_the_level_that_the_finest_is_conditioned_on(
     run = prepare(given, fold(network, torch.float32, last=last), options)
     run, stage, *_ = locate(run)
     with torch.inference_mode():
-        p = refine(run, 1, stage, odds.box).detail.logits[0].softmax(0)
+        p = refine(run, 1, stage, odds.box).output.logits[0].softmax(0)
     assert len(p) == len(SIDELESS)
     brain_classes = sorted(set(SIDELESS_OF_CLASS[TISSUE_OF_CLASS > 0].tolist()))
     np.testing.assert_allclose(odds.odds[0].sigmoid(), p[brain_classes].sum(0), atol=2e-5)
@@ -140,8 +140,8 @@ def test_odds_of_classes_with_and_without_sides_are_equal() -> None:
     from lodbrain.models.lod import merge_sides
 
     sideless, side = merge_sides(logits)
-    sided = module._odds(Detail(logits, logits))
-    torch.testing.assert_close(module._odds(Detail(sideless, sideless, side)), sided)
+    sided = module._odds(LevelOutput(logits, logits))
+    torch.testing.assert_close(module._odds(LevelOutput(sideless, sideless, side)), sided)
     assert (sided[1] > sided[0]).all()
 
 

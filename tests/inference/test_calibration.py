@@ -11,7 +11,7 @@ from lodbrain.segmentation.volume_table import volumes
 PUTAMEN = {"Putamen": 2.0}
 
 
-def test_interval_widens_with_doubt_and_never_vanishes() -> None:
+def test_interval_widens_with_variance_and_never_vanishes() -> None:
     calibration = Calibration(widths=PUTAMEN)
     low, high = calibration.interval("Left-Putamen", 100.0, 10.0) or (0, 0)
     assert (low, high) == (pytest.approx(100 / math.exp(0.2)), pytest.approx(100 * math.exp(0.2)))
@@ -48,14 +48,14 @@ def test_damaged_calibration_is_refused(content: dict) -> None:
 
 
 def test_volumes_have_intervals_where_something_is_known() -> None:
-    soft, doubt = np.full(N_CLASSES, 50.0), np.full(N_CLASSES, 5.0)
+    soft, variance = np.full(N_CLASSES, 50.0), np.full(N_CLASSES, 5.0)
     rows = volumes(
         np.zeros((1, 1, 1), np.uint8),
         soft,
         model_labels="structures",
         scheme="structures",
         voxel_volume_mm3=2.0,
-        doubt_vox=doubt,
+        variance_vox=variance,
         calibration=Calibration(widths=PUTAMEN),
     )
     known = {row.name: (row.low_mm3, row.high_mm3) for row in rows if row.low_mm3 is not None}

@@ -5,7 +5,7 @@ import torch
 from lodbrain.inference import decide as module
 from lodbrain.inference.decide import Decision, decide, repooled
 from lodbrain.labels import CLASS_OF_INDEX, SIDELESS, SIDELESS_OF_CLASS, TISSUE_OF_CLASS
-from lodbrain.models.lod import Detail, split_sides
+from lodbrain.models.lod import LevelOutput, split_sides
 
 SHAPE = (7, 6, 5)
 
@@ -14,44 +14,44 @@ def _random(*shape: int, seed: int = 0) -> torch.Tensor:
     return 3 * torch.randn(shape, generator=torch.Generator().manual_seed(seed))
 
 
-def _sided() -> Detail:
+def _sided() -> LevelOutput:
     logits = _random(1, 33, *SHAPE)
-    return Detail(logits, logits)
+    return LevelOutput(logits, logits)
 
 
-def _sideless(strength: float = 10.0) -> Detail:
+def _sideless(strength: float = 10.0) -> LevelOutput:
     logits = _random(1, 19, *SHAPE)
     side = strength * torch.where(_random(1, 1, *SHAPE, seed=1) > 0, 1.0, -1.0)
-    return Detail(logits, logits, side)
+    return LevelOutput(logits, logits, side)
 
 
-def _posteriors(detail: Detail) -> torch.Tensor:
+def _posteriors(output: LevelOutput) -> torch.Tensor:
     """(33, X, Y, Z) float32, the plain way."""
-    log_p = detail.logits.log_softmax(1)
-    return (log_p if detail.side is None else split_sides(log_p, detail.side))[0].exp()
+    log_p = output.logits.log_softmax(1)
+    return (log_p if output.side is None else split_sides(log_p, output.side))[0].exp()
 
 
-@pytest.mark.parametrize("detail", [_sided(), _sideless(), _sideless(0.5)], ids=["sided", "sure", "unsure"])
-def test_posteriors_sum_to_one_and_soft_volumes_are_their_sums(detail: Detail) -> None:
-    decision = decide(detail, posteriors=True)
+@pytest.mark.parametrize("output", [_sided(), _sideless(), _sideless(0.5)], ids=["sided", "sure", "unsure"])
+def test_posteriors_sum_to_one_and_soft_volumes_are_their_sums(output: LevelOutput) -> None:
+    decision = decide(output, posteriors=True)
     assert decision.posteriors is not None
-    expected = _posteriors(detail)
+    expected = _posteriors(output)
     np.testing.assert_allclose(decision.posteriors, expected.numpy(), atol=1e-3)
     np.testing.assert_allclose(decision.posteriors.astype(np.float32).sum(0), 1, atol=2e-3)
     np.testing.assert_allclose(decision.soft_volume_vox, expected.sum((1, 2, 3)).numpy(), rtol=1e-4)
     assert decision.soft_volume_vox.sum() == pytest.approx(np.prod(SHAPE), rel=1e-5)
 
 
-@pytest.mark.parametrize("detail", [_sided(), _sideless()], ids=["sided", "sideless"])
-def test_pooled_posteriors_are_sums_over_classes(detail: Detail) -> None:
+@pytest.mark.parametrize("output", [_sided(), _sideless()], ids=["sided", "sideless"])
+def test_pooled_posteriors_are_sums_over_classes(output: LevelOutput) -> None:
     pooling = tuple(int(label) for label in TISSUE_OF_CLASS)
-    found = decide(detail, posteriors=True, pooling=pooling).posteriors
-    plain = _posteriors(detail).numpy()
+    found = decide(output, posteriors=True, pooling=pooling).posteriors
+    plain = _posteriors(output).numpy()
     expected = np.stack([plain[tissue == TISSUE_OF_CLASS].sum(0) for tissue in range(7)])
     assert found is not None
     assert (found.shape, found.dtype) == ((7, *SHAPE), np.float16)
     np.testing.assert_allclose(found, expected, atol=5e-4)
-    each = decide(detail, posteriors=True).posteriors
+    each = decide(output, posteriors=True).posteriors
     assert each is not None
     np.testing.assert_allclose(repooled(each, pooling), expected, atol=2e-3)
     assert repooled(each, None) is each
@@ -66,21 +66,21 @@ def test_the_background_of_an_empty_decision_is_in_its_own_volume() -> None:
     assert not soft[0].any()
 
 
-def test_doubt_is_the_sum_of_p_times_one_less_p() -> None:
+def test_variance_is_the_sum_of_p_times_one_less_p() -> None:
     expected = _posteriors(_sided())
-    doubt = (expected * (1 - expected)).sum((1, 2, 3)).numpy()
-    np.testing.assert_allclose(decide(_sided(), posteriors=False).doubt_vox, doubt, rtol=1e-4)
+    variance = (expected * (1 - expected)).sum((1, 2, 3)).numpy()
+    np.testing.assert_allclose(decide(_sided(), posteriors=False).variance_vox, variance, rtol=1e-4)
     sideless = _sideless(20.0).logits.softmax(1)[0]
-    found = decide(_sideless(20.0), posteriors=False).doubt_vox
+    found = decide(_sideless(20.0), posteriors=False).variance_vox
     by_structure = np.zeros(len(SIDELESS))
-    np.add.at(by_structure, SIDELESS_OF_CLASS, found)  # both sides of a structure share its doubt
+    np.add.at(by_structure, SIDELESS_OF_CLASS, found)  # both sides of a structure share its variance
     np.testing.assert_allclose(by_structure, (sideless * (1 - sideless)).sum((1, 2, 3)).numpy(), rtol=1e-3)
 
 
-@pytest.mark.parametrize("detail", [_sided(), _sideless()], ids=["sided", "sideless"])
-def test_classes_are_the_largest_posteriors(detail: Detail) -> None:
-    decision = decide(detail, posteriors=False)
-    np.testing.assert_array_equal(decision.classes, _posteriors(detail).argmax(0).numpy())
+@pytest.mark.parametrize("output", [_sided(), _sideless()], ids=["sided", "sideless"])
+def test_classes_are_the_largest_posteriors(output: LevelOutput) -> None:
+    decision = decide(output, posteriors=False)
+    np.testing.assert_array_equal(decision.classes, _posteriors(output).argmax(0).numpy())
     assert decision.posteriors is None
     assert decision.classes.dtype == np.uint8
 
@@ -89,16 +89,16 @@ def test_structure_is_decided_before_its_side() -> None:
     logits = torch.full((1, len(SIDELESS), 1, 1, 1), -20.0)
     cortex, stem = SIDELESS.index("Cerebral-Cortex"), SIDELESS.index("Brain-Stem")
     logits[0, cortex], logits[0, stem] = 0.0, -0.5
-    decision = decide(Detail(logits, logits, torch.full((1, 1, 1, 1, 1), -0.2)), posteriors=False)
+    decision = decide(LevelOutput(logits, logits, torch.full((1, 1, 1, 1, 1), -0.2)), posteriors=False)
     # The cortex has 0.62, 0.34 of it on the right; the brainstem, which has no side, has 0.38.
     assert decision.classes.item() == CLASS_OF_INDEX[42]
 
 
 def test_rows_at_a_time_give_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
-    for detail in (_sided(), _sideless()):
-        whole = decide(detail, posteriors=True)
+    for output in (_sided(), _sideless()):
+        whole = decide(output, posteriors=True)
         monkeypatch.setattr(module, "_ROWS_VOXELS", 2 * SHAPE[1] * SHAPE[2])
-        rows = decide(detail, posteriors=True)
+        rows = decide(output, posteriors=True)
         monkeypatch.undo()
         np.testing.assert_array_equal(rows.classes, whole.classes)
         np.testing.assert_array_equal(rows.posteriors, whole.posteriors)
@@ -111,7 +111,7 @@ def test_certainty_is_the_best_posterior_in_255ths() -> None:
     logits[0, 1, 0], logits[0, 2, 0] = 0.0, 0.0  # one half
     logits[0, 1, 1] = 0.0  # certain
     logits[0, 0, 2] = 0.0  # background
-    assert decide(Detail(logits, logits), posteriors=False).certainty.ravel().tolist() in (
+    assert decide(LevelOutput(logits, logits), posteriors=False).certainty.ravel().tolist() in (
         [128, 255, 255],
         [127, 255, 255],
     )

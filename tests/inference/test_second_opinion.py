@@ -21,16 +21,16 @@ from lodbrain.inference.second_opinion import (
 from lodbrain.inference.sink import Sink
 from lodbrain.inference.tiling import Box
 from lodbrain.labels import SIDELESS, STRUCTURES, TISSUE_OF_CLASS
-from lodbrain.models.lod import Detail
+from lodbrain.models.lod import LevelOutput
 
 GRID = WorkingGrid((6, 5, 4), (1.0, 1.0, 1.0), True)
 WHOLE: Box = ((0, 6), (0, 5), (0, 4))
 
 
-def _detail(*, sided: bool) -> Detail:
+def _detail(*, sided: bool) -> LevelOutput:
     random = torch.Generator().manual_seed(0)
     logits = 3 * torch.randn((1, 33 if sided else 19, *GRID.shape), generator=random)
-    return Detail(logits, logits, None if sided else 9 * torch.randn((1, 1, *GRID.shape), generator=random))
+    return LevelOutput(logits, logits, None if sided else 9 * torch.randn((1, 1, *GRID.shape), generator=random))
 
 
 def _opinion(weight: float, box: Box = WHOLE, grid: WorkingGrid = GRID) -> SecondOpinion:
@@ -42,22 +42,22 @@ def _opinion(weight: float, box: Box = WHOLE, grid: WorkingGrid = GRID) -> Secon
 @pytest.mark.parametrize("sided", [True, False])
 @pytest.mark.parametrize("weight", [0.3, 0.5, 1.0])
 def test_tissues_are_averaged_and_structures_keep_their_shares_of_a_tissue(sided: bool, weight: float) -> None:
-    detail, second = _detail(sided=sided), _opinion(weight)
-    found, _ = second.mixed(detail, GRID, WHOLE)
-    own, mean = tissues_of(detail.logits[0]), tissues_of(found.logits[0])
+    output, second = _detail(sided=sided), _opinion(weight)
+    found, _ = second.mixed(output, GRID, WHOLE)
+    own, mean = tissues_of(output.logits[0]), tissues_of(found.logits[0])
     torch.testing.assert_close(mean, (1 - weight) * own + weight * second.posteriors.float(), rtol=1e-3, atol=1e-4)
-    before, after = detail.logits[0].softmax(0), found.logits[0].softmax(0)
+    before, after = output.logits[0].softmax(0), found.logits[0].softmax(0)
     names = [label.name for label in STRUCTURES] if sided else list(SIDELESS)
     a, b = names.index("Left-Thalamus" if sided else "Thalamus"), names.index("Left-Caudate" if sided else "Caudate")
     torch.testing.assert_close(after[a] / after[b], before[a] / before[b], rtol=1e-3, atol=0)
     c = names.index("CSF")  # told from background by the ladder alone
     torch.testing.assert_close(after[c] / after[0], before[c] / before[0], rtol=1e-3, atol=0)
-    assert found.side is detail.side
+    assert found.side is output.side
 
 
 def test_weight_of_nothing_leaves_the_ladder_alone() -> None:
-    detail, second = _detail(sided=False), _opinion(0.0)
-    assert second.mixed(detail, GRID, WHOLE)[0] is detail
+    output, second = _detail(sided=False), _opinion(0.0)
+    assert second.mixed(output, GRID, WHOLE)[0] is output
     assert second.disagreement > 0.5  # noise; it is measured all the same
 
 
@@ -66,7 +66,7 @@ def test_certain_members_that_contradict_each_other_give_a_finite_mean() -> None
     logits[:, 1] = 200  # left white matter, and nothing of the other tissues
     second = SecondOpinion(GRID, WHOLE, torch.zeros((7, *GRID.shape), dtype=torch.float16), 0.7)
     second.posteriors[6] = 1
-    found = second.mixed(Detail(logits, logits), GRID, WHOLE)[0].logits[0].softmax(0)
+    found = second.mixed(LevelOutput(logits, logits), GRID, WHOLE)[0].logits[0].softmax(0)
     torch.testing.assert_close(found[1], torch.full(GRID.shape, 1.0))  # a brainstem of 1e-170 cannot be shared out
     assert bool(found.isfinite().all())
 
@@ -79,9 +79,9 @@ def test_disagreement_is_the_share_of_the_brain_with_two_tissues() -> None:
     second.posteriors[3, :2] = 1  # white matter
     second.posteriors[1, 2:4] = 1  # grey matter
     second.posteriors[0, 4:] = 1
-    second.mixed(Detail(logits, logits), GRID, WHOLE)
+    second.mixed(LevelOutput(logits, logits), GRID, WHOLE)
     assert second.disagreement == pytest.approx(2 / 4)
-    assert second.agreement(Detail(logits, logits), GRID, WHOLE) == pytest.approx((2 * 2 / 5) / 6)
+    assert second.agreement(LevelOutput(logits, logits), GRID, WHOLE) == pytest.approx((2 * 2 / 5) / 6)
 
 
 def test_beyond_its_box_all_is_background_to_the_second_member() -> None:
@@ -112,17 +112,17 @@ def test_posteriors_are_interpolated_to_the_scan_and_sum_to_one(side_mm: float) 
 
 
 def test_sink_decides_the_mean_whatever_the_tiles() -> None:
-    detail, second = _detail(sided=False), _opinion(0.5)
-    expected = decide(_opinion(0.5).mixed(detail, GRID, WHOLE)[0], posteriors=True)
+    output, second = _detail(sided=False), _opinion(0.5)
+    expected = decide(_opinion(0.5).mixed(output, GRID, WHOLE)[0], posteriors=True)
     sink = Sink(GRID, GRID, WHOLE, posteriors=True, second=second)
     for x in ((0, 2), (2, 6)):
-        sink.take(detail.map(lambda t, x=x: t[:, :, x[0] : x[1]]), (x, (0, 5), (0, 4)))
+        sink.take(output.map(lambda t, x=x: t[:, :, x[0] : x[1]]), (x, (0, 5), (0, 4)))
     found = sink.finish()
     np.testing.assert_array_equal(found.classes, expected.classes)
     np.testing.assert_allclose(found.posteriors, expected.posteriors, atol=1e-3)
-    own = tissues_of(detail.logits[0]).argmax(0)
+    own = tissues_of(output.logits[0]).argmax(0)
     np.testing.assert_array_equal(found.disagreement, (own != second.posteriors.float().argmax(0)).numpy())
-    assert (TISSUE_OF_CLASS[found.classes] != TISSUE_OF_CLASS[decide(detail, posteriors=False).classes]).any()
+    assert (TISSUE_OF_CLASS[found.classes] != TISSUE_OF_CLASS[decide(output, posteriors=False).classes]).any()
 
 
 def test_members_agree_beyond_the_box_and_a_ladder_alone_has_no_disagreement() -> None:

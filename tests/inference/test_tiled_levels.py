@@ -7,7 +7,7 @@ from lodbrain.inference.prediction import Options
 from lodbrain.inference.tiled_levels import BoxOutput, Run, each_part, refine
 from lodbrain.inference.tiling import Box
 from lodbrain.models.folded import fold
-from lodbrain.models.lod import Detail, Ladder, LevelConfig
+from lodbrain.models.lod import Ladder, LevelConfig, LevelOutput
 
 WHOLE: Box = ((0, 40), (0, 16), (0, 16))
 
@@ -17,7 +17,7 @@ def stage() -> BoxOutput:
     """Of the level above, on the whole of its grid."""
     random = torch.Generator().manual_seed(0)
     features, logits = (torch.randn((1, c, 20, 8, 8), generator=random) for c in (4, 33))
-    return BoxOutput(Detail(features, logits), ((0, 20), (0, 8), (0, 8)))
+    return BoxOutput(LevelOutput(features, logits), ((0, 20), (0, 8), (0, 8)))
 
 
 FINE = LevelConfig(0, (4, 8), sided=False)
@@ -43,9 +43,9 @@ def test_tiles_give_what_the_whole_gives(stage: BoxOutput, fine: LevelConfig) ->
         whole, tiled = (refine(run, 1, stage, WHOLE) for run in runs)
     assert whole.box == tiled.box == WHOLE
     for one, two in (
-        (whole.detail.features, tiled.detail.features),
-        (whole.detail.logits, tiled.detail.logits),
-        (whole.detail.side, tiled.detail.side),
+        (whole.output.features, tiled.output.features),
+        (whole.output.logits, tiled.output.logits),
+        (whole.output.side, tiled.output.side),
     ):
         torch.testing.assert_close(one, two, atol=1e-5, rtol=0)
 
@@ -58,7 +58,7 @@ def test_box_gives_what_the_whole_gives_a_radius_inside_of_it(stage: BoxOutput, 
     with torch.inference_mode():
         whole, part = refine(run, 1, stage, WHOLE), refine(run, 1, stage, box)
     radius = run.levels[1].radius
-    whole_logits, part_logits = whole.detail.logits[:, :, 8:], part.detail.logits
+    whole_logits, part_logits = whole.output.logits[:, :, 8:], part.output.logits
     torch.testing.assert_close(part_logits[:, :, radius:], whole_logits[:, :, radius:], atol=1e-5, rtol=0)
     assert not torch.allclose(part_logits[:, :, :2], whole_logits[:, :, :2], atol=1e-3)
 

@@ -10,7 +10,7 @@ import onnxruntime
 import torch
 
 from lodbrain.models.folded import Part
-from lodbrain.models.lod import Detail, LevelConfig
+from lodbrain.models.lod import LevelConfig, LevelOutput
 
 
 class OnnxLevel:
@@ -36,9 +36,9 @@ class OnnxLevel:
         self.session = onnxruntime.InferenceSession(
             (folder / row["file"]).read_bytes(), options, providers=["CPUExecutionProvider"]
         )
-        self.whole: Detail | None = None
+        self.whole: LevelOutput | None = None
 
-    def features(self, image: torch.Tensor, log_voxel: float, coarse: Detail | None = None) -> torch.Tensor:
+    def features(self, image: torch.Tensor, log_voxel: float, coarse: LevelOutput | None = None) -> torch.Tensor:
         given = {"image": image.numpy(), "log_voxel": np.array([log_voxel], np.float32)}
         if coarse is not None:
             parts = {"features": coarse.features, "logits": coarse.logits, "side": coarse.side}
@@ -46,18 +46,18 @@ class OnnxLevel:
         found = dict(zip((o.name for o in self.session.get_outputs()), self.session.run(None, given), strict=True))
         side = torch.from_numpy(found["side"]) if "side" in found else None
         logits = torch.from_numpy(found["logits"])
-        self.whole = Detail(torch.from_numpy(found["features"]) if "features" in found else logits, logits, side)
+        self.whole = LevelOutput(torch.from_numpy(found["features"]) if "features" in found else logits, logits, side)
         return self.whole.features
 
-    def for_next(self, above: Detail) -> Detail:
+    def for_next(self, above: LevelOutput) -> LevelOutput:
         return above  # the graph merges sides itself
 
-    def score(self, features: torch.Tensor, coarse: Detail | None, part: Part) -> Detail:
+    def score(self, features: torch.Tensor, coarse: LevelOutput | None, part: Part) -> LevelOutput:
         assert self.whole is not None
         cut = (slice(None), slice(None), *(slice(start, stop) for start, stop in part))
         found = self.whole.map(lambda t: t[cut])
         side = None if found.side is None else found.side / self.temperature
-        return Detail(found.features, found.logits / self.temperature, side)
+        return LevelOutput(found.features, found.logits / self.temperature, side)
 
 
 def load_levels(card: dict[str, Any], folder: Path) -> tuple[OnnxLevel, ...]:

@@ -28,7 +28,7 @@ from lodbrain.inference.tiling import Box, tiles
 from lodbrain.labels import N_CLASSES, SIDELESS
 from lodbrain.models import zoo
 from lodbrain.models.folded import fold
-from lodbrain.models.lod import Detail
+from lodbrain.models.lod import LevelOutput
 from lodbrain.segmentation.caveats import cut_structures, shown_mm3, with_caveat
 from lodbrain.segmentation.onnx_export import inference_card
 from lodbrain.segmentation.volume_table import Volume, volumes, volumes_tsv
@@ -176,14 +176,14 @@ def _decide(classes: int) -> dict[str, Any]:
     random = torch.Generator().manual_seed(classes)
     logits = (3 * torch.randn((1, classes, 4, 5, 6), generator=random)).round(decimals=4)
     side = (2 * torch.randn((1, 1, 4, 5, 6), generator=random)).round(decimals=4) if classes == len(SIDELESS) else None
-    found = decide(Detail(logits, logits, side), posteriors=False)
+    found = decide(LevelOutput(logits, logits, side), posteriors=False)
     return {
         "sided": classes == N_CLASSES,
         "logits": _rounded(logits.numpy().ravel()),
         "side": None if side is None else _rounded(side.numpy().ravel()),
         "classes": found.classes.ravel().tolist(),
         "soft": _rounded(found.soft_volume_vox),
-        "doubt": _rounded(found.doubt_vox),
+        "variance": _rounded(found.variance_vox),
     }
 
 
@@ -199,21 +199,21 @@ def _keep_largest() -> dict[str, Any]:
 def _volumes(calibration: dict[str, Any]) -> dict[str, Any]:
     random = np.random.default_rng(6)
     classes = random.integers(0, N_CLASSES, (12, 11, 10))
-    soft, doubt = np.bincount(classes.ravel()) * 1.03, random.uniform(0, 12, N_CLASSES)
+    soft, variance = np.bincount(classes.ravel()) * 1.03, random.uniform(0, 12, N_CLASSES)
     rows = volumes(
         classes,
         soft,
         model_labels="structures",
         scheme="structures",
         voxel_volume_mm3=1.7,
-        doubt_vox=doubt,
+        variance_vox=variance,
         calibration=read_calibration(calibration)[0],
     )
     stripped, sentence = with_caveat(rows, 1.2 * next(row.volume_mm3 for row in rows if row.name == "TIV"))
     return {
         "counts": np.bincount(classes.ravel()).tolist(),
         "soft": soft.tolist(),
-        "doubt": doubt.tolist(),
+        "variance": variance.tolist(),
         "tsv": volumes_tsv(rows),
         "stripped_tsv": volumes_tsv(stripped),
         "sentence": sentence,

@@ -5,7 +5,7 @@ import torch
 
 from lodbrain.models.blocks import double
 from lodbrain.models.folded import FoldedLevel, double_part, fold
-from lodbrain.models.lod import Detail, Ladder, LevelConfig
+from lodbrain.models.lod import Ladder, LevelConfig, LevelOutput
 
 CONFIGS = (LevelConfig(2, (4, 8, 8)), LevelConfig(1, (4, 8)), LevelConfig(0, (4,), False))
 
@@ -26,8 +26,8 @@ def ladder(request: pytest.FixtureRequest) -> Ladder:
 @torch.no_grad()
 def test_every_level_gives_what_its_forward_pass_gives(ladder: Ladder) -> None:
     random = torch.Generator().manual_seed(1)
-    expected: Detail | None = None
-    found: Detail | None = None
+    expected: LevelOutput | None = None
+    found: LevelOutput | None = None
     for position, level in enumerate(fold(ladder, torch.float32)):
         image = torch.randn((1, 1, *(8 << position,) * 3), generator=random)
         expected = ladder.level(position)(image, torch.tensor([0.2]), expected)
@@ -51,7 +51,7 @@ def test_every_level_gives_what_its_forward_pass_gives(ladder: Ladder) -> None:
 def test_temperature_divides_logits_and_side_of_the_last_level_only(ladder: Ladder) -> None:
     plain, warm = fold(ladder, torch.float32, last=2), fold(ladder, torch.float32, last=2, temperature=2.5)
     random = torch.Generator().manual_seed(1)
-    coarse: Detail | None = None
+    coarse: LevelOutput | None = None
     for position, (level, other) in enumerate(zip(plain, warm, strict=True)):
         image = torch.randn((1, 1, *(8 << position,) * 3), generator=random)
         under = None if coarse is None else level.for_next(coarse)

@@ -3,7 +3,7 @@ import torch
 
 from lodbrain.labels import MIRROR_OF_CLASS, N_CLASSES, SIDELESS, SIDELESS_OF_CLASS, STRUCTURES
 from lodbrain.models.blocks import double
-from lodbrain.models.lod import Detail, Ladder, Level, LevelConfig, merge_sides, split_sides
+from lodbrain.models.lod import Ladder, Level, LevelConfig, LevelOutput, merge_sides, split_sides
 
 CONFIGS = (LevelConfig(2, (4, 8, 8)), LevelConfig(1, (4, 8)), LevelConfig(0, (4, 8), sided=False))
 
@@ -92,23 +92,23 @@ def test_radius_bounds_the_receptive_field(config: LevelConfig) -> None:
 @pytest.mark.parametrize("position", [1, 2])
 def test_untrained_level_begins_with_the_coarse_answer(ladder: Ladder, position: int) -> None:
     level = ladder.level(position)
-    coarse = Detail(_random(1, 4, 4, 6, 5), _random(1, N_CLASSES, 4, 6, 5, seed=1))
+    coarse = LevelOutput(_random(1, 4, 4, 6, 5), _random(1, N_CLASSES, 4, 6, 5, seed=1))
     with torch.no_grad():
-        detail = level(_random(1, 1, 8, 12, 10), torch.zeros(1), coarse)
+        output = level(_random(1, 1, 8, 12, 10), torch.zeros(1), coarse)
     if position == 1:
-        assert detail.side is None
-        assert torch.equal(detail.logits, double(coarse.logits, (8, 12, 10)))
+        assert output.side is None
+        assert torch.equal(output.logits, double(coarse.logits, (8, 12, 10)))
     else:
         sideless, side = merge_sides(coarse.logits)
-        assert torch.equal(detail.logits, double(sideless, (8, 12, 10)))
-        assert torch.equal(detail.side, double(side, (8, 12, 10)))
+        assert torch.equal(output.logits, double(sideless, (8, 12, 10)))
+        assert torch.equal(output.side, double(side, (8, 12, 10)))
 
 
 def test_finer_level_listens_to_the_coarse_features(ladder: Ladder) -> None:
     level = ladder.level(1)
     image, logits = _random(1, 1, 8, 8, 8), _random(1, N_CLASSES, 4, 4, 4)
     with torch.no_grad():
-        one, two = (level(image, torch.zeros(1), Detail(_random(1, 4, 4, 4, 4, seed=s), logits)) for s in (1, 2))
+        one, two = (level(image, torch.zeros(1), LevelOutput(_random(1, 4, 4, 4, 4, seed=s), logits)) for s in (1, 2))
     assert not torch.equal(one.features, two.features)
 
 
@@ -162,21 +162,21 @@ def test_levels_in_another_order_are_refused(exponents: tuple[int, ...]) -> None
 
 
 def test_map_leaves_an_absent_side_absent() -> None:
-    detail = Detail(torch.ones(1), torch.ones(2))
-    assert detail.map(lambda t: t * 2).side is None
-    assert detail.map(lambda t: t * 2).logits.tolist() == [2, 2]
-    assert Detail(torch.ones(1), torch.ones(2), torch.ones(3)).map(lambda t: t + 1).side.tolist() == [2, 2, 2]
+    output = LevelOutput(torch.ones(1), torch.ones(2))
+    assert output.map(lambda t: t * 2).side is None
+    assert output.map(lambda t: t * 2).logits.tolist() == [2, 2]
+    assert LevelOutput(torch.ones(1), torch.ones(2), torch.ones(3)).map(lambda t: t + 1).side.tolist() == [2, 2, 2]
 
 
 @pytest.mark.parametrize("channels", [(4,), (4, 8)])
 def test_untrained_level_of_blocks_begins_with_the_coarse_answer(channels: tuple[int, ...]) -> None:
     ladder = Ladder((LevelConfig(1, (4,)), LevelConfig(0, channels, sided=False, block=2))).eval()
-    coarse = Detail(_random(1, 4, 4, 6, 4), _random(1, N_CLASSES, 4, 6, 4, seed=1))
+    coarse = LevelOutput(_random(1, 4, 4, 6, 4), _random(1, N_CLASSES, 4, 6, 4, seed=1))
     with torch.no_grad():
-        detail = ladder.level(1)(_random(1, 1, 8, 12, 8), torch.zeros(1), coarse)
+        output = ladder.level(1)(_random(1, 1, 8, 12, 8), torch.zeros(1), coarse)
     sideless, side = merge_sides(coarse.logits)
-    assert torch.equal(detail.logits, double(sideless, (8, 12, 8)))
-    assert torch.equal(detail.side, double(side, (8, 12, 8)))
+    assert torch.equal(output.logits, double(sideless, (8, 12, 8)))
+    assert torch.equal(output.side, double(side, (8, 12, 8)))
 
 
 def test_level_of_blocks_is_rebuilt_from_its_card_and_others_keep_theirs() -> None:

@@ -7,7 +7,7 @@ import torch
 from onnx_levels import OnnxLevel
 
 from lodbrain.models.folded import fold
-from lodbrain.models.lod import Detail, Ladder, LevelConfig
+from lodbrain.models.lod import Ladder, LevelConfig, LevelOutput
 from lodbrain.models.onnx_graph import level_graph
 
 #: Every kind of handover (sided to sided, sided to sideless, sideless to sideless), and a level on blocks.
@@ -33,7 +33,7 @@ def ladder() -> Ladder:
 @pytest.mark.parametrize("shape", [(4, 8, 12), (12, 4, 4)])
 def test_every_level_gives_what_pytorch_gives(ladder: Ladder, tmp_path: Path, shape: tuple[int, int, int]) -> None:
     random = torch.Generator().manual_seed(1)
-    expected: Detail | None = None
+    expected: LevelOutput | None = None
     above: LevelConfig | None = None
     for position, level in enumerate(fold(ladder, torch.float32)):
         config = level.config

@@ -24,11 +24,11 @@ def test_plain_network_scores_every_voxel_and_learns(name: str) -> None:
     level = network.level(0)
     side = 16 if level.stride <= 8 else 2 * level.stride
     image = torch.randn(1, 1, side, side, side)
-    detail = level(image, torch.zeros(1))
-    assert detail.logits.shape == (1, N_CLASSES, side, side, side)
-    assert detail.side is None
+    output = level(image, torch.zeros(1))
+    assert output.logits.shape == (1, N_CLASSES, side, side, side)
+    assert output.side is None
     target = (image[:, 0] > 0).long()
-    loss = torch.nn.functional.cross_entropy(detail.logits, target)
+    loss = torch.nn.functional.cross_entropy(output.logits, target)
     loss.backward()
     assert all(p.grad is not None and bool(p.grad.isfinite().all()) for p in network.parameters())
     with torch.no_grad():

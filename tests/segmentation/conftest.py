@@ -61,7 +61,7 @@ class FakeModel:
             peak_bytes=None,
             coarse=None,
             disagreement=None,
-            doubt_vox=None,
+            variance_vox=None,
             calibration=Calibration(),
             notes=self.notes,
         )

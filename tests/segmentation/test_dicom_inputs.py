@@ -38,7 +38,7 @@ def write_export(folder: Path, *, study: int = 1, t1w: bool = True, localizer_on
 
 def test_of_an_export_the_t1w_is_taken_and_the_others_are_listed(tmp_path: Path) -> None:
     scan = only(write_export(tmp_path / "export"))
-    assert scan.told == (
+    assert scan.messages == (
         "export: series 2 (t1-mprage-sag-p2) is selected, 32 slices of 30 x 36",
         "export: series 1 (localizer) is skipped: a localizer",
         "export: series 3 (t2-space-dark-fluid-sag) is skipped: FLAIR",
@@ -108,14 +108,14 @@ def test_a_damaged_file_is_counted(tmp_path: Path) -> None:
     file = write_classic(tmp_path / "in", SLICES)[0]
     file.write_bytes(file.read_bytes()[:300])
     scan = only(tmp_path / "in")
-    assert scan.told[-1] == "in: files that could not be read: 1"
+    assert scan.messages[-1] == "in: files that could not be read: 1"
     assert scan.about["dicom"]["unreadable_files"] == 1  # type: ignore[index]
 
 
 def test_a_series_may_be_chosen_by_its_number(tmp_path: Path) -> None:
     export = write_export(tmp_path / "export", t1w=False)
     assert only(export, series=3).stem == "series-3_t2-space-dark-fluid-sag"
-    assert only(export, series=3).told[1:] == ("export: series 1 (localizer) is skipped: not requested",)
+    assert only(export, series=3).messages[1:] == ("export: series 1 (localizer) is skipped: not requested",)
     problem = only(export, series=4).problem
     assert "it has no series 4; there are 1, 3. Choose one of these" in str(problem)
 
@@ -142,7 +142,7 @@ def test_the_person_is_named_only_if_asked_for(tmp_path: Path) -> None:
     write_classic(tmp_path / "in", SLICES)
     quiet, asked = only(tmp_path / "in"), only(tmp_path / "in", identify=True)
     for word in (*PERSON.values(), "1.2.826"):
-        assert word not in str(quiet.about) and word not in str(quiet.told)
+        assert word not in str(quiet.about) and word not in str(quiet.messages)
     about = asked.about["dicom"]
     assert about["PatientID"] == PERSON["PatientID"] and about["StudyDate"] == PERSON["StudyDate"]  # type: ignore[index]
     assert about["PatientName"] == PERSON["PatientName"]  # type: ignore[index]

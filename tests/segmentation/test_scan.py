@@ -264,12 +264,12 @@ def test_soft_volumes_of_a_sheared_scan_are_those_of_the_straight_one(
     np.testing.assert_allclose(soft[-2:], hard[-2:], rtol=0.065)
 
 
-def test_volume_and_doubt_of_a_sheared_scan_grow_with_the_voxel() -> None:
+def test_volume_and_variance_of_a_sheared_scan_grow_with_the_voxel() -> None:
     straight, way = straighten(Image(np.ones((8, 8, 8), np.float32), SHEAR))
-    soft, doubt = np.arange(33.0), np.arange(33.0) / 2
-    prediction = Prediction(np.ones(straight.shape, np.uint8), soft, doubt_vox=doubt)
+    soft, variance = np.arange(33.0), np.arange(33.0) / 2
+    prediction = Prediction(np.ones(straight.shape, np.uint8), soft, variance_vox=variance)
     found = prediction.sheared(way, 1.5)
     np.testing.assert_allclose(found.soft_volume_vox, 1.5 * soft)
-    np.testing.assert_allclose(found.doubt_vox, 1.5 * doubt)
+    np.testing.assert_allclose(found.variance_vox, 1.5 * variance)
     assert found.classes.shape == (8, 8, 8)
-    assert Prediction(prediction.classes, soft).sheared(way, 1.5).doubt_vox is None
+    assert Prediction(prediction.classes, soft).sheared(way, 1.5).variance_vox is None

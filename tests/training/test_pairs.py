@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from lodbrain.labels import N_CLASSES
-from lodbrain.models.lod import Detail, Ladder
+from lodbrain.models.lod import Ladder, LevelOutput
 from lodbrain.synthesis.fields import Grid
 from lodbrain.synthesis.generator import render
 from lodbrain.synthesis.label_map import LabelMap
@@ -191,7 +191,7 @@ def test_validation_is_not_corrupted(make_config: MakeConfig, sources: list[Pair
 
 def test_coarse_level_under_a_crop_is_its_own_place(sources: list[PairSource]) -> None:
     values = torch.arange(6.0 * 5 * 4).view(1, 1, 6, 5, 4)
-    cut = crop_below(Detail(values, values), (2, 0, 0), (8, 2, 0), torch.Size((4, 6, 12)))
+    cut = crop_below(LevelOutput(values, values), (2, 0, 0), (8, 2, 0), torch.Size((4, 6, 12)))
     assert torch.equal(cut.features[..., :4], values[:, :, 2:4, 1:4])
     # beyond the far edge the last voxel is repeated
     assert torch.equal(cut.features[..., 4:], values[:, :, 2:4, 1:4, 3:].expand(1, 1, 2, 3, 2))

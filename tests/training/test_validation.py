@@ -4,7 +4,7 @@ from collections.abc import Callable
 import pytest
 import torch
 
-from lodbrain.models.lod import Detail
+from lodbrain.models.lod import LevelOutput
 from lodbrain.synthesis.label_map import LabelMap
 from lodbrain.training.config import TrainingConfig
 from lodbrain.training.pairs import PairSource
@@ -31,9 +31,9 @@ class _Oracle(torch.nn.Module):
         super().__init__()
         self.pairs, self.roll = [source.draw(VALIDATION_SEED + i) for i in range(2)], roll
 
-    def forward(self, image: torch.Tensor, log_voxel: torch.Tensor, coarse: Detail | None) -> Detail:
+    def forward(self, image: torch.Tensor, log_voxel: torch.Tensor, coarse: LevelOutput | None) -> LevelOutput:
         pair = next(p for p in self.pairs if torch.equal(p.image, image))
-        return Detail(image, pair.target.roll(self.roll, 2) * 50)
+        return LevelOutput(image, pair.target.roll(self.roll, 2) * 50)
 
 
 def test_validation_of_a_perfect_level_is_one(source: PairSource) -> None:

@@ -9,7 +9,7 @@ const bits = new Int32Array(floats.buffer);
 export class Decider {
   /** Sums of the posteriors p of each class, and of p (1 - p), in voxels. */
   readonly soft: Float64Array;
-  readonly doubt: Float64Array;
+  readonly variance: Float64Array;
   private readonly classes: number;
   private readonly p: Float64Array;
   private readonly total: Float64Array;
@@ -25,7 +25,7 @@ export class Decider {
   ) {
     this.classes = hasSides ? card.labels.length : card.sideless.length;
     this.soft = new Float64Array(card.labels.length);
-    this.doubt = new Float64Array(card.labels.length);
+    this.variance = new Float64Array(card.labels.length);
     [this.p, this.total, this.squares, this.onLeft] = [0, 1, 2, 3].map(() => new Float64Array(this.classes)) as [
       Float64Array, Float64Array, Float64Array, Float64Array,
     ];
@@ -65,17 +65,17 @@ export class Decider {
     return this.hasSides ? best : this.sided[side > 0 ? 0 : 1][best]!;
   }
 
-  /** Add what has been collected to `soft` and `doubt`: after each part of the scan, as on the command line. */
+  /** Add what has been collected to `soft` and `variance`: after each part of the scan, as on the command line. */
   flush(): void {
     this.card.labels.forEach((label, c) => {
       const k = this.hasSides ? c : label.sideless;
       const total = this.total[k]!;
-      const doubt = total - this.squares[k]!;
+      const variance = total - this.squares[k]!;
       let soft = total;
       if (!this.hasSides && label.side === "left") soft = this.onLeft[k]!;
       if (!this.hasSides && label.side === "right") soft = total - this.onLeft[k]!;
       this.soft[c]! += soft;
-      this.doubt[c]! += this.hasSides ? doubt : (doubt * soft) / Math.max(total, 1e-9);
+      this.variance[c]! += this.hasSides ? variance : (variance * soft) / Math.max(total, 1e-9);
     });
     for (const sums of [this.total, this.squares, this.onLeft]) sums.fill(0);
   }

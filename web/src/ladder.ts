@@ -8,7 +8,7 @@ import { blackenBackground, brainScaling, foregroundScaling, type Scaling } from
 import { interpolateAxis, interpolation, lastLevel, pool, resample, voxelMm, workingGrid, type Grid } from "./pyramid.ts";
 import { product, UserError, type Box, type Card, type LevelRow, type Span, type Triple, type Volume } from "./types.ts";
 
-/** Voxels whose doubt is shared among the sides at once, as on the command line. */
+/** Voxels whose variance is shared among the sides at once, as on the command line. */
 const SCORED_VOXELS = 128_000;
 
 /** Channels of a level over a box: (C, X, Y, Z), C order. */
@@ -31,7 +31,7 @@ export interface Settings {
 export interface Prediction {
   classes: Volume<Uint8Array>;
   soft: Float64Array;
-  doubt: Float64Array;
+  variance: Float64Array;
   level: LevelRow;
   notes: string[];
 }
@@ -85,7 +85,7 @@ export async function runLadder(scan: Volume, spacingMm: Triple, card: Card, run
   sink.finish();
   const classes: Volume<Uint8Array> = { data: sink.classes, shape: scan.shape };
   keepLargest(classes, card.postprocessing.several_pieces);
-  return { classes, soft: sink.decider.soft, doubt: sink.decider.doubt, level: card.levels[last]!, notes };
+  return { classes, soft: sink.decider.soft, variance: sink.decider.variance, level: card.levels[last]!, notes };
 }
 
 interface Context {

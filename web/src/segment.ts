@@ -28,7 +28,7 @@ export async function segment(scan: Scan, card: Card, run: RunLevel, settings: S
   const counts = new Float64Array(card.labels.length);
   for (const c of found.classes.data) counts[c]!++;
   if (counts[0] === found.classes.data.length) throw new UserError("No brain was found in the scan", "Is it a T1-weighted scan of a head?");
-  const rows = volumes(card, found.level, counts, found.soft, found.doubt, voxelMm3);
+  const rows = volumes(card, found.level, counts, found.soft, found.variance, voxelMm3);
   const caveat = addCaveat(rows, shown, card);
   const table = Uint8Array.from(card.labels, (label) => label.index);
   const indices = found.classes.data.map((c) => table[c]!);

@@ -14,15 +14,15 @@ export interface VolumeRow {
 }
 
 /** Doubt below this share of a volume says nothing. */
-const LEAST_DOUBT = 0.01;
+const LEAST_VARIANCE = 0.01;
 
 export function volumes(
-  card: Card, level: LevelRow, counts: ArrayLike<number>, soft: Float64Array, doubt: Float64Array, voxelMm3: number,
+  card: Card, level: LevelRow, counts: ArrayLike<number>, soft: Float64Array, variance: Float64Array, voxelMm3: number,
 ): VolumeRow[] {
   const row = (index: number | null, name: string, members: (c: number) => boolean): VolumeRow => {
     const sum = (values: ArrayLike<number>): number =>
       card.labels.reduce((total, _, c) => (members(c) ? total + values[c]! : total), 0) * voxelMm3;
-    const [hard, mild, unsure] = [sum(counts), sum(soft), sum(doubt)];
+    const [hard, mild, unsure] = [sum(counts), sum(soft), sum(variance)];
     const interval = intervalOf(level, name, mild, unsure);
     return { index, name, volumeMm3: hard, softMm3: mild, lowMm3: interval?.[0] ?? null, highMm3: interval?.[1] ?? null, note: null };
   };
@@ -32,10 +32,10 @@ export function volumes(
   return rows;
 }
 
-function intervalOf(level: LevelRow, name: string, volume: number, doubt: number): [number, number] | null {
+function intervalOf(level: LevelRow, name: string, volume: number, variance: number): [number, number] | null {
   const width = level.widths[name.replace(/^(Left|Right)-/, "")];
   if (width === undefined || volume <= 0) return null;
-  const reach = Math.exp(Math.min(width * Math.max(LEAST_DOUBT, doubt / volume), 50));
+  const reach = Math.exp(Math.min(width * Math.max(LEAST_VARIANCE, variance / volume), 50));
   return [volume / reach, volume * reach];
 }
 

@@ -105,14 +105,14 @@ test("tiles are cut as on the command line", () => {
 });
 
 test("decisions and sums are those of the command line", () => {
-  for (const { sided, logits, side, classes, soft, doubt } of vectors.decide) {
+  for (const { sided, logits, side, classes, soft, variance } of vectors.decide) {
     const decider = new Decider(card, sided, 1);
     const values = Float32Array.from(logits);
     const found = classes.map((_, i) => decider.voxel(values, i, classes.length, side ? side[i]! : 0));
     decider.flush();
     assert.deepEqual(found, classes);
     close(decider.soft, soft, 1e-4);
-    close(decider.doubt, doubt, 1e-4);
+    close(decider.variance, variance, 1e-4);
   }
 });
 
@@ -134,9 +134,9 @@ test("one component of each structure is left", () => {
 });
 
 test("the table of volumes is the command line's, to the last digit", () => {
-  const { counts, soft, doubt, tsv, stripped_tsv, sentence } = vectors.volumes;
+  const { counts, soft, variance, tsv, stripped_tsv, sentence } = vectors.volumes;
   const level = card.levels[card.levels.length - 1]!;
-  const rows = volumes(card, level, counts, Float64Array.from(soft), Float64Array.from(doubt), 1.7);
+  const rows = volumes(card, level, counts, Float64Array.from(soft), Float64Array.from(variance), 1.7);
   assert.equal(volumesTsv(rows), tsv);
   const tiv = rows.find((row) => row.name === "TIV")!.volumeMm3;
   assert.equal(addCaveat(rows, 1.4 * tiv, card), "");

@@ -54,7 +54,7 @@ def do_jobs(
             tell_error(outcome.page_error)
 
     for job in jobs:
-        for words in job.told:
+        for words in job.messages:
             say(words)
         for other in job.also:
             say(f"{shown(other)}: the same file as {shown(job.path)}, which is segmented once")

@@ -14,7 +14,7 @@ from scipy import ndimage
 from lodbrain.errors import InputError
 from lodbrain.evaluation.reliability import Reliability, conformal_width, fit_temperature, reliability, sharpen
 from lodbrain.evaluation.validation_scans import ValidationScan
-from lodbrain.inference.calibration import Calibration, relative_doubt, sideless, write_calibration
+from lodbrain.inference.calibration import Calibration, relative_variance, sideless, write_calibration
 from lodbrain.inference.predict import Options, predict
 from lodbrain.inference.prediction import Prediction
 from lodbrain.labels import TISSUE_OF_CLASS, Scheme
@@ -87,8 +87,10 @@ def fit_level(draw: Callable[[int], ValidationScan], n: int, model: Model, expon
     tempered = replace(plain, temperature=fit_temperature(log_p, truth))
     residuals: dict[str, list[float]] = {}
     for _, drawn, found in predictions(range(third, 2 * third), tempered, posteriors=False):
-        for name, volume, doubt, true in _volumes(found, drawn):
-            residuals.setdefault(sideless(name), []).append(abs(np.log(true / volume)) / relative_doubt(volume, doubt))
+        for name, volume, variance, true in _volumes(found, drawn):
+            residuals.setdefault(sideless(name), []).append(
+                abs(np.log(true / volume)) / relative_variance(volume, variance)
+            )
     widths = {name: conformal_width(np.array(values), coverage) for name, values in residuals.items()}
     calibration = replace(tempered, widths={name: width for name, width in widths.items() if np.isfinite(width)})
     covered: dict[str, list[bool]] = {}
@@ -96,8 +98,8 @@ def fit_level(draw: Callable[[int], ValidationScan], n: int, model: Model, expon
     samples = []
     for number, drawn, found in predictions(range(2 * third, n), calibration, posteriors=True):
         samples.append(_sample(found, drawn, seed=number))
-        for name, volume, doubt, true in _volumes(found, drawn):
-            if (interval := calibration.interval(name, volume, doubt)) is not None:
+        for name, volume, variance, true in _volumes(found, drawn):
+            if (interval := calibration.interval(name, volume, variance)) is not None:
                 covered.setdefault(sideless(name), []).append(interval[0] <= true <= interval[1])
                 reach.setdefault(sideless(name), []).append(interval[1] / volume - 1)
     log_p, truth = join(samples)
@@ -151,15 +153,15 @@ def _reliability(log_p: NDArray[np.floating], truth: NDArray[np.int64]) -> Relia
 
 def _volumes(found: Prediction, drawn: ValidationScan) -> list[tuple[str, float, float, float]]:
     """Return name, sum of posteriors, posterior variance and true volume of every measurable row of all tables."""
-    assert found.doubt_vox is not None
+    assert found.variance_vox is not None
     voxel_mm3 = float(np.prod(drawn.spacing_mm))
     rows = []
     for scheme in _SCHEMES:
         tables = [
             volumes(found.classes, vox, model_labels="structures", scheme=scheme, voxel_volume_mm3=voxel_mm3)
-            for vox in (found.soft_volume_vox, found.doubt_vox, drawn.volume_vox)
+            for vox in (found.soft_volume_vox, found.variance_vox, drawn.volume_vox)
         ]
-        for volume, doubt, truth in zip(*tables, strict=True):
+        for volume, variance, truth in zip(*tables, strict=True):
             if truth.soft_volume_mm3 >= LEAST_MM3 and volume.soft_volume_mm3 > 0:
-                rows.append((volume.name, volume.soft_volume_mm3, doubt.soft_volume_mm3, truth.soft_volume_mm3))
+                rows.append((volume.name, volume.soft_volume_mm3, variance.soft_volume_mm3, truth.soft_volume_mm3))
     return list(dict.fromkeys(rows))  # the brain's sum is in every table

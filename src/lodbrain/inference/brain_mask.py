@@ -26,7 +26,7 @@ from lodbrain.inference.tiling import Box, offset, shape_of, slices
 from lodbrain.inference.workload import Work
 from lodbrain.labels import CLASS_OF_INDEX, SIDELESS, SIDELESS_OF_CLASS, TISSUE_OF_CLASS
 from lodbrain.models.folded import fold
-from lodbrain.models.lod import Detail, Ladder
+from lodbrain.models.lod import Ladder, LevelOutput
 from lodbrain.system.memory import give_back, sparing
 
 #: Exponent of the finest level that runs: 2 mm.
@@ -149,18 +149,18 @@ def _last_level(run: Run, stage: BoxOutput, boxes: list[Box]) -> tuple[torch.Ten
     They are computed part by part, because the logits of all classes take 16 times as much memory.
     """
     if len(run.levels) == 1:
-        return _odds(stage.detail), stage.box
+        return _odds(stage.output), stage.box
     box = boxes[1]
     odds = torch.empty((2, *shape_of(box)))
-    for detail, part, _ in each_part(run, 1, stage, box):
-        odds[(slice(None), *slices(offset(part, box)))] = _odds(detail)
-        del detail  # a view of the whole tile's features
+    for output, part, _ in each_part(run, 1, stage, box):
+        odds[(slice(None), *slices(offset(part, box)))] = _odds(output)
+        del output  # a view of the whole tile's features
     return odds, box
 
 
-def _odds(detail: Detail) -> torch.Tensor:
+def _odds(output: LevelOutput) -> torch.Tensor:
     """Return the log odds (2, X, Y, Z) of brain, and of brain or CSF, of a level output of one scan."""
-    logits = detail.logits[0].float()
+    logits = output.logits[0].float()
     brain = _BRAIN.clone()
     with_csf = _BRAIN.clone()
     with_csf[_CSF] = True

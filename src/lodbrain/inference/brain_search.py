@@ -131,9 +131,9 @@ def find_brain(run: Run) -> tuple[BoxOutput, torch.Tensor]:
     features = run.features(0, image, None)
     x, y, z = ((0, n) for n in features.shape[2:])
     whole: Box = (x, y, z)
-    detail = run.levels[0].score(features, None, whole)
-    brain = detail.logits.float().softmax(1)[0, _BRAIN.to(image.device)].sum(0) > LEAST_POSTERIOR
-    return BoxOutput(detail, whole), brain[tuple(slice(n) for n in image.shape)]
+    output = run.levels[0].score(features, None, whole)
+    brain = output.logits.float().softmax(1)[0, _BRAIN.to(image.device)].sum(0) > LEAST_POSTERIOR
+    return BoxOutput(output, whole), brain[tuple(slice(n) for n in image.shape)]
 
 
 class Located(NamedTuple):

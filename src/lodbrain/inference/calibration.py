@@ -14,7 +14,7 @@ from typing import Any
 from lodbrain.errors import WeightsError
 
 #: Lower bound of the relative posterior variance: smaller values carry no information, so intervals get no narrower.
-LEAST_DOUBT = 0.01
+LEAST_VARIANCE = 0.01
 #: Largest plausible temperature; the smallest is its inverse.
 _MOST_TEMPERATURE = 10.0
 
@@ -45,24 +45,24 @@ class Calibration:
     coverage: float = 0.9
     widths: Mapping[str, float] = field(default_factory=dict)
 
-    def interval(self, name: str, volume: float, doubt: float) -> tuple[float, float] | None:
+    def interval(self, name: str, volume: float, variance: float) -> tuple[float, float] | None:
         """Return the range that holds the true volume with probability `coverage`; None if the row has no interval.
 
         Parameters
         ----------
-        volume, doubt : float
+        volume, variance : float
             Sums of p and of p (1 - p), in the same unit, which is also that of the interval.
         """
         width = self.widths.get(sideless(name))
         if width is None or volume <= 0:
             return None
-        reach = math.exp(min(width * relative_doubt(volume, doubt), 50.0))
+        reach = math.exp(min(width * relative_variance(volume, variance), 50.0))
         return volume / reach, volume * reach
 
 
-def relative_doubt(volume: float, doubt: float) -> float:
-    """Return the posterior variance of a volume above 0 relative to the volume, at least `LEAST_DOUBT`."""
-    return max(LEAST_DOUBT, doubt / volume)
+def relative_variance(volume: float, variance: float) -> float:
+    """Return the posterior variance of a volume above 0 relative to the volume, at least `LEAST_VARIANCE`."""
+    return max(LEAST_VARIANCE, variance / volume)
 
 
 def sideless(name: str) -> str:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from lodbrain.inference.prediction import Pooling
 from lodbrain.labels import N_CLASSES, SIDELESS, SIDELESS_OF_CLASS, STRUCTURES
-from lodbrain.models.lod import Detail, split_sides
+from lodbrain.models.lod import LevelOutput, split_sides
 
 #: (38,) int32: class of each of the 19 structures without sides, on the left and then on the right.
 _SIDED = torch.zeros(2 * len(SIDELESS), dtype=torch.int32)
@@ -33,7 +33,7 @@ class Decision:
     ----------
     classes : (X, Y, Z) uint8
         Most probable class.
-    soft_volume_vox, doubt_vox : (33,) float64
+    soft_volume_vox, variance_vox : (33,) float64
         Sums over voxels of the posteriors p, and of their variances p (1 - p).
     certainty : (X, Y, Z) uint8
         Posterior of the most probable structure, sides pooled, times 255.
@@ -46,7 +46,7 @@ class Decision:
     classes: NDArray[np.uint8]
     certainty: NDArray[np.uint8]
     soft_volume_vox: NDArray[np.float64] = field(default_factory=lambda: np.zeros(N_CLASSES))
-    doubt_vox: NDArray[np.float64] = field(default_factory=lambda: np.zeros(N_CLASSES))
+    variance_vox: NDArray[np.float64] = field(default_factory=lambda: np.zeros(N_CLASSES))
     posteriors: NDArray[np.float16] | None = None
     disagreement: NDArray[np.bool_] | None = None
 
@@ -74,41 +74,41 @@ class Decision:
         self.classes[where] = part.classes
         self.certainty[where] = part.certainty
         self.soft_volume_vox += part.soft_volume_vox
-        self.doubt_vox += part.doubt_vox
+        self.variance_vox += part.variance_vox
         if self.posteriors is not None and part.posteriors is not None:
             self.posteriors[(slice(None), *where)] = part.posteriors
         if self.disagreement is not None and part.disagreement is not None:
             self.disagreement[where] = part.disagreement
 
 
-def decide(detail: Detail, *, posteriors: bool, pooling: Pooling | None = None) -> Decision:
+def decide(output: LevelOutput, *, posteriors: bool, pooling: Pooling | None = None) -> Decision:
     """Return the decision for every voxel of a level output.
 
     Parameters
     ----------
-    detail : Detail
+    output : LevelOutput
         Logits (1, 33, X, Y, Z), or (1, 19, X, Y, Z) with the log odds of the side.
     pooling : tuple of int, optional
         The volume of the posteriors to which each class is added. Default: one volume of each class.
     """
-    shape = detail.logits.shape[2:]
+    shape = output.logits.shape[2:]
     out = Decision.empty((shape[0], shape[1], shape[2]), posteriors=posteriors, pooling=pooling)
     rows = max(1, _ROWS_VOXELS // (shape[1] * shape[2]))
     for start in range(0, shape[0], rows):
         part = slice(start, start + rows)
-        logits = detail.logits[0, :, part].float()
-        if detail.side is None:
-            best, p, soft, doubt = _decide_sided(logits)
+        logits = output.logits[0, :, part].float()
+        if output.side is None:
+            best, p, soft, variance = _decide_sided(logits)
         else:
-            best, p, soft, doubt = _decide_sideless(logits, detail.side[0, 0, part].float())
+            best, p, soft, variance = _decide_sideless(logits, output.side[0, 0, part].float())
         out.classes[part] = best.to(torch.uint8).cpu().numpy()
         out.soft_volume_vox += soft.double().cpu().numpy()
-        out.doubt_vox += doubt.double().cpu().numpy()
+        out.variance_vox += variance.double().cpu().numpy()
         out.certainty[part] = (p * 255).round_().to(torch.uint8).cpu().numpy()
         if out.posteriors is not None:
             log_p = logits.log_softmax(0)[None]
-            if detail.side is not None:
-                log_p = split_sides(log_p, detail.side[:, :, part].float())
+            if output.side is not None:
+                log_p = split_sides(log_p, output.side[:, :, part].float())
             out.posteriors[:, part] = pooled(log_p[0].exp(), pooling).half().cpu().numpy()
     return out
 
@@ -181,12 +181,12 @@ def best_class(p: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
 def _decide_sided(logits: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
     """Return the best class (X, Y, Z), its posterior, and the sums of p and of p (1 - p) of each class."""
     p = logits.softmax(0)
-    soft, doubt = p.sum((1, 2, 3)), _doubt(p)
+    soft, variance = p.sum((1, 2, 3)), _variance(p)
     best, value = best_class(p)
-    return best, value, soft, doubt
+    return best, value, soft, variance
 
 
-def _doubt(p: torch.Tensor) -> torch.Tensor:
+def _variance(p: torch.Tensor) -> torch.Tensor:
     """Return the sums (C,) of p (1 - p) of posteriors (C, X, Y, Z)."""
     flat = p.flatten(1)
     length: torch.Tensor = torch.linalg.vector_norm(flat, dim=1)
@@ -204,13 +204,13 @@ def _decide_sideless(
     p = logits.softmax(0)
     left = side.sigmoid()
     on_left = p.flatten(1) @ left.flatten()
-    total, doubt = p.sum((1, 2, 3)), _doubt(p)
+    total, variance = p.sum((1, 2, 3)), _variance(p)
     table = torch.as_tensor(SIDELESS_OF_CLASS, device=device)
     sides = torch.tensor([{"left": 0, "right": 1}.get(label.side or "", 2) for label in STRUCTURES], device=device)
     soft = torch.stack([on_left, total - on_left, total])[sides, table]
-    doubt = doubt[table] * soft / total[table].clamp(min=1e-9)
+    variance = variance[table] * soft / total[table].clamp(min=1e-9)
     best, value = best_class(p)
-    return look_up(_SIDED, best + (side <= 0) * len(SIDELESS)), value, soft, doubt
+    return look_up(_SIDED, best + (side <= 0) * len(SIDELESS)), value, soft, variance
 
 
 def look_up(table: torch.Tensor, at: torch.Tensor) -> torch.Tensor:

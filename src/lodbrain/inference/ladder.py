@@ -30,7 +30,7 @@ from lodbrain.inference.workload import Work
 from lodbrain.labels import N_CLASSES, SIDELESS, STRUCTURES, TISSUE_OF_CLASS
 from lodbrain.models.consensus import Consensus
 from lodbrain.models.folded import fold
-from lodbrain.models.lod import Detail, Ladder
+from lodbrain.models.lod import Ladder, LevelOutput
 from lodbrain.system.memory import give_back, sparing
 from lodbrain.system.progress import Progress
 
@@ -102,11 +102,11 @@ def run_ladder(
             second=second,
         )
         if last == 0:
-            sink.take(stage.detail, stage.box)
+            sink.take(stage.output, stage.box)
         else:
-            for detail, core, share in each_part(run, last, stage, boxes[last]):
-                sink.take(detail, core)
-                del detail  # a view of the whole tile's features
+            for output, core, share in each_part(run, last, stage, boxes[last]):
+                sink.take(output, core)
+                del output  # a view of the whole tile's features
                 progress(0.3 + 0.55 * share, f"level {last + 1} of {last + 1}")
     coarse = (
         CoarseView(run.images[0].cpu().numpy(), run.voxels_mm[0], levels[0])
@@ -153,8 +153,8 @@ def _finest_alone(run: Run, scan: WorkingGrid, grid: WorkingGrid, notes: list[st
     run = replace(run, scaling=scaling, tile_voxels=tiles or ())
     box = aligned(whole(run.images[last]), run.levels[last], run.images[last].shape)
     sink = Sink(scan, grid, box, posteriors=run.options.posteriors, pooling=run.options.pooling)
-    for detail, core, _ in each_part(run, last, BoxOutput(Detail(features, logits, side), whole(above)), box):
-        sink.take(detail, core)
+    for output, core, _ in each_part(run, last, BoxOutput(LevelOutput(features, logits, side), whole(above)), box):
+        sink.take(output, core)
     return _conclude(sink.finish(), notes, 0.0, run.options)
 
 
@@ -164,7 +164,7 @@ def _ask(consensus: Consensus, run: Run, stage: BoxOutput, grid: WorkingGrid, bo
     above = run.images[-2].shape
     shape, (a, b, c) = (above[0], above[1], above[2]), (2 * v for v in grid.spacing_mm)
     (i, i_stop), (j, j_stop), (k, k_stop) = ((lo, min(hi, n)) for (lo, hi), n in zip(stage.box, shape, strict=True))
-    inside = stage.detail.map(lambda t: t[:, :, : i_stop - i, : j_stop - j, : k_stop - k])  # without the padding
+    inside = stage.output.map(lambda t: t[:, :, : i_stop - i, : j_stop - j, : k_stop - k])  # without the padding
     part = ((i, i_stop), (j, j_stop), (k, k_stop))
     second.agreed = second.agreement(inside, WorkingGrid(shape, (a, b, c), False), part)
     return second
@@ -183,6 +183,6 @@ def _conclude(decision: Decision, notes: list[str], brain_ml: float, options: Op
         quality,
         tuple(notes),
         decision.certainty,
-        decision.doubt_vox,
+        decision.variance_vox,
         disagreement=decision.disagreement,
     )

@@ -86,7 +86,7 @@ class Prediction:
         A volume for each class, or for each group of classes that are pooled.
     certainty : (X, Y, Z) uint8 or None
         Posterior of the most probable structure, times 255; None for architectures that do not provide it.
-    doubt_vox : (C,) float64 or None
+    variance_vox : (C,) float64 or None
         Posterior variance: sum of p (1 - p) of each class, in voxels; None as for `certainty`.
     calibration : Calibration
         Calibration of the level that the result comes from.
@@ -106,7 +106,7 @@ class Prediction:
     quality: dict[str, float] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
     certainty: NDArray[np.uint8] | None = None
-    doubt_vox: NDArray[np.float64] | None = None
+    variance_vox: NDArray[np.float64] | None = None
     calibration: Calibration = field(default_factory=Calibration)
     peak_bytes: int | None = None
     coarse: CoarseView | None = None
@@ -119,7 +119,7 @@ class Prediction:
             self,
             classes=shear.undo_classes(self.classes),
             soft_volume_vox=self.soft_volume_vox * share,
-            doubt_vox=None if self.doubt_vox is None else self.doubt_vox * share,
+            variance_vox=None if self.variance_vox is None else self.variance_vox * share,
             posteriors=None if posteriors is None else shear.undo_posteriors(posteriors),
             disagreement=None if differing is None else shear.undo_classes(differing.view(np.uint8)).view(bool),
         )

@@ -21,7 +21,7 @@ from lodbrain.inference.pyramid import WorkingGrid, resample
 from lodbrain.inference.tiling import Box, shape_of
 from lodbrain.labels import SIDELESS, SIDELESS_OF_CLASS, TISSUE_OF_CLASS, TISSUES
 from lodbrain.models.consensus import Consensus
-from lodbrain.models.lod import Detail
+from lodbrain.models.lod import LevelOutput
 
 #: Voxel side that LOD-Brain was trained at, and the deviation up to which a scan is not resampled for it.
 TRAINED_MM, TOLERANCE_MM = 1.0, 0.1
@@ -87,38 +87,38 @@ class SecondOpinion:
         out[0] += 1 - out.sum(0)  # background beyond the box
         return out
 
-    def mixed(self, detail: Detail, grid: WorkingGrid, part: Box) -> tuple[Detail, torch.Tensor]:
+    def mixed(self, output: LevelOutput, grid: WorkingGrid, part: Box) -> tuple[LevelOutput, torch.Tensor]:
         """A result of the ladder over a part of a grid, with the mean of both members' tissues in its logits.
 
         Parameters
         ----------
-        detail : Detail
+        output : LevelOutput
             Logits (1, 33, x, y, z), or (1, 19, x, y, z) without sides.
 
         Returns
         -------
-        Detail
+        LevelOutput
         (x, y, z) bool tensor
             Where the members see different tissues.
         """
-        logits = detail.logits[0].float()
+        logits = output.logits[0].float()
         table = _TISSUE[len(logits)].to(logits.device)
-        told = self.over(grid, part).to(logits.device)
+        theirs = self.over(grid, part).to(logits.device)
         own = tissues_of(logits)
-        differing = self._compare(own, told)
+        differing = self._compare(own, theirs)
         if not self.weight:
-            return detail, differing
-        mean = torch.lerp(own, told, self.weight).clamp_(min=_LEAST)
+            return output, differing
+        mean = torch.lerp(own, theirs, self.weight).clamp_(min=_LEAST)
         logits = (logits + mean.div_(own.clamp_(min=_LEAST)).log_()[table]).div_(self.temperature)
-        return Detail(detail.features, logits[None], detail.side), differing
+        return LevelOutput(output.features, logits[None], output.side), differing
 
-    def agreement(self, detail: Detail, grid: WorkingGrid, part: Box) -> float:
+    def agreement(self, output: LevelOutput, grid: WorkingGrid, part: Box) -> float:
         """Return the mean Dice of the six tissues between a level output and these posteriors, 0 to 1."""
-        own, _ = best_class(tissues_of(detail.logits[0].float()))
-        told, _ = best_class(self.over(grid, part).to(own.device))
-        own, told = own.flatten(), told.flatten()
-        both = torch.bincount(own[own == told], minlength=len(TISSUES)).double()
-        sizes = torch.bincount(own, minlength=len(TISSUES)) + torch.bincount(told, minlength=len(TISSUES))
+        own, _ = best_class(tissues_of(output.logits[0].float()))
+        theirs, _ = best_class(self.over(grid, part).to(own.device))
+        own, theirs = own.flatten(), theirs.flatten()
+        both = torch.bincount(own[own == theirs], minlength=len(TISSUES)).double()
+        sizes = torch.bincount(own, minlength=len(TISSUES)) + torch.bincount(theirs, minlength=len(TISSUES))
         return float((2 * both / sizes.clamp(min=1))[1:].mean())
 
     def _cut(self, part: Box) -> torch.Tensor:
@@ -134,9 +134,9 @@ class SecondOpinion:
             out[to] = self.posteriors[source].float()
         return out
 
-    def _compare(self, own: torch.Tensor, told: torch.Tensor) -> torch.Tensor:
+    def _compare(self, own: torch.Tensor, theirs: torch.Tensor) -> torch.Tensor:
         """Where the members see different tissues, (x, y, z) bool; it is counted."""
-        (first, _), (second, _) = best_class(own.clone()), best_class(told.clone())
+        (first, _), (second, _) = best_class(own.clone()), best_class(theirs.clone())
         differing = first != second
         self.brain_vox += int(((first > 0) | (second > 0)).sum())
         self.differing_vox += int(differing.sum())

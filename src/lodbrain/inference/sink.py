@@ -9,7 +9,7 @@ from lodbrain.inference.prediction import Pooling
 from lodbrain.inference.pyramid import WorkingGrid
 from lodbrain.inference.second_opinion import SecondOpinion
 from lodbrain.inference.tiling import Box, shape_of
-from lodbrain.models.lod import Detail
+from lodbrain.models.lod import LevelOutput
 
 #: Voxels whose logits are interpolated at once.
 INTERPOLATED_VOXELS = 400_000
@@ -51,7 +51,7 @@ class Sink:
         self._kept: torch.Tensor | None = None
         self._sided = False
 
-    def take(self, detail: Detail, core: Box) -> None:
+    def take(self, output: LevelOutput, core: Box) -> None:
         """Add a level output over a part of the working grid; voxels outside the box (padding, alignment) are ignored.
 
         Parameters
@@ -63,7 +63,7 @@ class Sink:
         if any(a >= b for a, b in spans):
             return
         cut = (slice(None), slice(None), *(slice(a - c, b - c) for (a, b), (c, _) in zip(spans, core, strict=True)))
-        part = detail.map(lambda t: t[cut])
+        part = output.map(lambda t: t[cut])
         if self.grid.native:
             self._decide(part, (spans[0], spans[1], spans[2]))
             return
@@ -88,18 +88,18 @@ class Sink:
             near = slice(int(used[0]), int(used[-1]) + 1)
             slab = torch.einsum("xl,clmn->cxmn", weights[:, near], kept[:, near].float())
             slab = (torch.einsum("ym,cxmn->cxyn", matrices[1], slab) @ matrices[2].T)[None]
-            detail = Detail(slab, slab) if self._sided else Detail(slab, slab[:, :-1], slab[:, -1:])
+            output = LevelOutput(slab, slab) if self._sided else LevelOutput(slab, slab[:, :-1], slab[:, -1:])
             first = x.start + start
-            self._decide(detail, ((first, first + len(weights)), (y.start, y.stop), (z.start, z.stop)))
+            self._decide(output, ((first, first + len(weights)), (y.start, y.stop), (z.start, z.stop)))
         return self.decision
 
-    def _decide(self, detail: Detail, part: Box) -> None:
+    def _decide(self, output: LevelOutput, part: Box) -> None:
         """Decide a part of the scan's grid."""
         differing = None
         if self.second is not None:
-            detail, mask = self.second.mixed(detail, self.scan, part)
+            output, mask = self.second.mixed(output, self.scan, part)
             differing = mask.cpu().numpy()
         (x, _), (y, _), (z, _) = part
-        decision = decide(detail, posteriors=self.posteriors, pooling=self.pooling)
+        decision = decide(output, posteriors=self.posteriors, pooling=self.pooling)
         decision.disagreement = differing
         self.decision.put(decision, (x, y, z))

@@ -14,7 +14,7 @@ from lodbrain.inference.prediction import Options
 from lodbrain.inference.pyramid import pad_to
 from lodbrain.inference.tiling import Box, offset, shape_of, slices, tiles
 from lodbrain.models.folded import FoldedLevel
-from lodbrain.models.lod import Detail
+from lodbrain.models.lod import LevelOutput
 from lodbrain.system.memory import give_back
 
 #: Voxels whose logits are held at once.
@@ -25,7 +25,7 @@ SCORED_VOXELS = 128_000
 class BoxOutput:
     """A level output over a box of the level's grid."""
 
-    detail: Detail
+    output: LevelOutput
     box: Box
 
 
@@ -50,14 +50,14 @@ class Run:
     options: Options
     tile_voxels: tuple[int, ...] = ()
 
-    def features(self, position: int, image: torch.Tensor, coarse: Detail | None) -> torch.Tensor:
+    def features(self, position: int, image: torch.Tensor, coarse: LevelOutput | None) -> torch.Tensor:
         """Return a level's features of an unscaled image (X, Y, Z), conditioned on the coarse level output."""
         level = self.levels[position]
-        told = math.log2(self.voxels_mm[position]) - level.config.exponent
-        return level.features(pad_to(self.scaling.apply(image), level.stride)[None, None], told, coarse)
+        voxel_size = math.log2(self.voxels_mm[position]) - level.config.exponent
+        return level.features(pad_to(self.scaling.apply(image), level.stride)[None, None], voxel_size, coarse)
 
 
-def each_part(run: Run, position: int, above: BoxOutput, box: Box) -> Iterator[tuple[Detail, Box, float]]:
+def each_part(run: Run, position: int, above: BoxOutput, box: Box) -> Iterator[tuple[LevelOutput, Box, float]]:
     """Yield a level's outputs over a box that is `boxes.aligned`, slab by slab of each tile.
 
     Parameters
@@ -67,7 +67,7 @@ def each_part(run: Run, position: int, above: BoxOutput, box: Box) -> Iterator[t
 
     Yields
     ------
-    detail : Detail
+    output : LevelOutput
         Level output over a slab.
     part : Box
         Box of the slab.
@@ -78,7 +78,7 @@ def each_part(run: Run, position: int, above: BoxOutput, box: Box) -> Iterator[t
     image = run.images[position]
     most = run.tile_voxels[position] if run.tile_voxels else math.prod(shape_of(box))
     cut = list(tiles(box, halo=halo(level), align=alignment(level), most_voxels=most))
-    above = BoxOutput(level.for_next(above.detail), above.box)
+    above = BoxOutput(level.for_next(above.output), above.box)
     for number, tile in enumerate(cut, 1):
         coarse = _under(above, tile.read)
         features = run.features(position, image[slices(tile.read)], coarse)  # slices are clipped at the far edge
@@ -99,7 +99,7 @@ def slabs(box: Box) -> Iterator[Box]:
 
 def refine(run: Run, position: int, above: BoxOutput, box: Box) -> BoxOutput:
     """Return a level's features and logits over a box that is `boxes.aligned`, for the next level."""
-    whole: Detail | None = None
+    whole: LevelOutput | None = None
     for part, where, _ in each_part(run, position, above, box):
         part = run.levels[position + 1].for_next(part) if position + 1 < len(run.levels) else part
         if whole is None:
@@ -114,7 +114,7 @@ def refine(run: Run, position: int, above: BoxOutput, box: Box) -> BoxOutput:
     return BoxOutput(whole, box)
 
 
-def _under(stage: BoxOutput, read: Box) -> Detail:
+def _under(stage: BoxOutput, read: Box) -> LevelOutput:
     """Return the coarse output of a box of the next finer grid; beyond the coarse box its edge voxels are repeated."""
 
     def cut(t: torch.Tensor) -> torch.Tensor:
@@ -129,4 +129,4 @@ def _under(stage: BoxOutput, read: Box) -> Detail:
             t = t.index_select(axis, torch.arange(a, b, device=t.device).clamp(0, n - 1))
         return t
 
-    return stage.detail.map(cut)
+    return stage.output.map(cut)

@@ -25,7 +25,7 @@ from lodbrain.models.blocks import (
     in_blocks,
     space_to_depth,
 )
-from lodbrain.models.lod import Detail, Ladder, Level, merge_sides
+from lodbrain.models.lod import Ladder, Level, LevelOutput, merge_sides
 
 #: (start, stop) along each axis, in voxels.
 Part: TypeAlias = tuple[tuple[int, int], tuple[int, int], tuple[int, int]]
@@ -88,7 +88,7 @@ class FoldedLevel:
         self.trust = None if level.trust is None else float(level.trust) / temperature
         self.temperature = temperature
 
-    def features(self, image: torch.Tensor, log_voxel: float, coarse: Detail | None = None) -> torch.Tensor:
+    def features(self, image: torch.Tensor, log_voxel: float, coarse: LevelOutput | None = None) -> torch.Tensor:
         """Return the level's last features, from which `score` computes the logits.
 
         Parameters
@@ -97,7 +97,7 @@ class FoldedLevel:
             Scaled image; sides are multiples of `stride`.
         log_voxel : float
             log2 of the voxel side over the level's nominal one.
-        coarse : Detail or None
+        coarse : LevelOutput or None
             Output of the level above, on voxels twice as large with the same corner, converted by `for_next`.
 
         Returns
@@ -113,10 +113,10 @@ class FoldedLevel:
         del seen
         x = self.entry(x)
         if coarse is not None and self.context is not None:
-            told = torch.cat([coarse.features.to(self.dtype), coarse.logits.softmax(1).to(self.dtype)], 1)
-            context = self.context(told.contiguous(memory_format=_FORMAT))
+            conditioning = torch.cat([coarse.features.to(self.dtype), coarse.logits.softmax(1).to(self.dtype)], 1)
+            context = self.context(conditioning.contiguous(memory_format=_FORMAT))
             x += double(context, shape) if edge == 1 else context
-            del told, context  # a small share, but not needed during the peak below
+            del conditioning, context  # a small share, but not needed during the peak below
         for first, second in self.more:
             x = _residual(x, first, second)
         skips = []
@@ -130,14 +130,14 @@ class FoldedLevel:
             x = F.leaky_relu_(decode(skip), ACTIVATION_SLOPE)
         return F.leaky_relu_(x, ACTIVATION_SLOPE).mul_(ACTIVATION_GAIN)
 
-    def for_next(self, above: Detail) -> Detail:
+    def for_next(self, above: LevelOutput) -> LevelOutput:
         """Return the output of the level above as this level's input: with sides merged if this level has none."""
         if self.config.sided or above.side is not None:
             return above
         logits, side = merge_sides(above.logits)
-        return Detail(above.features, logits, side)
+        return LevelOutput(above.features, logits, side)
 
-    def score(self, features: torch.Tensor, coarse: Detail | None, part: Part) -> Detail:
+    def score(self, features: torch.Tensor, coarse: LevelOutput | None, part: Part) -> LevelOutput:
         """Return the logits of a part of the volume.
 
         Parameters
@@ -149,7 +149,7 @@ class FoldedLevel:
 
         Returns
         -------
-        Detail
+        LevelOutput
             Logits (1, C, x, y, z) float32 and, if they have no sides, log odds (1, 1, x, y, z) of the side; the
             features of that part, or the logits again if the level works on blocks.
         """
@@ -158,11 +158,11 @@ class FoldedLevel:
         features = features[(slice(None), slice(None), *(slice(start, stop) for start, stop in part))]
         logits = self._head(features)
         if coarse is None or self.trust is None:
-            return Detail(features, logits)
+            return LevelOutput(features, logits)
         logits.add_(double_part(coarse.logits[0], part), alpha=self.trust)
-        return Detail(features, logits, self._side(coarse, part))
+        return LevelOutput(features, logits, self._side(coarse, part))
 
-    def _score_blocks(self, features: torch.Tensor, coarse: Detail | None, part: Part) -> Detail:
+    def _score_blocks(self, features: torch.Tensor, coarse: LevelOutput | None, part: Part) -> LevelOutput:
         """Return the same for a level that works on blocks of voxels."""
         edge = self.config.block
         outer: Part = tuple((start // edge * edge, -(-stop // edge) * edge) for start, stop in part)  # type: ignore[assignment]
@@ -172,10 +172,10 @@ class FoldedLevel:
         shape = (1, logits.shape[1], *(b - a for a, b in outer))
         if coarse is None or self.trust is None:
             logits = logits.reshape(shape)[cut]
-            return Detail(logits, logits)
+            return LevelOutput(logits, logits)
         prior = double_part(coarse.logits[0], outer).reshape(logits.shape)
         logits = prior.mul_(self.trust).add_(logits).view(shape)[cut]
-        return Detail(logits, logits, self._side(coarse, part))
+        return LevelOutput(logits, logits, self._side(coarse, part))
 
     def _head(self, features: torch.Tensor) -> torch.Tensor:
         """Return logits (1, K, X, Y, Z) float32 from features (1, F, X, Y, Z) of `dtype`."""
@@ -185,7 +185,7 @@ class FoldedLevel:
             logits += self.head_bias
         return logits.view(1, -1, *features.shape[2:])
 
-    def _side(self, coarse: Detail, part: Part) -> torch.Tensor | None:
+    def _side(self, coarse: LevelOutput, part: Part) -> torch.Tensor | None:
         """Return the log odds (1, 1, x, y, z) of left against right, from the level above."""
         return None if coarse.side is None else double_part(coarse.side[0], part)[None] / self.temperature
 

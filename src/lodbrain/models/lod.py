@@ -92,7 +92,7 @@ class LevelConfig:
 
 
 @dataclass(frozen=True, eq=False)
-class Detail:
+class LevelOutput:
     """Level output: features and logits, on which the next level is conditioned.
 
     Attributes
@@ -109,9 +109,9 @@ class Detail:
     logits: torch.Tensor
     side: torch.Tensor | None = None
 
-    def map(self, function: Callable[[torch.Tensor], torch.Tensor]) -> Detail:
+    def map(self, function: Callable[[torch.Tensor], torch.Tensor]) -> LevelOutput:
         """Return the output with a function applied to each of its tensors."""
-        return Detail(
+        return LevelOutput(
             function(self.features), function(self.logits), None if self.side is None else function(self.side)
         )
 
@@ -188,7 +188,7 @@ class Level(nn.Module):
         stride = self.stride
         return -(-reach // stride) * stride
 
-    def forward(self, image: torch.Tensor, log_voxel: torch.Tensor, coarse: Detail | None = None) -> Detail:
+    def forward(self, image: torch.Tensor, log_voxel: torch.Tensor, coarse: LevelOutput | None = None) -> LevelOutput:
         """Return the level output.
 
         Parameters
@@ -197,14 +197,14 @@ class Level(nn.Module):
             Normalised image; sides are multiples of `stride`.
         log_voxel : (B,) tensor
             log2 of the voxel side over the level's nominal one.
-        coarse : Detail or None
+        coarse : LevelOutput or None
             Output of the level above, on voxels twice as large with the same corner; its sides are at least half of the
             image's.
         """
         shape, edge = image.shape[2:], self.config.block
         seen = image if edge == 1 else space_to_depth(image, edge)
-        told = log_voxel.to(image.dtype).view(-1, 1, 1, 1, 1).expand(-1, 1, *seen.shape[2:])
-        x = self.entry(torch.cat([seen, told], 1))
+        voxel_size = log_voxel.to(image.dtype).view(-1, 1, 1, 1, 1).expand(-1, 1, *seen.shape[2:])
+        x = self.entry(torch.cat([seen, voxel_size], 1))
         prior = side = None
         if coarse is not None and self.context is not None and self.trust is not None:
             prior, side = coarse.logits, coarse.side
@@ -228,7 +228,7 @@ class Level(nn.Module):
         if edge > 1:
             logits = depth_to_space(logits, edge)
         logits = logits if prior is None else logits + prior
-        return Detail(x if edge == 1 else logits, logits, side)
+        return LevelOutput(x if edge == 1 else logits, logits, side)
 
 
 class Ladder(nn.Module):
@@ -244,8 +244,8 @@ class Ladder(nn.Module):
         self.levels = nn.ModuleList()
         above: LevelConfig | None = None
         for level in levels:
-            told = N_CLASSES if level.sided else len(SIDELESS)
-            self.levels.append(Level(level, above.channels[0] + told if above else 0))
+            conditioning = N_CLASSES if level.sided else len(SIDELESS)
+            self.levels.append(Level(level, above.channels[0] + conditioning if above else 0))
             above = level
         self.configs = levels
 

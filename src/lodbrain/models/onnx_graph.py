@@ -21,7 +21,7 @@ from lodbrain.models.folded import Conv, FoldedLevel
 from lodbrain.models.lod import LevelConfig
 
 OPSET, IR_VERSION = 17, 8
-#: Tensors of a level, in the order of `Detail`; those of the level above have this prefix.
+#: Tensors of a level, in the order of `LevelOutput`; those of the level above have this prefix.
 FEATURES, LOGITS, SIDE, ABOVE = "features", "logits", "side", "coarse_"
 
 
@@ -69,8 +69,8 @@ class _Graph:
             prior, side = ABOVE + LOGITS, None if above.sided else ABOVE + SIDE
             if above.sided and not config.sided:
                 prior, side = self.merge_sides(prior)
-            told = self.add("Concat", ABOVE + FEATURES, self.add("Softmax", prior, axis=1), axis=1)
-            context = self.conv(told, level.context)
+            conditioning = self.add("Concat", ABOVE + FEATURES, self.add("Softmax", prior, axis=1), axis=1)
+            context = self.conv(conditioning, level.context)
             x = self.add("Add", x, self.double(context) if config.block == 1 else context)
         for first, second in level.more:
             x = self.residual(x, first, second)
@@ -89,8 +89,8 @@ class _Graph:
         if prior is None or level.trust is None:
             self.add("Identity", logits, to=LOGITS)
         else:
-            told = self.add("Mul", self.double(prior), self.constant(level.trust))
-            self.add("Add", logits, told, to=LOGITS)
+            weighted = self.add("Mul", self.double(prior), self.constant(level.trust))
+            self.add("Add", logits, weighted, to=LOGITS)
         if side is not None:
             self.double(side, to=SIDE)
         outputs = [_tensor(name, size, "XYZ") for name, size in outputs_of(config)]

@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 from lodbrain.labels import N_CLASSES
-from lodbrain.models.lod import Detail, LevelConfig
+from lodbrain.models.lod import LevelConfig, LevelOutput
 
 
 @dataclass(frozen=True)
@@ -65,10 +65,10 @@ class PlainLevel(nn.Module):
         super().__init__()
         self.network, self.stride = network, multiple
 
-    def forward(self, image: torch.Tensor, log_voxel: torch.Tensor, coarse: Detail | None = None) -> Detail:
+    def forward(self, image: torch.Tensor, log_voxel: torch.Tensor, coarse: LevelOutput | None = None) -> LevelOutput:
         """Return the logits, also as features."""
         logits = self.network(image)
-        return Detail(logits, logits)
+        return LevelOutput(logits, logits)
 
 
 class Plain(nn.Module):

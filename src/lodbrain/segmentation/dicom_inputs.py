@@ -59,7 +59,7 @@ class DicomScan:
         Why this input fails before any work.
     about : mapping
         More fields for the JSON files.
-    told : tuple of str
+    messages : tuple of str
         Lines for the user: the selected series, and the reasons for skipping the others.
     """
 
@@ -69,7 +69,7 @@ class DicomScan:
     series: DicomSeries | None = None
     problem: InputError | None = None
     about: Mapping[str, object] = field(default_factory=dict)
-    told: tuple[str, ...] = ()
+    messages: tuple[str, ...] = ()
 
 
 def find_dicom_scans(paths: Iterable[Path], options: DicomOptions | None = None) -> list[DicomScan]:
@@ -165,11 +165,11 @@ def _scan(path: Path, study: Sequence[DicomSeries], options: DicomOptions, *, ve
         problem = InputError(code, path, f"{chosen.title}: {what}", _HINTS.get(code, "Name another series: --series N"))
         return DicomScan(path, path.name, problem=problem)
     rows, columns = chosen.size
-    told = [f"{shown(path.name)}: {chosen.title} is selected, {chosen.images} slices of {rows} x {columns}"]
+    messages = [f"{shown(path.name)}: {chosen.title} is selected, {chosen.images} slices of {rows} x {columns}"]
     others = [one for one in study if one is not chosen]
-    told += [f"{shown(path.name)}: {one.title} is skipped: {_why(one, chosen, options)}" for one in others]
+    messages += [f"{shown(path.name)}: {one.title} is skipped: {_why(one, chosen, options)}" for one in others]
     if damaged:
-        told.append(f"{shown(path.name)}: files that could not be read: {damaged}")
+        messages.append(f"{shown(path.name)}: files that could not be read: {damaged}")
     about: dict[str, object] = {
         "series": chosen.number,
         "protocol": chosen.safe_label,
@@ -179,7 +179,7 @@ def _scan(path: Path, study: Sequence[DicomSeries], options: DicomOptions, *, ve
     }
     if options.identify:
         about |= chosen.identity
-    return DicomScan(path, chosen.stem, series=chosen, about={"dicom": about}, told=tuple(told))
+    return DicomScan(path, chosen.stem, series=chosen, about={"dicom": about}, messages=tuple(messages))
 
 
 def _numbered(study: Sequence[DicomSeries], number: int) -> DicomSeries | None:

@@ -44,7 +44,7 @@ class Job:
     problem: InputError | None = None
     also: tuple[Path, ...] = ()
     series: DicomSeries | None = None
-    told: tuple[str, ...] = ()
+    messages: tuple[str, ...] = ()
 
 
 def find_jobs(
@@ -87,7 +87,7 @@ def find_jobs(
             about=found.about,
             problem=found.problem,
             series=found.series,
-            told=found.told,
+            messages=found.messages,
         )
         for found in find_dicom_scans([scan.path for scan in scans if is_dicom_input(scan)], dicom)
     ]

@@ -267,7 +267,7 @@ def segment_image(
         model_labels=model.card.labels,
         scheme=settings.labels,
         voxel_volume_mm3=voxel_volume_mm3,
-        doubt_vox=prediction.doubt_vox,
+        variance_vox=prediction.variance_vox,
         calibration=prediction.calibration,
     )
     rows, caveat = with_caveat(rows, shown)

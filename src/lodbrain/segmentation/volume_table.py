@@ -102,7 +102,7 @@ def volumes(
     model_labels: Scheme,
     scheme: Scheme,
     voxel_volume_mm3: float,
-    doubt_vox: NDArray[np.floating] | None = None,
+    variance_vox: NDArray[np.floating] | None = None,
     calibration: Calibration | None = None,
 ) -> tuple[Volume, ...]:
     """Return the volumes table: a row per label of the scheme, then TIV, and brain unless it is a label.
@@ -115,7 +115,7 @@ def volumes(
         Sum of the posteriors of each class, in voxels.
     voxel_volume_mm3 : float
         |det| of the affine's 3x3 part.
-    doubt_vox : (C,) float, optional
+    variance_vox : (C,) float, optional
         Sum of p (1 - p) of each class, in voxels, for the intervals.
 
     Returns
@@ -138,10 +138,10 @@ def volumes(
 
     def row(number: int | None, name: str, members: NDArray[np.bool_]) -> Volume:
         hard, soft = (float(vox[members].sum()) * voxel_volume_mm3 for vox in (hard_vox, soft_volume_vox))
-        if doubt_vox is None or calibration is None:
+        if variance_vox is None or calibration is None:
             return Volume(number, name, hard, soft)
-        doubt = float(doubt_vox[members].sum()) * voxel_volume_mm3
-        low, high = calibration.interval(name, soft, doubt) or (None, None)
+        variance = float(variance_vox[members].sum()) * voxel_volume_mm3
+        low, high = calibration.interval(name, soft, variance) or (None, None)
         return Volume(number, name, hard, soft, low, high)
 
     rows = [row(label.index, label.name, index == label.index) for label in TABLES[scheme] if label.index]

@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from lodbrain.images.intensity import Scaling, brain_scaling, foreground_scaling
 from lodbrain.inference.pyramid import pad_to
 from lodbrain.models.folded import FoldedLevel, fold
-from lodbrain.models.lod import Detail, Ladder
+from lodbrain.models.lod import Ladder, LevelOutput
 from lodbrain.models.registry import Plain
 from lodbrain.training.config_fields import Corruption
 from lodbrain.training.samples import BRAIN, Head, LevelView, MultiResolutionSample, SampleSource, Voxels
@@ -37,19 +37,19 @@ class TrainingPair:
     target : (B, 33, X, Y, Z) float32 tensor
     log_voxel : (B,) float32 tensor
         log2 of the voxel side over the level's nominal one.
-    coarse : Detail or None
+    coarse : LevelOutput or None
         Output of the frozen level above, cropped to the image.
     """
 
     image: torch.Tensor
     target: torch.Tensor
     log_voxel: torch.Tensor
-    coarse: Detail | None
+    coarse: LevelOutput | None
 
     def tensors(self) -> list[torch.Tensor]:
         """Return all tensors of the pair."""
-        detail = self.coarse
-        coarse = [] if detail is None else [t for t in (detail.features, detail.logits, detail.side) if t is not None]
+        output = self.coarse
+        coarse = [] if output is None else [t for t in (output.features, output.logits, output.side) if t is not None]
         return [self.image, self.target, self.log_voxel, *coarse]
 
 
@@ -67,14 +67,14 @@ def first_pair(view: LevelView, stride: int) -> TrainingPair:
     return TrainingPair(pad_to(image[None, None], stride), _pad_target(view.target, stride), view.log_voxel, None)
 
 
-def scaling_below(view: LevelView, detail: Detail) -> Scaling:
+def scaling_below(view: LevelView, output: LevelOutput) -> Scaling:
     """Return the intensity scaling of the finer levels, from the brain that the coarsest finds in its `view`."""
     x, y, z = view.image.shape
-    return brain_scaling(view.image, brain_of(detail.logits.detach())[:x, :y, :z])
+    return brain_scaling(view.image, brain_of(output.logits.detach())[:x, :y, :z])
 
 
 def next_pair(
-    sample: MultiResolutionSample, position: int, scaling: Scaling, above: Detail, stride: int
+    sample: MultiResolutionSample, position: int, scaling: Scaling, above: LevelOutput, stride: int
 ) -> TrainingPair:
     """Return the pair of the level at a position, given the output of the level `above` it."""
     view = sample.views[position]
@@ -83,12 +83,12 @@ def next_pair(
     return TrainingPair(image, _pad_target(view.target, stride), view.log_voxel, coarse)
 
 
-def crop_below(detail: Detail, start: Voxels, begin: Voxels, shape: Sequence[int]) -> Detail:
+def crop_below(output: LevelOutput, start: Voxels, begin: Voxels, shape: Sequence[int]) -> LevelOutput:
     """Return the part of a coarse level under a finer view; outside of it the edge voxels are repeated.
 
     Parameters
     ----------
-    detail : Detail
+    output : LevelOutput
         Output whose first voxel is `start` on its level's grid.
     begin, shape : 3 int
         First voxel and size of the finer view, on the finer grid.
@@ -100,7 +100,7 @@ def crop_below(detail: Detail, start: Voxels, begin: Voxels, shape: Sequence[int
             t = t.index_select(axis, index)
         return t
 
-    return detail.map(cut)
+    return output.map(cut)
 
 
 @dataclass(frozen=True, eq=False)
@@ -108,7 +108,7 @@ class _Opened:
     """A head with the output of the coarsest level."""
 
     head: Head
-    detail: Detail
+    output: LevelOutput
     scaling: Scaling
 
 
@@ -153,37 +153,37 @@ class PairSource:
         if self.position == 0:
             return first_pair(self.samples.head(seed, 0).whole, self.ladder.level(0).stride)
         opened = self._open(seed)
-        sample, detail = opened.head.sample(crop), opened.detail
+        sample, output = opened.head.sample(crop), opened.output
         for position in range(1, self.position + 1):
-            pair = next_pair(sample, position, opened.scaling, detail, self.ladder.level(position).stride)
+            pair = next_pair(sample, position, opened.scaling, output, self.ladder.level(position).stride)
             if position < self.position:
-                detail = run_folded(self.frozen[position], pair)
+                output = run_folded(self.frozen[position], pair)
         assert pair.coarse is not None
         return TrainingPair(pair.image, pair.target, pair.log_voxel, self._corrupt(pair.coarse, sample.random))
 
     def _open_head(self, seed: int) -> _Opened:
         head = self.samples.head(seed, self.position, self.crops)
-        detail = run_folded(self.frozen[0], first_pair(head.whole, self.ladder.level(0).stride))
-        return _Opened(head, detail, scaling_below(head.whole, detail))
+        output = run_folded(self.frozen[0], first_pair(head.whole, self.ladder.level(0).stride))
+        return _Opened(head, output, scaling_below(head.whole, output))
 
-    def _corrupt(self, detail: Detail, random: torch.Generator) -> Detail:
+    def _corrupt(self, output: LevelOutput, random: torch.Generator) -> LevelOutput:
         """Corrupt the coarse level's output.
 
         It prevents the finer level from relying on a prior that was trained on few brains.
         """
         if self.corruption is None:
-            return detail
+            return output
         c = self.corruption
         temperature = math.exp(c.temperature * (2 * float(torch.rand((), generator=random)) - 1))
-        keep = (torch.rand(detail.features.shape[1], generator=random) >= c.drop).float().to(detail.features.device)
-        features, logits = detail.features * keep.view(1, -1, 1, 1, 1), detail.logits * temperature
+        keep = (torch.rand(output.features.shape[1], generator=random) >= c.drop).float().to(output.features.device)
+        features, logits = output.features * keep.view(1, -1, 1, 1, 1), output.logits * temperature
         if float(torch.rand((), generator=random)) < c.shift_share:
             shifts = tuple(int(torch.randint(-1, 2, (), generator=random)) for _ in range(3))
             features, logits = features.roll(shifts, (2, 3, 4)), logits.roll(shifts, (2, 3, 4))
-        return Detail(features, logits, detail.side)
+        return LevelOutput(features, logits, output.side)
 
 
-def run_folded(level: FoldedLevel, pair: TrainingPair) -> Detail:
+def run_folded(level: FoldedLevel, pair: TrainingPair) -> LevelOutput:
     """Return a frozen level's output, float32, for a pair of one example."""
     coarse = None if pair.coarse is None else level.for_next(pair.coarse)
     features = level.features(pair.image, float(pair.log_voxel), coarse)
@@ -200,14 +200,14 @@ def collate(pairs: Sequence[TrainingPair]) -> TrainingPair:
     targets = torch.cat([_grow(pair.target, shape) for pair in pairs])
     targets[:, 0] = 1 - targets[:, 1:].sum(1)
     log_voxel = torch.cat([pair.log_voxel for pair in pairs])
-    details = [pair.coarse for pair in pairs if pair.coarse is not None]
-    if not details:
+    outputs = [pair.coarse for pair in pairs if pair.coarse is not None]
+    if not outputs:
         return TrainingPair(images, targets, log_voxel, None)
     half = [-(-n // 2) for n in shape]
-    sides = [_grow(d.side, half) for d in details if d.side is not None]
-    coarse = Detail(
-        torch.cat([_grow(d.features, half) for d in details]),
-        torch.cat([_grow(d.logits, half) for d in details]),
+    sides = [_grow(d.side, half) for d in outputs if d.side is not None]
+    coarse = LevelOutput(
+        torch.cat([_grow(d.features, half) for d in outputs]),
+        torch.cat([_grow(d.logits, half) for d in outputs]),
         torch.cat(sides) if sides else None,
     )
     return TrainingPair(images, targets, log_voxel, coarse)

@@ -9,7 +9,7 @@ from torch import nn
 
 from lodbrain.errors import UsageError
 from lodbrain.models import zoo
-from lodbrain.models.lod import Detail, Ladder, Level, LevelConfig
+from lodbrain.models.lod import Ladder, Level, LevelConfig, LevelOutput
 from lodbrain.models.registry import Plain
 from lodbrain.training.checkpoint import load_checkpoint
 from lodbrain.training.config import TrainingConfig
@@ -125,8 +125,8 @@ class LevelLoss(nn.Module):
     def forward(self, pair: TrainingPair) -> torch.Tensor:
         """() tensor."""
         with torch.autocast(pair.image.device.type, torch.bfloat16, enabled=self.autocast):
-            detail = self.level(pair.image, pair.log_voxel, pair.coarse)
-        return segmentation_loss(detail.logits, pair.target, weights=self.weights)
+            output = self.level(pair.image, pair.log_voxel, pair.coarse)
+        return segmentation_loss(output.logits, pair.target, weights=self.weights)
 
 
 class JointLoss(nn.Module):
@@ -139,27 +139,27 @@ class JointLoss(nn.Module):
     def forward(self, samples: Iterable[MultiResolutionSample]) -> torch.Tensor:
         """() tensor."""
         losses = [
-            segmentation_loss(detail.logits, pair.target, weights=self.weights)
+            segmentation_loss(output.logits, pair.target, weights=self.weights)
             for sample in samples
-            for detail, pair in forward_levels(self.ladder, sample, bfloat16=self.autocast)
+            for output, pair in forward_levels(self.ladder, sample, bfloat16=self.autocast)
         ]
         return torch.stack(losses).mean()
 
 
 def forward_levels(
     network: Ladder | Plain, sample: MultiResolutionSample, *, bfloat16: bool
-) -> Iterator[tuple[Detail, TrainingPair]]:
+) -> Iterator[tuple[LevelOutput, TrainingPair]]:
     """Yield each level's output for a multi-resolution sample with the pair that it is of, coarsest level first."""
     pair = first_pair(sample.views[0], network.level(0).stride)
     for position in range(len(sample.views)):
         with torch.autocast(pair.image.device.type, torch.bfloat16, enabled=bfloat16):
-            detail: Detail = network.level(position)(pair.image, pair.log_voxel, pair.coarse)
-        yield detail, pair
+            output: LevelOutput = network.level(position)(pair.image, pair.log_voxel, pair.coarse)
+        yield output, pair
         if position == 0:
-            scaling = scaling_below(sample.views[0], detail)
+            scaling = scaling_below(sample.views[0], output)
         if position + 1 < len(sample.views):
             stride = network.level(position + 1).stride
-            pair = next_pair(sample, position + 1, scaling, detail.map(torch.Tensor.float), stride)
+            pair = next_pair(sample, position + 1, scaling, output.map(torch.Tensor.float), stride)
 
 
 def channels_last(module: nn.Module) -> None:

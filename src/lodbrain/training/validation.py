@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from lodbrain.labels import N_CLASSES
-from lodbrain.models.lod import Detail, split_sides
+from lodbrain.models.lod import LevelOutput, split_sides
 from lodbrain.training.losses import N_TISSUES, TISSUE, merge
 from lodbrain.training.pairs import TrainingPair
 from lodbrain.training.workers import Workers
@@ -86,10 +86,10 @@ def score(
 def classes_of(pair: TrainingPair, level: nn.Module, *, bfloat16: bool) -> torch.Tensor:
     """(B, X, Y, Z) int64: likeliest of the 33 classes."""
     with torch.autocast(pair.image.device.type, torch.bfloat16, enabled=bfloat16):
-        detail: Detail = level(pair.image, pair.log_voxel, pair.coarse)
-    logits = detail.logits.float()
-    if detail.side is not None:
-        logits = split_sides(logits.log_softmax(1), detail.side.float())
+        output: LevelOutput = level(pair.image, pair.log_voxel, pair.coarse)
+    logits = output.logits.float()
+    if output.side is not None:
+        logits = split_sides(logits.log_softmax(1), output.side.float())
     return logits.argmax(1)
 
 
