@@ -139,7 +139,7 @@ def read_names(path: str | PathLike[str]) -> dict[int, str]:
         if not parts:
             continue
         if len(parts) < 2 or not parts[0].isdecimal():
-            raise InputError("bad-names", path, f"line {place} is no number and name: {line.strip()[:40]!r}", _FORM)
+            raise InputError("bad-names", path, f"line {place} is not number and name: {line.strip()[:40]!r}", _FORM)
         if int(parts[0]) in names:
             raise InputError("bad-names", path, f"line {place} names {parts[0]} again", "Name each number once")
         names[int(parts[0])] = parts[1]

@@ -104,11 +104,11 @@ def test_page_shows_where_the_members_disagree(scan: Path, model: str, tmp_path:
         assert main(["segment", str(scan), "-o", str(tmp_path / name), "--model", name, "--quiet", "--report"]) == 0
     html = (tmp_path / model / "head_report.html").read_text()
     share = sidecar(tmp_path / model / "head_dseg.json")["quality"]["disagreement"]  # type: ignore[index]
-    assert f"see different tissues ({100 * share:.0f}% of the brain)" in html
+    assert f"assign different tissues ({100 * share:.0f}% of the brain)" in html
     assert len(re.findall(r'<img class="marks"', html)) == 24
     alone = (tmp_path / "tiny" / "head_report.html").read_text()
     assert 'class="marks"' not in alone
-    assert "see different tissues" not in alone
+    assert "assign different tissues" not in alone
 
 
 def test_budget_without_room_for_the_second_member_gives_the_ladders_result_and_says_so(

@@ -76,5 +76,5 @@ def test_listing_that_goes_round_in_circles_is_refused(bucket: Bucket) -> None:
 
 def test_page_without_end_is_refused(bucket: Bucket, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("lodbrain.datasets.s3.MOST_PAGE_BYTES", 100)
-    with pytest.raises(InputError, match="larger than 100 bytes"):
+    with pytest.raises(InputError, match="larger than the limit of 100 bytes"):
         listed(bucket)

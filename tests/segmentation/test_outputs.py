@@ -111,7 +111,7 @@ def test_a_set_is_complete_if_it_was_made_from_the_same_and_all_its_files_are_wh
     outputs.sidecar.write_text(json.dumps({"model": 1, "more": 2, "files": {"s_dseg.nii.gz": 5}}))
     assert outputs.is_complete({"model": 1})
     for otherwise in ({"model": 2}, {"model": 1, "settings": {}}):
-        with pytest.raises(InputError, match="made otherwise"):
+        with pytest.raises(InputError, match="other settings or another scan"):
             outputs.is_complete(otherwise)
     outputs.labels.write_text("123")
     assert not outputs.is_complete({"model": 1})

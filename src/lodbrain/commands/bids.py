@@ -125,15 +125,15 @@ def _group(bids_dir: Path, out: Path, options: SegmentOptions, *, dry_run: bool)
 
 
 def _remarks(found: Found, *, tissue_maps: bool) -> Iterator[str]:
-    """Yield a line on what is left out, and on what sMRIPrep must be told."""
+    """Yield a line on what is left out, and on which option sMRIPrep needs."""
 
     def first_ten(names: Sequence[str]) -> str:
         return ", ".join(names[:10]) + (" ..." if len(names) > 10 else "")
 
     if found.without:
-        yield f"left out, without such a scan: {len(found.without)} participant(s), {first_ten(found.without)}"
+        yield f"skipped, without such a scan: {len(found.without)} participant(s), {first_ten(found.without)}"
     for copy, scan in found.copies:
-        yield f"left out, a copy in another space: {shown(copy.relative)}; {shown(scan.relative)} is taken"
+        yield f"skipped, a copy in another space: {shown(copy.relative)}; {shown(scan.relative)} is used"
     if tissue_maps and (several := several_sessions(found.scans)):
         hint = "give sMRIPrep --subject-anatomical-reference sessionwise"
         yield f"scans of several sessions: {first_ten(several)}; {hint}"
