@@ -194,9 +194,9 @@ def test_hidden_folders_of_killed_workers_are_removed_at_the_end(
 
 def test_memory_and_cores_are_shared_out(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "_cores", lambda: 9)
-    shared = module._share_out(Settings(), 4, free=8_000, held=300)
+    shared = module._per_process(Settings(), 4, free=8_000, held=300)
     assert (shared.threads, shared.memory_bytes) == (2, 2_300)
-    asked = module._share_out(Settings(threads=3, memory_bytes=400), 4, free=8_000, held=300)
+    asked = module._per_process(Settings(threads=3, memory_bytes=400), 4, free=8_000, held=300)
     assert (asked.threads, asked.memory_bytes) == (3, 100)
 
 

@@ -11,7 +11,7 @@ import pytest
 
 from lodbrain.commands import evaluate_ultracortex as module
 from lodbrain.commands.evaluate_ultracortex import verify
-from lodbrain.datasets.openneuro import Fetch, Fetched
+from lodbrain.datasets.openneuro import FetchedDataset, FetchedFile
 from lodbrain.errors import InputError, UsageError
 from lodbrain.images import Image, write_nifti
 from lodbrain.models.zoo import Card
@@ -166,11 +166,11 @@ def test_data_is_fetched_where_none_is_named(
 ) -> None:
     asked: list[Path] = []
 
-    def fetch(folder: Path, **options: Any) -> Fetch:
+    def fetch(folder: Path, **options: Any) -> FetchedDataset:
         asked.append(folder)
         folder.parent.mkdir(parents=True, exist_ok=True)
         tree.rename(folder)
-        return Fetch(folder, "1.1.0", "CHANGES says 1.1.0", (Fetched("a", "downloaded"),))
+        return FetchedDataset(folder, "1.1.0", "CHANGES says 1.1.0", (FetchedFile("a", "downloaded"),))
 
     monkeypatch.setattr(module, "fetch_ultracortex", fetch)
     assert verify(tmp_path / "out").exit_code == 0

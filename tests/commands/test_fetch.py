@@ -43,12 +43,14 @@ def test_openneuro_passes_on_what_was_asked_and_says_what_came(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     asked: list[tuple[object, ...]] = []
-    failed = openneuro.Fetched("b", "failed", InputError("download", "b", "could not be downloaded", "Try again"))
+    failed = openneuro.FetchedFile("b", "failed", InputError("download", "b", "could not be downloaded", "Try again"))
 
-    def fetch(accession: str, out: Path, selection: openneuro.Selection, **options: Any) -> openneuro.Fetch:
+    def fetch(accession: str, out: Path, selection: openneuro.Selection, **options: Any) -> openneuro.FetchedDataset:
         asked.append((accession, out, selection, options["version"]))
         options["finished"](failed)
-        return openneuro.Fetch(out, "1.1.0", "CHANGES says 1.1.0", (openneuro.Fetched("a", "downloaded"), failed))
+        return openneuro.FetchedDataset(
+            out, "1.1.0", "CHANGES says 1.1.0", (openneuro.FetchedFile("a", "downloaded"), failed)
+        )
 
     monkeypatch.setattr(cli_fetch, "fetch_dataset", fetch)
     words = [

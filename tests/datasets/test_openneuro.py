@@ -9,7 +9,7 @@ from local_web import Answer, Web
 
 from lodbrain.datasets import openneuro
 from lodbrain.datasets.manifest import NAME
-from lodbrain.datasets.openneuro import HEAD, Fetch, Selection, fetch_dataset, fetch_head
+from lodbrain.datasets.openneuro import HEAD, FetchedDataset, Selection, fetch_dataset, fetch_head
 from lodbrain.errors import InputError, OutputError, UsageError, WeightsError
 from lodbrain.system.http import Client
 
@@ -49,7 +49,7 @@ def test_published_head_has_the_checksum_we_name(own_cache: Path) -> None:
 TOP = {name for name in tree() if "/" not in name}
 
 
-def fetch(bucket: Bucket, folder: Path, selection: Selection | None = None, **options: object) -> Fetch:
+def fetch(bucket: Bucket, folder: Path, selection: Selection | None = None, **options: object) -> FetchedDataset:
     client = Client(sleep=lambda seconds: None, attempts=3)
     return fetch_dataset("ds005216", folder, selection, bucket_url=bucket.url, client=client, **options)  # type: ignore[arg-type]
 
@@ -107,7 +107,9 @@ def test_changed_file_is_refused_and_left_alone(bucket: Bucket, tmp_path: Path) 
     (tmp_path / "participants.tsv").write_bytes(b"x" * 15)
     done = fetch(bucket, tmp_path)
     (failed,) = (file for file in done.files if file.status == "failed")
-    assert str(failed.error).startswith(f"{tmp_path / 'participants.tsv'}: is there, and is not the published file")
+    assert str(failed.error).startswith(
+        f"{tmp_path / 'participants.tsv'}: exists already and is not the published file"
+    )
     assert (tmp_path / "participants.tsv").read_bytes() == b"x" * 15
 
 

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from scipy.special import log_softmax
 
-from lodbrain.evaluation.reliability import conformal_width, fit_temperature, reliability, sharpen
+from lodbrain.evaluation.reliability import at_temperature, conformal_width, fit_temperature, reliability
 
 
 def drawn(temperature: float, n: int = 40_000) -> tuple[np.ndarray, np.ndarray]:
@@ -21,7 +21,7 @@ def test_known_temperature_is_recovered_and_mends_the_error(temperature: float) 
     def error(values: np.ndarray) -> float:
         return reliability(np.exp(values.max(1)), values.argmax(1) == truth).error
 
-    assert error(sharpen(log_p, temperature)) < 0.012
+    assert error(at_temperature(log_p, temperature)) < 0.012
     if temperature != 1:
         assert error(log_p) > 0.05
     with pytest.raises(ValueError, match="at least one voxel"):
@@ -30,10 +30,10 @@ def test_known_temperature_is_recovered_and_mends_the_error(temperature: float) 
 
 def test_sharpening_undoes_itself_and_stays_a_distribution() -> None:
     log_p, _ = drawn(1.0, 100)
-    cold = sharpen(log_p, 0.5)
+    cold = at_temperature(log_p, 0.5)
     np.testing.assert_allclose(np.exp(cold).sum(1), 1)
     np.testing.assert_array_equal(cold.argmax(1), log_p.argmax(1))
-    np.testing.assert_allclose(sharpen(cold, 2.0), log_p, atol=1e-9)
+    np.testing.assert_allclose(at_temperature(cold, 2.0), log_p, atol=1e-9)
 
 
 def test_bins_hold_their_upper_edge_and_empty_ones_are_nan() -> None:

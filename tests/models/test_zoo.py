@@ -14,7 +14,7 @@ from lodbrain.models.consensus import Consensus
 from lodbrain.models.lod_brain_2024 import LodBrain2024
 from lodbrain.models.registry import REGISTRY
 from lodbrain.models.zoo import Card
-from lodbrain.system.http import Client, Passing, Refused
+from lodbrain.system.http import Client, PermanentFailure, TemporaryFailure
 
 PUBLISHED = zoo.card("lod-brain-2024")
 
@@ -178,9 +178,9 @@ def server(elsewhere: Card, monkeypatch: pytest.MonkeyPatch) -> list[bytes | Exc
 @pytest.mark.parametrize(
     ("answers", "word"),
     [
-        ([Passing("no connection")] * 3, "no connection"),
-        ([Passing("HTTP 503")] * 3, "HTTP 503"),
-        ([Refused("HTTP 404")], "HTTP 404"),
+        ([TemporaryFailure("no connection")] * 3, "no connection"),
+        ([TemporaryFailure("HTTP 503")] * 3, "HTTP 503"),
+        ([PermanentFailure("HTTP 404")], "HTTP 404"),
         ([b"another file"], "is not the published file"),
     ],
 )
@@ -201,7 +201,7 @@ def test_download_is_tried_again_and_its_hash_is_checked_before_it_enters_the_ca
     own_cache: Path, elsewhere: Card, server: list[bytes | Exception]
 ) -> None:
     published = dataclasses.replace(elsewhere, sha256=hashlib.sha256(b"weights").hexdigest())
-    server += [Passing("HTTP 502"), Passing("the connection broke off"), b"weights"]
+    server += [TemporaryFailure("HTTP 502"), TemporaryFailure("the connection broke off"), b"weights"]
     path = zoo.fetch(published)
     assert path == own_cache / "elsewhere" / "elsewhere.safetensors"
     assert path.read_bytes() == b"weights"

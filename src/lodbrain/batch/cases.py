@@ -1,4 +1,4 @@
-"""Processing of many files: output folders like the input's, resumable, independent of single failures."""
+"""Batch processing: output folders mirror the input's, complete results are kept, failures do not stop the rest."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ class CaseFiles:
         self.sidecar.unlink(missing_ok=True)
 
     def finish(self, origin: Json, content: Json, *, more: Iterable[Path] = ()) -> None:
-        """Write the sidecar, which completes the set. `more` are files beside map, table and picture."""
+        """Write the sidecar, which lists label map, table, picture and `more` files, and so completes the set."""
         files = [path for path in (self.labels, self.beside(".tsv"), self.beside(".png"), *more) if path.exists()]
         head: Json = {"software": "lodbrain", "version": __version__}
         sizes = {path.name: path.stat().st_size for path in files}
@@ -103,10 +103,10 @@ class CaseOutcome:
 
 
 def find_cases(inputs: Iterable[str | PathLike[str]], suffix: str) -> list[Scan]:
-    """Return files, folders and globs as cases; results of a folder's files go into subfolders of the same names.
+    """Return the images found in files, folders and globs; results of a folder's images go into the same subfolders.
 
-    Results of single files also go into subfolders if two files share a stem. In a BIDS dataset, and in any folder
-    that has such files, only files with the suffix are used, such as ``"_T1w"``; of other folders every image.
+    Results of single files also go into subfolders if two files share a stem. In a folder, only images whose stem ends
+    in `suffix`, such as ``"_T1w"``, are used; if there are none and it is not a BIDS dataset, all images are.
 
     Raises
     ------
@@ -157,7 +157,7 @@ def run_cases(
     name : callable(case)
         Name of the label map without its extension.
     work : callable(case, results, progress)
-        Processes a case and returns its notes, or None if nothing was to be done.
+        Processes a case and returns its notes, or None if its results were complete already.
     may_exist : bool
         Whether earlier results may exist (they are skipped or replaced by `work`).
 
@@ -169,10 +169,10 @@ def run_cases(
         Errors that concern all cases.
     """
     results = [CaseFiles(out / case.folder / f"{name(case)}.nii.gz") for case in cases]
-    first: dict[Path, Path] = {}
+    path_of_result: dict[Path, Path] = {}
     for case, result in zip(cases, results, strict=True):
-        if case.problem is None and first.setdefault(result.labels, case.path) is not case.path:
-            what = f"its results would have the same names as those of {first[result.labels]}"
+        if case.problem is None and path_of_result.setdefault(result.labels, case.path) is not case.path:
+            what = f"its results would have the same names as those of {path_of_result[result.labels]}"
             raise UsageError("same-stem", case.path, what, "Run them with two different output folders")
     inputs = [case.path for case in cases]
     outcomes = []

@@ -58,9 +58,9 @@ def run_jobs(
     finished : callable, optional
         Called with each outcome as soon as its job ends.
     say : callable, optional
-        Called with a line on the workers.
+        Called with a line that describes the workers.
     make_page : callable, optional
-        Function of a module, called by the worker with the outcome of a complete segmentation.
+        Importable function, which the worker calls with the outcome of a complete segmentation.
 
     Raises
     ------
@@ -74,18 +74,18 @@ def run_jobs(
     if feasible := [number for number, job in enumerate(jobs) if job.problem is None]:
         check_model(settings)
         check_writable(jobs[feasible[0]].outputs.folder)
-        with _tidied_up(run, place), _cluster(place, len(feasible)) as cluster:
+        with _unfinished_removed(run, place), _cluster(place, len(feasible)) as cluster:
             if cluster.processes == 0:
                 say(f"Waiting for workers of {place.scheduler}.")
-            worker = _ask_worker(cluster, settings)
+            worker = _prepare_worker(cluster, settings)
             if place.scheduler is None:
-                share = _share_out(settings, cluster.processes, free=worker.free_bytes, held=worker.held_bytes)
+                share = _per_process(settings, cluster.processes, free=worker.free_bytes, held=worker.held_bytes)
             else:
                 share, cluster = settings, cluster.counted()
-            say(_where(cluster, share))
+            say(_describe_workers(cluster, share))
             run.round(feasible, share, cluster)
             run.round(run.to_retry(memory=False), share, cluster)
-            for number in run.to_retry(memory=True):  # alone, with the whole budget
+            for number in run.to_retry(memory=True):  # one at a time, each with the memory of all processes
                 run.round([number], replace(share, memory_bytes=settings.memory_bytes), cluster)
     return [run.outcomes[number] for number in range(len(jobs))]
 
@@ -102,27 +102,28 @@ class _Run:
     ) -> None:
         self.jobs, self.progress, self.finished, self.make_page = jobs, progress, finished, make_page
         self.outcomes: dict[int, ScanOutcome] = {}
-        self.set_back: dict[int, LodbrainError] = {}
+        self.postponed: dict[int, LodbrainError] = {}
         self.retried: set[int] = set()
 
     def take(self, outcomes: dict[int, ScanOutcome]) -> None:
+        """Record outcomes and report progress; failures that are worth a retry are postponed instead."""
         for number, outcome in outcomes.items():
             error = outcome.error or outcome.page_error
             if error is not None and error.code in _WORTH_A_RETRY and number not in self.retried:
-                self.set_back[number] = error
+                self.postponed[number] = error
                 continue
             self.outcomes[number] = outcome
             self.finished(outcome)
         failed = sum(outcome.status == "failed" for outcome in self.outcomes.values())
-        later = f", {len(self.set_back)} to be tried again" if self.set_back else ""
+        later = f", {len(self.postponed)} to be tried again" if self.postponed else ""
         text = f"{len(self.outcomes)} of {len(self.jobs)}{f', {failed} failed' if failed else ''}{later}"
         self.progress(len(self.outcomes) / len(self.jobs), text)
 
     def to_retry(self, *, memory: bool) -> list[int]:
-        """Return the numbers of jobs to retry, those that ran out of memory or the others, and forget them."""
-        numbers = [number for number, error in self.set_back.items() if (error.code == "memory") == memory]
+        """Return the jobs to retry, those that ran out of memory or the others, and take them off the list."""
+        numbers = [number for number, error in self.postponed.items() if (error.code == "memory") == memory]
         for number in numbers:
-            del self.set_back[number]
+            del self.postponed[number]
         self.retried.update(numbers)
         return numbers
 
@@ -131,12 +132,12 @@ class _Run:
         if not numbers:
             return
         client = cluster.client
-        # a repeated task keeps complete outputs: a worker may be lost after it has written all files
-        again = replace(settings, resume=not settings.overwrite)
-        label = f"lodbrain-{os.getpid()}-{id(self)}-{'again' if numbers[0] in self.retried else 'first'}"
+        # Dask reruns the task of a lost worker, which may have written all files: complete outputs are kept
+        settings_of_task = replace(settings, resume=not settings.overwrite)
+        prefix = f"lodbrain-{os.getpid()}-{id(self)}-{'again' if numbers[0] in self.retried else 'first'}"
         futures = {
             client.submit(
-                do, absolute(self.jobs[number]), again, self.make_page, key=f"{label}-{number}", pure=False
+                do, absolute(self.jobs[number]), settings_of_task, self.make_page, key=f"{prefix}-{number}", pure=False
             ): number
             for number in numbers
         }
@@ -166,20 +167,20 @@ class _Run:
         except Exception as error:
             what = f"internal error: {type(error).__name__}: {error}"
             return _failed(job, LodbrainError("bug", job.path, what, "This is a bug: please report it"))
-        # complete without --resume: an earlier attempt of this run did it
+        # skipped, but not by the user's --resume: an earlier attempt of this run completed it
         status = "done" if outcome.status == "skipped" and not settings.resume else outcome.status
         return replace(
             outcome,
             path=job.path,
             outputs=job.outputs,
             status=status,
-            error=_as_named(outcome.error, job),
-            page_error=_as_named(outcome.page_error, job),
+            error=_with_given_path(outcome.error, job),
+            page_error=_with_given_path(outcome.page_error, job),
         )
 
 
 @contextmanager
-def _tidied_up(run: _Run, place: Workplace) -> Iterator[None]:
+def _unfinished_removed(run: _Run, place: Workplace) -> Iterator[None]:
     """Remove the hidden folders left by killed workers of this machine, after the block.
 
     A folder that another process is using is kept.
@@ -200,7 +201,7 @@ def _cluster(place: Workplace, scans: int) -> AbstractContextManager[Cluster]:
     return local_cluster(min(place.processes, scans), scratch=place.scratch)
 
 
-def _ask_worker(cluster: Cluster, settings: Settings) -> Worker:
+def _prepare_worker(cluster: Cluster, settings: Settings) -> Worker:
     """Load the model on one worker and return the worker's properties; errors concern all scans."""
     worker: Worker = cluster.client.submit(prepare, settings, pure=False).result()
     if worker.version != __version__:
@@ -209,12 +210,13 @@ def _ask_worker(cluster: Cluster, settings: Settings) -> Worker:
     return worker
 
 
-def _where(cluster: Cluster, settings: Settings) -> str:
+def _describe_workers(cluster: Cluster, settings: Settings) -> str:
     """Return a line that describes the workers.
 
     Examples
     --------
-    >>> _where(Cluster(None, 2, 1, "http://127.0.0.1:8787/status"), Settings(threads=4, memory_bytes=3 * 2**30))
+    >>> cluster = Cluster(None, 2, 1, "http://127.0.0.1:8787/status")
+    >>> _describe_workers(cluster, Settings(threads=4, memory_bytes=3 * 2**30))
     '2 processes with 4 threads and 3.0 GiB each. Live: http://127.0.0.1:8787/status'
     """
     processes = f"{cluster.processes} process{'es' if cluster.processes != 1 else ''}"
@@ -230,8 +232,8 @@ def _where(cluster: Cluster, settings: Settings) -> str:
     return f"{processes}{shares}. {live}"
 
 
-def _share_out(settings: Settings, processes: int, *, free: int, held: int = 0) -> Settings:
-    """Return the settings for one process: its share of cores and free memory, plus the memory it already holds."""
+def _per_process(settings: Settings, processes: int, *, free: int, held: int = 0) -> Settings:
+    """Return the settings of one process: its share of cores and free memory, plus the memory it already holds."""
     threads = settings.threads or max(1, _cores() // processes)
     share = settings.memory_bytes // processes if settings.memory_bytes else held + free // processes
     return replace(settings, threads=threads, memory_bytes=max(1, share))
@@ -245,7 +247,7 @@ def _failed(job: Job, error: LodbrainError) -> ScanOutcome:
     return ScanOutcome(job.path, "failed", job.outputs, error=error)
 
 
-def _as_named(error: LodbrainError | None, job: Job) -> LodbrainError | None:
+def _with_given_path(error: LodbrainError | None, job: Job) -> LodbrainError | None:
     """Return the error with the path of the scan or output as given by the user, not the worker's absolute path."""
     if error is None or error.path is None:
         return error

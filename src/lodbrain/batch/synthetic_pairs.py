@@ -18,7 +18,7 @@ from lodbrain.errors import InputError, UsageError
 from lodbrain.images.image import Image
 from lodbrain.images.io import read_image, read_labels, write_nifti
 from lodbrain.labelmaps.upsample import upsample
-from lodbrain.labels import STRUCTURES
+from lodbrain.labels import INDEX_OF_CLASS, STRUCTURES
 from lodbrain.segmentation.file_set import Json
 from lodbrain.segmentation.outcome import failure
 from lodbrain.segmentation.outputs import check_writable, labels_tsv
@@ -37,7 +37,9 @@ WHITE = 1000
 
 #: Largest number of rows of a figure.
 ROWS = 8
-_NUMBERS = np.array([label.index for label in STRUCTURES], np.uint8)
+
+#: Fields of a recipe that describe its origin.
+_ORIGIN = ("label_map", "seed", "voxel_size_mm", "contrast", "upsampled", "pair")
 
 
 @dataclass(frozen=True)
@@ -76,7 +78,7 @@ class SyntheticPair:
         self.sidecar.unlink(missing_ok=True)
         description = f"lodbrain {__version__} synth"
         write_nifti(self.scan, values, like, description=description)
-        write_nifti(self.labels, _NUMBERS[like.data], like, description=description)
+        write_nifti(self.labels, INDEX_OF_CLASS.astype(np.uint8)[like.data], like, description=description)
         content: Json = {
             "software": "lodbrain",
             "version": __version__,
@@ -91,7 +93,7 @@ class SyntheticPair:
 
 
 def describe(out: Path) -> None:
-    """Write BIDS' description of a folder of pairs and of their labels."""
+    """Write ``dataset_description.json`` and ``dseg.tsv`` of a folder of pairs, unless they exist."""
     describe_derivative(out, "Synthetic scans with labels")
     if not (out / "dseg.tsv").exists():
         write_text(out / "dseg.tsv", labels_tsv(STRUCTURES))
@@ -126,7 +128,7 @@ def replay_pair(
     overwrite: bool = False,
     figure: str | PathLike[str] | None = None,
 ) -> CaseOutcome:
-    """Generate a pair again from its recipe, a pair's sidecar, and its label map, which is found by its checksum.
+    """Regenerate a pair from its recipe (its sidecar) and its label map, found among `inputs` by its checksum.
 
     Raises
     ------
@@ -149,7 +151,8 @@ def replay_pair(
         cases = find_cases(inputs, "_dseg")
         found = next((case for case in cases if case.problem is None and sha256(case.path) == digest), None)
         if found is None:
-            raise InputError("label-map", path, f"none of the label maps is {name}, of which it was made", "Name that")
+            what = f"none of the label maps is {name}, which it was generated from"
+            raise InputError("label-map", path, what, "Give that label map")
         check_writable(pair.folder)
         if pair.sidecar.exists() and not overwrite:
             raise exists_error(pair.scan)
@@ -161,7 +164,3 @@ def replay_pair(
         return CaseOutcome(path, "done", pair.scan)
     except Exception as error:
         return CaseOutcome(path, "failed", pair.scan, error=failure(error, path))
-
-
-#: Fields of a recipe that describe its origin.
-_ORIGIN = ("label_map", "seed", "voxel_size_mm", "contrast", "upsampled", "pair")

@@ -87,7 +87,7 @@ class Demo:
 
     @property
     def files(self) -> list[Path]:
-        """Return all files that are in the folder at present."""
+        """Scan, results that exist, and picture."""
         return [self.scan, *self.outcome.outputs.existing(), self.picture]
 
 

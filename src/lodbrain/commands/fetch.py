@@ -10,7 +10,7 @@ from lodbrain.commands.console import progress_bar, tell_failed
 from lodbrain.commands.parameters import OptionalOut, Out, Quiet, Strings
 from lodbrain.datasets import labelmaps as source
 from lodbrain.datasets import ultracortex as uc
-from lodbrain.datasets.openneuro import Fetch, Selection, fetch_dataset
+from lodbrain.datasets.openneuro import FetchedDataset, Selection, fetch_dataset
 
 app = App(name="fetch")
 
@@ -94,7 +94,7 @@ def ultracortex(
     return _conclude(done, quiet=quiet)
 
 
-def _conclude(done: Fetch, *, quiet: bool) -> int:
+def _conclude(done: FetchedDataset, *, quiet: bool) -> int:
     """Print the number of downloaded files, and return the exit status."""
     if not quiet:
         counts = Counter(file.status for file in done.files)

@@ -56,7 +56,8 @@ class ScanFit:
     field : LogField
         Log bias, of zero mean over the brain.
     bias, noise, background : BiasStatistics, NoiseStatistics, Air
-        Of the field, of the background or else the residuals, and of air; the latter two in units of white matter.
+        Statistics of the bias field, of the noise (measured in the background, else in the residuals), and of air.
+        Noise and air are in units of white matter.
     spacing_mm : (3,) float64
         Voxel sides.
     outside : tuple of float
@@ -113,8 +114,8 @@ def analyse(
     >>> rng = np.random.default_rng(0)
     >>> labels = np.zeros((30, 30, 30), int)
     >>> labels[3:27, 3:27, 3:27], labels[8:22, 8:22, 8:22] = 2, 1  # cortex around white matter
-    >>> look = np.array([0.0, 200, 100])[labels] + rng.normal(0, 4, labels.shape)
-    >>> fit = analyse(look, np.full(3, 2.0), labels)
+    >>> scan = np.array([0.0, 200, 100])[labels] + rng.normal(0, 4, labels.shape)
+    >>> fit = analyse(scan, np.full(3, 2.0), labels)
     >>> fit.mixture.means[1:3].round(-1)
     array([160.,  80.])
     """
@@ -131,8 +132,8 @@ def analyse(
         raise InputError("no-signal", name, "white matter has no signal in it", "Is this a scan of magnitudes?")
     data = data * np.float32(WHITE_LEVEL / white)
     background = measure_background(data, structure > 0, WHITE_LEVEL)
-    empty = background.level if background.kind == "zero" else None
-    samples = draw_samples(data, spacing, labels, posteriors, skip=empty)
+    masked = background.level if background.kind == "zero" else None
+    samples = draw_samples(data, spacing, labels, posteriors, skip=masked)
     mixture, field, iterations = _fit(samples)
     values = samples.values / np.exp(field.at(samples.at_mm))
     histogram = compare(values, samples, component_prior(samples), mixture)
@@ -169,11 +170,11 @@ def _fit(samples: Samples) -> tuple[Mixture, LogField, int]:
     mixture = first_guess(values, samples)
     iteration = 0
     for iteration in range(1, MOST_ITERATIONS + 1):
-        found = expect(values, samples, prior, mixture)
-        step, precision = _bias_step(values, samples, found, mixture)
+        responsibilities = expect(values, samples, prior, mixture)
+        step, precision = _bias_step(values, samples, responsibilities, mixture)
         bias.improve(step, precision, samples.weights)
         values = samples.values / np.exp(bias.values)
-        before, mixture = mixture.means, maximise(values, samples, prior, found, mixture)
+        before, mixture = mixture.means, maximise(values, samples, prior, responsibilities, mixture)
         change = np.nanmax(np.abs(mixture.means - before))
         if iteration > 3 and change < TOLERANCE * abs(mixture.means[WHITE_MATTER]):
             break
@@ -181,7 +182,7 @@ def _fit(samples: Samples) -> tuple[Mixture, LogField, int]:
 
 
 def _bias_step(
-    values: Floats, samples: Samples, found: Responsibilities, mixture: Mixture
+    values: Floats, samples: Samples, responsibilities: Responsibilities, mixture: Mixture
 ) -> tuple[Floats, NDArray[np.float64]]:
     """Return the remaining log bias of each voxel, and the inverse of its variance.
 
@@ -189,11 +190,10 @@ def _bias_step(
     Candidate structures are weighted by the responsibilities; partial volume is not used.
     """
     means = np.nan_to_num(mixture.means)[samples.classes]
-    precision = found.pure / np.nan_to_num(mixture.sds, nan=1.0)[samples.classes] ** 2
-    slope = (precision * means**2).sum(1)
-    gap = (precision * means * (values[:, None] - means)).sum(1)
-    step: Floats = gap / np.maximum(slope, 1e-12)
-    return step, slope
+    precision = responsibilities.pure / np.nan_to_num(mixture.sds, nan=1.0)[samples.classes] ** 2
+    step_precision = (precision * means**2).sum(1)
+    step: Floats = (precision * means * (values[:, None] - means)).sum(1) / np.maximum(step_precision, 1e-12)
+    return step, step_precision
 
 
 def _offset(brain: NDArray[np.floating], data: NDArray[np.floating]) -> float:
@@ -222,7 +222,7 @@ def _residual(
 def _outside(
     data: NDArray[np.floating], brain: NDArray[np.bool_], spacing: Floats, background: Air
 ) -> tuple[float, ...]:
-    """Percentiles of the head outside of the brain; empty if air cannot be distinguished from it, or it was removed."""
+    """Return intensity percentiles of the head outside of the brain; empty if air looks like it, or it was removed."""
     if background.kind in ("mp2rage", "unknown"):
         return ()
     step = tuple(slice(None, None, max(1, round(2.0 / v))) for v in spacing)

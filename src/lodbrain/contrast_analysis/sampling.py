@@ -21,8 +21,8 @@ MOST_VOXELS = 10_000
 #: Blur of hard labels, in voxels: half a voxel of partial volume, and the rest for errors of borders.
 SOFTENING_VOX = 0.7
 
-#: Exponent of the eroded posteriors, because networks are overconfident. On synthetic scans of four heads, exponents of
-#: 1, 4, 8 and 16 gave a median error of the means of 1.4, 1.0, 1.1 and 1.2 (white matter: 160).
+#: Exponent of the eroded posteriors, which counters the overconfidence of networks. On synthetic scans of four heads,
+#: exponents of 1, 4, 8 and 16 gave a median error of the means of 1.4, 1.0, 1.1 and 1.2 (white matter: 160).
 SURENESS = 4
 
 #: Offsets of the six neighbours.
@@ -44,9 +44,9 @@ class Samples:
     classes : (N, 3) int
         Likeliest structures, positions in `SIDELESS`, the likeliest first. 0 is no structure.
     shares : (N, 3) float64
-        Prior probability of each; they sum to 1.
+        Prior probabilities of `classes`, which sum to 1.
     pure : (N, 3) float64
-        Part of it that remains after erosion: as certain of the neighbours as of the voxel itself.
+        Part of the prior that remains after erosion, high where the six neighbours are of the same structure.
     """
 
     values: Floats
@@ -74,11 +74,11 @@ def draw_samples(
     data, labels = data[box], labels[box]
     structure = SIDELESS_OF_CLASS[labels]
     usable = structure > 0 if skip is None else (structure > 0) & (data != skip)
-    index = _spread(np.where(usable, structure, 0))
+    index = _sample_voxels(np.where(usable, structure, 0))
     at = tuple(index.T)
     here, n = structure[at], len(SIDELESS)
     weights = np.bincount(structure[usable], minlength=n) / np.maximum(np.bincount(here, minlength=n), 1)
-    shares, pure = _of_labels(structure, index) if posteriors is None else _of_posteriors(posteriors[box], index)
+    shares, pure = _from_labels(structure, index) if posteriors is None else _from_posteriors(posteriors[box], index)
     classes = np.argsort(-shares, axis=1, kind="stable")[:, :CANDIDATES]
     shares, pure = np.take_along_axis(shares, classes, 1), np.take_along_axis(pure, classes, 1)
     total = np.maximum(shares.sum(1, keepdims=True), 1e-6)
@@ -93,31 +93,31 @@ def draw_samples(
     )
 
 
-def _of_posteriors(posteriors: NDArray[np.floating], index: NDArray[np.intp]) -> tuple[Floats, Floats]:
+def _from_posteriors(posteriors: NDArray[np.floating], index: NDArray[np.intp]) -> tuple[Floats, Floats]:
     """Return posterior and eroded posterior, both (N, 19), of each structure (both sides) at voxels (N, 3).
 
     The eroded one is the minimum over the voxel and its six neighbours, to the power `SURENESS`.
     """
-    shares = pure = _both_sides(posteriors, index)
+    shares = pure = _sum_of_sides(posteriors, index)
     for step in _CROSS:
-        pure = np.minimum(pure, _both_sides(posteriors, _moved(index, step, posteriors.shape)))
+        pure = np.minimum(pure, _sum_of_sides(posteriors, _neighbours(index, step, posteriors.shape)))
     return shares, pure**SURENESS
 
 
-def _both_sides(posteriors: NDArray[np.floating], index: NDArray[np.intp]) -> Floats:
-    both = np.zeros((len(index), len(SIDELESS)))
+def _sum_of_sides(posteriors: NDArray[np.floating], index: NDArray[np.intp]) -> Floats:
+    total = np.zeros((len(index), len(SIDELESS)))
     for each, position in enumerate(SIDELESS_OF_CLASS):
-        both[:, position] += posteriors[..., each][tuple(index.T)]
-    return both
+        total[:, position] += posteriors[..., each][tuple(index.T)]
+    return total
 
 
-def _of_labels(structure: NDArray[np.integer], index: NDArray[np.intp]) -> tuple[Floats, Floats]:
+def _from_labels(structure: NDArray[np.integer], index: NDArray[np.intp]) -> tuple[Floats, Floats]:
     """Return two (N, 19) arrays: shares of structures around voxels (N, 3), and 1 where all neighbours are the same."""
     rows, here = np.arange(len(index)), structure[tuple(index.T)]
     shares, inner = np.zeros((len(index), len(SIDELESS))), np.ones(len(index), bool)
     for step in np.ndindex(3, 3, 3):
         offset = np.array(step) - 1
-        there = structure[tuple(_moved(index, offset, structure.shape).T)]
+        there = structure[tuple(_neighbours(index, offset, structure.shape).T)]
         shares[rows, there] += np.exp(-0.5 * float(offset @ offset) / SOFTENING_VOX**2)
         if np.abs(offset).sum() == 1:
             inner &= there == here
@@ -128,7 +128,7 @@ def _of_labels(structure: NDArray[np.integer], index: NDArray[np.intp]) -> tuple
     return shares, pure
 
 
-def _moved(index: NDArray[np.intp], step: NDArray[np.intp], shape: tuple[int, ...]) -> NDArray[np.intp]:
+def _neighbours(index: NDArray[np.intp], step: NDArray[np.intp], shape: tuple[int, ...]) -> NDArray[np.intp]:
     """Return neighbours of voxels (N, 3); at the border the voxels themselves."""
     moved: NDArray[np.intp] = np.clip(index + step, 0, np.array(shape[:3]) - 1)
     return moved
@@ -145,8 +145,8 @@ def _brain_box(labels: NDArray[np.integer]) -> tuple[slice, slice, slice]:
     return x, y, z
 
 
-def _spread(structure: NDArray[np.integer]) -> NDArray[np.intp]:
-    """(N, 3): voxels of each structure, `MOST_VOXELS` at most, sampled with a fixed seed."""
+def _sample_voxels(structure: NDArray[np.integer]) -> NDArray[np.intp]:
+    """Return indices (N, 3) of at most `MOST_VOXELS` voxels of each structure, sampled with a fixed seed."""
     generator = np.random.default_rng(0)
     flat = structure.ravel()
     chosen = []

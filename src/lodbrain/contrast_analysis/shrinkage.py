@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from lodbrain.contrast_analysis.sampling import Floats
 
-#: The spread of a structure is shrunk towards its group's as if by this many independent voxels.
+#: Weight of the group's variance in the variance of a structure, in independent voxels.
 PRIOR_VOXELS = 20.0
 
 
@@ -25,7 +25,7 @@ def shrunk_means(
     Parameters
     ----------
     means, variances : (G,) float
-        Of the voxels of each structure.
+        Mean and variance over the voxels of each structure.
     counts : (G,) float
         Independent voxels; a structure with none gets the mean of the group.
     least_difference : float
@@ -35,20 +35,20 @@ def shrunk_means(
     -------
     means : (G,) float
     own : (G,) float
-        Weight of each structure's own mean.
+        Weight of each structure's own mean; the rest is the weight of the group's mean.
 
     Examples
     --------
     >>> import numpy as np
     >>> counts = np.array([1e6, 1e6, 0])
-    >>> drawn, own = shrunk_means(np.array([100.0, 110, 0]), np.full(3, 100.0), counts, least_difference=1)
-    >>> drawn.round(), own.round()
+    >>> shrunk, own = shrunk_means(np.array([100.0, 110, 0]), np.full(3, 100.0), counts, least_difference=1)
+    >>> shrunk.round(), own.round()
     (array([100., 110., 105.]), array([1., 1., 0.]))
     """
     known = counts > 0.5
     if not known.any():
         return means, np.zeros_like(means)
-    error = variances / np.maximum(counts, 1e-9)  # of each mean, squared
+    error = variances / np.maximum(counts, 1e-9)  # squared standard error of each mean
     between = least_difference**2
     if known.sum() > 1:
         weight = 1 / error[known]
@@ -65,5 +65,5 @@ def shrunk_variances(variances: Floats, counts: Floats) -> Floats:
     """Return variances within the structures of a group, (G,), each shrunk towards the group's by `PRIOR_VOXELS`."""
     total = counts.sum()
     pooled = (counts * variances).sum() / total if total > 0.5 else variances.mean()
-    drawn: Floats = (counts * variances + PRIOR_VOXELS * pooled) / (counts + PRIOR_VOXELS)
-    return drawn
+    shrunk: Floats = (counts * variances + PRIOR_VOXELS * pooled) / (counts + PRIOR_VOXELS)
+    return shrunk

@@ -1,4 +1,4 @@
-"""BIDS derivative dataset of the results: description, README, ``.bidsignore`` and sidecar fields."""
+"""Files of the BIDS derivative dataset of results: description, README, ``.bidsignore`` and sidecar fields."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from lodbrain.datasets.bids_scans import BidsScan
-from lodbrain.errors import InputError, UsageError
+from lodbrain.errors import UsageError
 from lodbrain.system.atomic import write_text
 from lodbrain.system.records import json_text
 from lodbrain.version import __version__
@@ -19,7 +19,7 @@ BIDS_VERSION = "1.11.1"
 #: Name of the raw dataset in BIDS URIs: ``bids:raw:sub-01/anat/...``.
 RAW = "raw"
 
-#: BIDS has no name for tables of volumes of a scan, for where two models disagree, nor for pages.
+#: Files that BIDS does not define: tables of volumes, maps of model disagreement, report pages, group tables.
 BIDSIGNORE = "*_volumes.tsv\n*_differ.nii.gz\n*.html\ngroup_*\n"
 
 _CITATIONS = [
@@ -71,7 +71,7 @@ def description(raw: Path, out: Path) -> dict[str, Any]:
 
 
 def begin(raw: Path, out: Path) -> None:
-    """Write description, README and ``.bidsignore`` of a derivative dataset; the latter two are kept if they exist.
+    """Write description, README and ``.bidsignore`` of a derivative dataset; existing README and ignore file are kept.
 
     Raises
     ------
@@ -123,7 +123,7 @@ def _read(path: Path) -> dict[str, Any]:
     """Return the content of a description; empty if the file is missing or not a JSON object."""
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, InputError):
+    except (OSError, ValueError):
         return {}
     return content if isinstance(content, dict) else {}
 

@@ -16,7 +16,6 @@ COLUMNS = ("volume", "labels", "site")
 _SUFFIXES = (".nii.gz", ".nii", ".mgz")
 _ONE_SITE = "all"
 
-
 #: Endings of a soft target's files, named like BIDS derivatives: the most probable label of each voxel, the second, and
 #: the probability of the first among the two.
 BEST, SECOND, PROBABILITY = "desc-teacher_dseg", "desc-second_dseg", "desc-teacher_probseg"
@@ -44,7 +43,7 @@ class Labelled:
 
     @property
     def soft(self) -> tuple[Path, Path] | None:
-        """Second labels, and probability of the first, if the labels come from a teacher model; else None."""
+        """Files of second labels and of the probability of the first if a teacher model made the labels; else None."""
         if BEST not in self.labels.name:
             return None
         second, probability = soft_files(self.labels)
@@ -79,8 +78,8 @@ def read_manifest(path: str | PathLike[str]) -> tuple[Labelled, ...]:
                 pair = [path.parent / Path(name.strip()).expanduser() for name in (volume, labels)]
                 for each in pair:
                     if not each.is_file():
-                        what = f"is not there, but line {reader.line_num} of {path.name} names it"
-                        raise InputError("missing", each, what, "Paths count from the folder of the manifest")
+                        what = f"is missing, but line {reader.line_num} of {path.name} lists it"
+                        raise InputError("missing", each, what, "Paths are relative to the folder of the manifest")
                 rows.append(Labelled(pair[0], pair[1], (site or _ONE_SITE).strip()))
     except OSError as error:
         raise UsageError("manifest", path, f"cannot be read ({error.strerror})", hint) from None
@@ -95,7 +94,7 @@ def read_bids(root: str | PathLike[str]) -> tuple[Labelled, ...]:
     """Return the T1w scans of a BIDS dataset that have a label map in the scan's own space.
 
     A label map is a ``*_dseg`` file whose name begins with the scan's name without its suffix, among the raw data or
-    anywhere under ``derivatives/``; of several the first by name is used. The site is the column ``site`` of
+    anywhere under ``derivatives/``; of several the first by path is used. The site is the column ``site`` of
     ``participants.tsv``.
 
     Raises

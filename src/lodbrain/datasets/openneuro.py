@@ -44,7 +44,7 @@ def fetch_head(*, progress: Progress = silent) -> Path:
 
 @dataclass(frozen=True)
 class Selection:
-    """Selection of files in a dataset, by subjects (empty for all) and patterns; files at its top level always count.
+    """Selection of files in a dataset, by subjects (empty for all) and patterns; files at its top level are included.
 
     In patterns of names relative to the dataset, ``*`` matches any characters including slashes. Without patterns, all
     files outside ``derivatives`` and ``sourcedata`` are selected.
@@ -74,7 +74,7 @@ class Selection:
 
 
 @dataclass(frozen=True)
-class Fetched:
+class FetchedFile:
     """Outcome of one file of a dataset, by its name relative to the folder."""
 
     name: str
@@ -83,13 +83,13 @@ class Fetched:
 
 
 @dataclass(frozen=True)
-class Fetch:
+class FetchedDataset:
     """Downloaded dataset, or the selected part of it, and its version according to the dataset's own files."""
 
     folder: Path
     version: str | None
     evidence: str
-    files: tuple[Fetched, ...]
+    files: tuple[FetchedFile, ...]
 
     @property
     def exit_code(self) -> int:
@@ -107,8 +107,8 @@ def fetch_dataset(
     bucket_url: str = BUCKET,
     client: Client | None = None,
     progress: Progress = silent,
-    finished: Callable[[Fetched], None] = lambda file: None,
-) -> Fetch:
+    finished: Callable[[FetchedFile], None] = lambda file: None,
+) -> FetchedDataset:
     """Download files of an OpenNeuro dataset into a folder of the same layout; existing files are verified.
 
     Parameters
@@ -160,11 +160,11 @@ def fetch_dataset(
 
                 files.append(_fetch_one(web, o, name, manifest, tell))
                 finished(files[-1])
+                tell(o.size)
                 done += o.size
-                tell(o.size, done=done - o.size)
         finally:
             manifest.save()
-    return Fetch(root, found.version, found.evidence, tuple(files))
+    return FetchedDataset(root, found.version, found.evidence, tuple(files))
 
 
 def _listed(client: Client, bucket_url: str, accession: str) -> dict[str, S3Object]:
@@ -176,23 +176,25 @@ def _listed(client: Client, bucket_url: str, accession: str) -> dict[str, S3Obje
     return listed
 
 
-def _fetch_one(client: Client, o: S3Object, name: str, manifest: Manifest, progress: Callable[[int], None]) -> Fetched:
+def _fetch_one(
+    client: Client, o: S3Object, name: str, manifest: Manifest, progress: Callable[[int], None]
+) -> FetchedFile:
     """Return the outcome of one file; errors that concern all files are raised."""
     try:
         target = contained(manifest.folder, name)
         if not os.path.lexists(target):
             manifest.add(name, transfer(client, o, target, progress=progress))
-            return Fetched(name, "downloaded")
+            return FetchedFile(name, "downloaded")
         known = manifest.entries.get(name)
         found = check(target, o) if target.is_file() else None
         if found is None or (known is not None and known.etag == o.etag and known.sha256 != found.sha256):
-            what = "is there, and is not the published file"
+            what = "exists already and is not the published file"
             raise InputError("exists", target, what, "Delete it, or name another folder, and run the command again")
         if known is None or known.etag != o.etag:
             manifest.add(name, found)
-        return Fetched(name, "there")
+        return FetchedFile(name, "there")
     except InputError as error:
-        return Fetched(name, "failed", error)
+        return FetchedFile(name, "failed", error)
 
 
 def _check_space(root: Path, wanted: dict[str, S3Object]) -> None:
@@ -201,8 +203,8 @@ def _check_space(root: Path, wanted: dict[str, S3Object]) -> None:
     for name, o in wanted.items():
         with suppress(InputError):  # an unsafe name is not written
             needed += 0 if contained(root, name).exists() else o.size
-    there = next(folder for folder in (root.absolute(), *root.absolute().parents) if folder.is_dir())
-    free = shutil.disk_usage(there).free
+    existing = next(folder for folder in (root.absolute(), *root.absolute().parents) if folder.is_dir())
+    free = shutil.disk_usage(existing).free
     if needed > free:
-        what = f"{needed / 1e9:.1f} GB are to be downloaded and {free / 1e9:.1f} GB are free"
+        what = f"the download needs {needed / 1e9:.1f} GB, but only {free / 1e9:.1f} GB are free"
         raise OutputError("disk-full", root, what, "Free some space or choose another output folder")

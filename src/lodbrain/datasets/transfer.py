@@ -15,7 +15,7 @@ from lodbrain.datasets.manifest import Entry
 from lodbrain.datasets.s3 import S3Object
 from lodbrain.errors import InputError, OutputError
 from lodbrain.system.atomic import replace, sync
-from lodbrain.system.http import Client, Passing, Refused, refused
+from lodbrain.system.http import Client, PermanentFailure, TemporaryFailure, refused
 
 if TYPE_CHECKING:
     import requests
@@ -52,9 +52,9 @@ def transfer(
         while (have := _size(file)) < source.size:
             try:
                 version = _append(client, source, file, have, progress) or version
-            except Refused as error:
+            except PermanentFailure as error:
                 raise refused(source.url, error) from error
-            except Passing as error:
+            except TemporaryFailure as error:
                 failures = 1 if _size(file) > have else failures + 1
                 if failures >= client.attempts:
                     what = f"could not be downloaded from {source.url} ({error})"
@@ -97,17 +97,18 @@ def _append(client: Client, source: S3Object, file: IO[bytes], have: int, progre
         promised = _promised(answer, have)
         if promised is not None and have + promised != source.size:
             file.truncate(0)
-            raise Passing(f"the server would send {have + promised} bytes where its listing says {source.size}")
+            what = f"the server would send {have + promised} bytes where its listing says {source.size}"
+            raise TemporaryFailure(what)
         file.seek(have)
         for block in answer.iter_content(_CHUNK):
             if have + len(block) > source.size:
                 file.truncate(0)
-                raise Passing(f"the server sends more than the {source.size} bytes of its listing")
+                raise TemporaryFailure(f"the server sends more than the {source.size} bytes of its listing")
             file.write(block)
             have += len(block)
             progress(have)
         if have < source.size:
-            raise Passing("the connection broke off")
+            raise TemporaryFailure("the connection broke off")
         return answer.headers.get("x-amz-version-id", "")
 
 
@@ -116,7 +117,7 @@ def _promised(answer: requests.Response, have: int) -> int | None:
     if answer.status_code == 206:
         match = re.fullmatch(r"bytes (\d+)-(\d+)/(\d+|\*)", answer.headers.get("Content-Range", ""))
         if match is None or int(match[1]) != have:
-            raise Passing("the server sends another part than was asked for")
+            raise TemporaryFailure("the server sends another part than was asked for")
         return int(match[2]) + 1 - have
     length = answer.headers.get("Content-Length", "")
     return int(length) if length.isdecimal() else None

@@ -12,7 +12,7 @@ from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lodbrain.datasets.openneuro import Fetch, Selection, fetch_dataset
+from lodbrain.datasets.openneuro import FetchedDataset, Selection, fetch_dataset
 from lodbrain.errors import InputError, UsageError
 
 if TYPE_CHECKING:
@@ -66,7 +66,7 @@ TEST_FILES = tuple(
 
 def fetch_ultracortex(
     folder: str | PathLike[str], *, subjects: tuple[str, ...] = (), version: str = VERSION, **options: Any
-) -> Fetch:
+) -> FetchedDataset:
     """Download the twelve scans with manual labels and the labels, or all raw files of some subjects.
 
     `options` and errors are those of `fetch_dataset`. Version 1.0 is rejected because it contains duplicates.

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from lodbrain.errors import InputError
-from lodbrain.evaluation.reliability import Reliability, conformal_width, fit_temperature, reliability, sharpen
+from lodbrain.evaluation.reliability import Reliability, at_temperature, conformal_width, fit_temperature, reliability
 from lodbrain.evaluation.validation_scans import ValidationScan
 from lodbrain.inference.calibration import Calibration, relative_variance, sideless, write_calibration
 from lodbrain.inference.predict import Options, predict
@@ -104,7 +104,7 @@ def fit_level(draw: Callable[[int], ValidationScan], n: int, model: Model, expon
                 reach.setdefault(sideless(name), []).append(interval[1] / volume - 1)
     log_p, truth = join(samples)
     # Decisions do not depend on the temperature; only their posteriors do.
-    before = _reliability(sharpen(log_p, 1 / calibration.temperature), truth)
+    before = _reliability(at_temperature(log_p, 1 / calibration.temperature), truth)
     return Judged(calibration, before, _reliability(log_p, truth), covered, reach, refused)
 
 

@@ -23,7 +23,7 @@ LEVELS: tuple[RegionLevel, ...] = ("structure", "merged", "tissue", "brain")
 PAIRED: tuple[str, ...] = tuple(label.sideless for label in STRUCTURES if label.side == "left")
 
 #: Atoms: 0 background, 1..32 the classes of `lodbrain.labels`, then paired structures of unknown side, tissues, the
-#: brain, and FreeSurfer's own CSF, which is a small part of our CSF.
+#: brain, and CSF in FreeSurfer's sense, a small part of the CSF of `lodbrain.labels`.
 UNSIDED: dict[str, int] = {name: len(STRUCTURES) + place for place, name in enumerate(PAIRED)}
 _FIRST_TISSUE = len(STRUCTURES) + len(PAIRED)
 TISSUE_ATOMS: dict[int, int] = {label.index: _FIRST_TISSUE + place for place, label in enumerate(TISSUES[1:])}
@@ -44,7 +44,7 @@ class Region:
         Without the side: ``"Thalamus"``.
     side : {"left", "right", "both", "midline"}
     level : {"structure", "merged", "tissue", "brain"}
-        A single structure; its two sides together; a tissue class; everything but CSF.
+        A structure of one side; its two sides together; a tissue class; the brain without CSF.
     atoms : frozenset of int
         Atoms that make up the region.
     known_by : frozenset of frozenset of int
@@ -91,6 +91,7 @@ def _regions() -> tuple[Region, ...]:
 
     tissues: list[Region] = []
     for tissue in TISSUES[1:]:
+        # A table represents a tissue as one label, by structures with sides, or by structures without.
         whole = frozenset({TISSUE_ATOMS[tissue.index]})
         parts = [place for place, label in enumerate(STRUCTURES) if label.tissue == tissue.index]
         paired = {name: merged[name] for name in PAIRED if merged[name].atoms & set(parts)}

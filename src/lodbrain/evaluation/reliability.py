@@ -17,7 +17,7 @@ _TEMPERATURES = (0.2, 5.0)
 
 @dataclass(frozen=True, eq=False)
 class Reliability:
-    """Reliability curve: accuracy of decisions by their posterior.
+    """Reliability curve: accuracy of decisions by certainty, the posterior of the decided class.
 
     Attributes
     ----------
@@ -27,7 +27,7 @@ class Reliability:
     certainty, accuracy : (B,) float64
         Means within each bin; NaN where it is empty.
     error : float
-        Expected calibration error: mean absolute difference of both, weighted by the counts; NaN without voxels.
+        Expected calibration error: mean |certainty - accuracy| weighted by the counts; NaN without voxels.
 
     References
     ----------
@@ -49,6 +49,7 @@ def reliability(certainty: NDArray[np.floating], right: NDArray[np.bool_], *, bi
     certainty : (n,) float
         Posterior of the decided class, 0 to 1.
     right : (n,) bool
+        Whether the decided class is the true one.
 
     Examples
     --------
@@ -56,16 +57,16 @@ def reliability(certainty: NDArray[np.floating], right: NDArray[np.bool_], *, bi
     >>> round(found.error, 6)
     0.2
     """
-    place = np.clip(np.ceil(certainty * bins).astype(np.int64) - 1, 0, bins - 1)
-    count = np.bincount(place, minlength=bins)
+    bin_of = np.clip(np.ceil(certainty * bins).astype(np.int64) - 1, 0, bins - 1)
+    count = np.bincount(bin_of, minlength=bins)
     with np.errstate(invalid="ignore"):
-        sure = np.bincount(place, certainty, minlength=bins) / count
-        accuracy = np.bincount(place, right, minlength=bins) / count
-    error = float(np.nansum(count * np.abs(sure - accuracy)) / count.sum()) if count.sum() else math.nan
-    return Reliability(np.linspace(0, 1, bins + 1), count, sure, accuracy, error)
+        mean_certainty = np.bincount(bin_of, certainty, minlength=bins) / count
+        accuracy = np.bincount(bin_of, right, minlength=bins) / count
+    error = float(np.nansum(count * np.abs(mean_certainty - accuracy)) / count.sum()) if count.sum() else math.nan
+    return Reliability(np.linspace(0, 1, bins + 1), count, mean_certainty, accuracy, error)
 
 
-def sharpen(log_p: NDArray[np.floating], temperature: float) -> NDArray[np.float64]:
+def at_temperature(log_p: NDArray[np.floating], temperature: float) -> NDArray[np.float64]:
     """Return log posteriors (n, C) at another temperature: log p / temperature, normalised."""
     scaled = log_p.astype(np.float64) / temperature
     result: NDArray[np.float64] = scaled - logsumexp(scaled, axis=1, keepdims=True)
@@ -91,7 +92,7 @@ def fit_temperature(log_p: NDArray[np.floating], truth: NDArray[np.integer]) -> 
     rows = np.arange(len(truth))
 
     def loss(log_temperature: float) -> float:
-        return -float(sharpen(log_p, math.exp(log_temperature))[rows, truth].mean())
+        return -float(at_temperature(log_p, math.exp(log_temperature))[rows, truth].mean())
 
     low, high = (math.log(t) for t in _TEMPERATURES)
     found = optimize.minimize_scalar(loss, bounds=(low, high), method="bounded", options={"xatol": 1e-3})
@@ -99,7 +100,7 @@ def fit_temperature(log_p: NDArray[np.floating], truth: NDArray[np.integer]) -> 
 
 
 def conformal_width(residuals: NDArray[np.floating], coverage: float) -> float:
-    """Return the residual that a new one does not exceed with a probability of at least `coverage`.
+    """Return the split-conformal bound: a new residual exceeds it with a probability of at most 1 - `coverage`.
 
     It is the ceil((n + 1) coverage)-th smallest of n exchangeable residuals; infinite where n is too small.
 

@@ -40,7 +40,7 @@ PLACES: tuple[RegionPlace, ...] = tuple(
 
 @dataclass(frozen=True)
 class GroupMean:
-    """Mean of a metric over the subjects of a group, whose `column` and `group` are ``"all"`` for all cases.
+    """Mean of a metric over the subjects of a group: those with the value `group` in a `column`, or ``"all"`` for both.
 
     `missed` and `invented` are the numbers of cases with the region in the reference only (false negatives), and in the
     prediction only (false positives).

@@ -1,4 +1,4 @@
-"""Series of DICOM files: what each shows, which one is the T1w-like 3D scan, and why the others are not."""
+"""Classification of DICOM series: T1w-like 3D scans, and the reasons to exclude the others."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from lodbrain.images.dicom_grid import FrameStack
 from lodbrain.images.dicom_headers import DicomHeader
 from lodbrain.images.dicom_source import DicomSource
 
-#: What dcm2niix decodes: none, RLE, JPEG (baseline, extended, lossless), JPEG-LS, JPEG 2000.
+#: Transfer syntaxes that dcm2niix decodes: uncompressed, RLE, JPEG (baseline, extended, lossless), JPEG-LS, JPEG 2000.
 _DECODED = {
     "1.2.840.10008.1.2", "1.2.840.10008.1.2.1", "1.2.840.10008.1.2.2", "1.2.840.10008.1.2.5",
     *(f"1.2.840.10008.1.2.4.{n}" for n in (50, 51, 57, 70, 80, 81, 90, 91)),
@@ -21,17 +21,17 @@ _DECODED = {
 
 _LOCALIZER = re.compile(r"locali[sz]er|scout|survey|3-?plane|\bloc\b", re.IGNORECASE)
 
-#: Words of ImageType for what is computed from other images.
+#: Values of ImageType for images computed from other images, and for phase, real and imaginary images.
 _REFORMATTED = {"MPR", "MIP", "MINIP", "MIN IP", "PROJECTION IMAGE", "REFORMATTED", "CPR", "SCREEN SAVE"}
-_PARTS = {"P", "PHASE", "PHASE MAP", "R", "REAL", "I", "IMAGINARY", "PHASE CONTRAST"}
+_COMPLEX_PARTS = {"P", "PHASE", "PHASE MAP", "R", "REAL", "I", "IMAGINARY", "PHASE CONTRAST"}
 
-#: mm: a shorter stack of slices does not hold a brain (of adults: 110 mm and more in its shortest direction).
-_LEAST_COVERED_MM = 100.0
-#: mm: where the header does not tell 2D from 3D, slices this far apart are taken for 2D.
+#: A shorter stack of slices does not cover a brain (an adult's measures 110 mm or more in its shortest direction).
+_LEAST_EXTENT_MM = 100.0
+#: If the header does not state 2D or 3D, slices farther apart than this are taken for 2D.
 _LARGEST_STEP_MM = 3.0
-#: Share of the distance of slices by which it may vary.
-_UNEVEN = 0.1
-_SAME_PLACE_MM = 0.01
+#: Largest deviation of a slice distance from the median, as a share of it.
+_LARGEST_UNEVENNESS = 0.1
+_SAME_POSITION_MM = 0.01
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,29 +41,29 @@ class DicomSeries:
     Attributes
     ----------
     source : DicomSource
-        Where they are.
+        Folder or archive that contains the files.
     files : tuple of str
-        Their names in the source, each image once, in the order of the slices if they are a volume.
+        Names in the source, each image once, in the order of the slices if they form a volume.
     uid, study_uid : str
-        Of the series and of its study.
+        SeriesInstanceUID and StudyInstanceUID.
     number : int or None
-        Number of the series.
+        SeriesNumber.
     label : str
-        Name of the protocol, or the description of the series; the person's name is not taken out of it.
+        Name of the protocol, or description of the series; it may contain the person's name.
     personal : frozenset of str
-        Words that tell who was scanned, lower case.
+        Words that identify the person, in lower case.
     images, size : int, (int, int)
-        How many images, rows and columns.
+        Number of images; rows and columns.
     stack : FrameStack or None
-        Where the images lie, in the order of the files; None if they are no volume.
+        Positions of the images, in the order of the files; None if they do not form a volume.
     reason : str or None
-        Why it is not a T1w-like 3D scan.
+        Reason why it is not a T1w-like 3D scan.
     problem : (str, str) or None
-        Code and words of why it cannot be converted.
+        Code and text of the reason why it cannot be converted.
     rank : tuple
-        Smaller is better, among T1w-like scans of one study.
+        Sort key among the T1w-like scans of one study, the best scan first.
     identity : dict of str to str
-        Person, date and UIDs, for those who ask for them.
+        Person, date and UIDs, written only on request.
     """
 
     source: DicomSource
@@ -83,13 +83,13 @@ class DicomSeries:
 
     @property
     def title(self) -> str:
-        """How it is named in messages, such as ``series 5 (t1_mprage)``."""
+        """Name in messages, such as ``series 5 (t1-mprage)``."""
         number = "without a number" if self.number is None else str(self.number)
         return f"series {number}" + (f" ({self.safe_label})" if self.safe_label else "")
 
     @property
     def safe_label(self) -> str:
-        """The label in letters, digits and hyphens; empty if it holds a part of the person's name or ID.
+        """Label in letters, digits and hyphens; empty if it contains a part of the person's name or ID.
 
         Long numbers, which may be dates or IDs, are left out.
         """
@@ -101,18 +101,18 @@ class DicomSeries:
 
     @property
     def stem(self) -> str:
-        """What the names of its results begin with, such as ``series-5_t1-mprage``: nothing of the person."""
+        """Stem of the names of its results, such as ``series-5_t1-mprage``, without personal data."""
         number = "" if self.number is None else f"-{self.number}"
         return f"series{number}" + (f"_{self.safe_label}" if self.safe_label else "")
 
 
 def group_series(source: DicomSource, headers: Iterable[DicomHeader]) -> list[DicomSeries]:
-    """Return the series of DICOM files, by study in the order found, and by number.
+    """Return the series of DICOM files, sorted by study in the order found, then by number.
 
     Parameters
     ----------
     headers : iterable of DicomHeader
-        In any order; several copies of one image count once.
+        In any order; copies of an image are ignored.
     """
     found: dict[tuple[str, str], dict[str, DicomHeader]] = {}
     for header in headers:
@@ -126,16 +126,17 @@ def group_series(source: DicomSource, headers: Iterable[DicomHeader]) -> list[Di
 def choose(series: Sequence[DicomSeries]) -> DicomSeries | None:
     """Return the T1w-like 3D scan of one study, or None.
 
-    Of several: one that can be converted, without a contrast agent, no map that was computed from several images, of
-    smaller voxels, with the scanner's correction of intensities (NORM), the last: who repeats a scan has a reason.
+    Of several, the first by these criteria in turn: can be converted; no contrast agent; not computed from several
+    images (MP2RAGE's UNI); smaller voxels; intensities corrected by the scanner (NORM); acquired last, as a scan is
+    usually repeated because the earlier one is poor.
     """
-    fit = [one for one in series if one.reason is None]
-    return min(fit, key=lambda one: (one.problem is not None, *one.rank), default=None)
+    candidates = [one for one in series if one.reason is None]
+    return min(candidates, key=lambda one: (one.problem is not None, *one.rank), default=None)
 
 
 def _series(source: DicomSource, headers: list[DicomHeader]) -> DicomSeries:
     first = headers[0]
-    order, layout, problem = _volume(headers)
+    ordered, layout, problem = _slice_order(headers)
     number = first.number("SeriesNumber")
     positions = sum(len(header.position_mm) for header in headers)
     reason = _reason(first, layout, images=positions)
@@ -152,12 +153,12 @@ def _series(source: DicomSource, headers: list[DicomHeader]) -> DicomSeries:
     size = int(first.number("Rows") or 0), int(first.number("Columns") or 0)
     stack = None
     if problem is None:
-        places = np.concatenate([header.position_mm for header in order])
+        places = np.concatenate([header.position_mm for header in ordered])
         stack = FrameStack(places, first.orientation[0], first.spacing_mm, size)
     keywords = ("PatientID", "PatientName", "StudyDate", "StudyInstanceUID", "SeriesInstanceUID")
     return DicomSeries(
         source=source,
-        files=tuple(header.name for header in order),
+        files=tuple(header.name for header in ordered),
         uid=first.text("SeriesInstanceUID"),
         study_uid=first.text("StudyInstanceUID"),
         number=None if number is None else int(number),
@@ -175,7 +176,7 @@ def _series(source: DicomSource, headers: list[DicomHeader]) -> DicomSeries:
 
 @dataclass(frozen=True)
 class _Layout:
-    """How the images of a series lie: distance of slices and extent of the stack in mm; whether they are a volume."""
+    """Arrangement of slices: median distance, extent of the stack, same orientation, several images of one position."""
 
     step_mm: float
     extent_mm: float
@@ -183,21 +184,21 @@ class _Layout:
     repeated: bool
 
 
-def _volume(headers: list[DicomHeader]) -> tuple[list[DicomHeader], _Layout | None, tuple[str, str] | None]:
-    """Files in the order of the slices, their layout, and what keeps them from being a volume."""
+def _slice_order(headers: list[DicomHeader]) -> tuple[list[DicomHeader], _Layout | None, tuple[str, str] | None]:
+    """Return the headers in slice order, their layout, and the problem if they do not form a volume."""
     if not all(header.is_image and len(header.position_mm) for header in headers):
-        return headers, None, ("geometry", "some of its images state no position")
-    turns = np.concatenate([header.orientation for header in headers])
+        return headers, None, ("geometry", "some of its images have no position")
+    orientations = np.concatenate([header.orientation for header in headers])
     positions = np.concatenate([header.position_mm for header in headers])
-    parallel = bool(np.abs(turns - turns[0]).max() < 1e-3)
-    normal = np.cross(turns[0, :3], turns[0, 3:])
-    places = positions @ normal
+    parallel = bool(np.abs(orientations - orientations[0]).max() < 1e-3)
+    normal = np.cross(orientations[0, :3], orientations[0, 3:])
+    depths = positions @ normal  # along the normal of the slices
     order = sorted(headers, key=lambda header: float(header.position_mm[0] @ normal))
-    gaps = np.diff(np.sort(places))
-    repeated = bool((gaps < _SAME_PLACE_MM).any())
-    distinct = gaps[gaps >= _SAME_PLACE_MM]
+    gaps = np.diff(np.sort(depths))
+    repeated = bool((gaps < _SAME_POSITION_MM).any())
+    distinct = gaps[gaps >= _SAME_POSITION_MM]
     step = float(np.median(distinct)) if distinct.size else 0.0
-    layout = _Layout(step, float(np.ptp(places)) + step, parallel, repeated)
+    layout = _Layout(step, float(np.ptp(depths)) + step, parallel, repeated)
     if not parallel:
         return order, layout, ("geometry", "its slices have several orientations")
     if step == 0:
@@ -210,7 +211,7 @@ def _volume(headers: list[DicomHeader]) -> tuple[list[DicomHeader], _Layout | No
         )
     if missing := int(np.rint(gaps[gaps > 1.5 * step] / step - 1).sum()):
         return order, layout, ("missing-slices", f"{missing} of its slices {'is' if missing == 1 else 'are'} missing")
-    if np.abs(gaps - step).max() > _UNEVEN * step:
+    if np.abs(gaps - step).max() > _LARGEST_UNEVENNESS * step:
         return order, layout, ("uneven", "its slices are not evenly spaced")
     expected = headers[0].number("ImagesInAcquisition")
     if expected is not None and len(positions) < expected:
@@ -233,7 +234,7 @@ def _undecoded(headers: list[DicomHeader]) -> tuple[str, str] | None:
 
 
 def _reason(first: DicomHeader, layout: _Layout | None, *, images: int) -> str | None:
-    """Why a series is no T1w-like 3D scan, or None."""
+    """Return the reason why a series is not a T1w-like 3D scan, or None."""
     kind = set(first.image_type)
     if not first.is_image:
         return "no MR images"
@@ -245,15 +246,15 @@ def _reason(first: DicomHeader, layout: _Layout | None, *, images: int) -> str |
         return "a localizer, slices of several orientations" if images < 40 else "slices of several orientations"
     if kind & _REFORMATTED:
         return "reformatted from another series"
-    if kind & _PARTS or first.text("ComplexImageComponent") in ("PHASE", "REAL", "IMAGINARY"):
+    if kind & _COMPLEX_PARTS or first.text("ComplexImageComponent") in ("PHASE", "REAL", "IMAGINARY"):
         return "a phase image, or the real or imaginary part of one"
     if reason := not_t1w(first):
         return reason
-    stated = first.text("MRAcquisitionType")
-    if stated == "2D" or (stated != "3D" and layout.step_mm > _LARGEST_STEP_MM):
+    acquisition = first.text("MRAcquisitionType")
+    if acquisition == "2D" or (acquisition != "3D" and layout.step_mm > _LARGEST_STEP_MM):
         return f"2D, slices {layout.step_mm:.1f} mm apart"
     if layout.repeated:
         return "several images of one place (echoes, phases or time points)"
-    if layout.extent_mm < _LEAST_COVERED_MM:
+    if layout.extent_mm < _LEAST_EXTENT_MM:
         return f"only {layout.extent_mm:.0f} mm of the head"
     return None

@@ -15,7 +15,7 @@ from lodbrain.images.image import Image
 #: 1290^3, more than any head scan has; larger values come from damaged headers.
 MAX_VOXELS = 1 << 31
 
-#: Compression ratio that no scan reaches. It is tested only above 1 GiB, because small empty masks reach it.
+#: Compression ratio that no scan reaches. It is tested only above 1 GiB of voxels, as small empty masks exceed it.
 _MAX_RATIO, _RATIO_FROM_BYTES = 200, 1 << 30
 
 
@@ -113,7 +113,7 @@ def check_size(path: Path, layout: Layout, *, size: int, capacity: int, compress
         )
     if compressed and claimed > _RATIO_FROM_BYTES and claimed > _MAX_RATIO * size:
         raise InputError(
-            "gzip-bomb", path, f"{_bytes(size)} that unpack to {_bytes(claimed)} are no scan", "Export it again"
+            "gzip-bomb", path, f"no scan is compressed from {_bytes(claimed)} to {_bytes(size)}", "Export it again"
         )
 
 

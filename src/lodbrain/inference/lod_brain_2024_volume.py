@@ -1,4 +1,4 @@
-"""LOD-Brain's segmentation of one volume: the published pipeline without its cropping, at a quarter of its memory."""
+"""LOD-Brain's segmentation of one volume: the published pipeline without cropping, in a quarter of the memory."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def as_lia(data: NDArray[Any]) -> NDArray[Any]:
 
 
 def _box_in_lia(box: Box, shape: tuple[int, ...], scan: Box) -> Box:
-    """Return a box of an array (X, Y, Z) in RAS order on a LIA grid in which the array fills the box `scan`."""
+    """Convert a box of a RAS array (X, Y, Z) to the LIA grid in which the array fills the box `scan`."""
     (x, x_stop), (y, y_stop), (z, z_stop) = box
     spans = ((shape[0] - x_stop, shape[0] - x), (shape[2] - z_stop, shape[2] - z), (y, y_stop))
     a, b, c = ((start + low, stop + low) for (start, stop), (low, _) in zip(spans, scan, strict=True))
@@ -47,7 +47,7 @@ def padded_shape(shape: tuple[int, ...]) -> tuple[int, int, int]:
 
 
 def peak_memory_bytes(shape: tuple[int, ...], *, dtype: torch.dtype = torch.float32, box: Box | None = None) -> int:
-    """Return an upper estimate of the memory that a segmentation takes, without the scan and the posteriors.
+    """Return an upper bound of the memory of a segmentation, without the scan and the posteriors.
 
     Parameters
     ----------
@@ -108,19 +108,19 @@ def predict_lod_brain_2024(
         If `data` is not three-dimensional, or is constant.
     """
     classes = np.zeros(data.shape, np.uint8)
-    kept = np.zeros((CLASSES, *data.shape), np.float16) if posteriors else None
-    if kept is not None:
-        kept[0] = 1
+    saved = np.zeros((CLASSES, *data.shape), np.float16) if posteriors else None
+    if saved is not None:
+        saved[0] = 1  # background, where no slab is computed
     soft = np.zeros(CLASSES)
     for share, slab, probabilities in _in_slabs(network, data, box, device=device, dtype=dtype):
         soft += probabilities.sum((1, 2, 3)).cpu().double().numpy()
-        if kept is not None:
-            as_lia(kept)[:, *slices(slab)] = probabilities.half().cpu().numpy()
+        if saved is not None:
+            as_lia(saved)[:, *slices(slab)] = probabilities.half().cpu().numpy()
         as_lia(classes)[slices(slab)] = best_class(probabilities)[0].to(torch.uint8).cpu().numpy()
         if progress is not None:
             progress(share, "LOD-Brain 2024")
     soft[0] += data.size - soft.sum()  # voxels beyond the box
-    return Prediction(classes, soft, kept)
+    return Prediction(classes, soft, saved)
 
 
 def tissue_posteriors(

@@ -53,7 +53,7 @@ def grow(box: Box, margin: tuple[int, int, int], shape: tuple[int, int, int], al
     shape : tuple of 3 int
         Shape of the volume, multiples of `align`.
     align : int
-        Multiple that starts and stops lie on.
+        Starts and stops are multiples of it.
     """
     x, y, z = (
         (max(0, (start - m) // align * align), min(n, -(-(stop + m) // align) * align))
@@ -65,7 +65,7 @@ def grow(box: Box, margin: tuple[int, int, int], shape: tuple[int, int, int], al
 def tiles(box: Box, *, halo: int, align: int, most_voxels: int) -> Iterator[Tile]:
     """Yield tiles of a box, each of which reads at most `most_voxels`; their cores cover the box once.
 
-    The box is cut into equal parts along its longest axis first, to keep the halos, which are computed twice, small.
+    The longest side of the parts is cut first, which keeps the halos, and so repeated computation, small.
 
     Parameters
     ----------
@@ -74,7 +74,7 @@ def tiles(box: Box, *, halo: int, align: int, most_voxels: int) -> Iterator[Tile
     halo : int
         Voxels of the box read around a core, a multiple of `align`.
     align : int
-        Multiple that all starts and stops lie on.
+        All starts and stops are multiples of it.
     most_voxels : int
         Largest number of voxels that one tile reads. If no aligned cube fits, the cores are cubes of side `align`.
 

@@ -1,4 +1,4 @@
-"""Grids, levels and outputs of one segmentation, from which its memory is planned."""
+"""Grids, levels and outputs of one segmentation, from which its memory requirement is calculated."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from lodbrain.inference.tiling import Box
 from lodbrain.labels import N_CLASSES, SIDELESS
 from lodbrain.models.lod import Ladder
 
-#: Box of the largest brain that the plan assumes before the run, in RAS order: brains of adults are up to 190 mm long
+#: Box assumed to contain any brain before its position is known, in RAS order: brains of adults are up to 190 mm long
 #: and 160 mm wide; a tilted head needs some more.
 LARGEST_BRAIN_MM = (170.0, 200.0, 180.0)
 
@@ -46,7 +46,7 @@ class LevelSize:
 
     @property
     def tile_bytes(self) -> float:
-        """Peak bytes per voxel of a tile: input, inner and outer tensor of a residual block; image, raw and scaled."""
+        """Peak bytes per voxel of a tile: three tensors of a residual block; the image before and after scaling."""
         return 3 * self.hole_bytes + 16
 
     @property
@@ -129,7 +129,7 @@ class Work:
         return [self.grid.voxel_mm * 2.0 ** (self.unused + last - p) for p in range(last + 1)]
 
     def for_mask(self, position: int) -> Work:
-        """Return the work of a brain mask, if no level beyond a position runs, 0 for the coarsest."""
+        """Return the work of a brain mask from the levels up to `position`, where 0 is the coarsest."""
         kept = self.levels[: position + 1]
         return replace(self, levels=kept, unused=len(self.levels) - len(kept), mask_only=True, second=False)
 

@@ -9,7 +9,8 @@ Along one axis, where voxels become a third as large::
 
 1. A new voxel lies on the *core* of an old voxel, the new voxel nearest to its centre, or between cores. Where the
    enclosing cores (1, 2, 4 or 8 old voxels) have one label, the new voxel has that label: it is *settled*. No old voxel
-   is lost, however thin the structure, and face neighbours stay connected.
+   is lost, however thin the structure, and face neighbours stay connected. Where old voxels of a label touch by an edge
+   or a corner only, the new voxel has the label of the nearest old voxel, also settled.
 2. Every other voxel is *open*. It gets the label with the largest score: its indicator smoothed with a Gaussian, plus
    a bias. There is one bias per label, which preserves its volume (`lodbrain.labelmaps.balance`).
 3. Voxels not connected to a settled voxel through their own label take a neighbour's label
@@ -39,7 +40,7 @@ from lodbrain.labelmaps.label_scores import WHOLE, Kept, Scores, product_along_a
 #: to shift a boundary.
 SMOOTHING_VOX = 0.6
 
-#: Upper edges of the bins of the margin between best and second-best label, as shares of the maximum: fine near 0.
+#: Upper edges of histogram bins for the margin between best and second-best score, finer near 0.
 MARGIN_EDGES = 0.5 * (np.arange(1, 65) / 64) ** 2
 
 #: Amplitude of a wave added to the scores, and its lengths along the axes in old voxels. All voxels of a flat face have
@@ -52,7 +53,7 @@ BLOCK_VOXELS = 1 << 23
 
 @dataclass(frozen=True)
 class Axis:
-    """One axis of both grids, which start at the same outer face; `ratio` is the old voxel side over the new one."""
+    """One axis of the old and the new grid, which start at the same outer face; `ratio` is old over new voxel side."""
 
     n_in: int
     n_out: int
@@ -167,16 +168,17 @@ def resample_pass(
         Number of blocks computed in parallel. NumPy and PyTorch release the interpreter lock meanwhile.
     """
     finer = all(axis.ratio >= 1 for axis in axes)
-    own, fill = _steps(axes) if finer else (0, 0)
+    own_steps, fill_steps = _steps(axes) if finer else (0, 0)
+    halo = own_steps + fill_steps
     n_labels, kept = len(bias), kept or Kept()
     tally = Tally(np.zeros(n_labels, np.int64), np.zeros((n_labels, n_labels, len(MARGIN_EDGES)), np.int64))
     boxes = blocks(axes, block_voxels)
 
     def fill_block(number: int) -> Tally | None:
+        """Fill a block of `out` and return its counts, or None if it has one label only."""
         block = boxes[number]
         wide = tuple(
-            slice(max(0, s.start - own - fill), min(axis.n_out, s.stop + own + fill))
-            for s, axis in zip(block, axes, strict=True)
+            slice(max(0, s.start - halo), min(axis.n_out, s.stop + halo)) for s, axis in zip(block, axes, strict=True)
         )
         reach = tuple(slice(a.reach[0][w].min(), a.reach[1][w].max()) for a, w in zip(axes, wide, strict=True))
         part = codes[reach]
@@ -189,14 +191,14 @@ def resample_pass(
         best, second, margin = scores.compete(bias)
         labels.reshape(-1)[scores.open_at] = best
         if finer:
-            attach(labels, scores.settled(labels.shape), own_steps=own)
+            attach(labels, scores.settled(labels.shape), own_steps=own_steps)
         inner = tuple(slice(s.start - w.start, s.stop - w.start) for s, w in zip(block, wide, strict=True))
         out[block] = labels[inner]
         inside = np.zeros(labels.shape, bool)
         inside[inner] = True
-        keep = inside.reshape(-1)[scores.open_at] & (second >= 0)
-        bins = np.minimum(np.sqrt(margin[keep] * (2 / WHOLE**3)) * len(MARGIN_EDGES), len(MARGIN_EDGES) - 1)
-        keys = (best[keep] * n_labels + second[keep]) * len(MARGIN_EDGES) + bins.astype(np.int64)
+        counted = inside.reshape(-1)[scores.open_at] & (second >= 0)
+        bins = np.minimum(np.sqrt(margin[counted] * (2 / WHOLE**3)) * len(MARGIN_EDGES), len(MARGIN_EDGES) - 1)
+        keys = (best[counted] * n_labels + second[counted]) * len(MARGIN_EDGES) + bins.astype(np.int64)
         margins = np.bincount(keys, minlength=tally.margins.size).reshape(tally.margins.shape)
         return Tally(np.bincount(labels[inner].reshape(-1), minlength=n_labels), margins)
 
@@ -212,14 +214,14 @@ def resample_pass(
 
 
 def _steps(axes: tuple[Axis, Axis, Axis]) -> tuple[int, int]:
-    """Return two bounds in new voxels: a label's reach from a settled voxel, and the distance to the nearest one."""
+    """Return two bounds in new voxels: path of a label from a settled voxel, distance of any voxel to a settled one."""
     ratios = [int(np.ceil(axis.ratio)) for axis in axes]
     return 2 * max(ratios), sum(ratio // 2 + 1 for ratio in ratios)
 
 
 @dataclass(frozen=True, eq=False)
 class _Local:
-    """The three axes restricted to one block: indices count from the first old voxel that it depends on."""
+    """The three axes restricted to one block; indices of old voxels are relative to the first that it depends on."""
 
     low: tuple[NDArray[np.int64], ...]
     high: tuple[NDArray[np.int64], ...]
@@ -239,7 +241,7 @@ class _Local:
         )
 
     def scores(self, part: NDArray[np.uint8], *, finer: bool) -> Scores:
-        """Return the open voxels, and the score of each label there."""
+        """Return the open voxels and the scores of the labels there."""
         shape = tuple(len(n) for n in self.nearest)
         open_at = np.flatnonzero(~self.settled(part)) if finer else np.arange(np.prod(shape))
         x, y, z = self.waves
@@ -261,16 +263,16 @@ class _Local:
         return Scores(open_at.astype(np.int32), wave, labels)
 
     def settled(self, part: NDArray[np.uint8]) -> NDArray[np.bool_]:
-        """Return where the labels of the nearest old voxels are final."""
+        """Return the settled voxels of the block, which have the label of the nearest old voxel."""
         least = most = part
         # Cell c lies between the old voxels c - 1 and c; a core belongs to the cells on both of its sides.
-        torn = np.pad(tangled(part), 1)
+        touching = np.pad(tangled(part), 1)
         for axis, (low, high) in enumerate(zip(self.low, self.high, strict=True)):
             least = np.minimum(least.take(low, axis), least.take(high, axis))
             most = np.maximum(most.take(low, axis), most.take(high, axis))
             first = np.where(low == high, low, low + 1)
-            torn = torn.take(first, axis) | torn.take(low + 1, axis)
-        settled: NDArray[np.bool_] = (least == most) | torn
+            touching = touching.take(first, axis) | touching.take(low + 1, axis)
+        settled: NDArray[np.bool_] = (least == most) | touching
         return settled
 
 

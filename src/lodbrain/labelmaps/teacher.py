@@ -4,7 +4,7 @@ The teacher's posteriors are reduced to the best and second-best structure and t
 are preferred to an ignore mask: a teacher is least certain at borders, where two structures share a voxel. Ignoring
 these voxels would leave out what determines the position of borders and the size of structures, whereas a posterior of
 one half biases neither. Two structures hold 98% or more of the posterior in nearly every voxel and compress to a few
-MB; 33 volumes would take a hundred.
+MB; posteriors of all 33 classes would take 100 MB.
 """
 
 from __future__ import annotations
@@ -27,13 +27,13 @@ from lodbrain.labels import Label
 from lodbrain.system.atomic import write_text
 from lodbrain.version import __version__
 
-#: Suffix of the file name of a head's label training map, as in BIDS derivatives.
+#: Suffix in the file name of a training label map of the whole head, as in BIDS derivatives.
 HEAD_MAP = "desc-head_dseg"
 
 #: File in the output folder that lists the accepted scans, read by ``real: manifest:`` of a training configuration.
 MANIFEST = "manifest.csv"
 
-#: Cases whose members disagree in a larger share of the brain are rejected.
+#: Cases are rejected if the members of a consensus disagree in a larger share of the brain.
 MOST_DISAGREEMENT = 0.2
 #: Cases with a lower predicted Dice are rejected.
 LEAST_PREDICTED_DICE = 0.6

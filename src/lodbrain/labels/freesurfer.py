@@ -50,8 +50,8 @@ from lodbrain.labels.numbers import count_numbers, replace_numbers
 from lodbrain.labels.sides import fit_midplane, nearer_to_right
 from lodbrain.labels.structures import STRUCTURES
 
-#: Symmetry from which on a map with left numbers only is a whole brain. In SynthSeg's maps and five of young adults,
-#: whole brains have 0.58 to 0.68, left hemispheres 0.24 to 0.40.
+#: Least symmetry at which a map with left numbers only counts as a whole brain. In SynthSeg's maps and five of young
+#: adults, whole brains have 0.58 to 0.68, left hemispheres 0.24 to 0.40.
 _LEAST_SYMMETRY = 0.5
 
 # left number, right number, structure of the left one, structure of the right one
@@ -85,7 +85,7 @@ FREESURFER: Mapping[int, tuple[int, int]] = MappingProxyType(
     | _table(_PAIRED)
 )
 
-#: The same, with the numbers specific to SynthSeg's label maps, some of which have another meaning in FreeSurfer.
+#: `FREESURFER` with the numbers of SynthSeg's label maps added, some of which mean something else in FreeSurfer.
 SYNTHSEG: Mapping[int, tuple[int, int]] = MappingProxyType(
     {**FREESURFER, **_table(_PAIRED_SYNTHSEG), **dict.fromkeys(range(500, 531), (0, 0))}
 )
@@ -94,7 +94,7 @@ SYNTHSEG: Mapping[int, tuple[int, int]] = MappingProxyType(
 _RIGHT_OF = {left: right for left, right, _, _ in [*_PAIRED, *_PAIRED_SYNTHSEG]}
 _RIGHT_NUMBERS = frozenset(_RIGHT_OF.values())
 
-#: Structures, left and right, that determine the side of a voxel without one: white matter, or any if there is none.
+#: Left and right structures that determine the side of voxels without one: white matter or, if it is absent, all.
 _WHITE_MATTER = ((2,), (41,))
 _SIDED = tuple(tuple(label.index for label in STRUCTURES if label.side == side) for side in ("left", "right"))
 
@@ -170,10 +170,10 @@ def translate(
     else:
         what = f"label {unsided[0]} has no side, nor has any other label"
         raise InputError("no-sides", path, what, "Give a map with both hemispheres")
-    on_right = np.isin(labels, unsided)
-    on_right[on_right] = nearer_to_right(on_right, left, right, affine)
-    here = labels[on_right]
-    result[on_right] = replace_numbers(here, {number: numbers[number][1] for number in unsided}, np.int16)
+    without_side = np.isin(labels, unsided)
+    on_right = without_side.copy()
+    on_right[without_side] = nearer_to_right(without_side, left, right, affine)
+    result[on_right] = replace_numbers(labels[on_right], {number: numbers[number][1] for number in unsided}, np.int16)
     return result
 
 
@@ -187,9 +187,9 @@ def _with_sides(
         more = f" and {len(unknown) - _LISTED} more" * (len(unknown) > _LISTED)
         what = f"labels that are not in the table: {unknown[:_LISTED]}{more}"
         raise InputError("labels", path, what, "Map them to FreeSurfer's numbers first")
-    halves = [number for number in present if number in _RIGHT_OF]
-    found = {SYNTHSEG[number] for number in present}
-    if not found >= {(2, 2), (3, 3)} or any(number in _RIGHT_NUMBERS for number in present):
+    left_numbers = [number for number in present if number in _RIGHT_OF]
+    structures = {SYNTHSEG[number] for number in present}
+    if not structures >= {(2, 2), (3, 3)} or any(number in _RIGHT_NUMBERS for number in present):
         return labels
     midplane = fit_midplane(np.where(np.isin(labels, _OUTSIDE), 0, labels), affine)
     on_right = midplane.is_right(labels.shape, affine)
@@ -197,7 +197,7 @@ def _with_sides(
     middle = on_right[np.isin(labels, _MIDLINE)]
     if midplane.symmetry < _LEAST_SYMMETRY or (middle.size and not 0.1 < middle.mean() < 0.9):
         return labels
-    right = on_right & np.isin(labels, halves)
+    right = on_right & np.isin(labels, left_numbers)
     sided = labels.astype(np.int32)
-    sided[right] = replace_numbers(labels[right], {number: _RIGHT_OF[number] for number in halves}, np.int32)
+    sided[right] = replace_numbers(labels[right], {number: _RIGHT_OF[number] for number in left_numbers}, np.int32)
     return sided

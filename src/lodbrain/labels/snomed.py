@@ -1,4 +1,4 @@
-"""Codes of the labels' structures for DICOM: SNOMED CT, or FreeSurfer's numbers where there is none.
+"""Codes of structures for DICOM segmentations: SNOMED CT, or FreeSurfer's numbers where SNOMED CT has none.
 
 References
 ----------
@@ -12,14 +12,13 @@ from dataclasses import dataclass
 
 from lodbrain.labels.structures import Label
 
-#: Coding scheme of structures that SNOMED CT has no code for: numbers of FreeSurferColorLUT.txt. Private schemes begin
-#: with 99.
+#: Private coding scheme (they begin with 99) for structures without a SNOMED CT code: FreeSurferColorLUT.txt's numbers.
 FREESURFER_SCHEME = "99FREESURFER"
 
 
 @dataclass(frozen=True)
 class Code:
-    """A coded concept of the scheme ``"SCT"``, which is SNOMED CT, or `FREESURFER_SCHEME`."""
+    """A coded concept; the scheme is ``"SCT"`` (SNOMED CT) or `FREESURFER_SCHEME`."""
 
     value: str
     scheme: str
@@ -49,7 +48,7 @@ _SNOMED = {
     "4th-Ventricle": ("35918002", "Fourth Ventricle"),
     "Brain-Stem": ("119238007", "Brain Stem"),
     "CSF": ("65216001", "Cerebrospinal Fluid"),
-    # tissue classes; basal ganglia here include thalamus and ventral diencephalon, which no one code does
+    # tissue classes; no single code covers our basal ganglia, which include thalamus and ventral diencephalon
     "Grey-Matter": ("389081007", "Gray Matter"),
     "White-Matter": ("68523003", "Cerebral White Matter"),
     "Ventricles": ("35764002", "Brain ventricle"),

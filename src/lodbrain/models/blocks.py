@@ -6,8 +6,8 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-#: sqrt(2 / (1 + slope^2)): keeps the mean square of unit normal input through a leaky ReLU of slope 0.1.
 ACTIVATION_SLOPE = 0.1
+#: sqrt(2 / (1 + slope^2)): keeps the mean square of unit normal input through the leaky ReLU.
 ACTIVATION_GAIN: float = (2 / (1 + ACTIVATION_SLOPE**2)) ** 0.5
 
 
@@ -20,7 +20,7 @@ class StandardConv(nn.Conv3d):
     Parameters
     ----------
     stride : int
-        With a stride of 1 the volume is padded to keep its shape; else it is not padded.
+        Volumes are padded to keep their shape at a stride of 1, and not padded otherwise.
 
     References
     ----------
@@ -63,7 +63,8 @@ class Residual(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Map (B, C, X, Y, Z) to the same shape."""
-        inner = self.first(activate(x.clone() if not torch.is_grad_enabled() else x))
+        # Without gradients `activate` works in place, but x is needed for the sum.
+        inner = self.first(activate(x if torch.is_grad_enabled() else x.clone()))
         outer: torch.Tensor = self.second(activate(inner))
         return x + self.strength * outer
 

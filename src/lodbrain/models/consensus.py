@@ -23,7 +23,7 @@ class Consensus(nn.Module):
     weight : float
         Weight of the second member's tissue posteriors, between 0 and 1.
     ladder_calibration : mapping
-        Calibration in the ladder's card, for scans that the second member takes no part in.
+        Calibration from the ladder's card, for scans that are segmented without the second member.
     """
 
     def __init__(

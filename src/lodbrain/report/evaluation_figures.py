@@ -73,7 +73,7 @@ class DrawnFigure:
 
 @dataclass(frozen=True)
 class Dot:
-    """A value with its interval (NaN without) and the single values, in a row of a plot; hollow if not significant."""
+    """A value with its interval (NaN if there is none) and single values; drawn hollow unless `filled`."""
 
     row: str
     series: str
@@ -109,7 +109,7 @@ def dot_panels(
     rules : sequence of str
         Rows above which a separating line is drawn.
     hidden : sequence of str
-        Series without dots, whose colours are reserved for other figures.
+        Series that are not drawn; the others keep their colours of figures with all series.
     """
     with _canvas(WIDTH, 0.9 + max(len(rows), 2) * (0.12 + 0.085 * (len(series) - len(hidden)))) as figure:
         drawn = [each for each in series if each not in hidden]
@@ -151,17 +151,17 @@ def scatter_panels(
 ) -> DrawnFigure:
     """Draw Bland-Altman panels: differences against means, with bias and limits of agreement.
 
-    `panels` are by region and series: horizontal values, vertical values, (bias, low, high).
+    `panels[region][series]` is (horizontal values, vertical values, (bias, lower limit, upper limit)).
     """
     columns = min(3, len(panels))
-    lines = -(-len(panels) // columns)
-    with _canvas(WIDTH, 0.5 + 1.9 * lines) as figure:
-        grid = figure.subplots(lines, columns, squeeze=False)
-        for place, axes in enumerate(grid.flat):
-            if place >= len(panels):
+    rows = -(-len(panels) // columns)
+    with _canvas(WIDTH, 0.5 + 1.9 * rows) as figure:
+        grid = figure.subplots(rows, columns, squeeze=False)
+        for position, axes in enumerate(grid.flat):
+            if position >= len(panels):
                 axes.set_axis_off()
                 continue
-            region = list(panels)[place]
+            region = list(panels)[position]
             axes.set_title(region)
             axes.axhline(0, color=_INK, lw=0.6, alpha=0.6)
             for each, (across, up, (bias, low, high)) in panels[region].items():
@@ -172,9 +172,9 @@ def scatter_panels(
                 for limit in (low, high):
                     axes.axhline(limit, color=colour, lw=0.9, ls=(0, (4, 2)))
             axes.margins(x=0.08, y=0.12)
-            if place % columns == 0:
+            if position % columns == 0:
                 axes.set_ylabel(y)
-            if place >= len(panels) - columns:
+            if position >= len(panels) - columns:
                 axes.set_xlabel(x)
         _legend(figure, series)
         return _finish(figure, name, caption, folder)
@@ -200,7 +200,7 @@ def _legend(figure: Figure, series: Sequence[str], hidden: Sequence[str] = ()) -
 
 
 def _finish(figure: Figure, name: str, caption: str, folder: Path) -> DrawnFigure:
-    """Write both files; the SVG has no date, so that equal figures have equal bytes."""
+    """Write SVG and PNG, and return the figure; the SVG has no date, so that equal figures have equal bytes."""
     text = io.StringIO()
     figure.savefig(text, format="svg", metadata={"Date": None})
     svg = text.getvalue()

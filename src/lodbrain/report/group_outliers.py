@@ -13,7 +13,7 @@ from lodbrain.report.volume_rows import in_words
 from lodbrain.segmentation.usual_volumes import reference_of
 from lodbrain.segmentation.volume_table import BRAIN, TIV
 
-#: Least group size for comparison within the group; smaller groups are only compared with the reference.
+#: Smallest group whose scans are compared with each other; smaller groups are only compared with the reference.
 FEWEST = 8
 
 #: Modified z score beyond which a value is an outlier (Iglewicz and Hoaglin 1993).
@@ -57,8 +57,8 @@ def members_of(group: Sequence[ScanResults]) -> list[Member]:
         for name in names:
             scored = [member for member in members if name in member.volumes_mm3]
             # a volume of 0 counts as a thousandth of a 1 mm voxel
-            shares = [math.log(max(member.volumes_mm3[name], 1e-3)) for member in scored]
-            for member, score in zip(scored, modified_z(shares), strict=True):
+            log_volumes = [math.log(max(member.volumes_mm3[name], 1e-3)) for member in scored]
+            for member, score in zip(scored, modified_z(log_volumes), strict=True):
                 member.scores[name] = score
     for member in members:
         member.reasons.extend(_reasons(member, names))
@@ -66,10 +66,9 @@ def members_of(group: Sequence[ScanResults]) -> list[Member]:
 
 
 def modified_z(values: Sequence[float]) -> list[float]:
-    """Return distances from the median in robust standard deviations.
+    """Return modified z scores: distances from the median in robust standard deviations.
 
-    If more than half of the values are equal, the mean absolute deviation is used instead of the median one; if all
-    are, the scores are 0.
+    If the median absolute deviation is 0, the mean absolute deviation is used; if all values are equal, scores are 0.
 
     References
     ----------
@@ -94,7 +93,8 @@ def _member(results: ScanResults) -> Member:
     z = {}
     for name, volume_mm3 in volumes_mm3.items():
         if name not in notes and (found := reference_of(name, volumes_mm3)):
-            z[name] = max(-99.0, found[0].z(volume_mm3 / found[1]))
+            reference, whole = found
+            z[name] = max(-99.0, reference.z(volume_mm3 / whole))  # -inf for a volume of 0
     return Member(results, volumes_mm3, z)
 
 
@@ -102,21 +102,21 @@ def _reasons(member: Member, names: Sequence[str]) -> list[str]:
     reasons = list(quality_of(member.results.part("quality")).reasons)
     if not member.volumes_mm3:
         return [*reasons, "its table of volumes is missing or broken"]
-    gone = [name for name in names if member.volumes_mm3.get(name) == 0]
-    if gone:
-        reasons.append(f"not found: {_listed(gone)}")
-    far = [name for name, score in member.scores.items() if abs(score) > FAR and name not in gone]
-    if far:
-        far.sort(key=lambda name: -abs(member.scores[name]))
-        reasons.append(f"unlike the others: {_listed([_with_sign(name, member.scores[name]) for name in far])}")
-    odd = [name for name, z in member.z.items() if abs(z) > FAR_FROM_USUAL and name not in (*gone, *far)]
-    if odd:
-        odd.sort(key=lambda name: -abs(member.z[name]))
-        reasons.append(f"far from usual: {_listed([_with_sign(name, member.z[name]) for name in odd])}")
+    missing = [name for name in names if member.volumes_mm3.get(name) == 0]
+    if missing:
+        reasons.append(f"not found: {_listed(missing)}")
+    outliers = [name for name, score in member.scores.items() if abs(score) > FAR and name not in missing]
+    if outliers:
+        outliers.sort(key=lambda name: -abs(member.scores[name]))
+        reasons.append(f"unlike the others: {_listed([_with_size(name, member.scores[name]) for name in outliers])}")
+    unusual = [name for name, z in member.z.items() if abs(z) > FAR_FROM_USUAL and name not in (*missing, *outliers)]
+    if unusual:
+        unusual.sort(key=lambda name: -abs(member.z[name]))
+        reasons.append(f"far from usual: {_listed([_with_size(name, member.z[name]) for name in unusual])}")
     return reasons
 
 
-def _with_sign(name: str, score: float) -> str:
+def _with_size(name: str, score: float) -> str:
     words = {BRAIN: "Brain", TIV: "Intracranial volume"}.get(name) or in_words(name)
     return f"{words} ({'small' if score < 0 else 'large'})"
 

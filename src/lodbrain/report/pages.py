@@ -24,7 +24,7 @@ _PAGES, _VIEWER = "report", "viewer"
 def render(template: str, *, scripts: tuple[str, ...], data: object = None, viewer: bool = False, **values: Any) -> str:
     """Return a page as HTML; values of the template are escaped, `data` is JSON for the scripts.
 
-    Only our `scripts` and NiiVue, the viewer, can run: the page's content security policy lists their checksums and
+    Only `scripts` and, with `viewer`, NiiVue can run: the page's content security policy lists their checksums and
     forbids all connections.
     """
     sources = [_text(_PAGES, name) for name in scripts]
@@ -50,7 +50,7 @@ def render(template: str, *, scripts: tuple[str, ...], data: object = None, view
 
 
 def render_static(template: str, **values: Any) -> str:
-    """Return a page without scripts as HTML; every text is escaped but `Markup`."""
+    """Return a page without scripts as HTML; all text except `Markup` is escaped."""
     return _environment().get_template(template).render(version=__version__, **values)
 
 
@@ -79,7 +79,7 @@ def number(value: float, digits: int = 1) -> str:
 
 
 def _json(data: object) -> str:
-    r"""JSON that cannot close its HTML element: ``<`` is written as the equivalent ``\u003c``."""
+    r"""Return JSON that cannot close its HTML element: ``<`` is written as the equivalent ``\u003c``."""
     text = json.dumps(data, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
     for sign in "<>&\u2028\u2029":
         text = text.replace(sign, f"\\u{ord(sign):04x}")

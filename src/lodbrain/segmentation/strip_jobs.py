@@ -27,7 +27,7 @@ class StripOutputs(FileSet):
     brain : Path
         The scan with black outside of the mask.
     mask : Path or None
-        The mask; None if it is not to be written.
+        The mask; None if it is not written.
     """
 
     brain: Path
@@ -35,7 +35,7 @@ class StripOutputs(FileSet):
 
     @classmethod
     def named(cls, brain: Path, mask: Path | None) -> StripOutputs:
-        """Return the outputs of these names; the sidecar lies next to the mask, or without one next to the brain."""
+        """Return the outputs of these names; the sidecar is beside the mask or, without a mask, beside the brain."""
         beside = mask or brain
         return cls(beside.parent, stem_of(beside), brain, mask)
 
@@ -74,7 +74,7 @@ class StripOutputs(FileSet):
 
 @dataclass(frozen=True, eq=False)
 class StripJob:
-    """One scan, the names of its results, and the error that is known before any processing."""
+    """One scan, the names of its results, and an error detected before any processing."""
 
     path: Path
     outputs: StripOutputs
@@ -87,30 +87,32 @@ def find_strip_jobs(inputs: Iterable[str | PathLike[str]], out: Path, mask: Path
     Parameters
     ----------
     out : Path
-        Name of the brain, which ends as an image does, if the input is one file; else the output folder.
+        Name of the brain, with one of `ENDINGS`, if the input is one file; else the output folder.
     mask : Path, optional
-        Name of the mask, of one file. Into a folder masks are always written.
+        Name of the mask, for a named brain only; in an output folder masks are always written.
 
     Raises
     ------
     UsageError
-        If no input is given, two scans of one folder have the same stem, or names of images and several scans are
-        given.
+        If no input is given, two scans of one folder have the same stem, or a brain is named for several scans.
     """
     inputs = list(inputs)
     scans = find_scans(inputs)
-    if not (out.name.endswith(ENDINGS) and not out.is_dir()):
+    is_folder = out.is_dir() or not out.name.endswith(ENDINGS)
+    if is_folder:
         if mask is not None:
             what = "a name for the mask needs a name for the brain, not a folder"
             raise UsageError("mask", mask, what, f"Give -o a name that ends in {', '.join(ENDINGS)}")
         stems = {scan.folder / scan.stem for scan in scans}
-        # Brains that an earlier run has written into a folder of scans.
-        own = [scan for scan in scans if scan.stem.endswith("_brain")]
-        left_out = {id(scan) for scan in own if scan.folder / scan.stem.removesuffix("_brain") in stems}
+
+        def is_earlier_brain(scan: Scan) -> bool:
+            """Return whether an image in a folder of scans is the brain of another, from an earlier run."""
+            return scan.stem.endswith("_brain") and scan.folder / scan.stem.removesuffix("_brain") in stems
+
         return [
             StripJob(scan.path, StripOutputs.in_folder(out, scan), scan.problem)
             for scan in scans
-            if id(scan) not in left_out
+            if not is_earlier_brain(scan)
         ]
     if len(scans) > 1 or os.path.isdir(inputs[0]):
         raise UsageError("out", out, "one image cannot hold several brains", "Give -o a folder")

@@ -17,7 +17,7 @@ from importlib import resources
 #: Source of the reference values, for reports.
 SOURCE = "20 whole-head label maps of SynthSeg (Billot et al. 2023), as shares of the brain"
 
-#: Student's t, 97.5%, 19 degrees of freedom, times sqrt(1 + 1/20): 95 of 100 further heads of the same population lie
+#: Student's t, 97.5%, 19 degrees of freedom, times sqrt(1 + 1/20): 95% of further heads of the same population lie
 #: within this many standard deviations of the mean.
 USUAL_SD = 2.0930 * math.sqrt(1 + 1 / 20)
 
@@ -47,7 +47,7 @@ class Reference:
         return (math.log(value) - self.mean_log) / self.sd_log if value > 0 else -math.inf
 
     def usual(self, whole: float) -> tuple[float, float]:
-        """Return the limits of the reference range for a `relative_to` of this volume, in its unit."""
+        """Return the limits of the reference range, times `whole`: the brain's volume, or 1 for absolute volumes."""
         low, high = (math.exp(self.mean_log + sign * USUAL_SD * self.sd_log) for sign in (-1, 1))
         return low * whole, high * whole
 

@@ -1,4 +1,4 @@
-"""Generator: sampling of a scan's plan, and rendering of the plan on any grid.
+"""Generator of synthetic scans: sampling of a scan's plan, and rendering of the plan on any grid.
 
 `draw_plan` fixes all parameters of one synthetic scan. `render` computes image and labels of that scan on any grid,
 such as the whole head at 4 mm or a crop of it at 1 mm, so that all levels of the ladder see the same head.
@@ -64,7 +64,7 @@ class ScanPlan:
     scan : Grid
         Field of view and voxels of the scan.
     deformation ... defacing
-        One fixed step each; None where the scan has none.
+        One step each, with its sampled parameters; None if the scan does not have it.
     """
 
     seed: int
@@ -183,8 +183,8 @@ def render(
     """Return image and target of a plan on a grid, with true partial volume.
 
     A coarse image has the mean and the standard deviation of the scan pooled to the same grid, as in inference, at a
-    fraction of the time. Voxels that contain enough of the scan's voxels are rendered in `supersample` parts along each
-    axis and averaged; noise, background and tone act on each of the scan's voxels in a part.
+    fraction of the time. A voxel that contains enough of the scan's voxels is the mean of `supersample` subvoxels along
+    each axis; noise, background and tone act on each of the scan's voxels in a subvoxel.
 
     Parameters
     ----------
@@ -210,22 +210,22 @@ def render(
         labels = plan.ventricles.narrow(labels)
     body = Body(labels, plan.deformation, plan.lesions, plan.contrast, plan.parts)
     masks = [mask for mask in (plan.stripping, plan.defacing) if mask is not None]
-    parts = math.gcd(supersample, coarseness)
-    fine, supersample = grid.finer(parts), supersample // parts
-    anatomy = body.on(fine, supersample=supersample, target=target if parts == 1 else "none", distance=bool(masks))
+    subvoxels = math.gcd(supersample, coarseness)  # along each axis
+    fine, supersample = grid.finer(subvoxels), supersample // subvoxels
+    anatomy = body.on(fine, supersample=supersample, target=target if subvoxels == 1 else "none", distance=bool(masks))
     view = View(
         grid=fine,
         fov_mm=plan.scan.extent_mm,
         pose=plan.deformation,
         white_matter=plan.white_matter,
         seed=plan.seed,
-        coarseness=coarseness // parts,
+        coarseness=coarseness // subvoxels,
         signal=anatomy.signal,
         distance_mm=anatomy.distance_mm,
     )
-    image = _apply(plan.magnet, _grained(anatomy, view), view)
+    image = _apply(plan.magnet, _with_grain(anatomy, view), view)
     if plan.wrap is not None:
-        image = plan.wrap.apply(image, view, _elsewhere(plan, body, supersample))
+        image = plan.wrap.apply(image, view, _beyond_fov(plan, body, supersample))
     image = _voxelwise(plan, _apply(plan.acquisition, image, view), view)
     stripped: torch.Tensor | None = None
     for mask in masks:
@@ -233,7 +233,7 @@ def render(
         image = image * kept
         if mask is plan.stripping:
             stripped = kept
-    if parts == 1:
+    if subvoxels == 1:
         truth = anatomy.target
         assert truth is not None
         if stripped is not None:
@@ -241,8 +241,8 @@ def render(
             if target == "shares":
                 truth[0] = 1 - truth[1:].sum(0)
         return image, truth
-    pooled = F.avg_pool3d(image[None, None], parts)[0, 0]
-    coarse = body.on(grid, supersample=supersample * parts, target=target, distance=False, kept=stripped)
+    pooled = F.avg_pool3d(image[None, None], subvoxels)[0, 0]
+    coarse = body.on(grid, supersample=supersample * subvoxels, target=target, distance=False, kept=stripped)
     assert coarse.target is not None
     return pooled, coarse.target
 
@@ -254,8 +254,8 @@ def _apply(steps: Sequence[Step | None], image: torch.Tensor, view: View) -> tor
     return image
 
 
-def _grained(anatomy: Anatomy, view: View) -> torch.Tensor:
-    """Return the signal plus the spread within each class."""
+def _with_grain(anatomy: Anatomy, view: View) -> torch.Tensor:
+    """Return the signal plus random variation within each class."""
     return torch.addcmul(anatomy.signal, anatomy.spread, grain(view, anatomy.spread.device))
 
 
@@ -274,11 +274,11 @@ def _voxelwise(plan: ScanPlan, image: torch.Tensor, view: View) -> torch.Tensor:
     return out
 
 
-def _elsewhere(plan: ScanPlan, body: Body, supersample: int) -> Callable[[View], torch.Tensor]:
+def _beyond_fov(plan: ScanPlan, body: Body, supersample: int) -> Callable[[View], torch.Tensor]:
     """Return a function that computes the head's signal in views beyond the field of view."""
 
     def signal(view: View) -> torch.Tensor:
         anatomy = body.on(view.grid, supersample=supersample, target="none", distance=False)
-        return _apply(plan.magnet, _grained(anatomy, view), view)
+        return _apply(plan.magnet, _with_grain(anatomy, view), view)
 
     return signal

@@ -8,10 +8,10 @@ import torch
 
 
 def seed_of(*words: int | str) -> int:
-    """Return a seed of 62 bits that is the same for the same words in every process, on every machine.
+    """Return a 62-bit seed that depends on the words only, not on process or machine.
 
-    PyTorch's CPU generator uses the lowest 32 bits: two steps of one scan share a sequence with a probability of 1 in
-    10^7; among a million scans, some pair of different scans will.
+    PyTorch's CPU generator uses the lowest 32 bits only. The probability that two steps of one scan share a sequence is
+    1 in 10^7; among a million scans, two steps of different scans do.
 
     Examples
     --------

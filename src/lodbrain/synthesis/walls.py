@@ -14,13 +14,13 @@ from scipy import ndimage
 from lodbrain.synthesis.label_map import CODE_OF_RAW, LabelMap
 
 #: Cavities that are narrowed: lateral ventricles with their choroid plexus, inferior horns, third ventricle. Each has
-#: an exponent for the share that it keeps: inferior horns and third ventricle differ less between young and old
-#: adults.
+#: an exponent: with `kept` of the lateral ventricles, kept ** exponent of the cavity remains. Inferior horns and third
+#: ventricle differ less between young and old adults.
 _CAVITIES = (((4, 136), 1.0), ((43, 163), 1.0), ((5, 137), 0.5), ((44, 164), 0.5), ((14,), 0.5))
 _ALL = tuple(CODE_OF_RAW[raw] for raws, _ in _CAVITIES for raw in raws)
 #: Least volume of both lateral ventricles together: about the smallest of healthy adults.
 _LEAST_ML = 4.0
-#: Ranks are stored as uint8.
+#: Steps between the ranks 1 and 255, which fit in uint8.
 RANK_STEPS = 254
 
 
@@ -55,7 +55,7 @@ def walls_of(labels: LabelMap) -> Walls | None:
     return _MEASURED[labels]
 
 
-def know(labels: LabelMap, walls: Walls | None) -> None:
+def set_walls(labels: LabelMap, walls: Walls | None) -> None:
     """Set the walls of a map from a cache instead of computing them, which takes a second for a map of 0.5 mm."""
     _MEASURED[labels] = walls
 
@@ -63,14 +63,14 @@ def know(labels: LabelMap, walls: Walls | None) -> None:
 def measure(labels: LabelMap) -> Walls | None:
     """Compute the walls of a map; None where it has no ventricles."""
     codes = labels.codes.cpu().numpy()
-    hollow = np.isin(codes, _ALL)
-    if not hollow.any():
+    ventricles = np.isin(codes, _ALL)
+    if not ventricles.any():
         return None
-    found = ndimage.find_objects(hollow.astype(np.uint8))[0]
+    found = ndimage.find_objects(ventricles.astype(np.uint8))[0]
     x, y, z = (slice(max(0, a.start - 1), a.stop + 1) for a in found)
-    codes, hollow = codes[x, y, z], hollow[x, y, z]
+    codes, ventricles = codes[x, y, z], ventricles[x, y, z]
     spacing = labels.spacing_mm.tolist()
-    depth, nearest = ndimage.distance_transform_edt(hollow, spacing, return_indices=True)
+    depth, nearest = ndimage.distance_transform_edt(ventricles, spacing, return_indices=True)
     rank = np.zeros(codes.shape, np.uint8)
     for raws, power in _CAVITIES:
         cavity = np.isin(codes, [CODE_OF_RAW[raw] for raw in raws])
@@ -87,7 +87,7 @@ def measure(labels: LabelMap) -> Walls | None:
 
 
 def _ranks(depth: NDArray[np.float64], power: float) -> NDArray[np.uint8]:
-    """Rank 1 (deepest) to 255: a voxel stays where at most `kept` ** `power` of its cavity is deeper."""
+    """Return ranks from 1 (deepest voxel) to 255: 1 + 254 * (share of the cavity that is deeper) ** (1 / power)."""
     order = np.empty(len(depth), np.int64)
     order[np.argsort(-depth, kind="stable")] = np.arange(len(depth))
     share = (order / max(1, len(depth))) ** (1 / power)

@@ -50,7 +50,8 @@ def download(remote: Remote, folder: Path, *, progress: Progress = silent, clien
     OutputError
         If the folder cannot be written to.
     """
-    from lodbrain.system.http import Client, Passing, Refused  # imported here: segmenting needs none of it
+    # imported here: segmenting needs none of it
+    from lodbrain.system.http import Client, PermanentFailure, TemporaryFailure
 
     target = folder / remote.name
     if target.exists():
@@ -72,7 +73,7 @@ def download(remote: Remote, folder: Path, *, progress: Progress = silent, clien
 
         try:
             return opened.retry(attempt)
-        except (Passing, Refused) as error:
+        except (TemporaryFailure, PermanentFailure) as error:
             what = f"is not there and could not be downloaded from {remote.url} ({error})"
             hint = "Check the network and try again, or put the file there by hand"
             raise InputError("download", target, what, hint) from error

@@ -19,16 +19,16 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 
-class Passing(Exception):
-    """Temporary failure, after which a request can be retried, after the seconds that the server asks for, if any."""
+class TemporaryFailure(Exception):
+    """Failure after which a request can be retried, `wait_s` seconds later if the server says so."""
 
     def __init__(self, what: str, wait_s: float | None = None) -> None:
         super().__init__(what)
         self.wait_s = wait_s
 
 
-class Refused(Exception):
-    """Failure that another request would meet again, such as HTTP 404."""
+class PermanentFailure(Exception):
+    """Failure that a retry would not change, such as HTTP 404."""
 
 
 @dataclass(frozen=True)
@@ -62,16 +62,16 @@ class Client:
             self._sessions.pop().close()
 
     def pause(self, failures: int, wait_s: float | None) -> None:
-        """Wait after a number of consecutive failures."""
+        """Wait before the next attempt, after a number of consecutive failures."""
         pause = self.pause_s * 2 ** (failures - 1) if wait_s is None else wait_s
         self.sleep(min(max(pause, 0.0), self.longest_s))
 
     def retry(self, work: Callable[[], T]) -> T:
-        """Return what `work` returns, called again after a `Passing`, which is raised only after the last attempt."""
+        """Return the result of `work`, repeated after each `TemporaryFailure` until the last attempt."""
         for failures in range(1, self.attempts):
             try:
                 return work()
-            except Passing as error:
+            except TemporaryFailure as error:
                 self.pause(failures, error.wait_s)
         return work()
 
@@ -81,9 +81,9 @@ class Client:
 
         Raises
         ------
-        Passing
+        TemporaryFailure
             If the connection breaks or stalls, also while the body is read in the block; on HTTP 429 and 5xx.
-        Refused
+        PermanentFailure
             On any other status than 200 and 206.
         """
         import requests
@@ -100,18 +100,18 @@ class Client:
                     return
                 what = f"HTTP {answer.status_code}"
                 if answer.status_code == 429 or answer.status_code >= 500:
-                    raise Passing(what, _seconds(answer.headers.get("Retry-After")))
+                    raise TemporaryFailure(what, _seconds(answer.headers.get("Retry-After")))
         except requests.Timeout as error:
-            raise Passing(f"no answer within {self.timeout_s:g} s") from error
+            raise TemporaryFailure(f"no answer within {self.timeout_s:g} s") from error
         except requests.ConnectionError as error:
             # also raised if the body stalls
             stalled = "timed out" in str(error)
-            raise Passing(f"stalled for {self.timeout_s:g} s" if stalled else "no connection") from error
+            raise TemporaryFailure(f"stalled for {self.timeout_s:g} s" if stalled else "no connection") from error
         except requests.exceptions.ChunkedEncodingError as error:
-            raise Passing("the connection broke off") from error
+            raise TemporaryFailure("the connection broke off") from error
         except requests.RequestException as error:
-            raise Refused(type(error).__name__) from error
-        raise Refused(what)
+            raise PermanentFailure(type(error).__name__) from error
+        raise PermanentFailure(what)
 
     def read(self, url: str, *, most_bytes: int) -> bytes:
         """Return the content of a small document.
@@ -134,14 +134,14 @@ class Client:
 
         try:
             return self.retry(attempt)
-        except Refused as error:
+        except PermanentFailure as error:
             raise refused(url, error) from error
-        except Passing as error:
+        except TemporaryFailure as error:
             raise InputError("download", url, f"could not be read ({error})", "Try again later") from error
 
 
-def refused(url: str, error: Refused) -> InputError:
-    """Return the error of a file that a server does not give."""
+def refused(url: str, error: PermanentFailure) -> InputError:
+    """Return the error of a request that failed permanently."""
     return InputError("download", url, f"request failed ({error})", "Check its name and the version")
 
 

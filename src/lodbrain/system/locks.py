@@ -10,15 +10,15 @@ from pathlib import Path
 if sys.platform != "win32":
     import fcntl
 
-#: Number of attempts if another process removes the lock file in between. A file system on which a file has another
-#: inode each time it is opened looks the same; it is used without locks.
+#: Number of attempts while other processes remove the lock file between opening and locking. Where all fail, the inode
+#: of a file is not stable on this file system, which is then used without locks.
 _TRIES = 100
 
 
 def take_lock(work: Path) -> int | None:
     """Create or empty a folder, and return a file descriptor that holds its lock; the folder's parent must exist.
 
-    None is returned, without a folder, if the file system has no locks.
+    If the file system has no locks, the folder is removed and None is returned.
 
     Raises
     ------
@@ -48,9 +48,9 @@ def take_lock(work: Path) -> int | None:
         except OSError:  # ENOLCK, ENOSYS, EOPNOTSUPP: NFS, Lustre, some containers
             os.close(descriptor)
             break
-        for left in work.iterdir():  # files of a killed process
-            if left != path:
-                left.unlink()
+        for leftover in work.iterdir():  # from a killed process
+            if leftover != path:
+                leftover.unlink()
         return descriptor
     with suppress(OSError):
         path.unlink()

@@ -13,18 +13,18 @@ from types import FrameType
 def uninterrupted(*, first_only: bool = False) -> Iterator[None]:
     """Defer SIGTERM and SIGINT to the end of the block; with `first_only` a second signal of a kind interrupts.
 
-    Both raise exceptions in the main thread at any time, also during a clean-up or a series of renames. In other
-    threads, which receive no signals, this has no effect.
+    Their handlers can raise an exception anywhere in the main thread, even during a clean-up or a series of renames.
+    Other threads receive no signals, so this has no effect there.
     """
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    heard: list[int] = []
+    received: list[int] = []
     numbers = (signal.SIGTERM, signal.SIGINT)
     before = {number: handler for number in numbers if (handler := signal.getsignal(number)) is not None}
 
     def defer(number: int, frame: FrameType | None) -> None:
-        heard.append(number)
+        received.append(number)
         if first_only:
             signal.signal(number, before[signal.Signals(number)])
 
@@ -35,5 +35,5 @@ def uninterrupted(*, first_only: bool = False) -> Iterator[None]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
-        for late in heard[:1]:
-            signal.raise_signal(late)
+        if received:
+            signal.raise_signal(received[0])

@@ -11,14 +11,14 @@ from lodbrain.system.download import cache_folder
 from lodbrain.training.config import TrainingConfig
 from lodbrain.training.config_fields import LevelSettings, Tailored
 
-#: Crops of the tuned levels, and the voxel size of the label maps they are rendered from, by exponent.
+#: Crops in voxels, and voxel sides of the label maps that synthetic scans are rendered from, by a level's exponent.
 CROPS = {1: (64, 80, 64), 0: (80, 80, 80), -1: (96, 96, 96)}
 FINE_MM = {0: 0.5, -1: 0.25}
 
 #: Share of tuning scans that resemble the given ones; the rest prevents forgetting of other contrasts.
 TAILORED_SHARE = 0.7
 
-#: A tenth of the learning rate that the levels were trained with.
+#: Learning rate: a tenth of the one that the levels were trained with.
 RATE = 2e-4
 
 
@@ -39,7 +39,7 @@ class AdaptSettings:
     scans : int
         Number of the given scans on which consistency is measured.
     labelmaps : Path or None
-        Folder of label maps for synthesis; every fifth is held out. None for the published ones.
+        Folder of label maps for synthesis, of which every fifth is held out. Default: the published label maps.
     """
 
     base: str = "default"
@@ -67,25 +67,25 @@ def tuning_config(
     settings: AdaptSettings,
     device: str,
 ) -> TrainingConfig:
-    """Return the configuration that tunes levels up to position `last` on scans like those of the profile at `out`."""
+    """Return the configuration that tunes the levels up to position `last` with the contrast profile beside `out`."""
     names = [path.name.split(".nii")[0] for path in find_labelmaps(settings.labelmaps)]
     # The published maps 17 to 20 are for validation everywhere; of other maps every fifth is.
     held = names[16:] if settings.labelmaps is None else names[4::5] or names[-1:]
     tuned = range(max(0, last + 1 - settings.levels), last + 1)
     levels = []
-    for position, own in enumerate(base.configs[: last + 1]):
-        share = {"seconds": settings.minutes * 60 / len(tuned)} if position in tuned else {"steps": 0}
+    for position, level in enumerate(base.configs[: last + 1]):
+        budget = {"seconds": settings.minutes * 60 / len(tuned)} if position in tuned else {"steps": 0}
         levels.append(
             LevelSettings(
-                **share,
-                exponent=own.exponent,
-                channels=own.channels,
-                sided=own.sided,
-                block=own.block,
-                residuals=own.residuals,
+                **budget,
+                exponent=level.exponent,
+                channels=level.channels,
+                sided=level.sided,
+                block=level.block,
+                residuals=level.residuals,
                 learning_rate=RATE,
-                crop=CROPS.get(own.exponent),
-                labelmap_mm=FINE_MM.get(own.exponent) if settings.labelmaps is None else None,
+                crop=CROPS.get(level.exponent),
+                labelmap_mm=FINE_MM.get(level.exponent) if settings.labelmaps is None else None,
             )
         )
     return TrainingConfig(

@@ -34,9 +34,10 @@ class Budget(Strict):
 class LevelSettings(Budget):
     """One level of the ladder and its training.
 
-    `crop` is the largest shape in voxels of the level (whole head if absent); `halo` the margin of the level above
-    around a crop; `crops_per_head` the number of crops, spread over the brain, from each head below the coarsest
-    level. `steps: 0` keeps the level of the starting model, or leaves it to the joint stage. `fresh` starts with random
+    `exponent` is log2 of the voxel side in mm; `crop` the largest crop in voxels of the level (whole head if absent);
+    `halo` the margin of the coarser level around a crop; `labelmap_mm` the voxel side that label maps are
+    upsampled to; `crops_per_head` the number of crops, spread over the brain, from each head below the coarsest level.
+    `steps: 0` keeps the level of the starting model, or leaves it to the joint stage. `fresh` starts with random
     weights even if the starting model has this level. `block` and `residuals` are those of `models.lod.LevelConfig`.
     """
 
@@ -54,13 +55,17 @@ class LevelSettings(Budget):
 
 
 class Joint(Budget):
-    """Fine-tuning of all levels together; the default rate is a tenth of the finest level's."""
+    """Fine-tuning of all levels together; the default learning rate is a tenth of the finest level's."""
 
     learning_rate: float | None = Field(default=None, gt=0)
 
 
 class Corruption(Strict):
-    """Corruption of the frozen level's output above while the next level is trained."""
+    """Corruption of the frozen coarser level's output, the input of the level in training.
+
+    `drop` is the share of feature channels set to 0; logits are scaled by exp(u) with u uniform within +-
+    `temperature`; with probability `shift_share`, features and logits are shifted by up to one voxel along each axis.
+    """
 
     drop: float = Field(default=0.1, ge=0, le=1)
     temperature: float = Field(default=0.4, ge=0)
@@ -108,7 +113,7 @@ class RealScans(LabelledSet):
 
 
 class NamedSet(LabelledSet):
-    """Named set of real scans that is reported at every validation; nothing is selected by it."""
+    """Named set of real scans that is reported at every validation, but not used to select a model."""
 
     name: str = Field(pattern=r"^[A-Za-z0-9_.-]+$")
 

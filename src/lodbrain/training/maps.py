@@ -18,7 +18,7 @@ from lodbrain.datasets.labelmaps import find_labelmaps
 from lodbrain.errors import InputError
 from lodbrain.labelmaps.upsample import upsample
 from lodbrain.synthesis.label_map import CODES_VERSION, LabelMap, load
-from lodbrain.synthesis.walls import Walls, know, measure
+from lodbrain.synthesis.walls import Walls, measure, set_walls
 from lodbrain.system.atomic import atomic
 from lodbrain.training.config import TrainingConfig
 
@@ -74,7 +74,7 @@ class FineMaps(Mapping[str, LabelMap]):
         with safe_open(self._file(name), framework="pt") as file:
             codes, distance = (file.get_tensor(key).to(device) for key in ("codes", "distance"))
             fine = replace(labels, codes=codes, distance=distance, spacing_mm=labels.spacing_mm / factor)
-            know(fine, _walls_in(file, device))
+            set_walls(fine, _walls_in(file, device))
         if device.type != "cpu":
             self._kept[name] = fine
         return fine

@@ -10,7 +10,7 @@ import torch
 from lodbrain.synthesis.steps.view import View
 from lodbrain.synthesis.streams import Stream
 
-#: The weight of air falls to one half in tissue of this share of white matter's intensity.
+#: Intensity, as a share of white matter's, at which a voxel counts half as air.
 _DARK = 0.05
 
 
@@ -21,8 +21,8 @@ class Background:
     Attributes
     ----------
     kind : {"zero", "rician", "mp2rage"}
-        ``"zero"`` masks air; ``"rician"`` adds magnitude noise to it, as a bias correction that amplifies noise in air;
-        ``"mp2rage"`` replaces it by uniform noise, as in the ratio of two images that are both noise in air [1]_.
+        ``"zero"`` masks air; ``"rician"`` adds magnitude noise to air, like a bias correction that amplifies it;
+        ``"mp2rage"`` replaces air by uniform noise, like the ratio of two images that contain only noise there [1]_.
     level : float
         In units of white matter: for ``"rician"`` the standard deviation of the noise before the magnitude is taken,
         for ``"mp2rage"`` the largest value.

@@ -23,7 +23,7 @@ class RandomFieldOfView:
     voxel_mm : tuple of 2 float
         Smallest and largest voxel side (cube root of the volume), mm.
     anisotropy : float
-        In 30% of the scans each side is scaled by up to this share, independently.
+        In 30% of the scans each voxel side is scaled independently, by up to +- this share, at constant volume.
     shift_mm : float
         Largest distance of the field of view's centre from the brain's along each axis, mm.
     tight_share, stripped_tight_share : float

@@ -12,13 +12,13 @@ from lodbrain.synthesis.fields import SPLINE_SD, Grid, RandomField
 from lodbrain.synthesis.label_map import CODE_OF_RAW, N_CODES
 from lodbrain.synthesis.streams import Stream
 
-#: (N_CODES,) uint8: code of each code inside a lesion.
-_ILL = torch.arange(N_CODES, dtype=torch.uint8)
-_ILL[[CODE_OF_RAW[2], CODE_OF_RAW[41]]] = torch.tensor([CODE_OF_RAW[25], CODE_OF_RAW[57]], dtype=torch.uint8)
+#: (N_CODES,) uint8: code that replaces each code inside a lesion.
+_LESION_CODE = torch.arange(N_CODES, dtype=torch.uint8)
+_LESION_CODE[[CODE_OF_RAW[2], CODE_OF_RAW[41]]] = torch.tensor([CODE_OF_RAW[25], CODE_OF_RAW[57]], dtype=torch.uint8)
 
 #: The threshold of the field is lowered by this many standard deviations at the ventricles' centre; the effect fades
 #: as a Gaussian of this standard deviation in mm.
-_NEAR_VENTRICLES, _REACH_MM = 0.8, 30.0
+_VENTRICLE_EFFECT, _VENTRICLE_EFFECT_MM = 0.8, 30.0
 
 
 @dataclass(frozen=True)
@@ -28,9 +28,9 @@ class Lesions:
     Attributes
     ----------
     field : RandomField
-        The distance of its control points sets the size of the lesions.
+        Its control point distance determines the size of the lesions.
     share : float
-        Share of white matter far from the ventricles that is lesion, 0 to 1; more around them, and 0 for none.
+        Share of lesions in white matter far from the ventricles, 0 to 1; it is higher near them, unless it is 0.
 
     References
     ----------
@@ -57,14 +57,14 @@ class Lesions:
         height = self.field.on(grid, codes.device, rows) / SPLINE_SD
         x, y, z = grid.axes_mm(codes.device)
         near = [
-            torch.exp(-((axis - c) ** 2) / (2 * _REACH_MM**2))
+            torch.exp(-((axis - c) ** 2) / (2 * _VENTRICLE_EFFECT_MM**2))
             for axis, c in zip((x[rows], y, z), pose.to_scanner([pose.ventricles_mm])[0], strict=True)
         ]
-        height.addcmul_(near[0][:, None, None] * near[1][None, :, None], _NEAR_VENTRICLES * near[2][None, None, :])
-        ill = height > NormalDist().inv_cdf(1 - self.share)
-        places = ill.view(-1).nonzero()[:, 0]
+        height.addcmul_(near[0][:, None, None] * near[1][None, :, None], _VENTRICLE_EFFECT * near[2][None, None, :])
+        in_lesion = height > NormalDist().inv_cdf(1 - self.share)
+        places = in_lesion.view(-1).nonzero()[:, 0]
         marked = codes.clone().view(len(codes), -1)
-        marked[:, places] = _ILL.to(codes.device)[marked[:, places].int()]
+        marked[:, places] = _LESION_CODE.to(codes.device)[marked[:, places].int()]
         return marked.view(codes.shape)
 
 
@@ -72,7 +72,7 @@ class Lesions:
 class RandomLesions:
     """Lesions with probability `affected`.
 
-    They take up to `share` of the white matter (`share` u^2, u uniform in 0 to 1) and are `size_mm` in size.
+    Their share of white matter is `share` u^2, with u uniform in 0 to 1, and their size is uniform in `size_mm`.
 
     Examples
     --------
