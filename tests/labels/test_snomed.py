@@ -3,7 +3,7 @@
 import pytest
 
 from lodbrain.labels import BRAIN, STRUCTURES, TISSUES, Label
-from lodbrain.labels.snomed import FREESURFER_SCHEME, category_code, side_code, structure_code
+from lodbrain.labels.snomed import FREESURFER_SCHEME, TISSUE_SCHEME, category_code, side_code, structure_code
 
 LABELS = [label for table in (STRUCTURES, TISSUES, BRAIN) for label in table if label.index]
 
@@ -23,12 +23,13 @@ def test_codes_are_those_of_the_standard(label: Label) -> None:
             }
             assert code.meaning in meanings
         else:
-            assert (code.scheme, code.value) == (FREESURFER_SCHEME, str(label.index))
+            assert code.value == str(label.index)
 
 
 def test_only_what_snomed_has_no_word_for_keeps_its_number() -> None:
-    private = [label.name for label in LABELS if structure_code(label).scheme == FREESURFER_SCHEME]
-    assert private == ["Left-VentralDC", "Right-VentralDC", "Basal-Ganglia"]
+    private = {label.name: structure_code(label).scheme for label in LABELS if structure_code(label).scheme != "SCT"}
+    ventral = {"Left-VentralDC": FREESURFER_SCHEME, "Right-VentralDC": FREESURFER_SCHEME}
+    assert private == {**ventral, "Basal-Ganglia": TISSUE_SCHEME}  # FreeSurfer's 2 is cerebral white matter
 
 
 def test_structure_and_side_tell_all_labels_of_a_table_apart() -> None:

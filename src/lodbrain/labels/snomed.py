@@ -10,15 +10,21 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from lodbrain.labels.structures import Label
+from lodbrain.labels.structures import TISSUES, Label
 
-#: Private coding scheme (they begin with 99) for structures without a SNOMED CT code: FreeSurferColorLUT.txt's numbers.
-FREESURFER_SCHEME = "99FREESURFER"
+#: Private coding schemes (they begin with 99) for what has no SNOMED CT code: numbers of FreeSurferColorLUT.txt, and of
+#: LOD-Brain's tissue classes.
+FREESURFER_SCHEME, TISSUE_SCHEME = "99FREESURFER", "99LODBRAIN"
+#: Name of a private scheme, and who is responsible for it.
+PRIVATE_SCHEMES = {
+    FREESURFER_SCHEME: ("Numbers of FreeSurferColorLUT.txt", "FreeSurfer, surfer.nmr.mgh.harvard.edu"),
+    TISSUE_SCHEME: ("Numbers of the tissue classes of lodbrain", "lodbrain"),
+}
 
 
 @dataclass(frozen=True)
 class Code:
-    """A coded concept; the scheme is ``"SCT"`` (SNOMED CT) or `FREESURFER_SCHEME`."""
+    """A coded concept; the scheme is ``"SCT"`` (SNOMED CT) or one of `PRIVATE_SCHEMES`."""
 
     value: str
     scheme: str
@@ -58,7 +64,7 @@ _SNOMED = {
 
 
 def structure_code(label: Label) -> Code:
-    """Return the code of a label's structure, without its side.
+    """Return the code of a label's structure; SNOMED CT's codes are the same on both sides.
 
     Examples
     --------
@@ -70,7 +76,8 @@ def structure_code(label: Label) -> Code:
     if name in _SNOMED:
         value, meaning = _SNOMED[name]
         return Code(value, "SCT", meaning)
-    return Code(str(label.index), FREESURFER_SCHEME, label.name)
+    scheme = TISSUE_SCHEME if label in TISSUES else FREESURFER_SCHEME
+    return Code(str(label.index), scheme, label.name)
 
 
 def category_code(label: Label) -> Code:

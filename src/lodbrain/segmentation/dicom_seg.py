@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from lodbrain.errors import InputError, UsageError, install_hint
 from lodbrain.images.dicom_conversion import Converted
 from lodbrain.labels import Label
-from lodbrain.labels.snomed import FREESURFER_SCHEME, Code, category_code, side_code, structure_code
+from lodbrain.labels.snomed import PRIVATE_SCHEMES, Code, category_code, side_code, structure_code
 from lodbrain.segmentation.scan import Segmentation
 from lodbrain.segmentation.settings import Model
 from lodbrain.system.atomic import atomic
@@ -125,11 +125,10 @@ def _segmentation(frames: NDArray[Any], sources: Sequence[Dataset], *, labels: S
         series_description=f"lodbrain segmentation ({_PURPOSE.lower()})"[:64],
     )
     content.ContentQualification = "RESEARCH"
-    if any(structure_code(label).scheme == FREESURFER_SCHEME for label in labels):
+    for designator in sorted({structure_code(label).scheme for label in labels} & set(PRIVATE_SCHEMES)):
         scheme = Dataset()
-        scheme.CodingSchemeDesignator = FREESURFER_SCHEME
-        scheme.CodingSchemeName = "Numbers of FreeSurferColorLUT.txt"
-        scheme.CodingSchemeResponsibleOrganization = "FreeSurfer, surfer.nmr.mgh.harvard.edu"
+        scheme.CodingSchemeDesignator = designator
+        scheme.CodingSchemeName, scheme.CodingSchemeResponsibleOrganization = PRIVATE_SCHEMES[designator]
         content.CodingSchemeIdentificationSequence = [scheme]
     return content
 
