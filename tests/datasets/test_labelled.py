@@ -64,6 +64,13 @@ def test_bids_scans_are_paired_with_label_maps_and_sites(tmp_path: Path) -> None
     )
 
 
+def test_label_map_of_another_run_is_not_taken_and_one_of_structures_is_preferred(tmp_path: Path) -> None:
+    anat, made = tmp_path / "sub-01" / "anat", tmp_path / "derivatives" / "lodbrain" / "sub-01" / "anat"
+    runs = [anat / f"sub-01{run}_T1w.nii.gz" for run in ("", "_run-2")]
+    _touch(*runs, made / "sub-01_run-2_dseg.nii.gz", made / "sub-01_run-2_seg-lodbrain_desc-T1w_dseg.nii.gz")
+    assert read_bids(tmp_path) == (Labelled(runs[1], made / "sub-01_run-2_seg-lodbrain_desc-T1w_dseg.nii.gz", "all"),)
+
+
 def test_bids_without_labels_is_refused(tmp_path: Path) -> None:
     _touch(tmp_path / "sub-01" / "anat" / "sub-01_T1w.nii.gz")
     with pytest.raises(InputError, match="holds no T1w scan with a label map"):

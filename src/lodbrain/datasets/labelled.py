@@ -13,6 +13,8 @@ from lodbrain.system.records import read_tsv
 #: Columns of a manifest. Without the column site, all scans belong to one site.
 COLUMNS = ("volume", "labels", "site")
 
+#: Entities of a label map that do not name a scan.
+_OF_DERIVATIVES = {"atlas", "den", "desc", "label", "res", "seg"}
 _SUFFIXES = (".nii.gz", ".nii", ".mgz")
 _ONE_SITE = "all"
 
@@ -93,8 +95,9 @@ def read_manifest(path: str | PathLike[str]) -> tuple[Labelled, ...]:
 def read_bids(root: str | PathLike[str]) -> tuple[Labelled, ...]:
     """Return the T1w scans of a BIDS dataset that have a label map in the scan's own space.
 
-    A label map is a ``*_dseg`` file whose name begins with the scan's name without its suffix, among the raw data or
-    anywhere under ``derivatives/``; of several the first by path is used. The site is the column ``site`` of
+    A label map is a ``*_dseg`` file with the scan's entities, and at most ``seg``, ``desc`` and the like besides, among
+    the raw data or anywhere under ``derivatives/``. Of several, one with ``seg`` is used (the others may be tissues
+    only), else the first by path. The site is the column ``site`` of
     ``participants.tsv``.
 
     Raises
@@ -107,18 +110,25 @@ def read_bids(root: str | PathLike[str]) -> tuple[Labelled, ...]:
     if not root.is_dir():
         raise InputError("no-bids", root, "is no folder", "Give the root of a BIDS dataset")
     sites = read_sites(root / "participants.tsv")
-    maps = sorted(path for suffix in _SUFFIXES for path in root.rglob(f"*_dseg{suffix}") if "_space-" not in path.name)
+    maps = [path for suffix in _SUFFIXES for path in root.rglob(f"*_dseg{suffix}") if "_space-" not in path.name]
+    maps.sort(key=lambda path: ("_seg-" not in path.name, path))
     found = []
     for suffix in _SUFFIXES:
         for scan in sorted([*root.glob(f"sub-*/anat/*_T1w{suffix}"), *root.glob(f"sub-*/ses-*/anat/*_T1w{suffix}")]):
             stem = scan.name.removesuffix(f"_T1w{suffix}")
-            labels = next((path for path in maps if path.name.startswith(f"{stem}_")), None)
+            labels = next((path for path in maps if _is_of(path.name, stem)), None)
             if labels is not None:
                 subject = stem.split("_")[0]
                 found.append(Labelled(scan, labels, sites.get(subject, _ONE_SITE)))
     if not found:
         raise InputError("no-bids", root, "holds no T1w scan with a label map", hint)
     return tuple(found)
+
+
+def _is_of(name: str, stem: str) -> bool:
+    """Return whether a label map's name is that of a scan with further entities that only derivatives have."""
+    further = name.removeprefix(f"{stem}_").split("_")[:-1]
+    return name.startswith(f"{stem}_") and {entity.split("-")[0] for entity in further} <= _OF_DERIVATIVES
 
 
 def read_sites(path: Path) -> dict[str, str]:
