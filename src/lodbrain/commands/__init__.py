@@ -38,7 +38,7 @@ GROUPS = {
     "Evaluate": {"evaluate": "Score segmentations against references; compare models and groups."},
     "Train": {
         "train": "Train a model as configured in a file.",
-        "plan": "Predict the memory and time of a training.",
+        "plan": "Measure the memory and time of a training in a short trial.",
         "compare": "Train several architectures alike, and compare them.",
         "adapt": "Adapt a model to unlabelled scans of a new scanner.",
     },
