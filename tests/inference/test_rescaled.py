@@ -75,15 +75,23 @@ def test_network_that_pads_with_0_gets_a_scan_whose_black_is_0(name, monkeypatch
 @pytest.mark.data
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    "scan",
-    ["philips_1mm", pytest.param("studyforrest_0.67mm", marks=pytest.mark.long), "stripped_0.8mm"],  # long: minutes
+    ("scan", "first", "step"),
+    [
+        # Each way is tried on one of two heads; on all heads by hand, since that takes many minutes.
+        ("philips_1mm", 0, 2),
+        ("stripped_0.8mm", 1, 2),
+        *(
+            pytest.param(scan, 0, 1, marks=pytest.mark.long)
+            for scan in ("philips_1mm", "studyforrest_0.67mm", "stripped_0.8mm")
+        ),
+    ],
 )
-def test_real_scan_stored_in_other_ways_has_the_same_segmentation(scan, data_dir):
+def test_real_scan_stored_in_other_ways_has_the_same_segmentation(scan, first, step, data_dir):
     image = read_image(data_dir / "heads" / f"{scan}_T1w.nii.gz")
     plain = segment(image.data, affine=image.affine).labels
     dice = {
-        name: mean_dice(segment(change(image.data), affine=image.affine).labels, plain)
-        for name, change in RESCALED.items()
+        name: mean_dice(segment(RESCALED[name](image.data), affine=image.affine).labels, plain)
+        for name in list(RESCALED)[first::step]
     }
-    assert len(dice) >= 12
+    assert len(dice) >= 8
     assert {name: value for name, value in dice.items() if value < LEAST_DICE} == {}
