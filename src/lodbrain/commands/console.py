@@ -1,4 +1,4 @@
-"""What every command does on the terminal: a progress bar, errors of single scans, tracebacks on request."""
+"""Terminal output of all commands: progress bar, errors of single scans, tracebacks on request."""
 
 from __future__ import annotations
 

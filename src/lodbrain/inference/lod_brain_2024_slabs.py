@@ -20,7 +20,7 @@ MARGIN: Final = 12
 #: Planes of a slab: with 8, half of the convolutions are recomputed in halos; 32 take 0.7 GiB more at 256^3.
 THICKNESS: Final = 16
 #: Bytes of a kept feature.
-KEPT_BYTES = 2
+KEPT_BYTES: Final = 2
 #: Share of the planes outside the box that the statistics are estimated from, and planes of each sampled slab.
 SAMPLED: Final = 0.25
 SAMPLE_PLANES: Final = 4

@@ -125,11 +125,14 @@ def _segmentation(frames: NDArray[Any], sources: Sequence[Dataset], *, labels: S
         series_description=f"lodbrain segmentation ({_PURPOSE.lower()})"[:64],
     )
     content.ContentQualification = "RESEARCH"
+    schemes = []
     for designator in sorted({structure_code(label).scheme for label in labels} & set(PRIVATE_SCHEMES)):
         scheme = Dataset()
         scheme.CodingSchemeDesignator = designator
         scheme.CodingSchemeName, scheme.CodingSchemeResponsibleOrganization = PRIVATE_SCHEMES[designator]
-        content.CodingSchemeIdentificationSequence = [scheme]
+        schemes.append(scheme)
+    if schemes:
+        content.CodingSchemeIdentificationSequence = schemes
     return content
 
 
