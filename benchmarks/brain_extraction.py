@@ -36,6 +36,7 @@ from lodbrain.inference.prediction import Options
 from lodbrain.labels import INDEX_OF_CLASS
 from lodbrain.labels.freesurfer import structures_of
 from lodbrain.labels.numbers import replace_numbers
+from lodbrain.labels.structures import CSF
 from lodbrain.models.consensus import Consensus
 from lodbrain.segmentation.settings import Settings, load_model
 from lodbrain.synthesis.generator import GeneratorSettings as Effects
@@ -49,7 +50,6 @@ THRESHOLDS = (0.02, 0.05, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5)
 WITHOUT_CSF = (0.005, 0.01, 0.02, 0.03, 0.05, 0.1, 0.2)
 VOXEL_MM = (0.7, 1.3)
 COLUMNS = ("scan", "csf", "threshold", "lost", "beyond_mm", "beyond_ml", "dice", "brain_ml")
-CSF = 24
 MARGIN_MM = 40.0
 
 #: Name, scan, structures of the reference, voxel sides.

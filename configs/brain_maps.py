@@ -27,9 +27,9 @@ from lodbrain.images.io import read_labels, write_nifti
 from lodbrain.labelmaps.headmask import closed
 from lodbrain.labels import STRUCTURES
 from lodbrain.labels.numbers import count_numbers, replace_numbers
+from lodbrain.labels.structures import CSF
 from lodbrain.segmentation.inputs import stem_of
 
-CSF = 24
 #: The first heads of the published ones are for training, the others for validation.
 N_TRAINING = 16
 #: Sulci are filled that a ball of this radius does not fit into, and CSF lies this thick around the brain: what

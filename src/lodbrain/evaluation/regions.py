@@ -31,8 +31,6 @@ BRAIN_ATOM = _FIRST_TISSUE + len(TISSUE_ATOMS)
 FREESURFER_CSF_ATOM = BRAIN_ATOM + 1
 N_ATOMS = FREESURFER_CSF_ATOM + 1
 
-CSF = 24
-
 
 @dataclass(frozen=True)
 class Region:

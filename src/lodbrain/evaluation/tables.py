@@ -17,10 +17,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lodbrain.errors import InputError, UsageError
-from lodbrain.evaluation.regions import BRAIN_ATOM, CSF, FREESURFER_CSF_ATOM, N_ATOMS, TISSUE_ATOMS, UNSIDED
+from lodbrain.evaluation.regions import BRAIN_ATOM, FREESURFER_CSF_ATOM, N_ATOMS, TISSUE_ATOMS, UNSIDED
 from lodbrain.labels import BRAIN, CLASS_OF_INDEX, STRUCTURES, TISSUES
 from lodbrain.labels.freesurfer import FREESURFER
 from lodbrain.labels.numbers import count_numbers, replace_numbers
+from lodbrain.labels.structures import CSF
 from lodbrain.system.records import read_tsv
 
 #: Columns of a TSV that can define a number's meaning, and their values.

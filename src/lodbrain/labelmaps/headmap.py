@@ -29,9 +29,9 @@ from lodbrain.images.image import Image
 from lodbrain.labelmaps.eyes import find_eyes
 from lodbrain.labelmaps.headmask import closed, distance_mm, head_mask, local_level
 from lodbrain.labels import STRUCTURES, Label
+from lodbrain.labels.structures import CSF
 from lodbrain.synthesis.label_map import raw_labels
 
-CSF = 24
 AIR, EYE, SOFT, SKIN, BONE, MARROW = 502, 506, 507, 511, 515, 516
 
 #: Classes outside of the brain, with the numbers of about the same tissue in SynthSeg's maps.

@@ -98,6 +98,9 @@ STRUCTURES: tuple[Label, ...] = (
     ),
 )
 
+#: FreeSurfer's number of cerebrospinal fluid.
+CSF = 24
+
 TISSUES: tuple[Label, ...] = (
     BACKGROUND,
     Label(GREY_MATTER, "Grey-Matter", (205, 62, 78), mirror=GREY_MATTER, tissue=GREY_MATTER),
